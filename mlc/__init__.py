@@ -1,0 +1,83 @@
+"""mlc: a machine-learning compiler. ONNX models go in, native code comes out, every step between can be printed and run.
+
+    import mlc
+    exe = mlc.compile("model.onnx", target="cpu")
+    outputs = exe.run(None, {"x": x})
+
+Public names are found on first use, so that `import mlc` loads none of the stages nor the libraries they stand on.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mlc.compiler import compare, compile, load, load_executable
+    from mlc.errors import (
+        DTypeError,
+        InternalError,
+        InvalidModel,
+        MlcError,
+        NumericMismatch,
+        ShapeError,
+        TargetUnavailable,
+        UnsupportedOp,
+    )
+    from mlc.ir.module import Module
+    from mlc.options import CompileOptions, DimRange
+    from mlc.passes.manager import PassManager
+    from mlc.runtime.executable import Executable
+
+_HOMES = {
+    "mlc.compiler": ("compare", "compile", "load", "load_executable"),
+    "mlc.errors": (
+        "DTypeError",
+        "InternalError",
+        "InvalidModel",
+        "MlcError",
+        "NumericMismatch",
+        "ShapeError",
+        "TargetUnavailable",
+        "UnsupportedOp",
+    ),
+    "mlc.ir.module": ("Module",),
+    "mlc.options": ("CompileOptions", "DimRange"),
+    "mlc.passes.manager": ("PassManager",),
+    "mlc.runtime.executable": ("Executable",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CompileOptions",
+    "DTypeError",
+    "DimRange",
+    "Executable",
+    "InternalError",
+    "InvalidModel",
+    "MlcError",
+    "Module",
+    "NumericMismatch",
+    "PassManager",
+    "ShapeError",
+    "TargetUnavailable",
+    "UnsupportedOp",
+    "__version__",
+    "compare",
+    "compile",
+    "load",
+    "load_executable",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'mlc' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

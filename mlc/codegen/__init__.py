@@ -1,0 +1,1 @@
+"""Printers of target code from the loop level."""

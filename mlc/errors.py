@@ -1,0 +1,161 @@
+"""What mlc raises. MlcError and its kinds are about the user's input; InternalError is a bug of mlc's own.
+
+An error says where, which two things disagree, and what to do; `str(error)` is the text the command line prints after "error: ":
+
+    Conv 'conv1': weight expects 64 input channels, x has 3
+      model.onnx: node 4
+        x       'images'         f32[1, 3, 224, 224]   graph input
+        weight  'conv1.weight'   f32[128, 64, 3, 3]    initializer
+      With group = 1, weight.shape[1] equals the channels of x.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import ClassVar, NamedTuple
+
+
+class ShapeNote(NamedTuple):
+    """One line of an error's table: the operand's role, its name in the user's model, its type as text, where it comes from."""
+
+    role: str
+    name: str
+    type: str
+    origin: str = ""
+
+
+class MlcError(Exception):
+    """The user's input cannot be used as it is.
+
+    message  first line: lower case, no final period, the names and numbers of the user's own model
+    node     name of the node (text) or its index in the file (number)
+    file     the file, or file:line, the node stands in
+    shapes   rows of (role, name, type text, origin), e.g. ("x", "images", "f32[1, 3, 224, 224]", "graph input")
+    remedy   sentences that say what would work, one string; it may have several lines
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        node: str | int | None = None,
+        file: str | PathLike[str] | None = None,
+        shapes: Iterable[ShapeNote | tuple[str, str, str, str] | tuple[str, str, str]] | None = None,
+        remedy: str | None = None,
+    ):
+        super().__init__(message)
+        self.message = message
+        self.node = node
+        self.file = file
+        self.shapes = [ShapeNote(*row) for row in shapes or ()]
+        self.remedy = remedy
+
+    def details(self) -> list[str]:
+        """Lines between the place and the remedy, unindented; kinds of error add their own."""
+        return _columns(self.shapes)
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        if place := _place(self.file, self.node):
+            lines.append(f"  {place}")
+        lines += [f"    {line}" for line in self.details()]
+        if self.remedy:
+            lines += [f"  {line}" for line in self.remedy.splitlines()]
+        return "\n".join(lines)
+
+
+class InvalidModel(MlcError):
+    """The file or module is not a well-formed model: truncated, cyclic, a name used twice, missing external data."""
+
+
+class ShapeError(MlcError):
+    """Shapes disagree, at import, in a builder call, or between the arrays of one call."""
+
+
+class DTypeError(MlcError):
+    """An element type is not what the operation or the model's signature takes."""
+
+
+@dataclass(frozen=True)
+class UnsupportedKind:
+    """One kind of operator that cannot be compiled: its name with domain, the nodes that are of it, and why."""
+
+    op: str
+    nodes: tuple[str, ...]
+    reason: str = ""
+
+
+class UnsupportedOp(MlcError):
+    """The model is well formed, and an operator, attribute or element type in it is not supported.
+
+    `kinds` lists everything unsupported in the model, so that one run reports all of it.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kinds: Sequence[UnsupportedKind] = (),
+        node: str | int | None = None,
+        file: str | PathLike[str] | None = None,
+        shapes: Iterable[ShapeNote | tuple[str, str, str, str] | tuple[str, str, str]] | None = None,
+        remedy: str | None = None,
+    ):
+        super().__init__(message, node=node, file=file, shapes=shapes, remedy=remedy)
+        self.kinds = tuple(kinds)
+
+    def details(self) -> list[str]:
+        lines = super().details()
+        for kind in self.kinds:
+            shown = ", ".join(kind.nodes[:4]) + (", ..." if len(kind.nodes) > 4 else "")
+            count = f"{len(kind.nodes)} node" + ("s" if len(kind.nodes) != 1 else "")
+            lines.append(f"{kind.op}   {count}   {shown}".rstrip())
+            if kind.reason:
+                lines.append(f"    {kind.reason}")
+        return lines
+
+
+class NumericMismatch(MlcError):
+    """Two results that should agree differ by more than the tolerance."""
+
+    exit_code = 3
+
+
+class TargetUnavailable(MlcError):
+    """What was asked for needs a device, a tool or a package that is not here; the remedy says what to install."""
+
+    exit_code = 4
+
+
+class InternalError(Exception):
+    """A bug in mlc: invalid IR after a pass, a kernel that does not compile. Names the pass and, where one was written, the reproducer."""
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, message: str, *, pass_name: str | None = None, reproducer: str | PathLike[str] | None = None):
+        super().__init__(message)
+        self.message = message
+        self.pass_name = pass_name
+        self.reproducer = reproducer
+
+    def __str__(self) -> str:
+        lines = [f"in pass {self.pass_name}: {self.message}" if self.pass_name else self.message]
+        if self.reproducer is not None:
+            lines.append(f"  reproducer: {self.reproducer}")
+        return "\n".join(lines)
+
+
+def _place(file: str | PathLike[str] | None, node: str | int | None) -> str:
+    where = "" if node is None else f"node {node}" if isinstance(node, int) else f"node '{node}'"
+    return ": ".join(part for part in ("" if file is None else str(file), where) if part)
+
+
+def _columns(rows: Sequence[ShapeNote]) -> list[str]:
+    table = [(row.role, f"'{row.name}'" if row.name else "", row.type, row.origin) for row in rows]
+    widths = [max((len(row[i]) for row in table), default=0) for i in range(4)]
+    gaps = (2, 3, 3, 0)
+    return ["".join(cell.ljust(widths[i] + gaps[i]) for i, cell in enumerate(row)).rstrip() for row in table]

@@ -1,0 +1,1 @@
+"""ONNX operators by family: each handler builds graph operations."""

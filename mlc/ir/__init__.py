@@ -1,0 +1,1 @@
+"""What a program is: dimensions, types, the graph and kernel dialects, builder, interpreter, weight store."""

@@ -1,0 +1,1 @@
+"""The graph dialect: tensor operations, one class each, by family."""

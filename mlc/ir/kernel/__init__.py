@@ -1,0 +1,1 @@
+"""Kernels with named loops, schedules as data, and the program that calls kernels."""

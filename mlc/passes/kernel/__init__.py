@@ -1,0 +1,1 @@
+"""From graph to kernels: outlining, memory planning, choice of schedules."""

@@ -1,0 +1,1 @@
+"""From structured kernels to loops and registers, as a schedule says."""

@@ -1,0 +1,1 @@
+"""What loads and calls compiled code: executables, bindings of symbolic sizes, packages."""

@@ -1,0 +1,93 @@
+"""The architecture as a test: data flows one way, and importing mlc is light."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "mlc"
+
+# Stage -> the stages it may import besides itself and mlc.errors. Runtime loads what code generation wrote.
+MAY_IMPORT = {
+    "ir": set(),
+    "frontends": {"ir"},
+    "passes": {"ir"},
+    "codegen": {"ir"},
+    "runtime": {"ir", "codegen"},
+}
+HEAVY = {"xdsl", "onnx", "llvmlite", "onnxruntime", "torch"}
+
+
+def imported_modules(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of every import in a file, at any depth; `from a import b` yields `a.b`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield node.lineno, "." * node.level + (node.module or "") + "." + alias.name
+
+
+def stage_files(stage: str) -> list[Path]:
+    return sorted((PACKAGE / stage).rglob("*.py"))
+
+
+@pytest.mark.parametrize("stage", sorted(MAY_IMPORT))
+def test_a_stage_imports_no_later_or_sibling_stage(stage: str) -> None:
+    allowed = MAY_IMPORT[stage] | {stage, "errors"}
+    assert stage_files(stage)
+    wrong = []
+    for path in stage_files(stage):
+        for line, name in imported_modules(ast.parse(path.read_text())):
+            parts = name.split(".")
+            if parts[0] == "mlc" and (len(parts) < 2 or parts[1] not in allowed):
+                wrong.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
+    assert wrong == []
+
+
+def test_imports_inside_the_package_are_absolute() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for line, name in imported_modules(ast.parse(path.read_text()))
+        if name.startswith(".")
+    ]
+    assert wrong == []
+
+
+def test_only_the_command_line_imports_the_command_line() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.parent.name != "cli" and path.name != "__main__.py"
+        for line, name in imported_modules(ast.parse(path.read_text()))
+        if name.startswith("mlc.cli")
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", ["mlc", "mlc.errors", "mlc.options"])
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    program = f"import sys, {module}; print(*sys.modules.keys() & {HEAVY!r})"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_every_folder_of_the_package_is_a_package_with_a_docstring() -> None:
+    for folder in {path.parent for path in PACKAGE.rglob("*.py")}:
+        text = (folder / "__init__.py").read_text()
+        assert ast.get_docstring(ast.parse(text)), f"{folder.relative_to(ROOT)}/__init__.py has no docstring"
+
+
+@pytest.mark.parametrize("stage", ["ir", "passes", "codegen", "frontends"])
+def test_the_links_at_the_top_lead_into_the_package(stage: str) -> None:
+    link = ROOT / stage
+    if not link.is_symlink():
+        assert link.read_text() == f"mlc/{stage}"  # a clone without support for links has small text files
+    else:
+        assert link.readlink() == Path("mlc") / stage
