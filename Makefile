@@ -1,0 +1,51 @@
+# Every target does its own set-up in a fresh clone: a virtual environment in .venv, made once.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test test-peers lint types bench venv clean
+
+demo: $(VENV)/.run
+	$(BIN)/mlc demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest tests
+
+# Full-size exported models, against PyTorch and onnxruntime.
+test-peers: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.models
+	$(BIN)/python -m benchmarks.run --check
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.models
+	$(BIN)/python -m benchmarks.run
+
+venv: $(VENV)/.test
+
+$(VENV)/.run: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info benchmarks/build .pytest_cache .mypy_cache .ruff_cache .hypothesis
