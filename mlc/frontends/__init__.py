@@ -1,1 +1,1 @@
-"""Readers of models: each builds a module of the graph dialect and knows nothing of later stages."""
+"""Frontends build modules of the graph dialect from what users bring: ONNX files, Python functions."""

@@ -1,1 +1,1 @@
-"""ONNX operators by family: each handler builds graph operations."""
+"""Handlers of ONNX operators, one file per family. `mlc.frontends.onnx.table` loads every file of this folder."""

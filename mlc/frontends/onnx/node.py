@@ -1,0 +1,235 @@
+"""What a handler sees of an ONNX node: its attributes by type, its operands as known values, and its way to say no.
+
+Attributes default to the schema's default. Operands that decide shapes are known at import as arrays (`constants`) or as dimension
+expressions (`extents`); one that depends on the data of a graph input raises `NeedsValue`, which names that input.
+"""
+
+from __future__ import annotations
+
+import builtins  # Node has methods named int and float
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import onnx
+from xdsl.ir import SSAValue
+
+from mlc.errors import InvalidModel, MlcError, ShapeError, UnsupportedOp
+
+if TYPE_CHECKING:
+    from onnx import AttributeProto, GraphProto, NodeProto
+
+    from mlc.ir.dims import Extent
+
+_REQUIRED: Any = object()
+
+DTYPES = {
+    onnx.TensorProto.DOUBLE: "f64",
+    onnx.TensorProto.FLOAT: "f32",
+    onnx.TensorProto.FLOAT16: "f16",
+    onnx.TensorProto.BFLOAT16: "bf16",
+    onnx.TensorProto.INT64: "i64",
+    onnx.TensorProto.INT32: "i32",
+    onnx.TensorProto.INT16: "i16",
+    onnx.TensorProto.INT8: "i8",
+    onnx.TensorProto.UINT64: "u64",
+    onnx.TensorProto.UINT32: "u32",
+    onnx.TensorProto.UINT16: "u16",
+    onnx.TensorProto.UINT8: "u8",
+    onnx.TensorProto.BOOL: "bool",
+}
+
+
+class NeedsValue(UnsupportedOp):
+    """A shape, axis or size is decided by data that is only known at run time. `inputs` names the graph inputs it comes from."""
+
+    def __init__(self, message: str, *, inputs: Sequence[str] = (), **where: Any):
+        super().__init__(message, **where)
+        self.inputs = tuple(inputs)
+
+
+class Scope(Protocol):
+    """What the importer offers to a node: the values of the graph by name, and importing a subgraph in place."""
+
+    def constant(self, name: str) -> np.ndarray | None:
+        """The value, where it is known at import as numbers."""
+
+    def entries(self, name: str) -> np.ndarray | None:
+        """The value as an object array of integers and dimension expressions, where it is known as such."""
+
+    def sources(self, name: str) -> tuple[str, ...]:
+        """The graph inputs (or data-dependent nodes) a value is computed from."""
+
+    def inline(self, graph: GraphProto, operands: Sequence[SSAValue]) -> list[SSAValue]:
+        """Import a subgraph here, its inputs being `operands`; names of the outer graph are visible."""
+
+
+class Node:
+    """One node of an ONNX graph, as a handler sees it.
+
+    name, op_type, domain   as in the file; a node without a name is called after its first output
+    version                 the since_version of its schema
+    opset                   the version of its domain that the model imports
+    inputs, outputs         names; "" where omitted
+    """
+
+    def __init__(
+        self,
+        proto: NodeProto,
+        *,
+        version: builtins.int,
+        opset: builtins.int,
+        scope: Scope,
+        schema: onnx.defs.OpSchema | None = None,
+        file: str | None = None,
+        index: builtins.int | None = None,
+    ):
+        self.proto = proto
+        self.name: str = proto.name or next((f"{proto.op_type}({o})" for o in proto.output if o), proto.op_type)
+        self.op_type: str = proto.op_type
+        self.domain: str = "" if proto.domain == "ai.onnx" else proto.domain
+        self.version = version
+        self.opset = opset
+        self.inputs: tuple[str, ...] = tuple(proto.input)
+        self.outputs: tuple[str, ...] = tuple(proto.output)
+        self.file = file
+        self.index = index
+        self.scope = scope
+        self._schema = schema
+        self._attributes: dict[str, AttributeProto] = {a.name: a for a in proto.attribute}
+
+    # Attributes
+
+    def has(self, name: str) -> bool:
+        """Whether the file gives this attribute (the schema's default does not count)."""
+        return name in self._attributes
+
+    def _attribute(self, name: str, kind: builtins.int, default: Any) -> Any:
+        attribute = self._attributes.get(name)
+        if attribute is None:
+            if default is not _REQUIRED:
+                return default
+            attribute = self._schema.attributes[name].default_value if self._schema else None
+            if attribute is None or not attribute.name:
+                raise InvalidModel(f"{self.title}: attribute '{name}' is missing", node=self.index, file=self.file)
+        elif attribute.type != kind:
+            expected, found = (onnx.AttributeProto.AttributeType.Name(t) for t in (kind, attribute.type))
+            raise self.invalid(f"attribute '{name}' has type {found}, expected {expected}")
+        return onnx.helper.get_attribute_value(attribute)
+
+    def int(self, name: str, default: Any = _REQUIRED) -> Any:
+        return self._attribute(name, onnx.AttributeProto.INT, default)
+
+    def ints(self, name: str, default: Any = _REQUIRED) -> Any:
+        value = self._attribute(name, onnx.AttributeProto.INTS, default)
+        return value if value is default else list(value)
+
+    def float(self, name: str, default: Any = _REQUIRED) -> Any:
+        return self._attribute(name, onnx.AttributeProto.FLOAT, default)
+
+    def floats(self, name: str, default: Any = _REQUIRED) -> Any:
+        value = self._attribute(name, onnx.AttributeProto.FLOATS, default)
+        return value if value is default else list(value)
+
+    def string(self, name: str, default: Any = _REQUIRED) -> Any:
+        value = self._attribute(name, onnx.AttributeProto.STRING, default)
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+    def strings(self, name: str, default: Any = _REQUIRED) -> Any:
+        value = self._attribute(name, onnx.AttributeProto.STRINGS, default)
+        return value if value is default else [s.decode("utf-8", "replace") for s in value]
+
+    def tensor(self, name: str, default: Any = _REQUIRED) -> Any:
+        """A tensor attribute as an array."""
+        value = self._attribute(name, onnx.AttributeProto.TENSOR, default)
+        return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+
+    def graph(self, name: str) -> GraphProto:
+        return self._attribute(name, onnx.AttributeProto.GRAPH, _REQUIRED)
+
+    def dtype(self, name: str, default: Any = _REQUIRED) -> Any:
+        """An attribute that holds an element type (`to`, `dtype`), as the name of a dtype."""
+        value = self.int(name, default)
+        if value is default:
+            return default
+        return self.dtype_name(value)
+
+    def dtype_name(self, element_type: builtins.int) -> str:
+        """The dtype of an ONNX element type; refused where mlc has none (strings, float8, 4-bit integers, complex)."""
+        if element_type not in DTYPES:
+            known = onnx.TensorProto.DataType.values()
+            text = onnx.TensorProto.DataType.Name(element_type) if element_type in known else str(element_type)
+            raise self.unsupported(f"element type {text.lower()} is not supported")
+        return DTYPES[element_type]
+
+    # Operands and results
+
+    def given(self, i: builtins.int) -> bool:
+        """Whether input i is there."""
+        return i < len(self.inputs) and self.inputs[i] != ""
+
+    def wants(self, i: builtins.int) -> bool:
+        """Whether output i is used by the file."""
+        return i < len(self.outputs) and self.outputs[i] != ""
+
+    def constant(self, i: builtins.int) -> np.ndarray | None:
+        """The value of input i where it is known at import; None where it is omitted or not known."""
+        return self.scope.constant(self.inputs[i]) if self.given(i) else None
+
+    def constants(self, i: builtins.int, what: str) -> np.ndarray:
+        """The value of input i, which must be there and known at import; `what` names it in the error ("axes")."""
+        value = self.constant(i)
+        if value is None:
+            raise self.needs_value(i, what)
+        return value
+
+    def extents(self, i: builtins.int, what: str = "shape") -> list[Extent]:
+        """The elements of integer input i (rank 0 or 1) as numbers and dimension expressions."""
+        entries = self.entries(i)
+        if entries is None:
+            raise self.needs_value(i, what)
+        if entries.ndim > 1:
+            raise self.error(f"{what} has {entries.ndim} axes, expected 1")
+        return list(entries.ravel())
+
+    def entries(self, i: builtins.int) -> np.ndarray | None:
+        """The value of integer input i as an object array of numbers and dimension expressions, or None."""
+        return self.scope.entries(self.inputs[i]) if self.given(i) else None
+
+    def inline(self, graph: GraphProto, operands: Sequence[SSAValue] = ()) -> list[SSAValue]:
+        """Build a subgraph here and return its outputs."""
+        return self.scope.inline(graph, operands)
+
+    # Errors, to be raised by the caller
+
+    @property
+    def title(self) -> str:
+        label = f"{self.domain}.{self.op_type}" if self.domain else self.op_type
+        return f"{label} '{self.name}'"
+
+    def error(self, message: str, remedy: str | None = None) -> MlcError:
+        """Shapes or operands disagree."""
+        return ShapeError(f"{self.title}: {message}", node=self.index, file=self.file, remedy=remedy)
+
+    def invalid(self, message: str, remedy: str | None = None) -> MlcError:
+        """The node breaks the standard."""
+        return InvalidModel(f"{self.title}: {message}", node=self.index, file=self.file, remedy=remedy)
+
+    def unsupported(self, message: str, remedy: str | None = None) -> UnsupportedOp:
+        """The node is correct and mlc cannot do it."""
+        return UnsupportedOp(f"{self.title}: {message}", node=self.index, file=self.file, remedy=remedy)
+
+    def needs_value(self, i: builtins.int, what: str) -> MlcError:
+        """Input i decides a shape and is not known at import."""
+        if not self.given(i):
+            return self.invalid(f"input {i} ({what}) is missing")
+        name = self.inputs[i]
+        inputs = self.scope.sources(name)
+        origin = f" comes from {', '.join(repr(s) for s in inputs)} and" if inputs else ""
+        return NeedsValue(
+            f"{self.title}: {what} '{name}'{origin} is known only at run time",
+            inputs=inputs,
+            node=self.index,
+            file=self.file,
+            remedy=f"It decides a shape: give its value at import (known={{'{inputs[0] if inputs else name}': ...}}).",
+        )
