@@ -1,33 +1,14 @@
-"""Dimension expressions: how large an axis is when a size is known only at run time.
-
-An extent is an ``int`` or a ``Dim``: an integer polynomial over symbols and over floor divisions, minima and maxima.
-A ``Dim`` is kept in a normal form, so that equal text means equal extent:
-
-    (N*S*64) // (N*S)            -> 64
-    ((H - 1)//2 + 1 - 1)//2 + 1  -> (H + 3)//4
-    min(N + 1, 513)              -> min(512, N) + 1
-
-Every rewrite holds for all integers, negative ones included, with one exception: a factor that a division cancels is
-taken to be nonzero. What depends on the range of a symbol is decided only by ``compare``, ``bounds_of`` and ``simplify``.
-"""
+"""The expressions themselves: integer polynomials in normal form, their arithmetic, their text, their values."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
-from typing import NamedTuple
-
-Range = tuple[int | None, int | None]
-# Symbol -> (low, high); a missing symbol is an extent, hence (0, None); None is "no limit".
-Bounds = Mapping[str, tuple[int, int | None]]
 
 _PLAIN_NAME = re.compile(r"[^\W\d][\w.]*\Z")
 # Terms of a quotient after which polynomial division gives up; real extents need at most four.
 _QUOTIENT_TERMS = 20
-# Nested relaxations tried when bounds of single terms decide nothing.
-_RELAXATIONS = 4
 
 
 class Call:
@@ -167,7 +148,7 @@ def _sum(terms: dict[Monomial, int]) -> Extent:
     return Dim(tuple(kept))
 
 
-def _of(atom: Atom) -> Dim:
+def dim_of(atom: Atom) -> Dim:
     return Dim((((atom,), 1),))
 
 
@@ -175,7 +156,7 @@ def symbol(name: str) -> Dim:
     """The extent called `name`. Any nonempty string will do; one that is not an identifier is quoted in text."""
     if not name:
         raise ValueError("a dimension symbol needs a name")
-    return _of(name)
+    return dim_of(name)
 
 
 # ---------------------------------------------------------------- text
@@ -268,9 +249,9 @@ def _quotient(a: Extent, k: int) -> Extent:
         if c == 1 and len(monomial) == 1 and isinstance(atom, Call) and atom.op == "//":
             inner, p = atom.args
             if isinstance(p, int):
-                return floordiv(inner + (a - _of(atom)) * p, p * k)
+                return floordiv(inner + (a - dim_of(atom)) * p, p * k)
     whole, offset = divmod(constant, k)
-    return _of(Call("//", (moving + offset, k))) + whole
+    return dim_of(Call("//", (moving + offset, k))) + whole
 
 
 def _divide_by_dim(a: Extent, b: Dim) -> Extent:
@@ -294,7 +275,7 @@ def _divide_by_dim(a: Extent, b: Dim) -> Extent:
             else:
                 rest[monomial] = c
         a = _sum(rest)
-    return _sum(whole) + (_of(Call("//", (a, b_small))) if a != 0 else 0)
+    return _sum(whole) + (dim_of(Call("//", (a, b_small))) if a != 0 else 0)
 
 
 def _without(monomial: Monomial, factors: Monomial) -> Monomial | None:
@@ -393,7 +374,7 @@ def _extreme(op: str, extents: Sequence[Extent]) -> Extent:
     shift = first.terms[-1][1] if not first.terms[-1][0] else 0
     if shift:
         return _extreme(op, [extent - shift for extent in kept]) + shift
-    return _of(Call(op, tuple(kept)))
+    return dim_of(Call(op, tuple(kept)))
 
 
 def _flatten(op: str, extents: Iterable[Extent]) -> list[Extent]:
@@ -424,14 +405,14 @@ def substitute(extent: Extent, values: Mapping[str, Extent]) -> Extent:
         for atom in monomial:
             if isinstance(atom, str):
                 value = values.get(atom)
-                product = product * (_of(atom) if value is None else value)
+                product = product * (dim_of(atom) if value is None else value)
             else:
-                product = product * _apply(atom.op, [substitute(arg, values) for arg in atom.args])
+                product = product * apply_call(atom.op, [substitute(arg, values) for arg in atom.args])
         total = total + product
     return total
 
 
-def _apply(op: str, args: Sequence[Extent]) -> Extent:
+def apply_call(op: str, args: Sequence[Extent]) -> Extent:
     return floordiv(*args) if op == "//" else _extreme(op, args)
 
 
@@ -473,363 +454,3 @@ def python_source(extent: Extent, names: Mapping[str, str]) -> str:
         "*".join([str(c)] * (c != 1 or not monomial) + [factor(atom) for atom in monomial])
         for monomial, c in extent.terms
     )
-
-
-# ---------------------------------------------------------------- ranges
-
-
-def bounds_of(extent: Extent, bounds: Bounds) -> Range:
-    """(low, high) between which the extent lies under the bounds of its symbols; None where nothing limits it.
-
-    Always valid, not always the tightest: `H - 4*(H//4)` is within (0, 3), `N*N - N` within (None, None).
-    """
-    low = _low(extent, bounds, _RELAXATIONS)
-    high = _low(-extent, bounds, _RELAXATIONS)
-    return low, None if high is None else -high
-
-
-def compare(a: Extent, b: Extent, bounds: Bounds) -> int | None:
-    """-1, 0 or 1 as `a` is less than, equal to or greater than `b` for every binding within bounds; None if undecided."""
-    difference = a - b
-    if isinstance(difference, int):
-        return (difference > 0) - (difference < 0)
-    low, high = bounds_of(difference, bounds)
-    if low is not None and low > 0:
-        return 1
-    if high is not None and high < 0:
-        return -1
-    return 0 if low == high == 0 else None
-
-
-def simplify(extent: Extent, bounds: Bounds) -> Extent:
-    """The extent without the minima, maxima and divisions that the bounds decide: max(0, N) -> N."""
-    if isinstance(extent, int):
-        return extent
-    low, high = bounds_of(extent, bounds)
-    if low is not None and low == high:
-        return low
-    total: Extent = 0
-    for monomial, coefficient in extent.terms:
-        product: Extent = coefficient
-        for atom in monomial:
-            if isinstance(atom, str):
-                product = product * _of(atom)
-                continue
-            args = [simplify(arg, bounds) for arg in atom.args]
-            if atom.op != "//":
-                args = _undominated(atom.op, args, bounds)
-            product = product * _apply(atom.op, args)
-        total = total + product
-    return total
-
-
-def _undominated(op: str, args: list[Extent], bounds: Bounds) -> list[Extent]:
-    kept: list[Extent] = []
-    for arg in args:
-        if not any(_at_most(other, arg, op, bounds) for other in kept):
-            kept = [other for other in kept if not _at_most(arg, other, op, bounds)] + [arg]
-    return kept
-
-
-def _at_most(a: Extent, b: Extent, op: str, bounds: Bounds) -> bool:
-    low = _low(b - a if op == "min" else a - b, bounds, _RELAXATIONS)
-    return low is not None and low >= 0
-
-
-def _low(extent: Extent, bounds: Bounds, relaxations: int) -> int | None:
-    """A lower bound: of each term by itself and, where that finds none, with a call replaced by what limits it."""
-    if isinstance(extent, int):
-        return extent
-    total: int | None = 0
-    for monomial, coefficient in extent.terms:
-        least = _range(monomial, coefficient, bounds, relaxations)[0]
-        total = None if least is None or total is None else total + least
-    best = total
-    if not relaxations or len(extent.terms) < 2:
-        return best
-    for monomial, coefficient in extent.terms:
-        atom = monomial[0] if len(monomial) == 1 else ""
-        if isinstance(atom, str):
-            continue
-        for low in _relaxed(extent, atom, coefficient, bounds, relaxations - 1):
-            if low is not None and (best is None or low > best):
-                best = low
-    return best
-
-
-def _relaxed(extent: Dim, atom: Call, coefficient: int, bounds: Bounds, relaxations: int) -> Iterable[int | None]:
-    """Lower bounds of an extent that has the term coefficient*atom."""
-    others = extent - _of(atom) * coefficient
-    if atom.op == "//":
-        x, k = atom.args
-        if isinstance(k, int):  # x - k + 1 <= k*(x//k) <= x
-            low = _low(others * k + (x - (k - 1 if coefficient > 0 else 0)) * coefficient, bounds, relaxations)
-            yield None if low is None else -(-low // k)
-        return
-    cases = [_low(others + arg * coefficient, bounds, relaxations) for arg in atom.args]
-    if (atom.op == "min") == (coefficient < 0):  # -min(x, y) >= -x and >= -y: the best of them
-        yield max((low for low in cases if low is not None), default=None)
-    else:
-        known = [low for low in cases if low is not None]
-        yield min(known) if len(known) == len(cases) else None
-
-
-def _range(monomial: Monomial, coefficient: int, bounds: Bounds, relaxations: int) -> Range:
-    low: float = coefficient
-    high: float = coefficient
-    for atom in monomial:
-        a, b = _atom_range(atom, bounds, relaxations)
-        corners = [_times(p, q) for p in (low, high) for q in (a, b)]
-        low, high = min(corners), max(corners)
-    return _finite(low), _finite(high)
-
-
-def _times(a: float, b: float) -> float:
-    return 0 if a == 0 or b == 0 else a * b
-
-
-def _finite(value: float) -> int | None:
-    return None if math.isinf(value) else int(value)
-
-
-def _atom_range(atom: Atom, bounds: Bounds, relaxations: int) -> tuple[float, float]:
-    """As numbers in which infinity stands for no limit; finite ones stay ints."""
-    if isinstance(atom, str):
-        low, high = bounds.get(atom, (0, None))
-        return low, math.inf if high is None else high
-    ranges = []
-    for arg in atom.args:
-        low = _low(arg, bounds, relaxations)
-        high = _low(-arg, bounds, relaxations)
-        ranges.append((-math.inf if low is None else low, math.inf if high is None else -high))
-    if atom.op == "min":
-        return min(low for low, _ in ranges), min(high for _, high in ranges)
-    if atom.op == "max":
-        return max(low for low, _ in ranges), max(high for _, high in ranges)
-    (a, b), (p, q) = ranges
-    if p <= 0:  # a divisor that may be zero or negative limits nothing
-        return -math.inf, math.inf
-    corners = [_quotient_limit(x, y) for x in (a, b) for y in (p, q)]
-    return min(corners), max(corners)
-
-
-def _quotient_limit(x: float, y: float) -> float:
-    if math.isinf(x):
-        return x
-    if math.isinf(y):
-        return -1 if x < 0 else 0
-    return x // y
-
-
-# ---------------------------------------------------------------- parsing
-
-_TOKEN = re.compile(r"\s*(?:(\d+(?:\.0*)?)|([^\W\d][\w.]*)|'((?:[^'\\]|\\.)*)'|(//|\*\*|[-+*/%(),]))")
-
-
-class _Ratio(NamedTuple):
-    """A quotient that floor or ceil has still to round."""
-
-    top: Extent
-    bottom: Extent
-
-
-def _ratio(value: Extent | _Ratio) -> _Ratio:
-    return value if isinstance(value, _Ratio) else _Ratio(value, 1)
-
-
-def _exact(value: Extent | _Ratio) -> Extent:
-    if not isinstance(value, _Ratio):
-        return value
-    quotient = exact_quotient(value.top, value.bottom)
-    if quotient is None:
-        raise ValueError(f"({value.top})/({value.bottom}) is not an integer expression; write // or floor()")
-    return quotient
-
-
-def _floor(value: Extent | _Ratio) -> Extent:
-    return floordiv(*_ratio(value))
-
-
-def _ceil(value: Extent | _Ratio) -> Extent:
-    return ceildiv(*_ratio(value))
-
-
-def _divide(a: Extent | _Ratio, b: Extent | _Ratio) -> _Ratio:
-    a, b = _ratio(a), _ratio(b)
-    return _Ratio(a.top * b.bottom, a.bottom * b.top)
-
-
-def _add(a: Extent | _Ratio, b: Extent | _Ratio, sign: int) -> Extent | _Ratio:
-    if isinstance(a, _Ratio) or isinstance(b, _Ratio):
-        a, b = _ratio(a), _ratio(b)
-        return _Ratio(a.top * b.bottom + b.top * a.bottom * sign, a.bottom * b.bottom)
-    return a + b * sign
-
-
-def _multiply(a: Extent | _Ratio, b: Extent | _Ratio) -> Extent | _Ratio:
-    if isinstance(a, _Ratio) or isinstance(b, _Ratio):
-        a, b = _ratio(a), _ratio(b)
-        return _Ratio(a.top * b.top, a.bottom * b.bottom)
-    return a * b
-
-
-def _modulo(a: Extent | _Ratio, b: Extent | _Ratio) -> Extent:
-    top, bottom = _exact(a), _exact(b)
-    return top - floordiv(top, bottom) * bottom
-
-
-# Spellings of torch and sympy. Truncation equals floor for what an extent can be.
-_FUNCTIONS: dict[str, Callable[..., Extent | _Ratio]] = {
-    "min": lambda *args: dmin(*map(_exact, args)),
-    "max": lambda *args: dmax(*map(_exact, args)),
-    "floor": _floor,
-    "ceil": _ceil,
-    "mod": _modulo,
-    "floordiv": lambda a, b: _floor(_divide(a, b)),
-    "ceildiv": lambda a, b: _ceil(_divide(a, b)),
-    "truediv": _divide,
-    "identity": lambda value: value,
-}
-_SPELLINGS = {
-    "Min": "min",
-    "Max": "max",
-    "FloorToInt": "floor",
-    "TruncToInt": "floor",
-    "math.floor": "floor",
-    "math.trunc": "floor",
-    "int": "floor",
-    "ceiling": "ceil",
-    "CeilToInt": "ceil",
-    "math.ceil": "ceil",
-    "Mod": "mod",
-    "PythonMod": "mod",
-    "FloorDiv": "floordiv",
-    "CleanDiv": "floordiv",
-    "CeilDiv": "ceildiv",
-    "IntTrueDiv": "truediv",
-    "FloatTrueDiv": "truediv",
-    "ToFloat": "identity",
-    "Identity": "identity",
-    "float": "identity",
-}
-
-
-@lru_cache(maxsize=4096)
-def parse(text: str) -> Extent:
-    """The extent `text` spells: Python's integer operators, min and max, and torch's names for them.
-
-    ``parse(str(extent)) == extent``. Raises ValueError, naming the text, where it is no integer expression.
-    """
-    try:
-        return _Parser(text).extent()
-    except ZeroDivisionError:
-        raise ValueError(f"cannot read the dimension {text!r}: division by zero") from None
-    except RecursionError:
-        raise ValueError(f"cannot read the dimension {text[:40]!r}...: nested too deeply") from None
-
-
-class _Parser:
-    def __init__(self, text: str):
-        self.text = text
-        self.tokens: list[tuple[str, str]] = []  # (kind, spelling); kind is number, name, symbol or the operator itself
-        self.next = 0
-        at, end = 0, len(text.rstrip())
-        while at < end:
-            match = _TOKEN.match(text, at)
-            if match is None:
-                raise self.error(f"unexpected {text[at:].lstrip()[:10]!r}")
-            number, name, quoted, operator = match.groups()
-            if number is not None:
-                self.tokens.append(("number", number))
-            elif name is not None:
-                self.tokens.append(("name", name))
-            elif quoted is not None:
-                self.tokens.append(("symbol", re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)))
-            else:
-                self.tokens.append((operator, operator))
-            at = match.end()
-
-    def error(self, why: str) -> ValueError:
-        return ValueError(f"cannot read the dimension {self.text!r}: {why}")
-
-    def peek(self) -> str:
-        return self.tokens[self.next][0] if self.next < len(self.tokens) else ""
-
-    def take(self, kind: str) -> str:
-        if self.peek() != kind:
-            found = repr(self.tokens[self.next][1]) if self.next < len(self.tokens) else "the end"
-            raise self.error(f"expected {kind!r}, found {found}")
-        self.next += 1
-        return self.tokens[self.next - 1][1]
-
-    def extent(self) -> Extent:
-        if not self.tokens:
-            raise self.error("it is empty")
-        value = self.sum()
-        if self.next < len(self.tokens):
-            raise self.error(f"unexpected {self.tokens[self.next][1]!r}")
-        return _exact(value)
-
-    def sum(self) -> Extent | _Ratio:
-        value = self.product()
-        while self.peek() in ("+", "-"):
-            sign = 1 if self.take(self.peek()) == "+" else -1
-            value = _add(value, self.product(), sign)
-        return value
-
-    def product(self) -> Extent | _Ratio:
-        value = self.factor()
-        while (operator := self.peek()) in ("*", "//", "/", "%"):
-            self.take(operator)
-            other = self.factor()
-            if operator == "*":
-                value = _multiply(value, other)
-            elif operator == "%":
-                value = _modulo(value, other)
-            else:
-                value = _divide(value, other)
-                value = _floor(value) if operator == "//" else value
-        return value
-
-    def factor(self) -> Extent | _Ratio:
-        if self.peek() in ("+", "-"):
-            sign = 1 if self.take(self.peek()) == "+" else -1
-            return _multiply(self.factor(), sign)
-        value = self.primary()
-        if self.peek() == "**":
-            self.take("**")
-            exponent = int(self.take("number").split(".")[0])
-            if exponent > 16:
-                raise self.error(f"the power {exponent} is beyond any extent")
-            base, value = value, 1
-            for _ in range(exponent):
-                value = _multiply(value, base)
-        return value
-
-    def primary(self) -> Extent | _Ratio:
-        kind = self.peek()
-        if kind == "number":
-            return int(self.take(kind).split(".")[0])
-        if kind == "symbol":
-            return symbol(self.take(kind))
-        if kind == "(":
-            self.take("(")
-            value = self.sum()
-            self.take(")")
-            return value
-        name = self.take("name")
-        if self.peek() != "(":
-            return symbol(name)
-        function = _FUNCTIONS.get(_SPELLINGS.get(name, name))
-        if function is None:
-            raise self.error(f"unknown function {name!r}")
-        self.take("(")
-        args = [self.sum()]
-        while self.peek() == ",":
-            self.take(",")
-            args.append(self.sum())
-        self.take(")")
-        try:
-            return function(*args)
-        except TypeError:
-            raise self.error(f"{name} does not take {len(args)} arguments") from None
