@@ -1,0 +1,70 @@
+"""Export a model to ONNX through either of PyTorch's exporters, with fixed or symbolic sizes."""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+
+from benchmarks.architectures.model import Input, Model, linear_term
+
+Exporter = Literal["dynamo", "legacy"]
+EXPORTERS: tuple[Exporter, ...] = get_args(Exporter)
+
+
+def file_name(name: str, exporter: Exporter, symbolic: bool) -> str:
+    return f"{name}.{'symbolic.' if symbolic else ''}{exporter}.onnx"
+
+
+def export(model: Model, path: Path, exporter: Exporter, symbolic: bool, external_data: bool = False) -> None:
+    """Write `path`; weights go beside it if `external_data` (the dynamo exporter alone can)."""
+    names = {"input_names": [item.name for item in model.inputs], "output_names": list(model.outputs)}
+    arguments = model.arguments()
+    with quiet(), torch.no_grad():
+        if exporter == "dynamo":
+            shapes = _dynamic_shapes(model) if symbolic else None
+            torch.onnx.export(
+                model.module, arguments, path, dynamo=True, dynamic_shapes=shapes, external_data=external_data, **names
+            )
+        else:
+            axes = {item.name: _axes(item) for item in model.inputs} if symbolic else None
+            torch.onnx.export(model.module, arguments, path, dynamo=False, dynamic_axes=axes, **names)
+
+
+def _dynamic_shapes(model: Model) -> Any:
+    """torch.export's form: one dict axis -> Dim per argument; what goes into *args is one tuple."""
+    symbols = {symbol: torch.export.Dim(symbol, min=model.low.get(symbol, 1)) for symbol in model.sizes}
+
+    def axes(item: Input) -> dict[int, Any]:
+        found = {}
+        for axis, dim in enumerate(item.dims):
+            if isinstance(dim, str):
+                factor, symbol, offset = linear_term(dim)
+                scaled = symbols[symbol] if factor == 1 else factor * symbols[symbol]
+                found[axis] = scaled + offset if offset else scaled
+        return found
+
+    shapes = [axes(item) for item in model.inputs]
+    named = model.module.forward.__code__.co_argcount - 1
+    return (*shapes[:named], tuple(shapes[named:])) if len(shapes) > named else tuple(shapes)
+
+
+def _axes(item: Input) -> dict[int, str]:
+    """The legacy exporter takes plain names: an axis that is a term of a symbol gets a name of its own."""
+    return {
+        axis: dim if dim.isidentifier() else f"{item.name}_axis_{axis}"
+        for axis, dim in enumerate(item.dims)
+        if isinstance(dim, str)
+    }
+
+
+@contextlib.contextmanager
+def quiet() -> Any:
+    """Without the exporters' warnings and progress."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,1 @@
+"""Miniatures of real exported models, and the script that writes them."""
