@@ -43,6 +43,8 @@ def _dynamic_shapes(model: Model) -> Any:
         for axis, dim in enumerate(item.dims):
             if isinstance(dim, str):
                 factor, symbol, offset = linear_term(dim)
+                if symbol in model.fixed_in_dynamo:
+                    continue
                 scaled = symbols[symbol] if factor == 1 else factor * symbols[symbol]
                 found[axis] = scaled + offset if offset else scaled
         return found

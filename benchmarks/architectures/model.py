@@ -22,13 +22,15 @@ class Input:
 
 @dataclass(frozen=True)
 class Model:
-    """`sizes` gives every symbol the size it has in the fixed export; `low` the least size that makes sense (default 1)."""
+    """`sizes` gives every symbol the size it has in the fixed export; `low` the least size that makes sense (default 1);
+    `fixed_in_dynamo` names symbols that the dynamo exporter cannot keep."""
 
     module: nn.Module
     inputs: tuple[Input, ...]
     outputs: tuple[str, ...]
     sizes: Mapping[str, int]
     low: Mapping[str, int] = field(default_factory=dict)
+    fixed_in_dynamo: tuple[str, ...] = ()
 
     def feeds(self, sizes: Mapping[str, int] | None = None, seed: int = 0) -> dict[str, np.ndarray]:
         """Random inputs at these sizes (missing symbols as in the fixed export), by input name."""
