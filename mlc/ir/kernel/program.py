@@ -1,0 +1,338 @@
+"""The planned main function of a module: buffers with numbers, and the calls of kernels that fill them.
+
+    func.func @main(%x: memref<?x768xf32> {kernel.name = "x", kernel.role = "input", kernel.dtype = "f32", kernel.dims = ...},
+                    %y: memref<?x10xf32> {kernel.name = "y", kernel.role = "output", ...}) {
+      %n = kernel.size "N*S"
+      %w = kernel.weight "fc.weight" : memref<24x768x32xf32>
+      %b = kernel.buffer 3 dims ["N", "S", "768"] : memref<?x?x768xf32>
+      %v = kernel.view %b dims ["N*S", "768"] : memref<?x?x768xf32> to memref<?x768xf32>
+      kernel.call @gemm_0(%v, %w, %b, %n) from ["layer1/MatMul", "layer1/Add"] : memref<?x768xf32>, ..., index
+      scf.for %t = %zero to %n step %one {
+        %s = kernel.row %b[%t] : memref<?x?x768xf32> to memref<?x768xf32>
+        ...
+      }
+      func.return
+    }
+
+Destination passing: a kernel writes into the buffers it is given; outputs are arguments. Every memref here is row-major and
+without gaps, so its dimension expressions say everything; the strides that a kernel leaves open follow from them. A call lists
+the kernel's buffers, then its extents; scratch memory and the range of tiles are added where the call is emitted. Beside these
+ops @main may hold scf.for, scf.if and scf.while, arithmetic on indices and flags, memref.load of one element, and memref.copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.dialects.builtin import (
+    DYNAMIC_INDEX,
+    ArrayAttr,
+    IndexType,
+    IntAttr,
+    MemRefType,
+    NoneAttr,
+    StringAttr,
+    SymbolRefAttr,
+)
+from xdsl.ir import Attribute, BlockArgument, Dialect, SSAValue
+from xdsl.irdl import (
+    IRDLOperation,
+    irdl_op_definition,
+    operand_def,
+    prop_def,
+    result_def,
+    traits_def,
+    var_operand_def,
+)
+from xdsl.parser import Parser
+from xdsl.printer import Printer
+from xdsl.traits import Pure
+from xdsl.utils.exceptions import VerifyException
+
+from mlc.errors import InternalError
+from mlc.ir import dims
+from mlc.ir.dims import Extent
+from mlc.ir.types import DimsAttr
+
+index = IndexType()
+Shape = tuple[Extent, ...]
+
+
+def memref_type(shape: Sequence[Extent], element: Attribute) -> MemRefType:
+    """Row-major, with `?` for each extent that is an expression."""
+    return MemRefType(element, [e if isinstance(e, int) else DYNAMIC_INDEX for e in shape])
+
+
+def memref_of(value: SSAValue) -> MemRefType:
+    assert isinstance(value.type, MemRefType), value.type
+    return value.type
+
+
+def shape_of(value: SSAValue) -> Shape:
+    """The extents of a memref in @main: of an argument by its attributes, of a result by its op."""
+    op = value.owner
+    if isinstance(op, BufferOp | ViewOp):
+        return op.dims.extents()
+    if isinstance(op, RowOp):
+        return shape_of(op.base)[1:]
+    shape = memref_of(value).get_shape()
+    if DYNAMIC_INDEX not in shape:
+        return tuple(shape)
+    if isinstance(value, BlockArgument):
+        function = value.block.parent_op()
+        attrs = getattr(function, "arg_attrs", None)
+        found = attrs.data[value.index].data.get("kernel.dims") if attrs is not None else None
+        if isinstance(found, DimsAttr):
+            return found.extents()
+    raise InternalError(f"the extents of {value} are not stated")
+
+
+def _check(type: Attribute, shape: Shape) -> None:
+    assert isinstance(type, MemRefType)
+    if not isinstance(type.layout, NoneAttr):
+        raise VerifyException(f"{type} is not row-major")
+    if memref_type(shape, type.element_type).get_shape() != type.get_shape():
+        raise VerifyException(f"{type} does not have the extents [{', '.join(map(str, shape))}]")
+
+
+def _parse_dims(parser: Parser) -> DimsAttr:
+    parser.parse_keyword("dims")
+    texts = parser.parse_comma_separated_list(parser.Delimiter.SQUARE, parser.parse_str_literal)
+    return DimsAttr(ArrayAttr([StringAttr(text) for text in texts]))
+
+
+def _print_dims(printer: Printer, attr: DimsAttr) -> None:
+    printer.print_string(" dims [")
+    printer.print_list(attr.texts.data, lambda text: printer.print_string_literal(text.data))
+    printer.print_string("]")
+
+
+def _print_type(printer: Printer, type: Attribute) -> None:
+    printer.print_string(" : ")
+    printer.print_attribute(type)
+
+
+@irdl_op_definition
+class SizeOp(IRDLOperation):
+    """The value of a dimension expression; one entry of the table of sizes."""
+
+    name = "kernel.size"
+    expression = prop_def(StringAttr)
+    result = result_def(IndexType)
+    traits = traits_def(Pure())
+
+    def __init__(self, extent: Extent):
+        super().__init__(properties={"expression": StringAttr(str(extent))}, result_types=[index])
+
+    @property
+    def extent(self) -> Extent:
+        return dims.parse(self.expression.data)
+
+    def verify_(self) -> None:
+        try:
+            dims.parse(self.expression.data)
+        except ValueError as error:
+            raise VerifyException(str(error)) from None
+
+    @classmethod
+    def parse(cls, parser: Parser) -> SizeOp:
+        op = cls(0)
+        op.properties["expression"] = StringAttr(parser.parse_str_literal())
+        return op
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(" ")
+        printer.print_string_literal(self.expression.data)
+
+
+@irdl_op_definition
+class WeightOp(IRDLOperation):
+    """The bytes of a weight of the weight store, laid out as the type says (packed ones lie as their kernel wants them)."""
+
+    name = "kernel.weight"
+    key = prop_def(StringAttr)
+    result = result_def(MemRefType)
+    traits = traits_def(Pure())
+
+    def __init__(self, key: str, type: MemRefType):
+        super().__init__(properties={"key": StringAttr(key)}, result_types=[type])
+
+    @classmethod
+    def parse(cls, parser: Parser) -> WeightOp:
+        key = parser.parse_str_literal()
+        parser.parse_characters(":")
+        type = parser.parse_type()
+        assert isinstance(type, MemRefType)
+        return cls(key, type)
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(" ")
+        printer.print_string_literal(self.key.data)
+        _print_type(printer, self.result.type)
+
+
+@irdl_op_definition
+class BufferOp(IRDLOperation):
+    """Memory of the arena, alive from the first to the last op that uses it or a view of it."""
+
+    name = "kernel.buffer"
+    number = prop_def(IntAttr)
+    dims = prop_def(DimsAttr)
+    result = result_def(MemRefType)
+
+    def __init__(self, number: int, shape: Sequence[Extent], element: Attribute):
+        super().__init__(
+            properties={"number": IntAttr(number), "dims": DimsAttr.of(shape)},
+            result_types=[memref_type(shape, element)],
+        )
+
+    def verify_(self) -> None:
+        _check(self.result.type, self.dims.extents())
+
+    @classmethod
+    def parse(cls, parser: Parser) -> BufferOp:
+        number = parser.parse_integer(allow_boolean=False, allow_negative=False)
+        attr = _parse_dims(parser)
+        parser.parse_characters(":")
+        type = parser.parse_type()
+        return cls.create(properties={"number": IntAttr(number), "dims": attr}, result_types=[type])
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(f" {self.number.data}")
+        _print_dims(printer, self.dims)
+        _print_type(printer, self.result.type)
+
+
+@irdl_op_definition
+class ViewOp(IRDLOperation):
+    """The same bytes with other extents: a reshape without a copy."""
+
+    name = "kernel.view"
+    base = operand_def(MemRefType)
+    dims = prop_def(DimsAttr)
+    result = result_def(MemRefType)
+    traits = traits_def(Pure())
+
+    def __init__(self, base: SSAValue, shape: Sequence[Extent]):
+        type = memref_type(shape, memref_of(base).element_type)
+        super().__init__(operands=[base], properties={"dims": DimsAttr.of(shape)}, result_types=[type])
+
+    def verify_(self) -> None:
+        shape = self.dims.extents()
+        _check(self.result.type, shape)
+        if memref_of(self.base).element_type != self.result.type.element_type:
+            raise VerifyException(f"{self.base.type} and {self.result.type} differ in their elements")
+        have, want = dims.prod(shape_of(self.base)), dims.prod(shape)
+        if isinstance(have, int) and isinstance(want, int) and have != want:
+            raise VerifyException(f"{self.base.type} has {have} elements, {self.result.type} {want}")
+
+    @classmethod
+    def parse(cls, parser: Parser) -> ViewOp:
+        unresolved = parser.parse_unresolved_operand()
+        attr = _parse_dims(parser)
+        parser.parse_characters(":")
+        base = parser.resolve_operand(unresolved, parser.parse_type())
+        parser.parse_keyword("to")
+        return cls.create(operands=[base], properties={"dims": attr}, result_types=[parser.parse_type()])
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(" ")
+        printer.print_ssa_value(self.base)
+        _print_dims(printer, self.dims)
+        _print_type(printer, self.base.type)
+        printer.print_string(" to ")
+        printer.print_attribute(self.result.type)
+
+
+@irdl_op_definition
+class RowOp(IRDLOperation):
+    """What lies at one position of the outermost axis: result[...] is base[position, ...]."""
+
+    name = "kernel.row"
+    base = operand_def(MemRefType)
+    position = operand_def(IndexType)
+    result = result_def(MemRefType)
+    traits = traits_def(Pure())
+
+    def __init__(self, base: SSAValue, position: SSAValue):
+        type = memref_of(base)
+        if not type.get_num_dims():
+            raise InternalError(f"kernel.row: {type} has no axis")
+        row = MemRefType(type.element_type, type.get_shape()[1:])
+        super().__init__(operands=[base, position], result_types=[row])
+
+    def verify_(self) -> None:
+        base = memref_of(self.base)
+        if base.get_shape()[1:] != self.result.type.get_shape() or base.element_type != self.result.type.element_type:
+            raise VerifyException(f"{self.result.type} is not a row of {base}")
+
+    @classmethod
+    def parse(cls, parser: Parser) -> RowOp:
+        unresolved = parser.parse_unresolved_operand()
+        parser.parse_characters("[")
+        position = parser.resolve_operand(parser.parse_unresolved_operand(), index)
+        parser.parse_characters("]")
+        parser.parse_characters(":")
+        base = parser.resolve_operand(unresolved, parser.parse_type())
+        parser.parse_keyword("to")
+        return cls.create(operands=[base, position], result_types=[parser.parse_type()])
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(" ")
+        printer.print_ssa_value(self.base)
+        printer.print_string("[")
+        printer.print_ssa_value(self.position)
+        printer.print_string("]")
+        _print_type(printer, self.base.type)
+        printer.print_string(" to ")
+        printer.print_attribute(self.result.type)
+
+
+@irdl_op_definition
+class CallOp(IRDLOperation):
+    """Run a kernel: its buffers, then its extents. `source` names the nodes of the user's model that it computes."""
+
+    name = "kernel.call"
+    callee = prop_def(SymbolRefAttr)
+    arguments = var_operand_def()
+    source = prop_def(ArrayAttr[StringAttr])
+
+    def __init__(self, callee: str, arguments: Sequence[SSAValue], source: Sequence[str] = ()):
+        super().__init__(
+            operands=[arguments],
+            properties={"callee": SymbolRefAttr(callee), "source": ArrayAttr([StringAttr(name) for name in source])},
+        )
+
+    @property
+    def kernel(self) -> str:
+        """The name of the kernel's function."""
+        return self.callee.root_reference.data
+
+    @classmethod
+    def parse(cls, parser: Parser) -> CallOp:
+        callee = parser.parse_symbol_name()
+        unresolved = parser.parse_comma_separated_list(parser.Delimiter.PAREN, parser.parse_unresolved_operand)
+        source: list[str] = []
+        if parser.parse_optional_keyword("from"):
+            source = parser.parse_comma_separated_list(parser.Delimiter.SQUARE, parser.parse_str_literal)
+        types: list[Attribute] = []
+        if unresolved:
+            parser.parse_characters(":")
+            types = parser.parse_comma_separated_list(parser.Delimiter.NONE, parser.parse_type)
+        return cls(callee.data, parser.resolve_operands(unresolved, types, parser.pos), source)
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(" ")
+        printer.print_attribute(self.callee)
+        with printer.in_parens():
+            printer.print_list(self.arguments, printer.print_ssa_value)
+        if self.source.data:
+            printer.print_string(" from [")
+            printer.print_list(self.source.data, lambda text: printer.print_string_literal(text.data))
+            printer.print_string("]")
+        if self.arguments:
+            printer.print_string(" : ")
+            printer.print_list(self.arguments.types, printer.print_attribute)
+
+
+KernelDialect = Dialect("kernel", [SizeOp, WeightOp, BufferOp, ViewOp, RowOp, CallOp])
