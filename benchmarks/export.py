@@ -22,7 +22,8 @@ def file_name(name: str, exporter: Exporter, symbolic: bool) -> str:
 def export(model: Model, path: Path, exporter: Exporter, symbolic: bool, external_data: bool = False) -> None:
     """Write `path`; weights go beside it if `external_data` (the dynamo exporter alone can)."""
     names = {"input_names": [item.name for item in model.inputs], "output_names": list(model.outputs)}
-    arguments = model.arguments()
+    # An example size of 1 makes torch.export assume more than it should; fixed sizes stay as they are measured.
+    arguments = model.arguments({symbol: max(size, 2) for symbol, size in model.sizes.items()} if symbolic else None)
     with quiet(), torch.no_grad():
         if exporter == "dynamo":
             shapes = _dynamic_shapes(model) if symbolic else None
@@ -66,7 +67,8 @@ def _axes(item: Input) -> dict[int, str]:
 @contextlib.contextmanager
 def quiet() -> Any:
     """Without the exporters' warnings and progress."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for name in ("torch.onnx", "torch._guards"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
