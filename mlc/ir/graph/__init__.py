@@ -1,1 +1,43 @@
-"""The graph dialect: tensor operations, one class each, by family."""
+"""The graph dialect: typed tensors, pure values, primitives and composites. Build ops with mlc.ir.builder."""
+
+from xdsl.ir import Dialect
+
+from mlc.ir.graph import composites, control, elementwise, index, linear, reduce, shape, window
+from mlc.ir.types import DimsAttr
+
+GRAPH = Dialect(
+    "graph",
+    [
+        *elementwise.OPS.values(),
+        elementwise.CastOp,
+        shape.ConstantOp,
+        shape.WeightOp,
+        shape.DimensionOp,
+        shape.IotaOp,
+        shape.BroadcastOp,
+        shape.ReshapeOp,
+        shape.TransposeOp,
+        shape.SliceOp,
+        shape.PadOp,
+        shape.ConcatenateOp,
+        linear.ContractOp,
+        linear.ConvolutionOp,
+        reduce.ReduceOp,
+        reduce.ArgReduceOp,
+        reduce.CumulativeOp,
+        reduce.TopKOp,
+        index.GatherOp,
+        index.ScatterOp,
+        window.ReduceWindowOp,
+        window.ArgMaxWindowOp,
+        control.YieldOp,
+        control.ScanOp,
+        control.GroupOp,
+        composites.SoftmaxOp,
+        composites.LogSoftmaxOp,
+        composites.LayerNormOp,
+        composites.RmsNormOp,
+        composites.GeluOp,
+    ],
+    [DimsAttr],
+)

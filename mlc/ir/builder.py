@@ -1,0 +1,285 @@
+"""Build graph modules in Python. Every function takes and returns values and inserts its op at the current position.
+
+    from mlc.ir import builder as g
+
+    m = g.module_builder("mlp")
+    with m.function(inputs=[("x", ("N", 64), "f32")]) as (x,):
+        with g.location("fc", file="model.onnx", index=0):
+            y = g.relu(g.matmul(x, g.constant(weights)))
+        m.outputs([("y", y)])
+    module = m.finish()
+
+Element-wise functions take equal shapes: `g.lift(x, y)` broadcasts as NumPy does. Shapes are integers and dimension expressions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import numpy as np
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Block, Region, SSAValue
+
+from mlc.errors import ShapeError
+from mlc.ir import dims
+from mlc.ir.dims import Extent
+from mlc.ir.graph import elementwise
+from mlc.ir.graph import shape as _shape
+from mlc.ir.graph.base import Check, building, emit, location, require_equal
+from mlc.ir.graph.composites import attention, batch_norm, gelu, layer_norm, log_softmax, rms_norm, silu, softmax
+from mlc.ir.graph.control import scan
+from mlc.ir.graph.elementwise import apply_cast as cast
+from mlc.ir.graph.index import gather, gather_elements, gather_nd, scatter_elements, scatter_nd
+from mlc.ir.graph.linear import contract, convolution, matmul
+from mlc.ir.graph.reduce import arg_max, arg_min, cumulative, mean, reduce, top_k
+from mlc.ir.graph.shape import (
+    IN_TEXT,
+    WeightOp,
+    broadcast,
+    broadcast_to,
+    common_shape,
+    concatenate,
+    dimension,
+    extents,
+    full,
+    full_like,
+    iota,
+    lift,
+    pad,
+    reshape,
+    reverse,
+    scalar,
+    slice,
+    slice_axis,
+    split,
+    squeeze,
+    tile,
+    transpose,
+    unsqueeze,
+)
+from mlc.ir.graph.window import arg_max_window, reduce_window
+from mlc.ir.module import Module, Range
+from mlc.ir.types import dtype_name, dtype_of, extent, rank_of, shape_of, tensor
+from mlc.ir.weights import WeightStore
+
+scalar_like = full_like
+
+
+def _unary(name: str) -> Callable[[SSAValue], SSAValue]:
+    def build(x: SSAValue) -> SSAValue:
+        return elementwise.apply(name, x)
+
+    build.__name__, build.__doc__ = name, elementwise.OPS[name].__doc__
+    return build
+
+
+def _binary(name: str) -> Callable[[SSAValue, SSAValue], SSAValue]:
+    def build(lhs: SSAValue, rhs: SSAValue) -> SSAValue:
+        return elementwise.apply(name, lhs, rhs)
+
+    build.__name__, build.__doc__ = name, elementwise.OPS[name].__doc__
+    return build
+
+
+neg, sign, exp, log, sqrt, rsqrt, reciprocal = map(_unary, ("neg", "sign", "exp", "log", "sqrt", "rsqrt", "reciprocal"))
+abs = _unary("abs")
+sin, cos, tan, asin, acos, atan = map(_unary, ("sin", "cos", "tan", "asin", "acos", "atan"))
+sinh, cosh, tanh, asinh, acosh, atanh = map(_unary, ("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"))
+erf, sigmoid, relu, floor, ceil = map(_unary, ("erf", "sigmoid", "relu", "floor", "ceil"))
+round = _unary("round")
+bit_not, logical_not, is_nan, is_inf = map(_unary, ("bit_not", "logical_not", "is_nan", "is_inf"))
+add, sub, mul, div, mod, fmod = map(_binary, ("add", "sub", "mul", "div", "mod", "fmod"))
+pow = _binary("pow")
+maximum, minimum = map(_binary, ("maximum", "minimum"))
+bit_and, bit_or, bit_xor, shift_left, shift_right = map(
+    _binary, ("bit_and", "bit_or", "bit_xor", "shift_left", "shift_right")
+)
+logical_and, logical_or, logical_xor = map(_binary, ("logical_and", "logical_or", "logical_xor"))
+eq, ne, lt, le, gt, ge = map(_binary, ("eq", "ne", "lt", "le", "gt", "ge"))
+
+
+def select(condition: SSAValue, x: SSAValue, y: SSAValue) -> SSAValue:
+    """x where the condition holds, else y; equal shapes."""
+    return elementwise.apply("select", condition, x, y)
+
+
+def clip(x: SSAValue, low: SSAValue | None = None, high: SSAValue | None = None) -> SSAValue:
+    """minimum(maximum(x, low), high); bounds are scalars or broadcast to x. Where low > high the result is high."""
+    for bound, name in ((low, "maximum"), (high, "minimum")):
+        if bound is not None:
+            x = elementwise.apply(name, x, broadcast_to(bound, shape_of(x)))
+    return x
+
+
+def pad_mode(x: SSAValue, low: Sequence[Extent], high: Sequence[Extent], mode: str) -> SSAValue:
+    """numpy.pad with mode edge, reflect or wrap: each padded axis is gathered."""
+    for axis, (lo, hi) in enumerate(zip(low, high, strict=True)):
+        if isinstance(lo, int) and isinstance(hi, int) and lo == hi == 0:
+            continue
+        size = shape_of(x)[axis]
+        line = (lo + size + hi,)
+        at = sub(iota(line, 0, "i64"), broadcast(dimension(lo), line, []))
+        whole = broadcast(dimension(size), line, [])
+        zero, one = full(line, 0, "i64"), full(line, 1, "i64")
+        if mode == "edge":
+            at = minimum(maximum(at, zero), sub(whole, one))
+        elif mode == "wrap":
+            at = mod(at, maximum(whole, one))
+        elif mode == "reflect":
+            last = maximum(sub(whole, one), one)
+            at = mod(abs(at), add(last, last))
+            at = minimum(at, sub(add(last, last), at))
+            at = minimum(at, sub(whole, one))
+        else:
+            raise ShapeError(f"pad: mode is edge, reflect or wrap, not {mode!r}")
+        x = gather(x, at, axis)
+    return x
+
+
+def einsum(equation: str, xs: Sequence[SSAValue]) -> SSAValue:
+    """numpy.einsum of any number of operands, with ellipsis and repeated labels, built from contractions."""
+    terms, out = _einsum_terms(equation, [rank_of(x) for x in xs])
+    operands = []
+    for term, x in zip(terms, xs, strict=True):
+        while len(set(term)) < len(term):
+            name = next(c for c in term if term.count(c) > 1)
+            first, second = term.index(name), term.index(name, term.index(name) + 1)
+            x, term = _diagonal(x, first, second), term[:second] + term[second + 1 :]
+        operands.append((term, x))
+    term, x = operands[0]
+    for position, (other, y) in enumerate(operands[1:], 1):
+        rest = "".join(t for t, _ in operands[position + 1 :]) + out
+        kept = "".join(dict.fromkeys(c for c in term + other if c in rest))
+        term, x, other, y = _drop_ones(term, x, other, y, kept)
+        x, term = contract(x, y, f"{term},{other}->{kept}"), kept
+    summed = [a for a, c in enumerate(term) if c not in out]
+    x, term = (reduce(x, summed, "sum") if summed else x), "".join(c for c in term if c in out)
+    return transpose(x, [term.index(c) for c in out])
+
+
+def _drop_ones(
+    term: str, x: SSAValue, other: str, y: SSAValue, kept: str
+) -> tuple[str, SSAValue, str, SSAValue]:
+    """An axis of extent 1 that the other operand has larger (ellipsis broadcasting) is dropped."""
+    for name in set(term) & set(other):
+        a, b = shape_of(x)[term.index(name)], shape_of(y)[other.index(name)]
+        if a == 1 and b != 1:
+            x, term = squeeze(x, [term.index(name)]), term.replace(name, "")
+        elif b == 1 and a != 1:
+            y, other = squeeze(y, [other.index(name)]), other.replace(name, "")
+    return term, x, other, y
+
+
+def _einsum_terms(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
+    text = equation.replace(" ", "")
+    left, arrow, out = text.partition("->")
+    terms = left.split(",")
+    if len(terms) != len(ranks):
+        raise ShapeError(f"einsum {equation!r}: {len(terms)} terms for {len(ranks)} operands")
+    free = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in text]
+    dots = max((r - len(t.replace("...", "")) for t, r in zip(terms, ranks, strict=True) if "..." in t), default=0)
+    names = "".join(free[:dots])
+    for number, (t, r) in enumerate(zip(terms, ranks, strict=True)):
+        if "..." in t:
+            mine = r - len(t.replace("...", ""))
+            terms[number] = t.replace("...", names[dots - mine :])
+        if len(terms[number]) != r:
+            raise ShapeError(f"einsum {equation!r}: operand {number} has {r} axes")
+    everything = "".join(terms)
+    if arrow:
+        out = out.replace("...", names)
+    else:
+        out = names + "".join(sorted(c for c in set(everything) - set(names) if everything.count(c) == 1))
+    return terms, out
+
+
+def _diagonal(x: SSAValue, first: int, second: int) -> SSAValue:
+    """The elements where two axes have the same index; the second axis vanishes."""
+    shape = shape_of(x)
+    require_equal(shape[first], shape[second], "einsum: repeated label")
+    rows = iota([e if a != second else 1 for a, e in enumerate(shape)], first, "i64")
+    return squeeze(gather_elements(x, rows, second), [second])
+
+
+# Modules -----------------------------------------------------------------------------------------------------------------
+
+
+class ModuleBuilder:
+    """Collects functions, weights, symbols and checks of a module under construction."""
+
+    def __init__(self, name: str = "main", weights: WeightStore | None = None):
+        self.name = name
+        self.weights = WeightStore() if weights is None else weights
+        self.symbols: dict[str, Range] = {}
+        self.checks: list[Check] = []
+        self._functions: list[FuncOp] = []
+        self._inputs: list[str] = []
+        self._block: Block | None = None
+        self._results: list[tuple[str, SSAValue]] = []
+
+    @contextmanager
+    def function(
+        self, inputs: Sequence[tuple[str, Sequence[Extent | str], str]], name: str = "main"
+    ) -> Iterator[tuple[SSAValue, ...]]:
+        """A function under construction; `inputs` are (name, shape, dtype), strings in shapes are dimension expressions."""
+        block = Block(arg_types=[tensor(shape, dtype) for _, shape, dtype in inputs])
+        for (label, shape, _), arg in zip(inputs, block.args, strict=True):
+            arg.name_hint = label if label.isidentifier() else None
+            for e in map(extent, shape):
+                for symbol in e.symbols() if isinstance(e, dims.Dim) else ():
+                    self.symbols.setdefault(symbol, (0, None))
+        self._results = []
+        token = _building.set(self)
+        try:
+            with building(block, self.checks):
+                yield tuple(block.args)
+                emit(ReturnOp(*(value for _, value in self._results)))
+        finally:
+            _building.reset(token)
+        function = FuncOp(name, ([a.type for a in block.args], [v.type for _, v in self._results]), Region(block))
+        function.properties["arg_attrs"] = _named(label for label, _, _ in inputs)
+        function.properties["res_attrs"] = _named(label for label, _ in self._results)
+        self._functions.append(function)
+
+    def outputs(self, results: Sequence[tuple[str, SSAValue]]) -> None:
+        """What the function under construction returns, as (name, value)."""
+        self._results = list(results)
+
+    def finish(self) -> Module:
+        """The module, verified."""
+        module = Module(ModuleOp(self._functions, sym_name=StringAttr(self.name)), self.weights, self.symbols, self.checks)
+        module.verify()
+        return module
+
+
+_building: ContextVar[ModuleBuilder] = ContextVar("building")
+
+
+def module_builder(name: str = "main", weights: WeightStore | None = None) -> ModuleBuilder:
+    """A new module under construction."""
+    return ModuleBuilder(name, weights)
+
+
+def _named(names: Iterator[str] | Sequence[str]) -> ArrayAttr[DictionaryAttr]:
+    return ArrayAttr([DictionaryAttr({"graph.name": StringAttr(name)}) for name in names])
+
+
+def constant(value: object, name: str = "constant", dtype: str | None = None) -> SSAValue:
+    """A tensor known now: up to 16 elements stand in the text, more go to the weight store of the module under construction."""
+    from mlc.ir.types import numpy_dtype
+
+    array = np.asarray(value) if dtype is None else np.asarray(value).astype(numpy_dtype(dtype))
+    return _shape.constant(array) if array.size <= IN_TEXT else weight(array, name)
+
+
+def weight(value: np.ndarray | str, name: str = "weight") -> SSAValue:
+    """A tensor of the weight store: an array (stored under `name`), or the key of one that is stored."""
+    builder = _building.get(None)
+    if builder is None:
+        raise RuntimeError("a weight needs a module under construction")
+    key = value if isinstance(value, str) else builder.weights.add(value, name)
+    shape, dtype = builder.weights.type_of(key)
+    return emit(WeightOp(key, shape, dtype))[0]

@@ -1,0 +1,190 @@
+"""What every op of the graph dialect shares: the place where new ops go, where they came from, and the interface of an op class.
+
+An op class states its type rule once (`infer`, used by the constructor and the verifier) and its meaning in NumPy (`evaluate`).
+Ops are built by functions beside their classes, at the current position:
+
+    with building(block), location("conv1", file="model.onnx", index=4):
+        y = add(x, bias)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+import numpy as np
+from xdsl.builder import Builder
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    FileLineColLoc,
+    IntAttr,
+    LocationAttr,
+    NameLoc,
+    StringAttr,
+    TensorType,
+    UnknownLoc,
+)
+from xdsl.ir import Attribute, Block, Operation, SSAValue
+from xdsl.irdl import IRDLOperation
+from xdsl.rewriter import InsertPoint
+from xdsl.utils.exceptions import VerifyException
+
+from mlc.errors import MlcError, ShapeError
+from mlc.ir import dims
+from mlc.ir.dims import Extent
+from mlc.ir.types import shape_text, type_text
+
+Evaluate = Callable[[Extent], int]  # resolves an extent under the binding of a run
+
+
+@dataclass(frozen=True)
+class Check:
+    """Two extents that must be equal and could not be proved so: tested at call time. `message` says who asks."""
+
+    lhs: Extent
+    rhs: Extent
+    message: str
+
+
+@dataclass
+class _Position:
+    builder: Builder | None = None
+    location: LocationAttr = field(default_factory=UnknownLoc)
+    checks: list[Check] | None = None
+
+
+_position: ContextVar[_Position] = ContextVar("position")
+
+
+def _current() -> _Position:
+    return _position.get(None) or _Position()
+
+
+@contextmanager
+def building(at: Block | Builder, checks: list[Check] | None = None) -> Iterator[Builder]:
+    """Ops built inside go to the end of a block, or where a builder stands. New checks go to `checks`."""
+    outer = _current()
+    builder = at if isinstance(at, Builder) else Builder(InsertPoint.at_end(at))
+    token = _position.set(_Position(builder, outer.location, outer.checks if checks is None else checks))
+    try:
+        yield builder
+    finally:
+        _position.reset(token)
+
+
+@contextmanager
+def location(name: str | LocationAttr, file: str | None = None, index: int = 0) -> Iterator[None]:
+    """Ops built inside come from this ONNX node (or Python function) of this file; `index` is the node's number or the line."""
+    outer = _current()
+    if isinstance(name, str):
+        where = FileLineColLoc(StringAttr(file), IntAttr(index), IntAttr(0)) if file else UnknownLoc()
+        name = NameLoc(StringAttr(name), where)
+    token = _position.set(_Position(outer.builder, name, outer.checks))
+    try:
+        yield
+    finally:
+        _position.reset(token)
+
+
+def location_name(op: Operation) -> str | None:
+    """The name of the node that an op came from."""
+    match op.location:
+        case NameLoc() as loc:
+            return loc.loc_name.data if hasattr(loc, "loc_name") else loc.parameters[0].data  # type: ignore[attr-defined]
+        case FileLineColLoc() as loc:
+            return f"{loc.filename.data}:{loc.line.data}"
+    return None
+
+
+def emit(op: Operation) -> tuple[SSAValue, ...]:
+    """Insert an op at the current position and return its results."""
+    position = _current()
+    if position.builder is None:
+        raise RuntimeError(f"{op.name}: no function is being built; use `with building(block)`")
+    if isinstance(op.location, UnknownLoc):
+        op.location = position.location
+    position.builder.insert(op)
+    return tuple(op.results)
+
+
+def require_equal(lhs: Extent, rhs: Extent, what: str) -> Extent:
+    """The extent to go on with where two must be the same: proved, refused, or left as a check of the module."""
+    if lhs == rhs:
+        return lhs
+    if isinstance(lhs, int) and isinstance(rhs, int):
+        raise ShapeError(f"{what}: {lhs} and {rhs} differ")
+    if dims.compare(lhs, rhs, {}) in (-1, 1):
+        raise ShapeError(f"{what}: {lhs} and {rhs} are never equal")
+    checks = _current().checks
+    if checks is None:
+        raise ShapeError(f"{what}: {lhs} and {rhs} may differ, and there is no module to keep the check")
+    check = Check(lhs, rhs, what)
+    if check not in checks:
+        checks.append(check)
+    return (
+        lhs
+        if isinstance(lhs, int)
+        else rhs
+        if isinstance(rhs, int)
+        else min(lhs, rhs, key=lambda e: (len(str(e)), str(e)))
+    )
+
+
+class GraphOp(IRDLOperation):
+    """An op on tensors. Subclasses state `infer_types` from operands and attributes, and `evaluate`."""
+
+    def infer_types(self) -> Sequence[TensorType]:
+        """The result types that operands and attributes decide. Raises ShapeError."""
+        raise NotImplementedError(self.name)
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
+        """The meaning in NumPy. `at` gives the value of a symbolic extent."""
+        raise NotImplementedError(self.name)
+
+    def verify_(self) -> None:
+        try:
+            expected = tuple(self.infer_types())
+        except MlcError as error:
+            raise VerifyException(str(error)) from error
+        found = tuple(result.type for result in self.results)
+        if found != expected:
+            show = ", ".join(type_text(t) if isinstance(t, TensorType) else str(t) for t in found)
+            rule = ", ".join(type_text(t) for t in expected)
+            raise VerifyException(f"{self.name}: the result is {show}, the type rule gives {rule}")
+
+
+def shaped(op: str, condition: bool, message: str) -> None:
+    if not condition:
+        raise ShapeError(f"{op}: {message}")
+
+
+def same_shape(what: str, lhs: Sequence[Extent], rhs: Sequence[Extent]) -> None:
+    """Raises ShapeError unless both are equal in normal form."""
+    if tuple(lhs) != tuple(rhs):
+        raise ShapeError(f"{what}: shapes {shape_text(lhs)} and {shape_text(rhs)} differ")
+
+
+def ints(values: Sequence[int]) -> Attribute:
+    """An array of i64 as it stands in attributes: array<i64: 1, 2>."""
+    from xdsl.dialects.builtin import DenseArrayBase, i64
+
+    return DenseArrayBase.from_list(i64, [int(v) for v in values])
+
+
+def strings(values: Sequence[str]) -> ArrayAttr[StringAttr]:
+    return ArrayAttr([StringAttr(v) for v in values])
+
+
+def run_block(block: Block, arguments: Sequence[np.ndarray], at: Evaluate) -> tuple[np.ndarray, ...]:
+    """Evaluate a closed body with NumPy; the terminator's operands are the results."""
+    values: dict[SSAValue, np.ndarray] = dict(zip(block.args, arguments, strict=True))
+    for op in block.ops:
+        operands = [values[operand] for operand in op.operands]
+        if op.next_op is None and not op.results:
+            return tuple(operands)
+        assert isinstance(op, GraphOp), op.name
+        found = op.evaluate(at, *operands)
+        values.update(zip(op.results, found if isinstance(found, tuple) else (found,), strict=True))
+    return ()

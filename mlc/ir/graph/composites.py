@@ -1,0 +1,341 @@
+"""Named ops that are made of primitives: a pass may know one by name, or replace it by `decompose()`.
+
+Each one's meaning is its decomposition; nothing has to know a composite.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from xdsl.dialects.builtin import DenseArrayBase, FloatAttr, IntegerAttr, StringAttr, TensorType, f64, i64
+from xdsl.ir import Block, SSAValue
+from xdsl.irdl import (
+    ParsePropInAttrDict,
+    irdl_op_definition,
+    operand_def,
+    prop_def,
+    result_def,
+    traits_def,
+    var_operand_def,
+)
+from xdsl.traits import Pure
+
+from mlc.errors import DTypeError, ShapeError
+from mlc.ir.graph import elementwise, linear, reduce
+from mlc.ir.graph import shape as shapes
+from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, ints, run_block
+from mlc.ir.graph.control import YieldOp
+from mlc.ir.types import dtype_of, is_float, shape_of, shape_text, tensor_type
+
+_apply = elementwise.apply
+
+
+class CompositeOp(GraphOp):
+    """An op with a decomposition into primitives."""
+
+    @abstractmethod
+    def decompose(self, *operands: SSAValue) -> SSAValue:
+        """Build the same value from primitives at the current position."""
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
+        block = Block(arg_types=[operand.type for operand in self.operands])
+        with building(block, checks=[]):
+            emit(YieldOp([self.decompose(*block.args)]))
+        return run_block(block, operands, at)
+
+
+def _require_float(op: str, x: SSAValue) -> None:
+    if not is_float(dtype_of(x)):
+        raise DTypeError(f"{op}: takes floats, not {dtype_of(x)}")
+
+
+def _wide(x: SSAValue) -> SSAValue:
+    """f16 and bf16 reductions run in f32."""
+    return elementwise.apply_cast(x, "f32") if dtype_of(x) in ("f16", "bf16") else x
+
+
+@irdl_op_definition
+class SoftmaxOp(CompositeOp):
+    """exp(x - max x) / sum over an axis. A row of -inf alone gives NaN, as the definition does."""
+
+    name = "graph.softmax"
+    x = operand_def(TensorType)
+    axis = prop_def(IntegerAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(self, x: SSAValue, axis: int):
+        _require_float("softmax", x)
+        axis = shapes.normal_axis(axis, len(shape_of(x)), "softmax")
+        super().__init__(operands=[x], properties={"axis": IntegerAttr(axis, i64)}, result_types=[x.type])
+
+    def infer_types(self) -> Sequence[TensorType]:
+        return [tensor_type(self.x)]
+
+    def decompose(self, *operands: SSAValue) -> SSAValue:
+        (x,) = operands
+        axis, wide = self.axis.value.data, _wide(x)
+        others = [a for a in range(len(shape_of(x))) if a != axis]
+        top = reduce.reduce(wide, [axis], "max")
+        e = _apply("exp", _apply("sub", wide, shapes.broadcast(top, shape_of(x), others)))
+        total = reduce.reduce(e, [axis], "sum")
+        inverse = shapes.broadcast(_apply("reciprocal", total), shape_of(x), others)
+        return elementwise.apply_cast(_apply("mul", e, inverse), dtype_of(x))
+
+
+@irdl_op_definition
+class LogSoftmaxOp(CompositeOp):
+    """x - max x - log(sum(exp(x - max x))) over an axis."""
+
+    name = "graph.log_softmax"
+    x = operand_def(TensorType)
+    axis = prop_def(IntegerAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(self, x: SSAValue, axis: int):
+        _require_float("log_softmax", x)
+        axis = shapes.normal_axis(axis, len(shape_of(x)), "log_softmax")
+        super().__init__(operands=[x], properties={"axis": IntegerAttr(axis, i64)}, result_types=[x.type])
+
+    def infer_types(self) -> Sequence[TensorType]:
+        return [tensor_type(self.x)]
+
+    def decompose(self, *operands: SSAValue) -> SSAValue:
+        (x,) = operands
+        axis, wide = self.axis.value.data, _wide(x)
+        others = [a for a in range(len(shape_of(x))) if a != axis]
+        top = reduce.reduce(wide, [axis], "max")
+        centred = _apply("sub", wide, shapes.broadcast(top, shape_of(x), others))
+        total = _apply("log", reduce.reduce(_apply("exp", centred), [axis], "sum"))
+        return elementwise.apply_cast(_apply("sub", centred, shapes.broadcast(total, shape_of(x), others)), dtype_of(x))
+
+
+@irdl_op_definition
+class LayerNormOp(CompositeOp):
+    """(x - mean) / sqrt(var + epsilon) * scale + bias over `axes` (trailing ones); scale and bias have the shape of those axes.
+
+    Operands: x, then scale, then bias; both may be left out. Ba, Kiros, Hinton 2016.
+    """
+
+    name = "graph.layer_norm"
+    inputs = var_operand_def(TensorType)
+    axes = prop_def(DenseArrayBase)
+    epsilon = prop_def(FloatAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$inputs attr-dict `:` type($inputs) `->` type($result)"
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(self, x: SSAValue, parameters: Sequence[SSAValue], axes: Sequence[int], epsilon: float):
+        _require_float("layer_norm", x)
+        _trailing("layer_norm", x, parameters, axes)
+        super().__init__(
+            operands=[[x, *parameters]],
+            properties={"axes": ints(axes), "epsilon": FloatAttr(epsilon, f64)},
+            result_types=[x.type],
+        )
+
+    def infer_types(self) -> Sequence[TensorType]:
+        _trailing("layer_norm", self.inputs[0], self.inputs[1:], self.axes.get_values())
+        return [tensor_type(self.inputs[0])]
+
+    def decompose(self, *operands: SSAValue) -> SSAValue:
+        x, *parameters = operands
+        axes, wide = list(self.axes.get_values()), _wide(x)
+        lead = list(range(axes[0]))
+        mean = shapes.broadcast(reduce.mean(wide, axes), shape_of(x), lead)
+        centred = _apply("sub", wide, mean)
+        variance = reduce.mean(_apply("mul", centred, centred), axes)
+        shifted = _apply("add", variance, shapes.full_like(variance, self.epsilon.value.data))
+        y = _apply("mul", centred, shapes.broadcast(_apply("rsqrt", shifted), shape_of(x), lead))
+        return _scaled(y, parameters, axes, dtype_of(x))
+
+
+@irdl_op_definition
+class RmsNormOp(CompositeOp):
+    """x / sqrt(mean(x * x) + epsilon) * scale over `axes` (trailing ones). Zhang, Sennrich 2019."""
+
+    name = "graph.rms_norm"
+    inputs = var_operand_def(TensorType)
+    axes = prop_def(DenseArrayBase)
+    epsilon = prop_def(FloatAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$inputs attr-dict `:` type($inputs) `->` type($result)"
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(self, x: SSAValue, parameters: Sequence[SSAValue], axes: Sequence[int], epsilon: float):
+        _require_float("rms_norm", x)
+        _trailing("rms_norm", x, parameters, axes)
+        super().__init__(
+            operands=[[x, *parameters]],
+            properties={"axes": ints(axes), "epsilon": FloatAttr(epsilon, f64)},
+            result_types=[x.type],
+        )
+
+    def infer_types(self) -> Sequence[TensorType]:
+        _trailing("rms_norm", self.inputs[0], self.inputs[1:], self.axes.get_values())
+        return [tensor_type(self.inputs[0])]
+
+    def decompose(self, *operands: SSAValue) -> SSAValue:
+        x, *parameters = operands
+        axes, wide = list(self.axes.get_values()), _wide(x)
+        square = reduce.mean(_apply("mul", wide, wide), axes)
+        shifted = _apply("add", square, shapes.full_like(square, self.epsilon.value.data))
+        y = _apply("mul", wide, shapes.broadcast(_apply("rsqrt", shifted), shape_of(x), list(range(axes[0]))))
+        return _scaled(y, parameters, axes, dtype_of(x))
+
+
+def _trailing(op: str, x: SSAValue, parameters: Sequence[SSAValue], axes: Sequence[int]) -> None:
+    shape = shape_of(x)
+    if not axes or list(axes) != list(range(len(shape) - len(axes), len(shape))):
+        raise ShapeError(f"{op}: axes {list(axes)} are not the last axes of {shape_text(shape)}")
+    for value in parameters:
+        if shape_of(value) != shape[axes[0] :] or dtype_of(value) != dtype_of(x):
+            raise ShapeError(
+                f"{op}: a parameter is {shape_text(shape_of(value))}, the axes are {shape_text(shape[axes[0] :])}"
+            )
+
+
+def _scaled(y: SSAValue, parameters: Sequence[SSAValue], axes: Sequence[int], dtype: str) -> SSAValue:
+    for op, value in zip(("mul", "add"), parameters, strict=False):
+        y = _apply(op, y, shapes.broadcast(_wide(value), shape_of(y), list(axes)))
+    return elementwise.apply_cast(y, dtype)
+
+
+@irdl_op_definition
+class GeluOp(CompositeOp):
+    """x * Phi(x) (approximate none), or with tanh: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))). Hendrycks, Gimpel 2016."""
+
+    name = "graph.gelu"
+    x = operand_def(TensorType)
+    approximate = prop_def(StringAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(self, x: SSAValue, approximate: str):
+        _require_float("gelu", x)
+        if approximate not in ("none", "tanh"):
+            raise DTypeError(f"gelu: approximate is none or tanh, not {approximate!r}")
+        super().__init__(operands=[x], properties={"approximate": StringAttr(approximate)}, result_types=[x.type])
+
+    def infer_types(self) -> Sequence[TensorType]:
+        return [tensor_type(self.x)]
+
+    def decompose(self, *operands: SSAValue) -> SSAValue:
+        x = _wide(operands[0])
+        number = lambda value: shapes.full_like(x, value)  # noqa: E731
+        if self.approximate.data == "none":
+            inner = _apply("erf", _apply("mul", x, number(1 / math.sqrt(2))))
+        else:
+            cubic = _apply("mul", _apply("mul", _apply("mul", x, x), x), number(0.044715))
+            inner = _apply("tanh", _apply("mul", _apply("add", x, cubic), number(math.sqrt(2 / math.pi))))
+        half = _apply("mul", x, number(0.5))
+        return elementwise.apply_cast(_apply("mul", half, _apply("add", inner, number(1.0))), dtype_of(operands[0]))
+
+
+# Builder functions -------------------------------------------------------------------------------------------------------
+
+
+def softmax(x: SSAValue, axis: int = -1) -> SSAValue:
+    """Softmax over one axis; f16 and bf16 in f32."""
+    return emit(SoftmaxOp(x, axis))[0]
+
+
+def log_softmax(x: SSAValue, axis: int = -1) -> SSAValue:
+    """log(softmax(x)) over one axis, without overflow."""
+    return emit(LogSoftmaxOp(x, axis))[0]
+
+
+def layer_norm(
+    x: SSAValue, scale: SSAValue | None, bias: SSAValue | None, axes: Sequence[int], epsilon: float = 1e-5
+) -> SSAValue:
+    """Normalise over trailing axes. bias needs scale."""
+    axes = sorted(shapes.normal_axis(a, len(shape_of(x)), "layer_norm") for a in axes)
+    if scale is None and bias is not None:
+        scale = shapes.full(shape_of(bias), 1, dtype_of(bias))
+    return emit(LayerNormOp(x, [v for v in (scale, bias) if v is not None], axes, epsilon))[0]
+
+
+def rms_norm(x: SSAValue, scale: SSAValue | None, axes: Sequence[int], epsilon: float = 1e-5) -> SSAValue:
+    """Root-mean-square normalisation over trailing axes."""
+    axes = sorted(shapes.normal_axis(a, len(shape_of(x)), "rms_norm") for a in axes)
+    return emit(RmsNormOp(x, [] if scale is None else [scale], axes, epsilon))[0]
+
+
+def gelu(x: SSAValue, approximate: str = "none") -> SSAValue:
+    """Gaussian error linear unit, exact or by tanh."""
+    return emit(GeluOp(x, approximate))[0]
+
+
+def silu(x: SSAValue) -> SSAValue:
+    """x * sigmoid(x)."""
+    return _apply("mul", x, _apply("sigmoid", x))
+
+
+def batch_norm(
+    x: SSAValue,
+    scale: SSAValue,
+    bias: SSAValue,
+    mean: SSAValue,
+    variance: SSAValue,
+    epsilon: float = 1e-5,
+    axis: int = 1,
+) -> SSAValue:
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias per channel, as x * factor + offset."""
+    factor = _apply("mul", scale, _apply("rsqrt", _apply("add", variance, shapes.full_like(variance, epsilon))))
+    offset = _apply("sub", bias, _apply("mul", mean, factor))
+    axis = shapes.normal_axis(axis, len(shape_of(x)), "batch_norm")
+    wide = [shapes.broadcast(elementwise.apply_cast(v, dtype_of(x)), shape_of(x), [axis]) for v in (factor, offset)]
+    return _apply("add", _apply("mul", x, wide[0]), wide[1])
+
+
+def attention(
+    q: SSAValue,
+    k: SSAValue,
+    v: SSAValue,
+    mask: SSAValue | None = None,
+    scale: float | None = None,
+    causal: bool = False,
+) -> SSAValue:
+    """softmax(q k' * scale + mask) v over [batch, heads, length, size]; mask is additive or bool (True keeps), broadcast to the scores.
+
+    Query heads may be a multiple of key heads (grouped queries). Built from contractions and softmax. Vaswani et al. 2017.
+    """
+    b, heads, s, d = shape_of(q)
+    groups = shape_of(k)[1]
+    scale = 1 / math.sqrt(d) if scale is None and isinstance(d, int) else 1.0 if scale is None else scale
+    t, out = shape_of(k)[2], shape_of(v)[3]
+    q = _apply("mul", q, shapes.full_like(q, scale))
+    if heads == groups:
+        scores = linear.contract(q, k, "bhsd,bhtd->bhst")
+    else:
+        if not isinstance(heads, int) or not isinstance(groups, int) or heads % groups:
+            raise ShapeError(f"attention: {heads} query heads do not divide into {groups} key heads")
+        split = shapes.reshape(q, (b, groups, heads // groups, s, d))
+        scores = shapes.reshape(linear.contract(split, k, "bghsd,bgtd->bghst"), (b, heads, s, t))
+    minus = float("-inf")
+    if mask is not None and dtype_of(mask) == "bool":
+        wide = shapes.broadcast_to(mask, shape_of(scores))
+        scores = _apply("select", wide, scores, shapes.full_like(scores, minus))
+    elif mask is not None:
+        scores = _apply("add", scores, shapes.broadcast_to(mask, shape_of(scores)))
+    if causal:
+        rows, columns = (shapes.iota((s, t), axis, "i64") for axis in (0, 1))
+        keep = shapes.broadcast(_apply("ge", rows, columns), shape_of(scores), [2, 3])
+        scores = _apply("select", keep, scores, shapes.full_like(scores, minus))
+    weights = softmax(scores, 3)
+    if heads == groups:
+        return linear.contract(weights, v, "bhst,bhtd->bhsd")
+    split = shapes.reshape(weights, (b, groups, heads // groups, s, t))  # type: ignore[operator]
+    return shapes.reshape(linear.contract(split, v, "bghst,bgtd->bghsd"), (b, heads, s, out))

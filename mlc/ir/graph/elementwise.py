@@ -1,0 +1,316 @@
+"""Element-wise ops: one row each, giving its NumPy meaning and the scalar body that kernels use.
+
+All operands have one shape and one dtype (select's condition and comparisons' results are bool). Broadcasts are explicit ops.
+Gradients at kinks and the scalar spellings are documented per row.
+"""
+
+from __future__ import annotations
+
+import math as pymath
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from xdsl.builder import Builder
+from xdsl.dialects import arith, math
+from xdsl.dialects.builtin import TensorType
+from xdsl.ir import SSAValue
+from xdsl.irdl import irdl_op_definition, operand_def, result_def, traits_def
+from xdsl.traits import Pure
+
+from mlc.errors import DTypeError, ShapeError
+from mlc.ir.graph import scalar
+from mlc.ir.graph.base import Evaluate, GraphOp, emit
+from mlc.ir.graph.scalar import Body
+from mlc.ir.types import (
+    DTYPES,
+    dtype_of,
+    is_float,
+    is_integer,
+    numpy_dtype,
+    shape_of,
+    shape_text,
+    tensor,
+    tensor_type,
+)
+
+Kind = Literal["float", "number", "integer", "bool", "any", "bits"]
+_ADMITS: dict[str, Callable[[str], bool]] = {
+    "float": is_float,
+    "integer": is_integer,
+    "number": lambda d: d != "bool",
+    "bool": lambda d: d == "bool",
+    "bits": lambda d: not is_float(d),
+    "any": lambda d: True,
+}
+
+
+class ElementwiseOp(GraphOp):
+    """One scalar function at every element. `scalar_body(b, dtype, *scalars)` spells it in arith and math."""
+
+    ROW: ClassVar[Row]
+
+    def infer_types(self) -> Sequence[TensorType]:
+        return [infer(self.ROW, self.operands)]
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            result = self.ROW.evaluate(*operands)
+        return np.asarray(result).astype(numpy_dtype(dtype_of(self.results[0])), copy=False)
+
+    def scalar_body(self, b: Builder, *values: SSAValue) -> SSAValue:
+        """The result for one element; `values` are scalars of the operands' (signless) types."""
+        return self.ROW.scalar(b, dtype_of(self.operands[-1]), *values)
+
+
+@dataclass(frozen=True)
+class Row:
+    """name, number of operands, dtypes it takes, meaning in NumPy, scalar spelling; `to_bool` for predicates."""
+
+    name: str
+    arity: int
+    takes: Kind
+    evaluate: Callable[..., Any]
+    scalar: Body
+    to_bool: bool = False
+    doc: str = ""
+
+
+def infer(row: Row, operands: Sequence[SSAValue]) -> TensorType:
+    """The result type, shared by constructor and verifier."""
+    last = operands[-1]
+    dtype, shape = dtype_of(last), shape_of(last)
+    data = operands[1:] if row.name == "select" else operands
+    if row.name == "select" and dtype_of(operands[0]) != "bool":
+        raise DTypeError(f"select: the condition is {dtype_of(operands[0])}, not bool")
+    if not _ADMITS[row.takes](dtype):
+        raise DTypeError(f"{row.name}: takes {row.takes} tensors, not {dtype}")
+    for value in operands:
+        if shape_of(value) != shape:
+            raise ShapeError(f"{row.name}: shapes {' and '.join(shape_text(shape_of(v)) for v in operands)} differ")
+    for value in data:
+        if dtype_of(value) != dtype:
+            raise DTypeError(f"{row.name}: dtypes {' and '.join(dtype_of(v) for v in operands)} differ")
+    return tensor(shape, "bool") if row.to_bool else tensor_type(last)
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    flat = [pymath.erf(v) for v in np.asarray(x, np.float64).ravel().tolist()]
+    return np.array(flat, np.float64).reshape(np.shape(x))
+
+
+def _int_divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    if np.issubdtype(x.dtype, np.inexact) or x.dtype.kind == "V" or x.dtype.name == "bfloat16":
+        return x / y
+    safe = np.where(y == 0, np.ones_like(y), y)
+    quotient = x // safe
+    rest = x - quotient * safe
+    quotient = quotient + ((rest != 0) & ((x < 0) != (y < 0))).astype(x.dtype)
+    return np.where(y == 0, np.zeros_like(quotient), quotient)
+
+
+def _int_safe(function: Callable[..., Any]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A remainder by an integer 0 is 0."""
+
+    def safe(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        if np.issubdtype(x.dtype, np.integer):
+            return np.where(y == 0, np.zeros_like(x), function(x, np.where(y == 0, np.ones_like(y), y)))
+        return function(x, y)
+
+    return safe
+
+
+def _power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    if not np.issubdtype(x.dtype, np.integer):
+        return np.power(x, y)
+    negative = y < 0
+    result = np.power(x, np.where(negative, np.zeros_like(y), y))
+    inverse = np.where(x == 1, 1, np.where(x == -1, np.where(y % 2 == 0, 1, -1), 0)).astype(x.dtype)
+    return np.where(negative, inverse, result)
+
+
+def _shift(function: Callable[..., Any]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    def shift(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        width = x.dtype.itemsize * 8
+        fits = (y >= 0) & (y < width)
+        return np.where(fits, function(x, np.where(fits, y, np.zeros_like(y))), np.zeros_like(x))
+
+    return shift
+
+
+def _in_f64(function: Callable[..., Any]) -> Callable[..., Any]:
+    """bf16 has no NumPy ufuncs of its own; the rest is unchanged."""
+
+    def wide(*xs: np.ndarray) -> np.ndarray:
+        return function(*(x.astype(np.float32) if x.dtype.name in ("bfloat16", "float16") else x for x in xs))
+
+    return wide
+
+
+_F = scalar.widened
+_ROWS = (
+    Row("neg", 1, "number", np.negative, _F(scalar.negate)),
+    Row("abs", 1, "number", np.abs, _F(scalar.absolute), doc="The derivative at 0 is 0."),
+    Row("sign", 1, "number", np.sign, _F(scalar.sign)),
+    Row("exp", 1, "float", _in_f64(np.exp), _F(scalar.unary(math.ExpOp))),
+    Row("log", 1, "float", _in_f64(np.log), _F(scalar.unary(math.LogOp))),
+    Row("sqrt", 1, "float", _in_f64(np.sqrt), _F(scalar.unary(math.SqrtOp))),
+    Row("rsqrt", 1, "float", _in_f64(lambda x: 1 / np.sqrt(x)), _F(scalar.unary(math.RsqrtOp))),
+    Row("reciprocal", 1, "float", _in_f64(lambda x: 1 / x), _F(scalar.reciprocal)),
+    Row("sin", 1, "float", _in_f64(np.sin), _F(scalar.unary(math.SinOp))),
+    Row("cos", 1, "float", _in_f64(np.cos), _F(scalar.unary(math.CosOp))),
+    Row("tan", 1, "float", _in_f64(np.tan), _F(scalar.unary(math.TanOp))),
+    Row("asin", 1, "float", _in_f64(np.arcsin), _F(scalar.unary(math.AsinOp))),
+    Row("acos", 1, "float", _in_f64(np.arccos), _F(scalar.unary(math.AcosOp))),
+    Row("atan", 1, "float", _in_f64(np.arctan), _F(scalar.unary(math.AtanOp))),
+    Row("sinh", 1, "float", _in_f64(np.sinh), _F(scalar.unary(math.SinhOp))),
+    Row("cosh", 1, "float", _in_f64(np.cosh), _F(scalar.unary(math.CoshOp))),
+    Row("asinh", 1, "float", _in_f64(np.arcsinh), _F(scalar.unary(math.AsinhOp))),
+    Row("acosh", 1, "float", _in_f64(np.arccosh), _F(scalar.unary(math.AcoshOp))),
+    Row("atanh", 1, "float", _in_f64(np.arctanh), _F(scalar.unary(math.AtanhOp))),
+    Row("tanh", 1, "float", _in_f64(np.tanh), _F(scalar.unary(math.TanhOp))),
+    Row("erf", 1, "float", _in_f64(_erf), _F(scalar.unary(math.ErfOp))),
+    Row("sigmoid", 1, "float", _in_f64(lambda x: 1 / (1 + np.exp(-x))), _F(scalar.sigmoid)),
+    Row(
+        "relu", 1, "number", lambda x: np.maximum(x, np.zeros_like(x)), _F(scalar.relu), doc="The derivative at 0 is 0."
+    ),
+    Row("floor", 1, "float", _in_f64(np.floor), _F(scalar.unary(math.FloorOp))),
+    Row("ceil", 1, "float", _in_f64(np.ceil), _F(scalar.unary(math.CeilOp))),
+    Row(
+        "round",
+        1,
+        "float",
+        _in_f64(np.rint),
+        _F(scalar.unary(math.RoundEvenOp)),
+        doc="Halves go to the even neighbour.",
+    ),
+    Row("bit_not", 1, "integer", np.invert, scalar.invert),
+    Row("logical_not", 1, "bool", np.logical_not, scalar.invert),
+    Row("is_nan", 1, "float", np.isnan, _F(scalar.is_nan), to_bool=True),
+    Row("is_inf", 1, "float", np.isinf, _F(scalar.is_inf), to_bool=True),
+    Row("add", 2, "number", np.add, _F(scalar.binary(arith.AddfOp, arith.AddiOp))),
+    Row("sub", 2, "number", np.subtract, _F(scalar.binary(arith.SubfOp, arith.SubiOp))),
+    Row("mul", 2, "number", np.multiply, _F(scalar.binary(arith.MulfOp, arith.MuliOp))),
+    Row("div", 2, "number", _int_divide, _F(scalar.divide), doc="Integers truncate toward zero; x / 0 is 0 for them."),
+    Row("pow", 2, "number", _power, _F(scalar.power)),
+    Row("mod", 2, "number", _int_safe(np.mod), _F(scalar.modulo), doc="The sign of the divisor, as in Python."),
+    Row("fmod", 2, "number", _int_safe(np.fmod), _F(scalar.remainder), doc="The sign of the dividend, as in C."),
+    Row(
+        "maximum",
+        2,
+        "any",
+        np.maximum,
+        _F(scalar.binary(arith.MaximumfOp, arith.MaxSIOp, arith.MaxUIOp)),
+        doc="A NaN wins.",
+    ),
+    Row(
+        "minimum",
+        2,
+        "any",
+        np.minimum,
+        _F(scalar.binary(arith.MinimumfOp, arith.MinSIOp, arith.MinUIOp)),
+        doc="A NaN wins.",
+    ),
+    Row("bit_and", 2, "integer", np.bitwise_and, scalar.binary(None, arith.AndIOp)),
+    Row("bit_or", 2, "integer", np.bitwise_or, scalar.binary(None, arith.OrIOp)),
+    Row("bit_xor", 2, "integer", np.bitwise_xor, scalar.binary(None, arith.XOrIOp)),
+    Row("shift_left", 2, "integer", _shift(np.left_shift), scalar.shift(left=True)),
+    Row("shift_right", 2, "integer", _shift(np.right_shift), scalar.shift(left=False)),
+    Row("logical_and", 2, "bool", np.logical_and, scalar.binary(None, arith.AndIOp)),
+    Row("logical_or", 2, "bool", np.logical_or, scalar.binary(None, arith.OrIOp)),
+    Row("logical_xor", 2, "bool", np.logical_xor, scalar.binary(None, arith.XOrIOp)),
+    Row("eq", 2, "any", np.equal, scalar.compare("oeq", "eq", "eq"), to_bool=True),
+    Row("ne", 2, "any", np.not_equal, scalar.compare("une", "ne", "ne"), to_bool=True),
+    Row("lt", 2, "any", np.less, scalar.compare("olt", "slt", "ult"), to_bool=True),
+    Row("le", 2, "any", np.less_equal, scalar.compare("ole", "sle", "ule"), to_bool=True),
+    Row("gt", 2, "any", np.greater, scalar.compare("ogt", "sgt", "ugt"), to_bool=True),
+    Row("ge", 2, "any", np.greater_equal, scalar.compare("oge", "sge", "uge"), to_bool=True),
+    Row(
+        "select",
+        3,
+        "any",
+        np.where,
+        lambda b, dtype, c, x, y: scalar.select(b, c, x, y),
+        doc="x where the condition holds, else y.",
+    ),
+)
+
+
+def _define(row: Row) -> type[ElementwiseOp]:
+    names = {1: ("x",), 2: ("lhs", "rhs"), 3: ("condition", "x", "y")}[row.arity]
+    operands = " `,` ".join(f"${n}" for n in names)
+    kinds = " `,` ".join(f"type(${n})" for n in names)
+
+    def init(self: Any, *values: SSAValue) -> None:
+        GraphOp.__init__(self, operands=list(values), result_types=[infer(row, values)])
+
+    body = {
+        "__module__": __name__,
+        "__doc__": f"{row.name} of {', '.join(names)}, element by element. {row.doc}".strip(),
+        "__annotations__": {"ROW": "ClassVar[Row]"},
+        "name": f"graph.{row.name}",
+        "ROW": row,
+        **{n: operand_def(TensorType) for n in names},
+        "result": result_def(TensorType),
+        "traits": traits_def(Pure()),
+        "assembly_format": f"{operands} attr-dict `:` {kinds} `->` type($result)",
+        "__init__": init,
+    }
+    title = "".join(part.capitalize() for part in row.name.split("_")) + "Op"
+    return irdl_op_definition(types.new_class(title, (ElementwiseOp,), {}, lambda ns: ns.update(body)))
+
+
+OPS: dict[str, type[ElementwiseOp]] = {row.name: _define(row) for row in _ROWS}
+
+
+def apply(name: str, *operands: SSAValue) -> SSAValue:
+    """The element-wise op of this name at the current position."""
+    return emit(OPS[name](*operands))[0]
+
+
+@irdl_op_definition
+class CastOp(GraphOp):
+    """Each element in another dtype. A float becomes an integer by truncation, saturating, NaN as 0; anything becomes bool by != 0."""
+
+    name = "graph.cast"
+    x = operand_def(TensorType)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
+
+    def __init__(self, x: SSAValue, dtype: str):
+        if dtype not in DTYPES:
+            raise DTypeError(f"cast: no dtype {dtype!r}; there are {', '.join(DTYPES)}")
+        super().__init__(operands=[x], result_types=[tensor(shape_of(x), dtype)])
+
+    def infer_types(self) -> Sequence[TensorType]:
+        return [tensor(shape_of(self.x), dtype_of(self.result))]
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
+        return cast_array(operands[0], dtype_of(self.result))
+
+    def scalar_body(self, b: Builder, *values: SSAValue) -> SSAValue:
+        return scalar.cast(b, dtype_of(self.x), dtype_of(self.result), values[0])
+
+
+def cast_array(x: np.ndarray, dtype: str) -> np.ndarray:
+    target = numpy_dtype(dtype)
+    source_float = x.dtype.kind == "f" or x.dtype.name == "bfloat16"
+    if dtype == "bool":
+        return x.astype(np.float32) != 0 if source_float and x.dtype != np.float64 else x != 0
+    with np.errstate(all="ignore"):
+        if source_float and is_integer(dtype):
+            info = np.iinfo(target)
+            wide = np.trunc(np.nan_to_num(x.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf))
+            inside = (wide > float(info.min) - 1) & (wide < float(info.max))
+            return np.where(
+                inside, np.where(inside, wide, 0).astype(target), np.where(wide > 0, info.max, info.min)
+            ).astype(target)
+        return x.astype(target)
+
+
+def apply_cast(x: SSAValue, dtype: str) -> SSAValue:
+    """x in another dtype; x itself where it has it."""
+    return x if dtype_of(x) == dtype else emit(CastOp(x, dtype))[0]

@@ -1,0 +1,237 @@
+"""Gather and scatter by index maps: one primitive each, for take, take_along_axis, GatherND and their mirrors.
+
+The result of a gather has loops d0, d1, ...; each axis of x is read either at a loop or at a looked-up position:
+
+    take(x, i, axis=1)      x[d0, i[d1, d2], d3]      loops = [1, 2], axes = [0, -1, 3]
+    take_along_axis(x, i)   x[d0, i[d0, d1]]          loops = [0, 1], axes = [0, -1]
+
+`indices` has one trailing axis with a column for each -1, in order. A negative index counts from the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from xdsl.dialects.builtin import DenseArrayBase, StringAttr, TensorType
+from xdsl.ir import SSAValue
+from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, prop_def, result_def, traits_def
+from xdsl.traits import Pure
+
+from mlc.errors import DTypeError, ShapeError
+from mlc.ir.dims import Extent
+from mlc.ir.graph import shape as shapes
+from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_equal
+from mlc.ir.types import dtype_of, is_integer, shape_of, shape_text, tensor
+
+_COMBINE: dict[str, Callable[..., Any]] = {
+    "add": np.add.at,
+    "mul": np.multiply.at,
+    "max": np.maximum.at,
+    "min": np.minimum.at,
+}
+KINDS = ("set", *_COMBINE)
+
+
+def extents_of_loops(
+    what: str, x: Sequence[Extent], indices: Sequence[Extent], loops: Sequence[int], axes: Sequence[int]
+) -> list[Extent]:
+    """The extent of every loop; loops that run over `indices` take theirs from it. Raises ShapeError on maps that do not fit."""
+    rank = 1 + max([*loops, *axes, -1])
+    columns = sum(a == -1 for a in axes)
+    if len(axes) != len(x) or len(loops) != len(indices) - 1 or indices[-1] != columns or len(set(loops)) != len(loops):
+        raise ShapeError(
+            f"{what}: loops {list(loops)}, axes {list(axes)} for x {shape_text(x)}, indices {shape_text(indices)}"
+        )
+    extents: dict[int, Extent] = {a: e for a, e in zip(axes, x, strict=True) if a != -1}
+    extents.update(zip(loops, indices, strict=False))
+    if sorted(extents) != list(range(rank)):
+        raise ShapeError(f"{what}: loops {sorted(set(range(rank)) - extents.keys())} belong to neither x nor indices")
+    return [extents[d] for d in range(rank)]
+
+
+def positions(
+    shape: Sequence[int], x: Sequence[int], indices: np.ndarray, loops: Sequence[int], axes: Sequence[int]
+) -> list[np.ndarray]:
+    """For each axis of x, the position at every point of the loops (broadcastable arrays)."""
+    grid = np.ogrid[tuple(slice(0, e) for e in shape)] if len(shape) else []
+    found, column = [], 0
+    for axis, a in enumerate(axes):
+        if a != -1:
+            found.append(grid[a])
+            continue
+        order = np.argsort(loops)
+        looked_up = indices[..., column].astype(np.int64).transpose(order)
+        found.append(looked_up.reshape([shape[d] if d in loops else 1 for d in range(len(shape))]))
+        found[-1] = np.where(found[-1] < 0, found[-1] + x[axis], found[-1])
+        column += 1
+    return found
+
+
+@irdl_op_definition
+class GatherOp(GraphOp):
+    """result[d] = x[..., d_axes or indices[d_loops, column], ...]. Positions out of range are clamped."""
+
+    name = "graph.gather"
+    x = operand_def(TensorType)
+    indices = operand_def(TensorType)
+    loops = prop_def(DenseArrayBase)
+    axes = prop_def(DenseArrayBase)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x `,` $indices attr-dict `:` type($x) `,` type($indices) `->` type($result)"
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(self, x: SSAValue, indices: SSAValue, loops: Sequence[int], axes: Sequence[int]):
+        super().__init__(
+            operands=[x, indices],
+            properties={"loops": ints(loops), "axes": ints(axes)},
+            result_types=[self.infer(x, indices, loops, axes)],
+        )
+
+    @staticmethod
+    def infer(x: SSAValue, indices: SSAValue, loops: Sequence[int], axes: Sequence[int]) -> TensorType:
+        if not is_integer(dtype_of(indices)):
+            raise DTypeError(f"gather: indices are {dtype_of(indices)}, not integers")
+        return tensor(extents_of_loops("gather", shape_of(x), shape_of(indices), loops, axes), dtype_of(x))
+
+    def infer_types(self) -> Sequence[TensorType]:
+        return [self.infer(self.x, self.indices, self.loops.get_values(), self.axes.get_values())]
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
+        x, indices = operands
+        shape = [at(e) for e in shape_of(self.result)]
+        if 0 in shape:
+            return np.zeros(shape, x.dtype)
+        where = positions(shape, x.shape, indices, self.loops.get_values(), self.axes.get_values())
+        clamped = [np.clip(p, 0, n - 1) for p, n in zip(where, x.shape, strict=True)]
+        return np.broadcast_to(x[tuple(clamped)], shape) if clamped else np.broadcast_to(x, shape)
+
+
+@irdl_op_definition
+class ScatterOp(GraphOp):
+    """x, with updates[d] written (kind set; the last of equal positions wins) or folded in (add, mul, max, min) at each position.
+
+    Positions as in GatherOp, over the loops of `updates`; those out of range are left out.
+    """
+
+    name = "graph.scatter"
+    x = operand_def(TensorType)
+    indices = operand_def(TensorType)
+    updates = operand_def(TensorType)
+    loops = prop_def(DenseArrayBase)
+    axes = prop_def(DenseArrayBase)
+    kind = prop_def(StringAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x `,` $indices `,` $updates $kind attr-dict `:` type($x) `,` type($indices) `,` type($updates) `->` type($result)"
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(
+        self, x: SSAValue, indices: SSAValue, updates: SSAValue, loops: Sequence[int], axes: Sequence[int], kind: str
+    ):
+        super().__init__(
+            operands=[x, indices, updates],
+            properties={"loops": ints(loops), "axes": ints(axes), "kind": StringAttr(kind)},
+            result_types=[self.infer(x, indices, updates, loops, axes, kind)],
+        )
+
+    @staticmethod
+    def infer(
+        x: SSAValue, indices: SSAValue, updates: SSAValue, loops: Sequence[int], axes: Sequence[int], kind: str
+    ) -> TensorType:
+        if not is_integer(dtype_of(indices)) or dtype_of(updates) != dtype_of(x) or kind not in KINDS:
+            raise DTypeError(
+                f"scatter {kind}: x {dtype_of(x)}, updates {dtype_of(updates)}, indices {dtype_of(indices)}"
+            )
+        looped = extents_of_loops("scatter", shape_of(x), shape_of(indices), loops, axes)
+        if tuple(looped) != shape_of(updates):
+            raise ShapeError(f"scatter: updates {shape_text(shape_of(updates))}, indices ask for {shape_text(looped)}")
+        return tensor(shape_of(x), dtype_of(x))
+
+    def infer_types(self) -> Sequence[TensorType]:
+        loops, axes = self.loops.get_values(), self.axes.get_values()
+        return [self.infer(self.x, self.indices, self.updates, loops, axes, self.kind.data)]
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
+        x, indices, updates = operands
+        result = x.copy()
+        if updates.size == 0:
+            return result
+        where = positions(updates.shape, x.shape, indices, self.loops.get_values(), self.axes.get_values())
+        where = [np.broadcast_to(p, updates.shape) for p in where]
+        inside = np.ones(updates.shape, bool)
+        for p, n in zip(where, x.shape, strict=True):
+            inside &= (p >= 0) & (p < n)
+        flat = tuple(p[inside] for p in where)
+        if self.kind.data == "set":
+            result[flat] = updates[inside]
+        elif result.dtype.itemsize == 2 and result.dtype.kind not in "iu":
+            wide = result.astype(np.float32)
+            _COMBINE[self.kind.data](wide, flat, updates[inside].astype(np.float32))
+            result = wide.astype(x.dtype)
+        else:
+            _COMBINE[self.kind.data](result, flat, updates[inside])
+        return result
+
+
+# Builder functions -------------------------------------------------------------------------------------------------------
+
+
+def gather(x: SSAValue, indices: SSAValue, axis: int) -> SSAValue:
+    """numpy.take along an axis: the axis is replaced by the axes of `indices`."""
+    rank, more = len(shape_of(x)), len(shape_of(indices))
+    axis = shapes.normal_axis(axis, rank, "gather")
+    axes = [*range(axis), -1, *range(axis + more, rank - 1 + more)]
+    return emit(GatherOp(x, shapes.unsqueeze(indices, [more]), list(range(axis, axis + more)), axes))[0]
+
+
+def gather_elements(x: SSAValue, indices: SSAValue, axis: int) -> SSAValue:
+    """numpy.take_along_axis; the other extents of `indices` may be smaller than those of x."""
+    rank = len(shape_of(x))
+    axis = shapes.normal_axis(axis, rank, "gather_elements")
+    if len(shape_of(indices)) != rank:
+        raise ShapeError(
+            f"gather_elements: x {shape_text(shape_of(x))} and indices {shape_text(shape_of(indices))} differ in rank"
+        )
+    axes = [-1 if a == axis else a for a in range(rank)]
+    return emit(GatherOp(x, shapes.unsqueeze(indices, [rank]), list(range(rank)), axes))[0]
+
+
+def gather_nd(x: SSAValue, indices: SSAValue, batch_dims: int = 0) -> SSAValue:
+    """ONNX GatherND: the last axis of `indices` holds a position in the axes of x behind the batch axes."""
+    loops, axes, indices = _nd_maps(x, indices, batch_dims, "gather_nd")
+    return emit(GatherOp(x, indices, loops, axes))[0]
+
+
+def _nd_maps(x: SSAValue, indices: SSAValue, batch_dims: int, what: str) -> tuple[list[int], list[int], SSAValue]:
+    shape, lead = shape_of(x), shape_of(indices)[:-1]
+    depth = shape_of(indices)[-1] if shape_of(indices) else None
+    if not isinstance(depth, int) or batch_dims + depth > len(shape) or batch_dims > len(lead):
+        raise ShapeError(f"{what}: indices {shape_text(shape_of(indices))} do not index x {shape_text(shape)}")
+    fixed = [
+        require_equal(lead[a], shape[a], f"{what}: batch axis {a}") if a < batch_dims else e for a, e in enumerate(lead)
+    ]
+    rest = len(shape) - batch_dims - depth
+    axes = [*range(batch_dims), *[-1] * depth, *range(len(lead), len(lead) + rest)]
+    return list(range(len(lead))), axes, shapes.reshape(indices, [*fixed, depth])
+
+
+def scatter_elements(x: SSAValue, indices: SSAValue, updates: SSAValue, axis: int, kind: str = "set") -> SSAValue:
+    """ONNX ScatterElements: updates[d] goes to x[d with indices[d] along the axis]."""
+    rank = len(shape_of(x))
+    axis = shapes.normal_axis(axis, rank, "scatter_elements")
+    axes = [-1 if a == axis else a for a in range(rank)]
+    if len(shape_of(indices)) != rank:
+        raise ShapeError(
+            f"scatter_elements: x {shape_text(shape_of(x))}, indices {shape_text(shape_of(indices))} differ in rank"
+        )
+    return emit(ScatterOp(x, shapes.unsqueeze(indices, [rank]), updates, list(range(rank)), axes, kind))[0]
+
+
+def scatter_nd(x: SSAValue, indices: SSAValue, updates: SSAValue, kind: str = "set") -> SSAValue:
+    """ONNX ScatterND: the last axis of `indices` holds a position in the leading axes of x."""
+    loops, axes, indices = _nd_maps(x, indices, 0, "scatter_nd")
+    looped = extents_of_loops("scatter_nd", shape_of(x), shape_of(indices), loops, axes)
+    return emit(ScatterOp(x, indices, shapes.reshape(updates, looped), loops, axes, kind))[0]

@@ -1,0 +1,293 @@
+"""Reductions over axes, running sums, and the positions of extremes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from xdsl.dialects.builtin import BoolAttr, DenseArrayBase, IntegerAttr, StringAttr, TensorType, i64
+from xdsl.ir import SSAValue
+from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, prop_def, result_def, traits_def
+from xdsl.traits import Pure
+
+from mlc.errors import DTypeError, ShapeError
+from mlc.ir import dims
+from mlc.ir.dims import Extent
+from mlc.ir.graph import elementwise
+from mlc.ir.graph import shape as shapes
+from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints
+from mlc.ir.types import (
+    DimsAttr,
+    dtype_of,
+    extent,
+    highest,
+    is_float,
+    lowest,
+    numpy_dtype,
+    shape_of,
+    shape_text,
+    tensor,
+)
+
+KINDS = ("sum", "prod", "max", "min", "and", "or")
+_NUMPY: dict[str, Callable[..., Any]] = {
+    "sum": np.add.reduce,
+    "prod": np.multiply.reduce,
+    "max": np.maximum.reduce,
+    "min": np.minimum.reduce,
+    "and": np.logical_and.reduce,
+    "or": np.logical_or.reduce,
+}
+
+
+def identity(kind: str, dtype: str) -> float | int | bool:
+    """What a reduction over nothing gives."""
+    values = {"sum": 0, "prod": 1, "max": lowest(dtype), "min": highest(dtype), "and": True, "or": False}
+    return values[kind]
+
+
+@irdl_op_definition
+class ReduceOp(GraphOp):
+    """Fold the named axes (ascending), which vanish. kind: sum, prod, max, min; and, or of bool. Over nothing: the identity.
+
+    A NaN wins in max and min. f16 and bf16 sums accumulate in f32.
+    """
+
+    name = "graph.reduce"
+    x = operand_def(TensorType)
+    axes = prop_def(DenseArrayBase)
+    kind = prop_def(StringAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x $kind attr-dict `:` type($x) `->` type($result)"
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(self, x: SSAValue, axes: Sequence[int], kind: str):
+        super().__init__(
+            operands=[x],
+            properties={"axes": ints(axes), "kind": StringAttr(kind)},
+            result_types=[self.infer(x, axes, kind)],
+        )
+
+    @staticmethod
+    def infer(x: SSAValue, axes: Sequence[int], kind: str) -> TensorType:
+        shape, dtype = shape_of(x), dtype_of(x)
+        if list(axes) != sorted(set(axes)) or not all(0 <= a < len(shape) for a in axes):
+            raise ShapeError(f"reduce: axes {list(axes)} are not axes of {shape_text(shape)} in ascending order")
+        if kind not in KINDS or (kind in ("and", "or")) != (dtype == "bool"):
+            if not (dtype == "bool" and kind in ("max", "min")):
+                raise DTypeError(f"reduce: no {kind} of {dtype}")
+        return tensor([e for a, e in enumerate(shape) if a not in axes], dtype)
+
+    def infer_types(self) -> Sequence[TensorType]:
+        return [self.infer(self.x, self.axes.get_values(), self.kind.data)]
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
+        (x,) = operands
+        dtype, kind = numpy_dtype(dtype_of(self.result)), self.kind.data
+        wide = x.astype(np.float32) if dtype.itemsize == 2 and dtype.kind not in "iu" else x
+        with np.errstate(all="ignore"):
+            if kind in ("max", "min"):
+                start = identity(kind, dtype_of(self.result))
+                result = _NUMPY[kind](wide, axis=tuple(self.axes.get_values()), initial=start)
+            else:
+                result = _NUMPY[kind](wide, axis=tuple(self.axes.get_values()))
+        return np.asarray(result).astype(dtype, copy=False)
+
+
+@irdl_op_definition
+class ArgReduceOp(GraphOp):
+    """Index of the largest (kind max) or smallest (min) element along an axis, which vanishes: the first of equals, or the `last`. i64."""
+
+    name = "graph.arg_reduce"
+    x = operand_def(TensorType)
+    axis = prop_def(IntegerAttr)
+    kind = prop_def(StringAttr)
+    last = prop_def(BoolAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x $kind attr-dict `:` type($x) `->` type($result)"
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(self, x: SSAValue, axis: int, kind: str, last: bool):
+        super().__init__(
+            operands=[x],
+            properties={
+                "axis": IntegerAttr(axis, i64),
+                "kind": StringAttr(kind),
+                "last": IntegerAttr.from_bool(last),
+            },
+            result_types=[self.infer(x, axis)],
+        )
+
+    @staticmethod
+    def infer(x: SSAValue, axis: int) -> TensorType:
+        shape = shape_of(x)
+        if not 0 <= axis < len(shape):
+            raise ShapeError(f"arg_reduce: axis {axis} is not one of the {len(shape)} axes")
+        return tensor([e for a, e in enumerate(shape) if a != axis], "i64")
+
+    def infer_types(self) -> Sequence[TensorType]:
+        return [self.infer(self.x, self.axis.value.data)]
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
+        (x,) = operands
+        axis, best = self.axis.value.data, np.argmax if self.kind.data == "max" else np.argmin
+        if x.dtype.itemsize == 2 and x.dtype.kind not in "iu":
+            x = x.astype(np.float32)
+        if self.last.value.data:
+            return (x.shape[axis] - 1 - best(np.flip(x, axis), axis)).astype(np.int64)
+        return best(x, axis).astype(np.int64)
+
+
+@irdl_op_definition
+class CumulativeOp(GraphOp):
+    """Running sum or product along an axis; `exclusive` leaves the element itself out, `reverse` runs from the end."""
+
+    name = "graph.cumulative"
+    x = operand_def(TensorType)
+    axis = prop_def(IntegerAttr)
+    kind = prop_def(StringAttr)
+    exclusive = prop_def(BoolAttr)
+    reverse = prop_def(BoolAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x $kind attr-dict `:` type($x) `->` type($result)"
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(self, x: SSAValue, axis: int, kind: str, exclusive: bool, reverse: bool):
+        super().__init__(
+            operands=[x],
+            properties={
+                "axis": IntegerAttr(axis, i64),
+                "kind": StringAttr(kind),
+                "exclusive": IntegerAttr.from_bool(exclusive),
+                "reverse": IntegerAttr.from_bool(reverse),
+            },
+            result_types=[self.infer(x, axis, kind)],
+        )
+
+    @staticmethod
+    def infer(x: SSAValue, axis: int, kind: str) -> TensorType:
+        if not 0 <= axis < len(shape_of(x)) or kind not in ("sum", "prod"):
+            raise ShapeError(f"cumulative: {kind} along axis {axis} of {shape_text(shape_of(x))}")
+        return tensor(shape_of(x), dtype_of(x))
+
+    def infer_types(self) -> Sequence[TensorType]:
+        return [self.infer(self.x, self.axis.value.data, self.kind.data)]
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
+        (x,) = operands
+        axis, total = self.axis.value.data, np.cumsum if self.kind.data == "sum" else np.cumprod
+        wide = x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x
+        wide = np.flip(wide, axis) if self.reverse.value.data else wide
+        if self.exclusive.value.data and x.shape[axis]:
+            first = np.full_like(np.take(wide, [0], axis), 0 if self.kind.data == "sum" else 1)
+            wide = np.concatenate([first, np.delete(wide, -1, axis)], axis)
+        result = total(wide, axis=axis, dtype=wide.dtype)
+        return (np.flip(result, axis) if self.reverse.value.data else result).astype(x.dtype)
+
+
+@irdl_op_definition
+class TopKOp(GraphOp):
+    """The `k` largest (or smallest) elements along an axis in order, and their indices (i64); ties go to the lower index."""
+
+    name = "graph.top_k"
+    x = operand_def(TensorType)
+    axis = prop_def(IntegerAttr)
+    k = prop_def(DimsAttr)
+    largest = prop_def(BoolAttr)
+    values = result_def(TensorType)
+    indices = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x attr-dict `:` type($x) `->` type($values) `,` type($indices)"
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(self, x: SSAValue, k: Extent, axis: int, largest: bool):
+        super().__init__(
+            operands=[x],
+            properties={
+                "axis": IntegerAttr(axis, i64),
+                "k": DimsAttr.of([k]),
+                "largest": IntegerAttr.from_bool(largest),
+            },
+            result_types=self.infer(x, k, axis),
+        )
+
+    @staticmethod
+    def infer(x: SSAValue, k: Extent, axis: int) -> list[TensorType]:
+        shape = shape_of(x)
+        if not 0 <= axis < len(shape):
+            raise ShapeError(f"top_k: axis {axis} is not one of the {len(shape)} axes")
+        whole = shape[axis]
+        if isinstance(k, int) and isinstance(whole, int) and not 0 <= k <= whole:
+            raise ShapeError(f"top_k: {k} of the {whole} elements along axis {axis}")
+        out = [k if a == axis else e for a, e in enumerate(shape)]
+        return [tensor(out, dtype_of(x)), tensor(out, "i64")]
+
+    def infer_types(self) -> Sequence[TensorType]:
+        return self.infer(self.x, self.k.extents()[0], self.axis.value.data)
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
+        (x,) = operands
+        axis, k = self.axis.value.data, at(self.k.extents()[0])
+        keys = x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x
+        if self.largest.value.data:  # a stable descending order: sort the reversed array ascending and reverse back
+            order = x.shape[axis] - 1 - np.flip(np.argsort(np.flip(keys, axis), axis=axis, kind="stable"), axis)
+        else:
+            order = np.argsort(keys, axis=axis, kind="stable")
+        order = np.take(order, range(k), axis)
+        return np.take_along_axis(x, order, axis), order.astype(np.int64)
+
+
+# Builder functions -------------------------------------------------------------------------------------------------------
+
+
+def _axes(x: SSAValue, axes: Sequence[int] | None, what: str) -> list[int]:
+    rank = len(shape_of(x))
+    return list(range(rank)) if axes is None else sorted({shapes.normal_axis(a, rank, what) for a in axes})
+
+
+def reduce(x: SSAValue, axes: Sequence[int] | None, kind: str, keepdims: bool = False) -> SSAValue:
+    """kind: sum prod max min, and or of bool; axes None means all."""
+    found = _axes(x, axes, f"reduce {kind}")
+    result = emit(ReduceOp(x, found, kind))[0] if found else x
+    return shapes.reshape(result, [1 if a in found else e for a, e in enumerate(shape_of(x))]) if keepdims else result
+
+
+def mean(x: SSAValue, axes: Sequence[int] | None, keepdims: bool = False) -> SSAValue:
+    """The sum over the axes divided by their number of elements."""
+    found = _axes(x, axes, "mean")
+    total = reduce(x, found, "sum", keepdims)
+    count = dims.prod([shape_of(x)[a] for a in found])
+    dtype = dtype_of(x)
+    if isinstance(count, int) and is_float(dtype):
+        inverse = shapes.full_like(total, count)
+        return elementwise.apply("div", total, inverse)
+    number = elementwise.apply_cast(shapes.dimension(count), dtype)
+    return elementwise.apply("div", total, shapes.broadcast_to(number, shape_of(total)))
+
+
+def arg_max(x: SSAValue, axis: int, keepdims: bool = False, last: bool = False, kind: str = "max") -> SSAValue:
+    """i64 index of the largest element, the first (or last) of equals."""
+    axis = shapes.normal_axis(axis, len(shape_of(x)), f"arg_{kind}")
+    result = emit(ArgReduceOp(x, axis, kind, last))[0]
+    return shapes.unsqueeze(result, [axis]) if keepdims else result
+
+
+def arg_min(x: SSAValue, axis: int, keepdims: bool = False, last: bool = False) -> SSAValue:
+    """i64 index of the smallest element, the first (or last) of equals."""
+    return arg_max(x, axis, keepdims, last, "min")
+
+
+def cumulative(x: SSAValue, axis: int, kind: str = "sum", exclusive: bool = False, reverse: bool = False) -> SSAValue:
+    """Running sum or product along an axis."""
+    return emit(CumulativeOp(x, shapes.normal_axis(axis, len(shape_of(x)), "cumulative"), kind, exclusive, reverse))[0]
+
+
+def top_k(x: SSAValue, k: Extent, axis: int = -1, largest: bool = True) -> tuple[SSAValue, SSAValue]:
+    """(values, i64 indices) of the k largest or smallest elements along an axis, in order."""
+    axis = shapes.normal_axis(axis, len(shape_of(x)), "top_k")
+    values, indices = emit(TopKOp(x, extent(k), axis, largest))
+    return values, indices

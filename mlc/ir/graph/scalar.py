@@ -1,0 +1,232 @@
+"""Scalar arithmetic on one element: how an element-wise op is spelled in MLIR's arith and math dialects.
+
+Kernels hold signless integers, so signedness and the guards against undefined results (division by zero, shifts by the full width)
+are chosen here, by dtype. f16 and bf16 are computed in f32 and rounded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from xdsl.builder import Builder
+from xdsl.dialects import arith, math
+from xdsl.dialects.builtin import FloatAttr, IntegerAttr, IntegerType, f32
+from xdsl.ir import Attribute, Operation, SSAValue
+
+from mlc.ir.types import element, is_float, lowest
+
+Body = Callable[..., SSAValue]  # (builder, dtype of the operands, *operands) -> result
+
+
+def signless(dtype: str) -> Attribute:
+    """The element type that kernels use for a dtype."""
+    return IntegerType(int(dtype[1:])) if dtype.startswith("u") else element(dtype)
+
+
+def constant(b: Builder, dtype: str, value: float | int | bool) -> SSAValue:
+    kind = signless(dtype)
+    if is_float(dtype):
+        return b.insert(arith.ConstantOp(FloatAttr(float(value), kind))).result  # type: ignore[arg-type]
+    assert isinstance(kind, IntegerType)
+    width = kind.width.data
+    wrapped = int(value) & ((1 << width) - 1)
+    if width > 1 and wrapped >> (width - 1):
+        wrapped -= 1 << width
+    return b.insert(arith.ConstantOp(IntegerAttr(wrapped, kind))).result
+
+
+def unary(op: type[Operation]) -> Body:
+    """math or arith op of one float operand."""
+    return lambda b, dtype, x: b.insert(op(x)).results[0]
+
+
+def binary(
+    floats: type[Operation] | None, signed: type[Operation] | None = None, unsigned: type[Operation] | None = None
+) -> Body:
+    """One op per kind of dtype; bool goes with the unsigned."""
+
+    def body(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
+        op = floats if is_float(dtype) else signed if dtype.startswith("i") else (unsigned or signed)
+        assert op is not None, dtype
+        return b.insert(op(x, y)).results[0]
+
+    return body
+
+
+def widened(body: Body) -> Body:
+    """f16 and bf16 operands become f32 and the float result is rounded back."""
+
+    def wide(b: Builder, dtype: str, *values: SSAValue) -> SSAValue:
+        if dtype not in ("f16", "bf16"):
+            return body(b, dtype, *values)
+        narrow = element(dtype)
+        values = tuple(b.insert(arith.ExtFOp(v, f32)).result if v.type == narrow else v for v in values)
+        result = body(b, "f32", *values)
+        return b.insert(arith.TruncFOp(result, narrow)).result if result.type == f32 else result  # type: ignore[arg-type]
+
+    return wide
+
+
+def compare(floats: str, signed: str, unsigned: str) -> Body:
+    def body(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
+        if is_float(dtype):
+            return b.insert(arith.CmpfOp(x, y, floats)).result
+        return b.insert(arith.CmpiOp(x, y, signed if dtype.startswith("i") else unsigned)).result
+
+    return body
+
+
+def select(b: Builder, condition: SSAValue, x: SSAValue, y: SSAValue) -> SSAValue:
+    return b.insert(arith.SelectOp(condition, x, y)).result
+
+
+def negate(b: Builder, dtype: str, x: SSAValue) -> SSAValue:
+    return (
+        b.insert(arith.NegfOp(x)).result if is_float(dtype) else b.insert(arith.SubiOp(constant(b, dtype, 0), x)).result
+    )
+
+
+def absolute(b: Builder, dtype: str, x: SSAValue) -> SSAValue:
+    if is_float(dtype):
+        return b.insert(math.AbsFOp(x)).result
+    if not dtype.startswith("i"):
+        return x
+    return select(b, b.insert(arith.CmpiOp(x, constant(b, dtype, 0), "slt")).result, negate(b, dtype, x), x)
+
+
+def sign(b: Builder, dtype: str, x: SSAValue) -> SSAValue:
+    """-1, 0 or 1; a float that is NaN or a zero stays as it is."""
+    zero, one = constant(b, dtype, 0), constant(b, dtype, 1)
+    greater = compare("ogt", "sgt", "ugt")(b, dtype, x, zero)
+    if dtype.startswith("u"):
+        return select(b, greater, one, zero)
+    less = compare("olt", "slt", "ult")(b, dtype, x, zero)
+    return select(b, greater, one, select(b, less, constant(b, dtype, -1), x))
+
+
+def divide(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
+    """Integers truncate; x / 0 is 0 and the lowest / -1 wraps, where machines trap."""
+    if is_float(dtype):
+        return b.insert(arith.DivfOp(x, y)).result
+    zero, one = constant(b, dtype, 0), constant(b, dtype, 1)
+    none = b.insert(arith.CmpiOp(y, zero, "eq")).result
+    if not dtype.startswith("i"):
+        return select(b, none, zero, b.insert(arith.DivUIOp(x, select(b, none, one, y))).result)
+    minus = b.insert(arith.CmpiOp(y, constant(b, dtype, -1), "eq")).result
+    safe = select(b, b.insert(arith.OrIOp(none, minus)).result, one, y)
+    return select(b, none, zero, select(b, minus, negate(b, dtype, x), b.insert(arith.DivSIOp(x, safe)).result))
+
+
+def remainder(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
+    """C's: the sign of the dividend; an integer remainder by 0 is 0."""
+    if is_float(dtype):
+        # xDSL has no remf; exact while the quotient is below 2^24 (f32)
+        quotient = b.insert(math.TruncOp(b.insert(arith.DivfOp(x, y)).result)).result
+        return b.insert(arith.SubfOp(x, b.insert(arith.MulfOp(quotient, y)).result)).result
+    zero, one = constant(b, dtype, 0), constant(b, dtype, 1)
+    none = b.insert(arith.CmpiOp(y, zero, "eq")).result
+    if not dtype.startswith("i"):
+        return select(b, none, zero, b.insert(arith.RemUIOp(x, select(b, none, one, y))).result)
+    minus = b.insert(arith.CmpiOp(y, constant(b, dtype, -1), "eq")).result
+    unsafe = b.insert(arith.OrIOp(none, minus)).result
+    return select(b, unsafe, zero, b.insert(arith.RemSIOp(x, select(b, unsafe, one, y))).result)
+
+
+def modulo(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
+    """Python's: the sign of the divisor."""
+    rest = remainder(b, dtype, x, y)
+    if dtype.startswith("u"):
+        return rest
+    zero = constant(b, dtype, 0)
+    is_rest = compare("one", "ne", "ne")(b, dtype, rest, zero)
+    less = compare("olt", "slt", "ult")
+    differ = b.insert(arith.XOrIOp(less(b, dtype, rest, zero), less(b, dtype, y, zero))).result
+    fix = b.insert(arith.AndIOp(is_rest, differ)).result
+    return select(b, fix, b.insert((arith.AddfOp if is_float(dtype) else arith.AddiOp)(rest, y)).results[0], rest)
+
+
+def shift(left: bool) -> Body:
+    def body(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
+        """A shift by the width or more gives 0."""
+        zero = constant(b, dtype, 0)
+        width = int(dtype[1:])
+        fits = b.insert(arith.CmpiOp(y, constant(b, dtype, width), "ult")).result
+        amount = select(b, fits, y, zero)
+        op = arith.ShLIOp if left else arith.ShRSIOp if dtype.startswith("i") else arith.ShRUIOp
+        return select(b, fits, b.insert(op(x, amount)).result, zero)
+
+    return body
+
+
+def invert(b: Builder, dtype: str, x: SSAValue) -> SSAValue:
+    return b.insert(arith.XOrIOp(x, constant(b, dtype, 1 if dtype == "bool" else -1))).result
+
+
+def power(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
+    return b.insert((math.PowFOp if is_float(dtype) else math.IPowIOp)(x, y)).results[0]
+
+
+def sigmoid(b: Builder, dtype: str, x: SSAValue) -> SSAValue:
+    one = constant(b, dtype, 1)
+    e = b.insert(math.ExpOp(b.insert(arith.NegfOp(x)).result)).result
+    return b.insert(arith.DivfOp(one, b.insert(arith.AddfOp(one, e)).result)).result
+
+
+def relu(b: Builder, dtype: str, x: SSAValue) -> SSAValue:
+    # the data stands on the left: maximumf keeps a NaN there in one instruction
+    return binary(arith.MaximumfOp, arith.MaxSIOp, arith.MaxUIOp)(b, dtype, x, constant(b, dtype, 0))
+
+
+def reciprocal(b: Builder, dtype: str, x: SSAValue) -> SSAValue:
+    return b.insert(arith.DivfOp(constant(b, dtype, 1), x)).result
+
+
+def is_nan(b: Builder, dtype: str, x: SSAValue) -> SSAValue:
+    return b.insert(arith.CmpfOp(x, x, "uno")).result
+
+
+def is_inf(b: Builder, dtype: str, x: SSAValue) -> SSAValue:
+    return b.insert(arith.CmpfOp(b.insert(math.AbsFOp(x)).result, constant(b, dtype, float("inf")), "oeq")).result
+
+
+def cast(b: Builder, source: str, target: str, x: SSAValue) -> SSAValue:
+    """A float becomes an integer by truncation, saturating, NaN as 0; anything becomes bool by comparing with 0."""
+    if source == target:
+        return x
+    if target == "bool":
+        return compare("une", "ne", "ne")(b, source, x, constant(b, source, 0))
+    to = signless(target)
+    if is_float(source):
+        if source in ("f16", "bf16"):
+            x = b.insert(arith.ExtFOp(x, f32)).result
+            source = "f32"
+        if source == target:
+            return x
+        if is_float(target):
+            widens = (source, target) == ("f32", "f64")
+            return b.insert((arith.ExtFOp if widens else arith.TruncFOp)(x, to)).results[0]  # type: ignore[arg-type]
+        return b.insert((arith.FPToSIOp if target.startswith("i") else arith.FPToUIOp)(x, to)).results[0]  # type: ignore[arg-type]
+    if is_float(target):
+        op = arith.SIToFPOp if source.startswith("i") else arith.UIToFPOp
+        return b.insert(op(x, to)).results[0]  # type: ignore[arg-type]
+    widths = [1 if d == "bool" else int(d[1:]) for d in (source, target)]
+    if widths[0] == widths[1]:
+        return x
+    if widths[0] > widths[1]:
+        return b.insert(arith.TruncIOp(x, to)).results[0]  # type: ignore[arg-type]
+    return b.insert((arith.ExtSIOp if source.startswith("i") else arith.ExtUIOp)(x, to)).results[0]  # type: ignore[arg-type]
+
+
+def reduction(kind: str) -> tuple[Body, Callable[[str], float | int | bool]]:
+    """How a reduction folds one element in (accumulator on the left), and its identity."""
+    from mlc.ir.types import highest
+
+    bodies: dict[str, tuple[Body, Callable[[str], float | int | bool]]] = {
+        "sum": (binary(arith.AddfOp, arith.AddiOp), lambda dtype: 0),
+        "prod": (binary(arith.MulfOp, arith.MuliOp), lambda dtype: 1),
+        "max": (binary(arith.MaximumfOp, arith.MaxSIOp, arith.MaxUIOp), lowest),
+        "min": (binary(arith.MinimumfOp, arith.MinSIOp, arith.MinUIOp), highest),
+        "and": (binary(None, arith.AndIOp), lambda dtype: True),
+        "or": (binary(None, arith.OrIOp), lambda dtype: False),
+    }
+    return bodies[kind]

@@ -1,0 +1,204 @@
+"""Reductions over sliding windows (pooling). Every axis has a window; an axis that is not pooled has window 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+from xdsl.dialects.builtin import DenseArrayBase, StringAttr, TensorType
+from xdsl.ir import SSAValue
+from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, prop_def, result_def, traits_def
+from xdsl.traits import Pure
+
+from mlc.errors import DTypeError, ShapeError
+from mlc.ir.dims import Extent
+from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints
+from mlc.ir.graph.reduce import identity
+from mlc.ir.types import DimsAttr, dtype_of, shape_of, shape_text, tensor
+
+Padding = Sequence[tuple[Extent, Extent]]
+
+
+def infer(
+    x: SSAValue, window: Sequence[int], strides: Sequence[int], padding: Padding, dilations: Sequence[int]
+) -> list[Extent]:
+    """The extents of the windows' positions."""
+    shape = shape_of(x)
+    if not len(window) == len(strides) == len(padding) == len(dilations) == len(shape):
+        raise ShapeError(f"window: one size, stride, padding and dilation per axis of {shape_text(shape)}")
+    if min((*window, *strides, *dilations, 1)) < 1:
+        raise ShapeError(
+            f"window: sizes {list(window)}, strides {list(strides)}, dilations {list(dilations)} must be positive"
+        )
+    out: list[Extent] = []
+    for e, w, s, (lo, hi), d in zip(shape, window, strides, padding, dilations, strict=True):
+        size = (e + lo + hi - ((w - 1) * d + 1)) // s + 1
+        out.append(max(size, 0) if isinstance(size, int) else size)
+    return out
+
+
+class WindowOp(GraphOp):
+    """What both window ops do: visit, for every tap of the window, the elements under it."""
+
+    def taps(self, at: Evaluate, x: np.ndarray, fill: float | int | bool):  # type: ignore[no-untyped-def]
+        """(position in the window, x under it) for each tap; outside x stands `fill`."""
+        window, strides, dilations = (p.get_values() for p in (self.window, self.strides, self.dilations))  # type: ignore[attr-defined]
+        low = [at(e) for e in self.low.extents()]  # type: ignore[attr-defined]
+        out = [at(e) for e in shape_of(self.results[0])]
+        reach = [
+            t * d + (e - 1) * s + 1 for t, d, e, s in zip([w - 1 for w in window], dilations, out, strides, strict=True)
+        ]
+        wide = np.full([max(n + lo, r) for n, lo, r in zip(x.shape, low, reach, strict=True)], fill, x.dtype)
+        wide[tuple(slice(lo, lo + n) for lo, n in zip(low, x.shape, strict=True))] = x
+        for tap in product(*(range(w) for w in window)):
+            place = [t * d for t, d in zip(tap, dilations, strict=True)]
+            yield (
+                tap,
+                wide[
+                    tuple(
+                        slice(p, p + (e - 1) * s + 1 if e else p, s)
+                        for p, e, s in zip(place, out, strides, strict=True)
+                    )
+                ],
+            )
+
+
+@irdl_op_definition
+class ReduceWindowOp(WindowOp):
+    """Fold each window: kind sum or max. Padding counts as the identity."""
+
+    name = "graph.reduce_window"
+    x = operand_def(TensorType)
+    kind = prop_def(StringAttr)
+    window = prop_def(DenseArrayBase)
+    strides = prop_def(DenseArrayBase)
+    low = prop_def(DimsAttr)
+    high = prop_def(DimsAttr)
+    dilations = prop_def(DenseArrayBase)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x $kind attr-dict `:` type($x) `->` type($result)"
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(
+        self,
+        x: SSAValue,
+        kind: str,
+        window: Sequence[int],
+        strides: Sequence[int],
+        padding: Padding,
+        dilations: Sequence[int],
+    ):
+        if kind not in ("sum", "max", "min", "prod") or dtype_of(x) == "bool":
+            raise DTypeError(f"reduce_window: no {kind} of {dtype_of(x)}")
+        super().__init__(
+            operands=[x],
+            properties={"kind": StringAttr(kind), **_properties(window, strides, padding, dilations)},
+            result_types=[tensor(infer(x, window, strides, padding, dilations), dtype_of(x))],
+        )
+
+    @property
+    def padding(self) -> list[tuple[Extent, Extent]]:
+        return list(zip(self.low.extents(), self.high.extents(), strict=True))
+
+    def infer_types(self) -> Sequence[TensorType]:
+        lists = [p.get_values() for p in (self.window, self.strides, self.dilations)]
+        return [tensor(infer(self.x, lists[0], lists[1], self.padding, lists[2]), dtype_of(self.x))]
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
+        (x,) = operands
+        wide = x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x
+        fold = {"sum": np.add, "max": np.maximum, "min": np.minimum, "prod": np.multiply}[self.kind.data]
+        start = identity(self.kind.data, dtype_of(self.x))
+        result = np.full([at(e) for e in shape_of(self.result)], start, wide.dtype)
+        for _, part in self.taps(at, wide, start):
+            result = fold(result, part)
+        return result.astype(x.dtype)
+
+
+@irdl_op_definition
+class ArgMaxWindowOp(WindowOp):
+    """For each window the flat row-major position in the whole of x of its largest element, the first of equals. i64."""
+
+    name = "graph.arg_max_window"
+    x = operand_def(TensorType)
+    window = prop_def(DenseArrayBase)
+    strides = prop_def(DenseArrayBase)
+    low = prop_def(DimsAttr)
+    high = prop_def(DimsAttr)
+    dilations = prop_def(DenseArrayBase)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(
+        self, x: SSAValue, window: Sequence[int], strides: Sequence[int], padding: Padding, dilations: Sequence[int]
+    ):
+        super().__init__(
+            operands=[x],
+            properties=_properties(window, strides, padding, dilations),
+            result_types=[tensor(infer(x, window, strides, padding, dilations), "i64")],
+        )
+
+    @property
+    def padding(self) -> list[tuple[Extent, Extent]]:
+        return list(zip(self.low.extents(), self.high.extents(), strict=True))
+
+    def infer_types(self) -> Sequence[TensorType]:
+        lists = [p.get_values() for p in (self.window, self.strides, self.dilations)]
+        return [tensor(infer(self.x, lists[0], lists[1], self.padding, lists[2]), "i64")]
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
+        x = operands[0].astype(np.float64)
+        shape = [at(e) for e in shape_of(self.result)]
+        best, where = np.full(shape, -np.inf), np.full(shape, -1, np.int64)
+        numbers = np.arange(x.size, dtype=np.int64).reshape(x.shape)
+        for (_, part), (_, number) in zip(self.taps(at, x, -np.inf), self.taps(at, numbers, -1), strict=True):
+            better = (number >= 0) & ((part > best) | (where < 0))
+            best, where = np.where(better, part, best), np.where(better, number, where)
+        return where
+
+
+def _properties(
+    window: Sequence[int], strides: Sequence[int], padding: Padding, dilations: Sequence[int]
+) -> dict[str, DenseArrayBase | DimsAttr]:
+    return {
+        "window": ints(window),
+        "strides": ints(strides),
+        "low": DimsAttr.of(lo for lo, _ in padding),
+        "high": DimsAttr.of(hi for _, hi in padding),
+        "dilations": ints(dilations),
+    }  # type: ignore[return-value]
+
+
+# Builder functions -------------------------------------------------------------------------------------------------------
+
+
+def _filled(x: SSAValue, strides: Sequence[int] | None, padding: Padding | None, dilations: Sequence[int] | None):  # type: ignore[no-untyped-def]
+    rank = len(shape_of(x))
+    return strides or [1] * rank, padding if padding is not None else [(0, 0)] * rank, dilations or [1] * rank
+
+
+def reduce_window(
+    x: SSAValue,
+    kind: str,
+    window: Sequence[int],
+    strides: Sequence[int] | None = None,
+    padding: Padding | None = None,
+    dilations: Sequence[int] | None = None,
+) -> SSAValue:
+    """Fold windows over all axes of x; kind sum, prod, max or min."""
+    return emit(ReduceWindowOp(x, kind, window, *_filled(x, strides, padding, dilations)))[0]
+
+
+def arg_max_window(
+    x: SSAValue,
+    window: Sequence[int],
+    strides: Sequence[int] | None = None,
+    padding: Padding | None = None,
+    dilations: Sequence[int] | None = None,
+) -> SSAValue:
+    """Flat row-major positions in the whole of x of each window's largest element."""
+    return emit(ArgMaxWindowOp(x, window, *_filled(x, strides, padding, dilations)))[0]

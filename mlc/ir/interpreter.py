@@ -1,0 +1,115 @@
+"""The reference interpreter: runs a graph module with NumPy, op by op, through each op's own `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Operation, SSAValue
+
+from mlc.errors import ShapeError, UnsupportedOp
+from mlc.ir import dims
+from mlc.ir.dims import Extent
+from mlc.ir.graph.base import GraphOp
+from mlc.ir.graph.shape import WeightOp
+from mlc.ir.module import Module
+from mlc.ir.types import numpy_dtype, shape_of, shape_text
+
+
+def run(
+    module: Module,
+    inputs: Sequence[np.ndarray],
+    observe: Callable[[Operation, tuple[np.ndarray, ...]], None] | None = None,
+) -> list[np.ndarray]:
+    """The outputs of @main. `observe(op, results)` sees every op's results. Raises ShapeError where inputs do not fit the signature."""
+    main = module.main
+    arrays = [np.asarray(x) for x in inputs]
+    binding = bind(module, arrays)
+    return evaluate(main, module, arrays, binding, observe)
+
+
+def evaluate(
+    function: FuncOp,
+    module: Module,
+    arrays: Sequence[np.ndarray],
+    binding: Mapping[str, int],
+    observe: Callable[[Operation, tuple[np.ndarray, ...]], None] | None = None,
+) -> list[np.ndarray]:
+    cache: dict[Extent, int] = {}
+
+    def at(extent: Extent) -> int:
+        if isinstance(extent, int):
+            return extent
+        if extent not in cache:
+            cache[extent] = dims.evaluate(extent, binding)
+        return cache[extent]
+
+    values: dict[SSAValue, np.ndarray] = dict(zip(function.args, arrays, strict=True))
+    left = {op: set(op.operands) for op in function.body.block.ops}
+    last_use: dict[SSAValue, Operation] = {operand: op for op, operands in left.items() for operand in operands}
+    for op in function.body.block.ops:
+        if isinstance(op, ReturnOp):
+            return [values[operand] for operand in op.operands]
+        if isinstance(op, WeightOp):
+            found: tuple[np.ndarray, ...] = (module.weights.get(op.weight_key),)
+        elif isinstance(op, GraphOp):
+            result = op.evaluate(at, *(values[operand] for operand in op.operands))
+            found = result if isinstance(result, tuple) else (result,)
+        else:
+            raise UnsupportedOp(f"the graph interpreter does not run {op.name}")
+        if observe is not None:
+            observe(op, found)
+        values.update(zip(op.results, found, strict=True))
+        for operand in left[op]:
+            if last_use[operand] is op:
+                del values[operand]
+    return []
+
+
+def bind(module: Module, arrays: Sequence[np.ndarray]) -> dict[str, int]:
+    """The value of every symbol, from the shapes of the inputs; checks dtypes, ranks, extents, bounds and the module's checks."""
+    names = module.input_names
+    if len(arrays) != len(names):
+        raise ShapeError(f"the module takes {len(names)} inputs ({', '.join(names)}), {len(arrays)} were given")
+    binding: dict[str, int] = {}
+    equations: list[tuple[str, int, Extent, int]] = []
+    for name, arg, array in zip(names, module.main.args, arrays, strict=True):
+        shape = shape_of(arg)
+        dtype = numpy_dtype(module.input_types[names.index(name)][1])
+        if array.dtype != dtype:
+            raise ShapeError(f"{name}: dtype is {array.dtype}, the module takes {dtype}")
+        if array.ndim != len(shape):
+            raise ShapeError(f"{name}: has {array.ndim} axes, the module takes {shape_text(shape)}")
+        for axis, (extent, size) in enumerate(zip(shape, array.shape, strict=True)):
+            if isinstance(extent, dims.Dim) and str(extent) in extent.symbols() and str(extent) not in binding:
+                binding[str(extent)] = size
+            equations.append((name, axis, extent, size))
+    for name, axis, extent, size in equations:
+        missing = [] if isinstance(extent, int) else sorted(set(extent.symbols()) - binding.keys())
+        if len(missing) == 1:
+            binding[missing[0]] = _solve(extent, missing[0], size, binding)
+        found = dims.evaluate(extent, binding)
+        if found != size:
+            raise ShapeError(f"{name}: axis {axis} is {size}, but {extent} is {found}")
+    for symbol, (low, high) in module.symbols.items():
+        value = binding.get(symbol)
+        if value is not None and (value < low or (high is not None and value > high)):
+            raise ShapeError(f"{symbol} is {value}, outside {low}..{'' if high is None else high}")
+    for check in module.checks:
+        lhs, rhs = dims.evaluate(check.lhs, binding), dims.evaluate(check.rhs, binding)
+        if lhs != rhs:
+            raise ShapeError(f"{check.message}: {check.lhs} is {lhs} and {check.rhs} is {rhs}")
+    return binding
+
+
+def _solve(extent: Extent, symbol: str, size: int, binding: Mapping[str, int]) -> int:
+    """The value of the one unknown symbol of a non-decreasing expression, by bisection."""
+    low, high = 0, max(1, 2 * size + 2)
+    while low < high:
+        middle = (low + high) // 2
+        if dims.evaluate(extent, {**binding, symbol: middle}) < size:
+            low = middle + 1
+        else:
+            high = middle
+    return low

@@ -1,0 +1,155 @@
+"""A module: functions in the graph dialect (or what they were lowered to), its symbols with bounds, its checks, its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from io import StringIO
+from typing import Any
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, ModuleOp, NoneAttr, StringAttr, i64
+from xdsl.dialects.func import FuncOp
+from xdsl.parser import Parser
+from xdsl.printer import Printer
+from xdsl.utils.exceptions import ParseError, VerifyException
+
+from mlc.errors import InvalidModel
+from mlc.ir.graph.base import Check
+from mlc.ir.types import DimsAttr, Shape, dtype_of, extent, shape_of
+from mlc.ir.weights import WeightStore
+
+Range = tuple[int, int | None]
+
+
+class Module:
+    """`print(module)` is parseable IR; `Module.parse` reads it back. The bytes of weights stay in `weights`."""
+
+    def __init__(
+        self,
+        op: ModuleOp,
+        weights: WeightStore | None = None,
+        symbols: Mapping[str, Range] | None = None,
+        checks: list[Check] | None = None,
+    ):
+        self.op = op
+        self.weights = WeightStore() if weights is None else weights
+        self.symbols: dict[str, Range] = dict(symbols or {})
+        self.checks: list[Check] = list(checks or [])
+        self.source: str | None = None  # the file it came from
+
+    @property
+    def name(self) -> str:
+        return self.op.sym_name.data if self.op.sym_name else "main"
+
+    @property
+    def main(self) -> FuncOp:
+        """The function that a user calls."""
+        for op in self.op.ops:
+            if isinstance(op, FuncOp) and op.sym_name.data == "main":
+                return op
+        raise InvalidModel("the module has no function @main")
+
+    @property
+    def input_names(self) -> list[str]:
+        return _names(self.main.arg_attrs, len(self.main.args), "input")
+
+    @property
+    def output_names(self) -> list[str]:
+        return _names(self.main.res_attrs, len(self.main.function_type.outputs.data), "output")
+
+    @property
+    def input_types(self) -> list[tuple[Shape, str]]:
+        """(shape, dtype) of each input, in order."""
+        return [(shape_of(arg), dtype_of(arg)) for arg in self.main.args]
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, locations: bool = False) -> str:
+        """The IR as text; with `locations` each op says where it came from."""
+        self._write_attributes()
+        out = StringIO()
+        Printer(out, print_debuginfo=locations).print_op(self.op)
+        return out.getvalue() + "\n"
+
+    @classmethod
+    def parse(cls, text: str, weights: WeightStore | None = None, file: str = "<text>") -> Module:
+        """Read IR text. Raises InvalidModel with the line where it does not parse or verify."""
+        try:
+            op = Parser(context(), text, file).parse_module()
+        except (ParseError, VerifyException) as error:
+            raise InvalidModel(f"the IR text does not parse: {str(error).strip().splitlines()[-1]}", file=file) from error
+        symbols: dict[str, Range] = {}
+        table = op.attributes.get("graph.symbols")
+        for name, bounds in table.data.items() if isinstance(table, DictionaryAttr) else ():
+            low, high = (None if isinstance(b, NoneAttr) else b.value.data for b in bounds.data)  # type: ignore[attr-defined]
+            symbols[name] = (low, high)
+        checks = [
+            Check(extent(c.data[0].data), extent(c.data[1].data), c.data[2].data)  # type: ignore[attr-defined]
+            for c in getattr(op.attributes.get("graph.checks"), "data", ())
+        ]
+        module = cls(op, weights, symbols, checks)
+        module.verify()
+        return module
+
+    def verify(self) -> None:
+        """Raises InvalidModel naming the op that breaks a rule."""
+        try:
+            self.op.verify()
+        except VerifyException as error:
+            raise InvalidModel(f"the module does not verify: {error}") from error
+
+    def clone(self) -> Module:
+        """A copy of the IR that shares the weights."""
+        copy = Module(self.op.clone(), self.weights, self.symbols, self.checks)
+        copy.source = self.source
+        return copy
+
+    def _write_attributes(self) -> None:
+        attributes = self.op.attributes
+        attributes.pop("graph.symbols", None)
+        attributes.pop("graph.checks", None)
+        if self.symbols:
+            attributes["graph.symbols"] = DictionaryAttr({name: _range(bounds) for name, bounds in self.symbols.items()})
+        if self.checks:
+            rows = [ArrayAttr([StringAttr(str(v)) for v in (c.lhs, c.rhs, c.message)]) for c in self.checks]
+            attributes["graph.checks"] = ArrayAttr(rows)
+
+
+def _range(bounds: Range) -> ArrayAttr[Any]:
+    return ArrayAttr([NoneAttr() if b is None else IntegerAttr(b, i64) for b in bounds])
+
+
+def _names(attrs: ArrayAttr[DictionaryAttr] | None, count: int, role: str) -> list[str]:
+    named = [a.data.get("graph.name") for a in attrs.data] if attrs else [None] * count
+    return [n.data if isinstance(n, StringAttr) else f"{role}{number}" for number, n in enumerate(named)]
+
+
+def context() -> Context:
+    """All dialects that modules are written in, at any level."""
+    from xdsl.dialects import arith, builtin, func, gpu, linalg, math, memref, ml_program, scf, vector
+
+    from mlc.ir.graph import GRAPH
+
+    found = Context()
+    for dialect in (
+        builtin.Builtin,
+        func.Func,
+        arith.Arith,
+        math.Math,
+        memref.MemRef,
+        scf.Scf,
+        linalg.Linalg,
+        vector.Vector,
+        gpu.GPU,
+        ml_program.MLProgram,
+        GRAPH,
+    ):
+        found.load_dialect(dialect)
+    from mlc.ir.kernel.program import KernelDialect
+
+    found.load_dialect(KernelDialect)
+    return found
+
+
+__all__ = ["Check", "DimsAttr", "Module", "context"]

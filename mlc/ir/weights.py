@@ -1,0 +1,79 @@
+"""The weight store: the bytes of a module's large constants, by key, beside the IR. Values may be mapped from a file or made on first use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from threading import Lock
+
+import numpy as np
+
+from mlc.errors import MlcError
+from mlc.ir.types import dtype_name, numpy_dtype
+
+
+class WeightStore:
+    """Keys are unique symbol names made from the user's own; equal array objects share a key. Arrays are never written to."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, np.ndarray] = {}
+        self._loaders: dict[str, Callable[[], np.ndarray]] = {}
+        self._types: dict[str, tuple[tuple[int, ...], str]] = {}
+        self._keys: dict[int, str] = {}
+        self._lock = Lock()
+
+    def add(self, array: np.ndarray, name: str = "w") -> str:
+        """The key of this array, new unless this very object is stored already."""
+        if id(array) in self._keys:
+            return self._keys[id(array)]
+        key = self._fresh(name)
+        self._arrays[key] = array
+        self._types[key] = (array.shape, dtype_name(array.dtype))
+        self._keys[id(array)] = key
+        return key
+
+    def add_lazy(self, name: str, shape: tuple[int, ...], dtype: str, loader: Callable[[], np.ndarray]) -> str:
+        """A weight that `loader` makes when it is first asked for."""
+        key = self._fresh(name)
+        self._loaders[key] = loader
+        self._types[key] = (tuple(shape), dtype)
+        return key
+
+    def get(self, key: str) -> np.ndarray:
+        """The array. Raises MlcError for an unknown key."""
+        with self._lock:
+            if key not in self._arrays:
+                if key not in self._loaders:
+                    raise MlcError(f"there is no weight {key!r} in the store")
+                array = np.asarray(self._loaders[key]())
+                shape, dtype = self._types[key]
+                if array.shape != shape or array.dtype != numpy_dtype(dtype):
+                    raise MlcError(f"weight {key!r} is {array.dtype}{list(array.shape)}, not {dtype}{list(shape)}")
+                self._arrays[key] = array
+            return self._arrays[key]
+
+    def type_of(self, key: str) -> tuple[tuple[int, ...], str]:
+        """(shape, dtype) without loading."""
+        return self._types[key]
+
+    def nbytes(self, key: str) -> int:
+        shape, dtype = self._types[key]
+        return int(np.prod(shape, dtype=np.int64)) * numpy_dtype(dtype).itemsize
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._types
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._types)
+
+    def __len__(self) -> int:
+        return len(self._types)
+
+    def _fresh(self, name: str) -> str:
+        base = re.sub(r"[^A-Za-z0-9_.$-]", "_", name) or "w"
+        base = base if re.match(r"[A-Za-z_]", base) else f"w_{base}"
+        key, number = base, 0
+        while key in self._types:
+            number += 1
+            key = f"{base}_{number}"
+        return key
