@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from benchmarks.architectures.model import Input, Model, linear_term
+from benchmarks.architectures.model import Model
+from benchmarks.signature import Input, Signature, linear_term
 
 Exporter = Literal["dynamo", "legacy"]
 EXPORTERS: tuple[Exporter, ...] = get_args(Exporter)
@@ -21,9 +22,11 @@ def file_name(name: str, exporter: Exporter, symbolic: bool) -> str:
 
 def export(model: Model, path: Path, exporter: Exporter, symbolic: bool, external_data: bool = False) -> None:
     """Write `path`; weights go beside it if `external_data` (the dynamo exporter alone can)."""
-    names = {"input_names": [item.name for item in model.inputs], "output_names": list(model.outputs)}
+    names = {"input_names": [item.name for item in model.signature.inputs], "output_names": list(model.outputs)}
     # An example size of 1 makes torch.export assume more than it should; fixed sizes stay as they are measured.
-    arguments = model.arguments({symbol: max(size, 2) for symbol, size in model.sizes.items()} if symbolic else None)
+    arguments = model.arguments(
+        {symbol: max(size, 2) for symbol, size in model.signature.sizes.items()} if symbolic else None
+    )
     with quiet(), torch.no_grad():
         if exporter == "dynamo":
             shapes = _dynamic_shapes(model) if symbolic else None
@@ -31,28 +34,32 @@ def export(model: Model, path: Path, exporter: Exporter, symbolic: bool, externa
                 model.module, arguments, path, dynamo=True, dynamic_shapes=shapes, external_data=external_data, **names
             )
         else:
-            axes = {item.name: _axes(item) for item in model.inputs} if symbolic else None
+            axes = {item.name: _axes(item) for item in model.signature.inputs} if symbolic else None
             torch.onnx.export(model.module, arguments, path, dynamo=False, dynamic_axes=axes, **names)
 
 
 def _dynamic_shapes(model: Model) -> Any:
     """torch.export's form: one dict axis -> Dim per argument; what goes into *args is one tuple."""
-    symbols = {symbol: torch.export.Dim(symbol, min=model.low.get(symbol, 1)) for symbol in model.sizes}
+    symbols = {symbol: _dim(symbol, model.signature) for symbol in model.signature.sizes}
 
     def axes(item: Input) -> dict[int, Any]:
         found = {}
         for axis, dim in enumerate(item.dims):
             if isinstance(dim, str):
                 factor, symbol, offset = linear_term(dim)
-                if symbol in model.fixed_in_dynamo:
+                if symbol in model.signature.fixed_in_dynamo:
                     continue
                 scaled = symbols[symbol] if factor == 1 else factor * symbols[symbol]
                 found[axis] = scaled + offset if offset else scaled
         return found
 
-    shapes = [axes(item) for item in model.inputs]
+    shapes = [axes(item) for item in model.signature.inputs]
     named = model.module.forward.__code__.co_argcount - 1
     return (*shapes[:named], tuple(shapes[named:])) if len(shapes) > named else tuple(shapes)
+
+
+def _dim(symbol: str, signature: Signature) -> Any:
+    return torch.export.Dim(symbol, min=signature.low.get(symbol, 1))
 
 
 def _axes(item: Input) -> dict[int, str]:

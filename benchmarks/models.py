@@ -14,14 +14,18 @@ from pathlib import Path
 BUILD = Path(__file__).parent / "build"
 
 
-def write(name: str, out: Path, exporters: list[str], symbolic: list[bool], force: bool) -> list[Path]:
+def write_model(name: str, out: Path, exporters: list[str], symbolic: list[bool], force: bool) -> list[Path]:
     """Export one model in each asked form; returns the files, those that were there included."""
     from benchmarks.architectures import ARCHITECTURES
     from benchmarks.export import EXPORTERS, export, file_name
+    from benchmarks.signature import write as write_signatures
 
     paths = {(e, s): out / file_name(name, e, s) for e in EXPORTERS if e in exporters for s in symbolic}
     missing = {form: path for form, path in paths.items() if force or not path.exists()}
-    model = ARCHITECTURES[name](False) if missing else None
+    if not missing:
+        return list(paths.values())
+    model = ARCHITECTURES[name](False)
+    write_signatures(out, {name: model.signature})
     for (exporter, is_symbolic), path in missing.items():
         start = time.perf_counter()
         partial = path.with_name(f"{path.name}.part")
@@ -47,7 +51,7 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.model:
-        write(name, args.out, args.exporter, args.symbolic, args.force)
+        write_model(name, args.out, args.exporter, args.symbolic, args.force)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.architectures.model import Input, Model
+from benchmarks.architectures.model import Model
 from benchmarks.architectures.weights import randomise
+from benchmarks.signature import Input, Signature
 
 
 class Layer(nn.Module):
@@ -55,11 +56,14 @@ def bert(small: bool) -> Model:
     module = Bert(99, 64, 32, 2, 2) if small else Bert(30522, 512, 768, 12, 12)
     return Model(
         module=randomise(module),
-        inputs=(
-            Input("input_ids", ("N", "S"), "ids", vocabulary),
-            Input("attention_mask", ("N", "S"), "mask"),
-            Input("token_type_ids", ("N", "S"), "ids", 2),
+        signature=Signature(
+            inputs=(
+                Input("input_ids", ("N", "S"), "ids", vocabulary),
+                Input("attention_mask", ("N", "S"), "mask"),
+                Input("token_type_ids", ("N", "S"), "ids", 2),
+            ),
+            sizes={"N": 2, "S": 11} if small else {"N": 1, "S": 128},
+            high={"S": 64 if small else 512},
         ),
         outputs=("last_hidden_state", "pooler_output"),
-        sizes={"N": 2, "S": 11} if small else {"N": 1, "S": 128},
     )

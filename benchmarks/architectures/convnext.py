@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.architectures.model import Input, Model
+from benchmarks.architectures.model import Model
 from benchmarks.architectures.weights import randomise
+from benchmarks.signature import Input, Signature
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -51,8 +52,10 @@ def convnext_tiny(small: bool) -> Model:
     size = 32 if small else 224
     return Model(
         module=randomise(module),
-        inputs=(Input("x", ("N", 3, "H", "W")),),
+        signature=Signature(
+            inputs=(Input("x", ("N", 3, "H", "W")),),
+            sizes={"N": 2 if small else 1, "H": size, "W": size},
+            low={"H": 8, "W": 8} if small else {"H": 32, "W": 32},
+        ),
         outputs=("logits",),
-        sizes={"N": 2 if small else 1, "H": size, "W": size},
-        low={"H": 8, "W": 8} if small else {"H": 32, "W": 32},
     )

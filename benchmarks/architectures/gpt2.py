@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.architectures.model import Input, Model
+from benchmarks.architectures.model import Model
 from benchmarks.architectures.weights import randomise
+from benchmarks.signature import Input, Signature
 
 
 class Block(nn.Module):
@@ -76,9 +77,12 @@ def gpt2(small: bool) -> Model:
     config = SMALL if small else FULL
     return Model(
         module=randomise(GPT2(*config)),
-        inputs=(Input("input_ids", ("N", "S"), "ids", config[0]),),
+        signature=Signature(
+            inputs=(Input("input_ids", ("N", "S"), "ids", config[0]),),
+            sizes={"N": 2, "S": 9} if small else {"N": 1, "S": 64},
+            high={"S": 64 if small else 1024},
+        ),
         outputs=("logits",),
-        sizes={"N": 2, "S": 9} if small else {"N": 1, "S": 64},
     )
 
 
@@ -89,11 +93,14 @@ def gpt2_cache(small: bool) -> Model:
     past_dims = ("N", heads, "P", width // heads)
     return Model(
         module=randomise(GPT2Cache(*config)),
-        inputs=(
-            Input("input_ids", ("N", "S"), "ids", config[0]),
-            *(Input(f"past_key_values.{i}.{part}", past_dims) for i, part in parts),
+        signature=Signature(
+            inputs=(
+                Input("input_ids", ("N", "S"), "ids", config[0]),
+                *(Input(f"past_key_values.{i}.{part}", past_dims) for i, part in parts),
+            ),
+            sizes={"N": 2, "S": 3, "P": 5} if small else {"N": 1, "S": 1, "P": 64},
+            low={"P": 0},
+            high={"S": 24, "P": 40} if small else {"S": 124, "P": 900},  # positions of past and prompt together
         ),
         outputs=("logits", *(f"present.{i}.{part}" for i, part in parts)),
-        sizes={"N": 2, "S": 3, "P": 5} if small else {"N": 1, "S": 1, "P": 64},
-        low={"P": 0},
     )

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.architectures.model import Input, Model
+from benchmarks.architectures.model import Model
 from benchmarks.architectures.weights import randomise
+from benchmarks.signature import Input, Signature
 
 
 class RMSNorm(nn.Module):
@@ -104,9 +105,11 @@ def llama(small: bool) -> Model:
     config = SMALL if small else FULL
     return Model(
         module=randomise(Llama(*config)),
-        inputs=(Input("input_ids", ("N", "S"), "ids", config[0]),),
+        signature=Signature(
+            inputs=(Input("input_ids", ("N", "S"), "ids", config[0]),),
+            sizes={"N": 2, "S": 7} if small else {"N": 1, "S": 64},
+        ),
         outputs=("logits",),
-        sizes={"N": 2, "S": 7} if small else {"N": 1, "S": 64},
     )
 
 
@@ -117,12 +120,14 @@ def llama_cache(small: bool) -> Model:
     past_dims = ("N", kv_heads, "P", width // heads)
     return Model(
         module=randomise(LlamaCache(*config)),
-        inputs=(
-            Input("input_ids", ("N", 1), "ids", vocabulary),
-            Input("attention_mask", ("N", "P+1"), "mask"),
-            *(Input(f"past_key_values.{i}.{part}", past_dims) for i, part in parts),
+        signature=Signature(
+            inputs=(
+                Input("input_ids", ("N", 1), "ids", vocabulary),
+                Input("attention_mask", ("N", "P+1"), "mask"),
+                *(Input(f"past_key_values.{i}.{part}", past_dims) for i, part in parts),
+            ),
+            sizes={"N": 2, "P": 6} if small else {"N": 1, "P": 64},
+            low={"P": 0},
         ),
         outputs=("logits", *(f"present.{i}.{part}" for i, part in parts)),
-        sizes={"N": 2, "P": 6} if small else {"N": 1, "P": 64},
-        low={"P": 0},
     )

@@ -2,8 +2,9 @@
 
 from torch import Tensor, nn
 
-from benchmarks.architectures.model import Input, Model
+from benchmarks.architectures.model import Model
 from benchmarks.architectures.weights import randomise
+from benchmarks.signature import Input, Signature
 
 
 class RecurrentModel(nn.Module):
@@ -29,8 +30,10 @@ def lstm_bidirectional(small: bool) -> Model:
 def _model(config: tuple[int, int, int, int, bool, int], small: bool) -> Model:
     return Model(
         module=randomise(RecurrentModel(*config)),
-        inputs=(Input("input_ids", ("N", "S"), "ids", config[0]),),
+        signature=Signature(
+            inputs=(Input("input_ids", ("N", "S"), "ids", config[0]),),
+            sizes={"N": 2, "S": 6} if small else {"N": 1, "S": 64},
+            fixed_in_dynamo=("S",),  # torch.export's shape rule of an LSTM runs over the steps of the example
+        ),
         outputs=("logits",),
-        sizes={"N": 2, "S": 6} if small else {"N": 1, "S": 64},
-        fixed_in_dynamo=("S",),  # torch.export's shape rule of an LSTM runs over the steps of the example
     )

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from benchmarks.architectures.model import Input, Model
+from benchmarks.architectures.model import Model
 from benchmarks.architectures.weights import calibrate_batch_norm, randomise
+from benchmarks.signature import Input, Signature
 
 # expansion, channels, repeats, stride of the first
 FULL = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -53,9 +54,11 @@ def mobilenet_v2(small: bool) -> Model:
     size = 32 if small else 224
     model = Model(
         module=randomise(module),
-        inputs=(Input("x", ("N", 3, "H", "W")),),
+        signature=Signature(
+            inputs=(Input("x", ("N", 3, "H", "W")),),
+            sizes={"N": 2 if small else 1, "H": size, "W": size},
+        ),
         outputs=("logits",),
-        sizes={"N": 2 if small else 1, "H": size, "W": size},
     )
     calibrate_batch_norm(module, *model.arguments({"N": 4, "H": min(size, 128), "W": min(size, 128)}))
     return model

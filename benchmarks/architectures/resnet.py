@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from benchmarks.architectures.model import Input, Model
+from benchmarks.architectures.model import Model
 from benchmarks.architectures.weights import calibrate_batch_norm, randomise
+from benchmarks.signature import Input, Signature
 
 
 def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -71,9 +72,11 @@ def _model(module: nn.Module, small: bool) -> Model:
     size = 32 if small else 224
     model = Model(
         module=randomise(module),
-        inputs=(Input("x", ("N", 3, "H", "W")),),
+        signature=Signature(
+            inputs=(Input("x", ("N", 3, "H", "W")),),
+            sizes={"N": 2 if small else 1, "H": size, "W": size},
+        ),
         outputs=("logits",),
-        sizes={"N": 2 if small else 1, "H": size, "W": size},
     )
     calibrate_batch_norm(module, *model.arguments({"N": 4, "H": min(size, 128), "W": min(size, 128)}))
     return model

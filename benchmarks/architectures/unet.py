@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from benchmarks.architectures.model import Input, Model
+from benchmarks.architectures.model import Model
 from benchmarks.architectures.weights import calibrate_batch_norm, randomise
+from benchmarks.signature import Input, Signature
 
 
 def double_conv(inputs: int, outputs: int) -> nn.Sequential:
@@ -53,9 +54,11 @@ def _model(module: nn.Module, small: bool) -> Model:
     step, size = (4, 6) if small else (16, 16)  # each level halves the image
     model = Model(
         module=randomise(module),
-        inputs=(Input("x", ("N", 3, f"{step}*h", f"{step}*w")),),
+        signature=Signature(
+            inputs=(Input("x", ("N", 3, f"{step}*h", f"{step}*w")),),
+            sizes={"N": 2 if small else 1, "h": size, "w": size},
+        ),
         outputs=("mask",),
-        sizes={"N": 2 if small else 1, "h": size, "w": size},
     )
     calibrate_batch_norm(module, *model.arguments({"N": 2}))
     return model

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.architectures.model import Input, Model
+from benchmarks.architectures.model import Model
 from benchmarks.architectures.weights import randomise
+from benchmarks.signature import Input, Signature
 
 
 class Block(nn.Module):
@@ -45,7 +46,9 @@ def vit_small(small: bool) -> Model:
     sizes = (32, 2, 2, 10) if small else (384, 12, 6, 1000)
     return Model(
         module=randomise(VisionTransformer(image, patch, *sizes)),
-        inputs=(Input("x", ("N", 3, image, image)),),
+        signature=Signature(
+            inputs=(Input("x", ("N", 3, image, image)),),
+            sizes={"N": 2 if small else 1},
+        ),
         outputs=("logits",),
-        sizes={"N": 2 if small else 1},
     )

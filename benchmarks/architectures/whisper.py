@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.architectures.model import Input, Model
+from benchmarks.architectures.model import Model
 from benchmarks.architectures.vit import Block
 from benchmarks.architectures.weights import randomise
+from benchmarks.signature import Input, Signature
 
 
 class WhisperEncoder(nn.Module):
@@ -31,7 +32,10 @@ def whisper_encoder(small: bool) -> Model:
     module = WhisperEncoder(8, 32, 32, 2, 2) if small else WhisperEncoder(80, 1500, 384, 4, 6)
     return Model(
         module=randomise(module),
-        inputs=(Input("mel", ("N", 8 if small else 80, "T")),),
+        signature=Signature(
+            inputs=(Input("mel", ("N", 8 if small else 80, "T")),),
+            sizes={"N": 2, "T": 20} if small else {"N": 1, "T": 3000},
+            high={"T": 64 if small else 3000},
+        ),
         outputs=("last_hidden_state",),
-        sizes={"N": 2, "T": 20} if small else {"N": 1, "T": 3000},
     )

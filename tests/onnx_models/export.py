@@ -10,6 +10,7 @@ import onnx
 
 from benchmarks.architectures import ARCHITECTURES
 from benchmarks.export import EXPORTERS, export, file_name
+from benchmarks.signature import write
 
 FOLDER = Path(__file__).parent
 
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="models to write; all without")
     for name in parser.parse_args().names or ARCHITECTURES:
         model = ARCHITECTURES[name](True)
+        write(FOLDER, {name: model.signature})
         for exporter in EXPORTERS:
             path = FOLDER / file_name(name, exporter, symbolic=True)
             export(model, path, exporter, symbolic=True)
