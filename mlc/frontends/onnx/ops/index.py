@@ -1,0 +1,137 @@
+"""Reading and writing by index: Gather*, Scatter*, OneHot, Trilu, ReverseSequence, TensorScatter; sizes that data decides are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlc.frontends.onnx.node import Node
+from mlc.frontends.onnx.ops.activation import checked_axis, like
+from mlc.frontends.onnx.table import Value, handles
+from mlc.ir import builder as g
+from mlc.ir.dims import Extent, prod
+from mlc.ir.types import rank_of, shape_of
+
+SCATTER_KINDS = {"none": "set", "add": "add", "mul": "mul", "max": "max", "min": "min"}
+
+
+@handles("Gather", since=(1, 11, 13))
+def gather(node: Node, x: Value, indices: Value) -> Value:
+    return g.gather(x, indices, checked_axis(node, x, 0))
+
+
+@handles("GatherElements", since=(11, 13))
+def gather_elements(node: Node, x: Value, indices: Value) -> Value:
+    return g.gather_elements(x, indices, checked_axis(node, x, 0))
+
+
+@handles("GatherND", since=(11, 12, 13))
+def gather_nd(node: Node, x: Value, indices: Value) -> Value:
+    return g.gather_nd(x, indices, batch_dims=node.int("batch_dims", 0))
+
+
+@handles("Scatter", since=(9,))
+@handles("ScatterElements", since=(11, 13, 16, 18))
+def scatter_elements(node: Node, x: Value, indices: Value, updates: Value) -> Value:
+    return g.scatter_elements(x, indices, updates, checked_axis(node, x, 0), scatter_kind(node))
+
+
+@handles("ScatterND", since=(11, 13, 16, 18))
+def scatter_nd(node: Node, x: Value, indices: Value, updates: Value) -> Value:
+    return g.scatter_nd(x, indices, updates, scatter_kind(node))
+
+
+def scatter_kind(node: Node) -> str:
+    reduction = node.string("reduction", "none")
+    if reduction not in SCATTER_KINDS:
+        raise node.invalid(f"reduction '{reduction}' is none of {', '.join(SCATTER_KINDS)}")
+    return SCATTER_KINDS[reduction]
+
+
+@handles("OneHot", since=(9, 11, 28))
+def one_hot(node: Node, indices: Value, depth: Value, values: Value) -> Value:
+    """values[1] where the new axis counts to the index, values[0] elsewhere. Indices in [-depth, depth) count; others give a row of values[0]."""
+    size = one_hot_depth(node)
+    rank = rank_of(indices) + 1
+    axis = node.int("axis")
+    if not -rank <= axis < rank:
+        raise node.invalid(f"axis {axis} is out of range for {rank} axes")
+    axis %= rank
+    shape = [*shape_of(indices)[:axis], size, *shape_of(indices)[axis:]]
+    place = g.cast(indices, "i64")
+    wrapped = g.add(place, g.broadcast(g.dimension(size), shape_of(place), []))
+    place = g.select(g.lt(place, like(place, 0)), wrapped, place)
+    hit = g.eq(g.iota(shape, axis, "i64"), g.broadcast(place, shape, [i for i in range(rank) if i != axis]))
+    off, on = (g.broadcast_to(g.slice(values, [i], [1], [1]), shape) for i in (0, 1))
+    return g.select(hit, on, off)
+
+
+def one_hot_depth(node: Node) -> Extent:
+    """The depth may come in any number type."""
+    known = node.constant(1)
+    if known is not None:
+        return int(known.ravel()[0])
+    return node.extents(1, "depth")[0]
+
+
+@handles("Trilu", since=(14,))
+def trilu(node: Node, x: Value, k: Value | None = None) -> Value:
+    """x where column - row >= k (upper) or <= k (lower), 0 elsewhere, over the last two axes."""
+    shape, rank = shape_of(x), rank_of(x)
+    if rank < 2:
+        raise node.error(f"input has {rank} axes, at least 2 are needed")
+    matrix = shape[-2:]
+    offset = g.sub(g.iota(matrix, 1, "i64"), g.iota(matrix, 0, "i64"))
+    known = 0 if k is None else node.constant(1)
+    limit = (
+        g.broadcast(g.reshape(k, []), matrix, [])
+        if k is not None and known is None
+        else like(offset, int(np.ravel(known)[0]))
+    )
+    kept = g.ge(offset, limit) if node.int("upper") else g.le(offset, limit)
+    return g.select(g.broadcast(kept, shape, [rank - 2, rank - 1]), x, like(x, 0))
+
+
+@handles("ReverseSequence", since=(10, 28))
+def reverse_sequence(node: Node, x: Value, lengths: Value) -> Value:
+    """The first lengths[b] steps of sequence b in reverse, the rest as it is."""
+    time, batch = node.int("time_axis"), node.int("batch_axis")
+    if sorted((time, batch)) != [0, 1]:
+        raise node.invalid(f"time_axis {time} and batch_axis {batch} must be 0 and 1")
+    shape = shape_of(x)
+    step = g.iota(shape, time, "i64")
+    length = g.broadcast(g.cast(lengths, "i64"), shape, [batch])
+    mirrored = g.sub(g.sub(length, like(length, 1)), step)
+    return g.gather_elements(x, g.select(g.lt(step, length), mirrored, step), time)
+
+
+@handles("TensorScatter", since=(24,))
+def tensor_scatter(node: Node, cache: Value, update: Value, write_indices: Value | None = None) -> Value:
+    """Write `update` into a cache along `axis`, for batch b from write_indices[b] on; circular mode wraps around."""
+    axis, mode = checked_axis(node, cache, -2), node.string("mode")
+    if axis == 0:
+        raise node.invalid("axis is the batch axis")
+    if mode not in ("linear", "circular"):
+        raise node.invalid(f"mode '{mode}' is neither linear nor circular")
+    shape = shape_of(update)
+    place = g.iota(shape, axis, "i64")
+    if write_indices is not None:
+        place = g.add(place, g.broadcast(write_indices, shape, [0]))
+    if mode == "circular":
+        place = g.mod(place, g.broadcast(g.dimension(shape_of(cache)[axis]), shape, []))
+    return g.scatter_elements(cache, place, update, axis, "set")
+
+
+@handles("NonZero", since=(9, 13))
+def non_zero(node: Node, x: Value) -> Value:
+    """Positions of non-zero elements [rank, count]: a constant's, since data of a run would decide the count."""
+    return g.constant(np.array(np.nonzero(node.constants(0, "input")), np.int64))
+
+
+@handles("Compress", since=(9, 11, 28))
+def compress(node: Node, x: Value, condition: Value) -> Value:
+    """The slices where `condition`, which must be known, is true."""
+    kept = np.flatnonzero(node.constants(1, "condition")).astype(np.int64)
+    if not node.has("axis"):
+        x = g.reshape(x, [prod(shape_of(x))])
+        return g.gather(x, g.constant(kept), 0)
+    return g.gather(x, g.constant(kept), checked_axis(node, x, 0))

@@ -1,0 +1,201 @@
+"""Matrix products and convolutions: MatMul, Gemm, Einsum, Conv, ConvTranspose and their integer forms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlc.frontends.onnx.node import Node
+from mlc.frontends.onnx.table import Value, handles
+from mlc.frontends.onnx.windows import pad_window, window_of
+from mlc.ir import builder as g
+from mlc.ir.dims import Extent
+from mlc.ir.types import dtype_of, is_float, rank_of, shape_of
+
+
+@handles("MatMul", since=(1, 9, 13))
+def matmul(node: Node, a: Value, b: Value) -> Value:
+    return g.matmul(a, b)
+
+
+@handles("Gemm", since=(7, 9, 11, 13))
+def gemm(node: Node, a: Value, b: Value, c: Value | None = None) -> Value:
+    """alpha * a' b' + beta * c, c broadcast to the product's shape."""
+    if rank_of(a) != 2 or rank_of(b) != 2:
+        raise node.error(f"A has {rank_of(a)} axes and B has {rank_of(b)}, expected 2")
+    lhs = "km" if node.int("transA") else "mk"
+    rhs = "nk" if node.int("transB") else "kn"
+    y = scaled(node, g.contract(a, b, f"{lhs},{rhs}->mn"), "alpha")
+    if c is None or node.float("beta") == 0:
+        return y
+    return g.add(y, g.broadcast_to(scaled(node, c, "beta"), shape_of(y)))
+
+
+def scaled(node: Node, x: Value, attribute: str) -> Value:
+    factor = node.float(attribute)
+    if factor == 1:
+        return x
+    if not is_float(dtype_of(x)) and factor != int(factor):
+        raise node.unsupported(f"{attribute} = {factor:g} times integers")
+    return g.mul(x, g.scalar_like(x, factor))
+
+
+@handles("Einsum", since=(12, 28))
+def einsum(node: Node, *xs: Value) -> Value:
+    return g.einsum(node.string("equation"), list(xs))
+
+
+@handles("Conv", since=(1, 11, 22))
+def conv(node: Node, x: Value, weight: Value, bias: Value | None = None) -> Value:
+    y = convolve(node, x, weight)
+    return y if bias is None else g.add(y, per_channel(bias, y))
+
+
+def per_channel(v: Value, x: Value, axis: int = 1) -> Value:
+    """v[c] repeated to x's shape along every axis but `axis`."""
+    return g.broadcast(v, shape_of(x), [axis])
+
+
+def convolve(node: Node, x: Value, weight: Value) -> Value:
+    """Conv without its bias. x [n, c, spatial...], weight [o, c / group, kernel...]."""
+    spatial, kernel = shape_of(x)[2:], static_kernel(node, weight)
+    if len(spatial) != len(kernel) or not spatial:
+        raise node.error(f"X has {len(spatial)} spatial axes, W has {len(kernel)}")
+    window = window_of(node, spatial, kernel)
+    if window.crops:
+        x, window = pad_window(x, window, 0)
+    return g.convolution(
+        x,
+        weight,
+        strides=window.strides,
+        padding=window.padding,
+        dilations=window.dilations,
+        groups=node.int("group"),
+        **layouts(len(kernel)),
+    )
+
+
+def layouts(spatial: int) -> dict[str, str]:
+    """ONNX's order of axes as a convolution names it: batch, channels, then the spatial axes 0, 1, ..."""
+    axes = "".join(str(i) for i in range(spatial))
+    return {"x_layout": "nc" + axes, "weight_layout": "oi" + axes, "result_layout": "nc" + axes}
+
+
+def static_kernel(node: Node, weight: Value) -> list[int]:
+    kernel = shape_of(weight)[2:]
+    if not all(isinstance(k, int) for k in kernel):
+        raise node.unsupported(f"the kernel's extents {[str(k) for k in kernel]} must be numbers")
+    declared = node.ints("kernel_shape", None)
+    if declared is not None and list(kernel) != declared:
+        raise node.error(f"kernel_shape is {declared}, the weight's kernel is {list(kernel)}")
+    return list(kernel)  # type: ignore[arg-type]
+
+
+@handles("ConvTranspose", since=(1, 11, 22))
+def conv_transpose(node: Node, x: Value, weight: Value, bias: Value | None = None) -> Value:
+    """A convolution over x with strides - 1 zeros between its elements and the kernel turned around.
+
+    x [n, c, spatial...], weight [c, o / group, kernel...]; each axis has (in - 1) * stride + output_padding + span - low - high results.
+    """
+    spatial, kernel = shape_of(x)[2:], static_kernel(node, weight)
+    if len(spatial) != len(kernel) or not spatial:
+        raise node.error(f"X has {len(spatial)} spatial axes, W has {len(kernel)}")
+    count = len(kernel)
+    strides = node.ints("strides", [1] * count)
+    dilations = node.ints("dilations", [1] * count)
+    extra = node.ints("output_padding", [0] * count)
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    low, high = transpose_padding(node, spatial, strides, spans, extra)
+
+    padding, crops = [], []
+    for span, lo, hi, more in zip(spans, low, high, extra, strict=True):
+        # A convolution cannot take negative padding: what reaches beyond the kernel is cut from the result.
+        before = span - 1 - lo if isinstance(lo, int) and lo < span else span - 1
+        after = span - 1 - hi + more if isinstance(hi, int) and hi - more < span else span - 1
+        padding.append((before, after))
+        crops.append((before - (span - 1) + lo, after - (span - 1) + hi - more))
+    y = g.convolution(
+        x,
+        turned_around(weight, node.int("group")),
+        strides=[1] * count,
+        padding=padding,
+        dilations=dilations,
+        lhs_dilation=strides,
+        groups=node.int("group"),
+        **layouts(count),
+    )
+    if any(crop != (0, 0) for crop in crops):
+        y = crop_spatial(y, crops)
+    return y if bias is None else g.add(y, per_channel(bias, y))
+
+
+def transpose_padding(
+    node: Node, spatial: Sequence[Extent], strides: Sequence[int], spans: Sequence[int], extra: Sequence[int]
+) -> tuple[list[Extent], list[Extent]]:
+    """What ConvTranspose removes at both ends of each spatial axis."""
+    auto = node.string("auto_pad")
+    output = node.ints("output_shape", None)
+    if output is not None:
+        output = output[-len(spans) :]
+    elif auto in ("SAME_UPPER", "SAME_LOWER"):
+        output = [n * s for n, s in zip(spatial, strides, strict=True)]
+    elif auto in ("NOTSET", "VALID"):
+        pads = node.ints("pads", [0] * 2 * len(spans)) if auto == "NOTSET" else [0] * 2 * len(spans)
+        return pads[: len(spans)], pads[len(spans) :]
+    else:
+        raise node.invalid(f"auto_pad '{auto}' is none of NOTSET, SAME_UPPER, SAME_LOWER, VALID")
+    low, high = [], []
+    for n, s, span, more, size in zip(spatial, strides, spans, extra, output, strict=True):
+        total = (n - 1) * s + more + span - size
+        smaller = total // 2
+        low.append(smaller if auto == "SAME_UPPER" else total - smaller)
+        high.append(total - smaller if auto == "SAME_UPPER" else smaller)
+    return low, high
+
+
+def turned_around(weight: Value, groups: int) -> Value:
+    """The weight of the transposed convolution as one of a convolution: [c, o / group, kernel...] -> [o, c / group, kernel reversed...]."""
+    inputs, outputs, *kernel = shape_of(weight)
+    rank = rank_of(weight)
+    w = g.reverse(weight, list(range(2, rank)))
+    w = g.reshape(w, [groups, inputs // groups, outputs, *kernel])
+    w = g.transpose(w, [0, 2, 1, *range(3, rank + 1)])
+    return g.reshape(w, [outputs * groups, inputs // groups, *kernel])
+
+
+def crop_spatial(y: Value, crops: Sequence[tuple[Extent, Extent]]) -> Value:
+    """Drop (low, high) elements at the ends of each axis after the first two."""
+    shape = shape_of(y)
+    starts = [0, 0, *(lo for lo, _ in crops)]
+    sizes = [*shape[:2], *(n - lo - hi for n, (lo, hi) in zip(shape[2:], crops, strict=True))]
+    return g.slice(y, starts, sizes, [1] * len(shape))
+
+
+def centred(node: Node, x: Value, zero_point: Value | None, index: int, axis: int | None) -> Value:
+    """x - zero_point in i32. A zero point with one entry per `axis` of x is aligned with it; a known 0 costs nothing."""
+    x = g.cast(x, "i32")
+    if zero_point is None:
+        return x
+    known = node.constant(index)
+    if known is not None and not known.any():
+        return x
+    z = g.cast(zero_point, "i32")
+    if rank_of(z) == 1 and shape_of(z) != (1,) and axis is not None:
+        z = g.broadcast(z, [n if i == axis % rank_of(x) else 1 for i, n in enumerate(shape_of(x))], [axis % rank_of(x)])
+    return g.sub(x, g.broadcast_to(z, shape_of(x)))
+
+
+@handles("MatMulInteger", since=(10,))
+def matmul_integer(
+    node: Node, a: Value, b: Value, a_zero_point: Value | None = None, b_zero_point: Value | None = None
+) -> Value:
+    """i32 product of (a - a_zero_point) and (b - b_zero_point); zero points per tensor, per row of a, per column of b."""
+    lhs = centred(node, a, a_zero_point, 2, -2 if rank_of(a) > 1 else None)
+    return g.matmul(lhs, centred(node, b, b_zero_point, 3, -1))
+
+
+@handles("ConvInteger", since=(10,))
+def conv_integer(
+    node: Node, x: Value, weight: Value, x_zero_point: Value | None = None, w_zero_point: Value | None = None
+) -> Value:
+    """i32 convolution of the centred operands: the border holds x's zero point."""
+    return convolve(node, centred(node, x, x_zero_point, 2, None), centred(node, weight, w_zero_point, 3, 0))

@@ -1,0 +1,165 @@
+"""Normalisations: by stored statistics (BatchNormalization), by those of the value itself, and by neighbours (LRN)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlc.frontends.onnx.node import Node
+from mlc.frontends.onnx.ops.activation import checked_axis, like, plus, times
+from mlc.frontends.onnx.ops.linear import per_channel
+from mlc.frontends.onnx.table import Value, handles
+from mlc.ir import builder as g
+from mlc.ir.types import dtype_of, rank_of, shape_of
+
+
+@handles("BatchNormalization", since=(7, 9))
+def batch_normalization(node: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Value:
+    """Extra outputs mean training in these versions, which nothing else in the file states."""
+    if any(node.wants(i) for i in range(1, 5)):
+        raise node.unsupported("outputs of the training form (mean, var, saved_mean, saved_var) at this opset")
+    if node.int("spatial", 1) != 1:
+        raise node.unsupported("spatial = 0 (statistics per element)")
+    return g.batch_norm(x, scale, bias, mean, variance, node.float("epsilon"))
+
+
+@handles("BatchNormalization", since=(14, 15))
+def batch_normalization_with_training(
+    node: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value
+) -> Sequence[Value | None]:
+    """training_mode normalises by the batch's statistics and returns the running ones: momentum * old + (1 - momentum) * batch."""
+    epsilon = node.float("epsilon")
+    if not node.int("training_mode"):
+        if node.wants(1) or node.wants(2):
+            raise node.invalid("running_mean and running_var are outputs of training_mode only")
+        return [normalized_by(x, scale, bias, mean, variance, epsilon)]
+    axes = [axis for axis in range(rank_of(x)) if axis != 1]
+    wide = widened(x)
+    batch_mean = g.mean(wide, axes, keepdims=False)
+    batch_variance = variance_of(wide, axes, keepdims=False)
+    y = normalized_by(x, scale, bias, batch_mean, batch_variance, epsilon)
+    momentum = node.float("momentum")
+    running = [
+        g.add(times(old, momentum), times(g.cast(batch, dtype_of(old)), 1 - momentum))
+        for old, batch in ((mean, batch_mean), (variance, batch_variance))
+    ]
+    return [y, *running]
+
+
+def normalized_by(x: Value, scale: Value, bias: Value, mean: Value, variance: Value, epsilon: float) -> Value:
+    """batch_norm where parameters, statistics and x may have different float types; the result has x's."""
+    dtype = dtype_of(x)
+    if all(dtype_of(v) == dtype for v in (scale, bias, mean, variance)):
+        return g.batch_norm(x, scale, bias, mean, variance, epsilon)
+    wide = "f64" if dtype == "f64" else "f32"
+    parameters = [g.cast(v, wide) for v in (scale, bias, mean, variance)]
+    return g.cast(g.batch_norm(g.cast(x, wide), *parameters, epsilon), dtype)
+
+
+def widened(x: Value) -> Value:
+    """Statistics of 16-bit values are taken in f32."""
+    return g.cast(x, "f32") if dtype_of(x) in ("f16", "bf16") else x
+
+
+def variance_of(x: Value, axes: Sequence[int], keepdims: bool) -> Value:
+    """Mean of squared deviations (no Bessel correction)."""
+    deviation = g.sub(x, g.broadcast_to(g.mean(x, axes, keepdims=True), shape_of(x)))
+    return g.mean(g.mul(deviation, deviation), axes, keepdims=keepdims)
+
+
+def standardized(x: Value, axes: Sequence[int], epsilon: float) -> tuple[Value, Value, Value]:
+    """((x - mean) / sqrt(variance + epsilon), mean, 1 / sqrt(variance + epsilon)); the last two keep their axes."""
+    shape = shape_of(x)
+    mean = g.mean(x, axes, keepdims=True)
+    deviation = g.sub(x, g.broadcast_to(mean, shape))
+    variance = g.mean(g.mul(deviation, deviation), axes, keepdims=True)
+    inverse = g.reciprocal(g.sqrt(plus(variance, epsilon)))
+    return g.mul(deviation, g.broadcast_to(inverse, shape)), mean, inverse
+
+
+@handles("InstanceNormalization", since=(6, 22))
+def instance_normalization(node: Node, x: Value, scale: Value, bias: Value) -> Value:
+    axes = list(range(2, rank_of(x)))
+    y, _, _ = standardized(widened(x), axes, node.float("epsilon"))
+    y = g.cast(y, dtype_of(x))
+    return g.add(g.mul(y, per_channel(scale, y)), per_channel(bias, y))
+
+
+@handles("GroupNormalization", since=(18, 21))
+def group_normalization(node: Node, x: Value, scale: Value, bias: Value) -> Value:
+    """Statistics over each group of channels. Scale and bias are per group in version 18, per channel from 21 on."""
+    shape, groups = shape_of(x), node.int("num_groups")
+    batch, channels, *spatial = shape
+    if isinstance(channels, int) and channels % groups:
+        raise node.error(f"{channels} channels cannot form {groups} groups")
+    grouped = g.reshape(widened(x), [batch, groups, channels // groups, *spatial])
+    y, _, _ = standardized(grouped, list(range(2, rank_of(grouped))), node.float("epsilon"))
+    y = g.cast(y, dtype_of(x))
+    if node.version == 18:
+        y = g.add(g.mul(y, per_channel(scale, y)), per_channel(bias, y))
+        return g.reshape(y, shape)
+    y = g.reshape(y, shape)
+    return g.add(g.mul(y, per_channel(scale, y)), per_channel(bias, y))
+
+
+@handles("LayerNormalization", since=(17,))
+def layer_normalization(node: Node, x: Value, scale: Value, bias: Value | None = None) -> Sequence[Value | None]:
+    """The second and third output are mean and 1 / sqrt(variance + epsilon) in the type of the statistics."""
+    axis, shape, epsilon = checked_axis(node, x, -1), shape_of(x), node.float("epsilon")
+    axes = list(range(axis, len(shape)))
+    scale = g.broadcast_to(scale, shape[axis:]) if shape_of(scale) != shape[axis:] else scale
+    if bias is not None and shape_of(bias) != shape[axis:]:
+        bias = g.broadcast_to(bias, shape[axis:])
+    if node.wants(1) or node.wants(2):
+        y, mean, inverse = standardized(widened(x), axes, epsilon)
+        y = g.mul(g.cast(y, dtype_of(x)), g.broadcast_to(scale, shape))
+        return [y if bias is None else g.add(y, g.broadcast_to(bias, shape)), mean, inverse]
+    if bias is None:
+        bias = g.full(shape[axis:], 0, dtype_of(x))
+    return [g.layer_norm(x, scale, bias, axes, epsilon)]
+
+
+@handles("RMSNormalization", since=(23,))
+def rms_normalization(node: Node, x: Value, scale: Value) -> Value:
+    axis, shape = checked_axis(node, x, -1), shape_of(x)
+    if shape_of(scale) != shape[axis:]:
+        scale = g.broadcast_to(scale, shape[axis:])
+    return g.rms_norm(x, scale, list(range(axis, len(shape))), node.float("epsilon"))
+
+
+@handles("LRN", since=(1, 13))
+def local_response_normalization(node: Node, x: Value) -> Value:
+    """x / (bias + alpha / size * sum of squares over `size` neighbouring channels) ** beta."""
+    size, rank = node.int("size"), rank_of(x)
+    before = (size - 1) // 2
+    squares = g.reduce_window(
+        g.mul(x, x),
+        "sum",
+        [1, size, *[1] * (rank - 2)],
+        [1] * rank,
+        [(0, 0), (before, size - 1 - before), *[(0, 0)] * (rank - 2)],
+        [1] * rank,
+    )
+    denominator = plus(times(squares, node.float("alpha") / size), node.float("bias"))
+    return g.div(x, g.pow(denominator, like(x, node.float("beta"))))
+
+
+@handles("MeanVarianceNormalization", since=(9, 13))
+def mean_variance_normalization(node: Node, x: Value) -> Value:
+    """(x - mean) / (sqrt(variance) + 1e-9), as the standard's function body has it."""
+    axes = [axis % rank_of(x) for axis in node.ints("axes", [0, 2, 3])]
+    shape = shape_of(x)
+    mean = g.mean(x, axes, keepdims=True)
+    deviation = g.sub(x, g.broadcast_to(mean, shape))
+    spread = g.sqrt(g.mean(g.mul(deviation, deviation), axes, keepdims=True))
+    return g.div(deviation, g.broadcast_to(plus(spread, 1e-9), shape))
+
+
+@handles("LpNormalization", since=(1, 22))
+def lp_normalization(node: Node, x: Value) -> Value:
+    """x / norm along an axis; a zero norm gives zeros."""
+    axis, p = checked_axis(node, x, -1), node.int("p")
+    if p not in (1, 2):
+        raise node.invalid(f"p is {p}, expected 1 or 2")
+    magnitude = g.reduce(g.abs(x) if p == 1 else g.mul(x, x), [axis], "sum", keepdims=True)
+    norm = g.broadcast_to(magnitude if p == 1 else g.sqrt(magnitude), shape_of(x))
+    return g.select(g.eq(norm, like(norm, 0)), like(x, 0), g.div(x, norm))

@@ -1,0 +1,150 @@
+"""Quantisation to integers with a scale and a zero point, and the operators that work on quantised tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlc.frontends.onnx.node import Node
+from mlc.frontends.onnx.ops.activation import like
+from mlc.frontends.onnx.ops.linear import centred, convolve, per_channel
+from mlc.frontends.onnx.table import Value, handles
+from mlc.ir import builder as g
+from mlc.ir.dims import Extent
+from mlc.ir.types import dtype_of, highest, is_integer, lowest, rank_of, shape_of, shape_text
+
+QUANTIZED = ("i8", "u8", "i16", "u16")
+
+
+@handles("QuantizeLinear", since=(10, 13, 19, 21, 23, 24, 25, 28))
+def quantize_linear(node: Node, x: Value, scale: Value, zero_point: Value | None = None) -> Value:
+    """saturate(round(x / scale) + zero_point), rounding half to even; per tensor, per axis or per block."""
+    dtype = "u8" if zero_point is None else dtype_of(zero_point)
+    if zero_point is None and node.int("output_dtype", 0):
+        dtype = node.dtype("output_dtype")
+    if dtype not in QUANTIZED:
+        raise node.unsupported(f"quantising to {dtype}")
+    precision = node.int("precision", 0)
+    wide = node.dtype_name(precision) if precision else dtype_of(scale) if dtype_of(scale) == "f64" else "f32"
+    shape = aligned_shape(node, x, scale)
+    ratio = g.div(g.cast(x, wide), spread(node, g.cast(scale, wide), shape))
+    offset = None if zero_point is None else spread(node, zero_point, shape)
+    return requantized(ratio, offset, dtype)
+
+
+def requantized(ratio: Value, zero_point: Value | None, dtype: str) -> Value:
+    """saturate(round(ratio) + zero_point); `ratio` is a float and the zero point has its shape."""
+    rounded = g.round(ratio)
+    if zero_point is not None:
+        rounded = g.add(rounded, g.cast(zero_point, dtype_of(ratio)))
+    low, high = like(rounded, float(lowest(dtype))), like(rounded, float(highest(dtype)))
+    return g.cast(g.minimum(g.maximum(rounded, low), high), dtype)
+
+
+@handles("DequantizeLinear", since=(10, 13, 19, 21, 23, 24, 25, 28))
+def dequantize_linear(node: Node, x: Value, scale: Value, zero_point: Value | None = None) -> Value:
+    """(x - zero_point) * scale in the scale's type, or in output_dtype."""
+    if not is_integer(dtype_of(x)):
+        raise node.unsupported(f"dequantising {dtype_of(x)}")
+    result = node.dtype("output_dtype") if node.int("output_dtype", 0) else dtype_of(scale)
+    wide = "f64" if dtype_of(scale) == "f64" else "f32"
+    shape = aligned_shape(node, x, scale)
+    value = g.cast(x, "i32")
+    if zero_point is not None and (node.constant(2) is None or node.constant(2).any()):  # type: ignore[union-attr]
+        value = g.sub(value, spread(node, g.cast(zero_point, "i32"), shape))
+    return g.cast(g.mul(g.cast(value, wide), spread(node, g.cast(scale, wide), shape)), result)
+
+
+def aligned_shape(node: Node, x: Value, scale: Value) -> tuple[Extent, ...]:
+    """x's shape, after checking that the scale has one value, one per index of `axis`, or one per block along it."""
+    shape, axis = shape_of(x), node.int("axis", 1)
+    if rank_of(scale) == 0 or shape_of(scale) == (1,):
+        return shape
+    if not -len(shape) <= axis < len(shape):
+        raise node.invalid(f"axis {axis} is out of range for {len(shape)} axes")
+    if node.int("block_size", 0):
+        if rank_of(scale) != len(shape):
+            raise node.error(f"block scales {shape_text(shape_of(scale))} and x {shape_text(shape)} differ in rank")
+    elif rank_of(scale) != 1:
+        raise node.error(f"scales per axis have 1 axis, found {shape_text(shape_of(scale))}")
+    return shape
+
+
+def spread(node: Node, v: Value, shape: Sequence[Extent]) -> Value:
+    """A scale or zero point repeated to x's shape."""
+    if rank_of(v) == 0 or (rank_of(v) == 1 and shape_of(v) == (1,)):
+        return g.broadcast(g.reshape(v, []), shape, [])
+    axis = node.int("axis", 1) % len(shape)
+    block = node.int("block_size", 0)
+    if not block:
+        return g.broadcast(v, shape, [axis])
+    blocks = shape_of(v)[axis]
+    repeated = [*shape_of(v)[: axis + 1], block, *shape_of(v)[axis + 1 :]]
+    v = g.broadcast(v, repeated, [i for i in range(len(repeated)) if i != axis + 1])
+    v = g.reshape(v, [*repeated[:axis], blocks * block, *repeated[axis + 2 :]])
+    return v if shape_of(v) == tuple(shape) else g.slice(v, [0] * len(shape), shape, [1] * len(shape))
+
+
+@handles("DynamicQuantizeLinear", since=(11,))
+def dynamic_quantize_linear(node: Node, x: Value) -> Sequence[Value]:
+    """x as u8 with the scale and zero point of its own range, which always holds 0. A constant 0 has scale 1."""
+    axes, dtype = list(range(rank_of(x))), dtype_of(x)
+    zero = g.scalar(0, dtype)
+    top = g.maximum(g.reduce(x, axes, "max"), zero)
+    bottom = g.minimum(g.reduce(x, axes, "min"), zero)
+    scale = g.div(g.sub(top, bottom), g.scalar(255, dtype))
+    divisor = g.select(g.eq(scale, zero), g.scalar(1, dtype), scale)
+    zero_point = requantized(g.neg(g.div(bottom, divisor)), None, "u8")
+    shape = shape_of(x)
+    y = requantized(g.div(x, g.broadcast(divisor, shape, [])), g.broadcast(zero_point, shape, []), "u8")
+    return [y, scale, zero_point]
+
+
+@handles("QLinearMatMul", since=(10, 21))
+def qlinear_matmul(
+    node: Node,
+    a: Value,
+    a_scale: Value,
+    a_zero_point: Value,
+    b: Value,
+    b_scale: Value,
+    b_zero_point: Value,
+    y_scale: Value,
+    y_zero_point: Value,
+) -> Value:
+    """Product of dequantised a (scale per tensor or row) and b (per tensor or column), quantised again."""
+    y = g.matmul(centred(node, a, a_zero_point, 2, -2), centred(node, b, b_zero_point, 5, -1))
+    shape = shape_of(y)
+    row, column = max(len(shape) - 2, 0), len(shape) - 1
+    factor = g.mul(along(g.cast(a_scale, "f32"), shape, row), along(g.cast(b_scale, "f32"), shape, column))
+    ratio = g.div(g.mul(g.cast(y, "f32"), factor), along(g.cast(y_scale, "f32"), shape, row))
+    return requantized(ratio, along(y_zero_point, shape, row), dtype_of(y_zero_point))
+
+
+def along(v: Value, shape: Sequence[Extent], axis: int) -> Value:
+    """A scalar, or one value per index of an axis, repeated to a shape."""
+    if rank_of(v) == 0 or shape_of(v) == (1,):
+        return g.broadcast(g.reshape(v, []), shape, [])
+    return g.broadcast(v, shape, [axis]) if rank_of(v) == 1 else g.broadcast_to(v, shape)
+
+
+@handles("QLinearConv", since=(10,))
+def qlinear_conv(
+    node: Node,
+    x: Value,
+    x_scale: Value,
+    x_zero_point: Value,
+    w: Value,
+    w_scale: Value,
+    w_zero_point: Value,
+    y_scale: Value,
+    y_zero_point: Value,
+    bias: Value | None = None,
+) -> Value:
+    """i32 convolution of centred operands plus an i32 bias, scaled by x_scale * w_scale / y_scale (w per output channel)."""
+    y = convolve(node, centred(node, x, x_zero_point, 2, None), centred(node, w, w_zero_point, 5, 0))
+    if bias is not None:
+        y = g.add(y, per_channel(bias, y))
+    shape = shape_of(y)
+    factor = g.mul(along(x_scale, shape, 1), along(w_scale, shape, 1))
+    ratio = g.div(g.mul(g.cast(y, "f32"), factor), along(y_scale, shape, 1))
+    return requantized(ratio, along(y_zero_point, shape, 1), dtype_of(y_zero_point))
