@@ -1,0 +1,249 @@
+"""The threads of a process: a fork-join pool in LLVM IR, compiled once and never unloaded.
+
+    mlc_pool_run(body, data, helpers)     body(data, thread) on the caller (thread 0) and on up to `helpers` workers (1, 2, ...)
+
+The pool waits for nobody who is not working: bodies take chunks from a counter of their own, the caller takes the rest itself, closes
+the gate, and waits only for workers that are inside. A worker that the system has descheduled finds the gate closed when it wakes.
+Waiting is a short spin, then a futex. libgomp and OpenBLAS wait for every worker, and collapse 10 to 100 times beside a busy process.
+
+One caller has the workers at a time; another that finds them taken runs its body alone. After a fork the child has no workers and
+an open pool; the next `start` makes new ones.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import threading
+from functools import cache
+from pathlib import Path
+
+from mlc.codegen.llvm.object import Library, compile_text, load
+from mlc.errors import MlcError
+from mlc.ir.kernel.target import cpu_target
+
+SPIN = 4000  # pauses: about 70 us, the gap between two kernels of a model
+LARGEST = 256
+
+_PAUSE = {"x86_64": "call void @llvm.x86.sse2.pause()", "aarch64": 'call void asm sideeffect "yield", ""()'}
+_FUTEX = {"x86_64": 202, "aarch64": 98}
+
+_POOL = """
+@generation = internal global [16 x i32] zeroinitializer, align 64     ; of launches
+@gate = internal global [16 x i32] zeroinitializer, align 64           ; OPEN = 65536, plus the workers inside
+@owner = internal global [16 x i32] zeroinitializer, align 64          ; 1 while a caller has the workers
+@sleepers = internal global [16 x i32] zeroinitializer, align 64
+@work = internal global {{ ptr, ptr, i64 }} zeroinitializer, align 64    ; body, data, helpers
+@workers = internal global i64 0
+declare i64 @syscall(i64, ...)
+declare i32 @sched_yield()
+declare i32 @pthread_create(ptr, ptr, ptr, ptr)
+declare i32 @pthread_detach(i64)
+declare i32 @pthread_sigmask(i32, ptr, ptr)
+declare i32 @sigfillset(ptr)
+declare void @llvm.x86.sse2.pause()
+
+define internal ptr @worker(ptr %argument) {{
+entry:
+  %id = ptrtoint ptr %argument to i64
+  br label %wait
+wait:
+  %seen = phi i32 [ 0, %entry ], [ %now, %leave ], [ %now, %enter ]
+  br label %spin
+spin:
+  %turn = phi i32 [ 0, %wait ], [ %next, %pause ], [ 0, %sleep ]
+  %now = load atomic i32, ptr @generation acquire, align 4
+  %new = icmp ne i32 %now, %seen
+  br i1 %new, label %enter, label %pause
+pause:
+  {pause}
+  %next = add i32 %turn, 1
+  %more = icmp slt i32 %next, {spin}
+  br i1 %more, label %spin, label %sleep
+sleep:
+  %a = atomicrmw add ptr @sleepers, i32 1 seq_cst
+  %wide = zext i32 %seen to i64
+  %b = call i64 (i64, ...) @syscall(i64 {futex}, ptr @generation, i64 128, i64 %wide, ptr null, ptr null, i64 0)
+  %c = atomicrmw sub ptr @sleepers, i32 1 seq_cst
+  br label %spin
+enter:
+  %helpers = load atomic i64, ptr getelementptr (i8, ptr @work, i64 16) monotonic, align 8
+  %wanted = icmp sle i64 %id, %helpers
+  br i1 %wanted, label %knock, label %wait
+knock:
+  %gate = atomicrmw add ptr @gate, i32 1 acq_rel
+  %open = icmp sge i32 %gate, 65536
+  br i1 %open, label %check, label %leave
+check:                                                                 ; the launch may be a later one by now
+  %limit = load atomic i64, ptr getelementptr (i8, ptr @work, i64 16) monotonic, align 8
+  %still = icmp sle i64 %id, %limit
+  br i1 %still, label %run, label %leave
+run:
+  %body = load ptr, ptr @work
+  %data = load ptr, ptr getelementptr (i8, ptr @work, i64 8)
+  call void %body(ptr %data, i64 %id)
+  br label %leave
+leave:
+  %d = atomicrmw sub ptr @gate, i32 1 release
+  br label %wait
+}}
+
+define void @mlc_pool_forget() {{                                        ; in the child of a fork
+  store i32 0, ptr @gate
+  store i32 0, ptr @owner
+  store i32 0, ptr @sleepers
+  store i64 0, ptr @workers
+  ret void
+}}
+
+define i64 @mlc_pool_start(i64 %wanted) {{                                ; the caller sees to it that one thread does this at a time
+entry:
+  %handle = alloca i64
+  %all = alloca [128 x i8], align 8
+  %old = alloca [128 x i8], align 8
+  %first = load i64, ptr @workers
+  %a = call i32 @sigfillset(ptr %all)
+  %b = call i32 @pthread_sigmask(i32 2, ptr %all, ptr %old)              ; signals are for the threads of the program
+  br label %loop
+loop:
+  %i = phi i64 [ %first, %entry ], [ %next, %made ]
+  %more = icmp slt i64 %i, %wanted
+  br i1 %more, label %make, label %end
+make:
+  %next = add i64 %i, 1
+  %id = inttoptr i64 %next to ptr
+  %failed = call i32 @pthread_create(ptr %handle, ptr null, ptr @worker, ptr %id)
+  %ok = icmp eq i32 %failed, 0
+  br i1 %ok, label %made, label %end
+made:
+  %thread = load i64, ptr %handle
+  %c = call i32 @pthread_detach(i64 %thread)
+  store i64 %next, ptr @workers
+  br label %loop
+end:
+  %d = call i32 @pthread_sigmask(i32 2, ptr %old, ptr null)
+  %count = load i64, ptr @workers
+  ret i64 %count
+}}
+
+define void @mlc_pool_run(ptr %body, ptr %data, i64 %helpers) {{
+entry:
+  %some = icmp sgt i64 %helpers, 0
+  br i1 %some, label %try, label %alone
+try:
+  %pair = cmpxchg ptr @owner, i32 0, i32 1 acquire monotonic
+  %mine = extractvalue {{ i32, i1 }} %pair, 1
+  br i1 %mine, label %open, label %alone
+alone:
+  call void %body(ptr %data, i64 0)
+  ret void
+open:
+  store ptr %body, ptr @work
+  store ptr %data, ptr getelementptr (i8, ptr @work, i64 8)
+  store atomic i64 %helpers, ptr getelementptr (i8, ptr @work, i64 16) monotonic, align 8
+  %a = atomicrmw or ptr @gate, i32 65536 release
+  %b = atomicrmw add ptr @generation, i32 1 seq_cst
+  %sleeping = load atomic i32, ptr @sleepers seq_cst, align 4
+  %asleep = icmp ne i32 %sleeping, 0
+  br i1 %asleep, label %wake, label %work
+wake:
+  %c = call i64 (i64, ...) @syscall(i64 {futex}, ptr @generation, i64 129, i64 2147483647, ptr null, ptr null, i64 0)
+  br label %work
+work:
+  call void %body(ptr %data, i64 0)
+  %d = atomicrmw and ptr @gate, i32 65535 acq_rel
+  br label %join
+join:
+  %turn = phi i32 [ 0, %work ], [ %next, %again ], [ %next, %yield ]
+  %inside = load atomic i32, ptr @gate acquire, align 4
+  %none = icmp eq i32 %inside, 0
+  br i1 %none, label %end, label %pause
+pause:
+  {pause}
+  %next = add i32 %turn, 1
+  %long = icmp sgt i32 %next, {spin}
+  br i1 %long, label %yield, label %again
+yield:
+  %e = call i32 @sched_yield()
+  br label %join
+again:
+  br label %join
+end:
+  store atomic i32 0, ptr @owner release, align 4
+  ret void
+}}
+"""
+
+
+def pool_text() -> str:
+    """LLVM IR of the pool, for the architecture at hand."""
+    arch = cpu_target().arch
+    text = _POOL.format(spin=SPIN, pause=_PAUSE[arch], futex=_FUTEX[arch])
+    return text if arch == "x86_64" else text.replace("declare void @llvm.x86.sse2.pause()\n", "")
+
+
+class Pool:
+    """The workers of this process."""
+
+    def __init__(self) -> None:
+        self.library: Library = load([compile_text(pool_text())])
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.library))  # workers wait in its code until the process ends
+        self.run = self.library.address("mlc_pool_run")
+        self.workers = 0
+        self._lock = threading.Lock()
+        self._start = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(self.library.address("mlc_pool_start"))
+        self._forget = ctypes.CFUNCTYPE(None)(self.library.address("mlc_pool_forget"))
+        os.register_at_fork(after_in_child=self._in_child)
+
+    def start(self, threads: int) -> int:
+        """See to it that `threads`, counting a caller, can work; returns how many can where the system gives fewer."""
+        if threads - 1 > self.workers:
+            with self._lock:
+                self.workers = self._start(min(threads, LARGEST) - 1)
+        return min(threads, self.workers + 1)
+
+    def _in_child(self) -> None:
+        self._forget()
+        self.workers = 0
+        self._lock = threading.Lock()
+
+
+@cache
+def pool() -> Pool:
+    """The pool of this process; its code is compiled on first use."""
+    return Pool()
+
+
+# ---------------------------------------------------------------- how many
+
+
+def thread_count(limit: int | None = None) -> int:
+    """Threads a call may use: `limit`, else MLC_NUM_THREADS, else OMP_NUM_THREADS, else what the process may run on."""
+    if limit is not None:
+        return max(1, min(limit, LARGEST))
+    for name in ("MLC_NUM_THREADS", "OMP_NUM_THREADS"):
+        if text := os.environ.get(name, "").split(",")[0].strip():  # OpenMP allows one number per nesting level
+            if not text.isdigit() or not int(text):
+                raise MlcError(f"{name} is '{text}'", remedy="Give a number of threads, 1 or more.")
+            return min(int(text), LARGEST)
+    return available_cpus()
+
+
+def available_cpus() -> int:
+    """CPUs this process may use: its affinity, cut to the quota of its container."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(Path("/sys/fs/cgroup"))
+    return max(1, min(cpus, cpus if quota is None else math.ceil(quota), LARGEST))
+
+
+def _quota(root: Path) -> float | None:
+    """CPUs per the control group, version 2 (cpu.max) or 1 (cpu.cfs_quota_us); None where there is no limit."""
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            words = [word for file in files for word in (root / file).read_text().split()]
+        except OSError:
+            continue
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]):
+            return int(words[0]) / int(words[1])
+    return None
