@@ -7,7 +7,7 @@ from io import StringIO
 from typing import Any
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, ModuleOp, NoneAttr, StringAttr, i64
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, ModuleOp, StringAttr, i64
 from xdsl.dialects.func import FuncOp
 from xdsl.parser import Parser
 from xdsl.printer import Printer
@@ -82,8 +82,8 @@ class Module:
         symbols: dict[str, Range] = {}
         table = op.attributes.get("graph.symbols")
         for name, bounds in table.data.items() if isinstance(table, DictionaryAttr) else ():
-            low, high = (None if isinstance(b, NoneAttr) else b.value.data for b in bounds.data)  # type: ignore[attr-defined]
-            symbols[name] = (low, high)
+            low, *high = (bound.value.data for bound in bounds.data)  # type: ignore[attr-defined]
+            symbols[name] = (low, high[0] if high else None)
         checks = [
             Check(extent(c.data[0].data), extent(c.data[1].data), c.data[2].data)  # type: ignore[attr-defined]
             for c in getattr(op.attributes.get("graph.checks"), "data", ())
@@ -117,7 +117,7 @@ class Module:
 
 
 def _range(bounds: Range) -> ArrayAttr[Any]:
-    return ArrayAttr([NoneAttr() if b is None else IntegerAttr(b, i64) for b in bounds])
+    return ArrayAttr([IntegerAttr(bound, i64) for bound in bounds if bound is not None])
 
 
 def _names(attrs: ArrayAttr[DictionaryAttr] | None, count: int, role: str) -> list[str]:
