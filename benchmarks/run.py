@@ -1,0 +1,193 @@
+"""Check and time the exported models: mlc against onnxruntime and PyTorch, as a Markdown table and JSON.
+
+    python -m benchmarks.run                         table of every exported model, 1 and 2 threads
+    python -m benchmarks.run --model bert gpt2 --threads 1 --rounds 5
+    python -m benchmarks.run --check                 results against onnxruntime only; exit 1 if one is off
+
+Export the models first: `python -m benchmarks.models`. The table goes to benchmarks/results/.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import mlc
+from benchmarks.models import BUILD
+
+RESULTS = Path(__file__).parent / "results"
+TOLERANCE = 1e-3  # of the largest reference value
+
+
+class MeasurementFailed(Exception):
+    """The measuring process ended without an answer; the message is the end of what it said."""
+
+
+def ask(cache: Path | None = None, **request: Any) -> dict[str, Any]:
+    """Run one measurement in a process of its own; `cache` is where compiled objects are kept."""
+    threads = str(request.get("threads", 1))
+    environment = {**os.environ, "OMP_NUM_THREADS": threads}
+    if cache is not None:
+        environment["MLC_CACHE_DIR"] = str(cache)
+    command = [sys.executable, "-m", "benchmarks.measure", json.dumps(request)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        raise MeasurementFailed(" | ".join(said[-2:])[-300:] or f"exit status {done.returncode}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_model(path: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """All measurements of one file; what fails leaves its message under "failed"."""
+    row: dict[str, Any] = {"model": path.name.removesuffix(".onnx"), "failed": {}}
+
+    def attempt(key: str, **request: Any) -> None:
+        try:
+            row[key] = ask(path=str(path), **request)
+        except MeasurementFailed as failure:
+            row["failed"][key] = str(failure)
+
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder)
+        for key in ("cold", "warm"):
+            attempt(key, measure="startup", engine="mlc", threads=1, cache=cache)
+        attempt("onnxruntime_startup", measure="startup", engine="onnxruntime", threads=1)
+        attempt("accuracy", measure="accuracy", threads=max(args.threads), bindings=args.bindings, cache=cache)
+        engines = [engine for engine in args.engines if engine != "mlc" or "cold" in row]
+        for threads in args.threads:
+            attempt(
+                f"latency_{threads}",
+                measure="latency",
+                engines=engines,
+                threads=threads,
+                rounds=args.rounds,
+                turn_seconds=args.turn_seconds,
+                cache=cache,
+            )
+    return row
+
+
+def table(rows: list[dict[str, Any]], threads: list[int], engines: list[str]) -> str:
+    heads = ["model", "error"]
+    for count in threads:
+        heads += [f"{engine}, {count} T (ms)" for engine in engines]
+        heads += [f"{peer} / mlc, {count} T" for peer in engines if peer != "mlc" and "mlc" in engines]
+    heads += ["compile cold (s)", "warm (s)", "first call (ms)", "peak mlc (MiB)", "peak onnxruntime (MiB)"]
+    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
+    for row in rows:
+        cells = [row["model"], _number(row, "accuracy", "error", form=".1e")]
+        for count in threads:
+            times = {engine: _lookup(row, f"latency_{count}", engine, "median_ms") for engine in engines}
+            cells += [_text(times[engine], ".2f") for engine in engines]
+            if "mlc" in engines:
+                own = times["mlc"]
+                for peer in engines:
+                    if peer != "mlc":
+                        other = times[peer]
+                        cells.append(_text(other / own if own and other else None, ".2f"))
+        cells += [
+            _number(row, "cold", "load_s", form=".2f"),
+            _number(row, "warm", "load_s", form=".2f"),
+            _number(row, "warm", "first_call_ms", form=".1f"),
+            _number(row, "warm", "peak_mib", form=".0f"),
+            _number(row, "onnxruntime_startup", "peak_mib", form=".0f"),
+        ]
+        lines.append(cells)
+    text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    failures = [f"- {row['model']}, {key}: {said}" for row in rows for key, said in row["failed"].items()]
+    return text + ("\n\nWhat failed:\n\n" + "\n".join(failures) if failures else "") + "\n"
+
+
+def machine() -> str:
+    """One line: processor, cores that may be used, versions."""
+    names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0))
+    packages = ("onnxruntime", "torch", "llvmlite", "numpy")
+    versions = ", ".join([f"mlc {mlc.__version__}", *(f"{name} {_version(name)}" for name in packages)])
+    return f"{names[0] if names else platform.machine()}, {cores} cores; {versions}"
+
+
+def check(paths: list[Path], bindings: int, threads: int) -> int:
+    """Print the error of every model against onnxruntime; 1 if one is above the tolerance or fails."""
+    bad = 0
+    for path in paths:
+        try:
+            answer = ask(measure="accuracy", path=str(path), threads=threads, bindings=bindings)
+            error, said = answer["error"], f"{answer['error']:.1e} over {len(answer['bindings'])} bindings"
+        except MeasurementFailed as failure:
+            error, said = float("inf"), str(failure)
+        fits = error <= TOLERANCE
+        bad += not fits
+        print(f"{'ok  ' if fits else 'FAIL'}  {path.name:<40} {said}", flush=True)
+    print(f"{len(paths) - bad} of {len(paths)} models agree with onnxruntime within {TOLERANCE:g}")
+    return 1 if bad else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", nargs="+", metavar="NAME", help="architectures, or files as NAME.symbolic.dynamo")
+    parser.add_argument("--models", type=Path, default=BUILD, help="folder of exported models")
+    parser.add_argument("--engines", nargs="+", default=["mlc", "onnxruntime", "torch"])
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--turn-seconds", type=float, default=0.4, help="an engine's turn lasts at least this long")
+    parser.add_argument("--bindings", type=int, default=4, help="bindings of a symbolic model to compare")
+    parser.add_argument("--check", action="store_true", help="compare results only")
+    parser.add_argument("--out", type=Path, default=RESULTS / "models", help="where to write, without suffix")
+    args = parser.parse_args()
+    paths = [path for path in sorted(args.models.glob("*.onnx")) if _wanted(path, args.model)]
+    if not paths:
+        raise SystemExit(f"no exported models in {args.models}: python -m benchmarks.models writes them")
+    if args.check:
+        return check(paths, args.bindings, max(args.threads))
+    rows = []
+    for path in paths:
+        rows.append(measure_model(path, args))
+        print(table(rows[-1:], args.threads, args.engines).splitlines()[2], flush=True)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    text = f"{machine()}\n\n{table(rows, args.threads, args.engines)}"
+    args.out.with_suffix(".md").write_text(text)
+    args.out.with_suffix(".json").write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    print(text)
+    return 0
+
+
+def _wanted(path: Path, names: list[str] | None) -> bool:
+    return names is None or path.name.split(".")[0] in names or path.name.removesuffix(".onnx") in names
+
+
+def _lookup(row: dict[str, Any], *keys: str) -> float | None:
+    value: Any = row
+    for key in keys:
+        value = value.get(key) if value is not None else None
+    return value
+
+
+def _number(row: dict[str, Any], *keys: str, form: str) -> str:
+    return _text(_lookup(row, *keys), form)
+
+
+def _text(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
