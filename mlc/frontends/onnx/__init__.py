@@ -1,1 +1,53 @@
-"""The ONNX frontend: files, bytes or protos of opset 7 and up become modules of the graph dialect."""
+"""The ONNX frontend: files, bytes or protos become modules of the graph dialect.
+
+module = load("model.onnx", shapes={"x": ("N", 3, 224, 224)}, dims={"N": (1, 32)})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from onnx import ModelProto
+
+    from mlc.ir.dims import Dim
+    from mlc.ir.module import Module
+
+
+def load(
+    source: str | PathLike[str] | bytes | ModelProto,
+    shapes: Mapping[str, Sequence[int | str | Dim]] | None = None,
+    dims: Mapping[str, int | tuple[int, int | None]] | None = None,
+    known: Mapping[str, np.ndarray] | None = None,
+) -> Module:
+    """The module of an ONNX model, from a path, bytes (binary or text syntax) or a ModelProto.
+
+    shapes  extents of inputs in place of the declared ones: numbers, names, expressions
+    dims    a size that fixes a symbol, or its bounds (low, high)
+    known   values of inputs that decide shapes (axes, sizes, pads); the module is right for these values only
+
+    Symbols that the model's operators need to be equal become one symbol; what cannot be unified stays a check of the module. Raises
+    InvalidModel, ShapeError, UnsupportedOp (with everything unsupported in `kinds`), NeedsValue where an input outside of `known` decides
+    a shape.
+    """
+    from mlc.frontends.onnx.importer import Importer
+    from mlc.frontends.onnx.reader import read
+    from mlc.frontends.onnx.signature import signature
+    from mlc.frontends.onnx.unify import solve
+
+    model = read(source)
+    graph = model.proto.graph
+    defaults = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+    declared = [i for i in graph.input if i.name not in defaults]
+    found = signature(declared, shapes=shapes, sizes=dims, file=model.file)
+    module = Importer(model, found, known or {}).run()
+    substitution = solve(module.checks, found)
+    if substitution:
+        found = signature(declared, shapes=shapes, sizes=dims, substitution=substitution, file=model.file)
+        module = Importer(model, found, known or {}).run()
+    module.symbols.update(found.bounds)
+    module.source = model.file
+    return module

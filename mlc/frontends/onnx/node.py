@@ -7,7 +7,7 @@ expressions (`extents`); one that depends on the data of a graph input raises `N
 from __future__ import annotations
 
 import builtins  # Node has methods named int and float
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,29 +15,21 @@ import onnx
 from xdsl.ir import SSAValue
 
 from mlc.errors import InvalidModel, MlcError, ShapeError, UnsupportedOp
+from mlc.frontends.onnx.dtypes import DTYPES, element_type_name
+from mlc.ir import dims
+from mlc.ir.dims import Bounds, Extent
 
 if TYPE_CHECKING:
-    from onnx import AttributeProto, GraphProto, NodeProto
+    from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
-    from mlc.ir.dims import Extent
+    from mlc.frontends.onnx.reader import Tensor
 
 _REQUIRED: Any = object()
 
-DTYPES = {
-    onnx.TensorProto.DOUBLE: "f64",
-    onnx.TensorProto.FLOAT: "f32",
-    onnx.TensorProto.FLOAT16: "f16",
-    onnx.TensorProto.BFLOAT16: "bf16",
-    onnx.TensorProto.INT64: "i64",
-    onnx.TensorProto.INT32: "i32",
-    onnx.TensorProto.INT16: "i16",
-    onnx.TensorProto.INT8: "i8",
-    onnx.TensorProto.UINT64: "u64",
-    onnx.TensorProto.UINT32: "u32",
-    onnx.TensorProto.UINT16: "u16",
-    onnx.TensorProto.UINT8: "u8",
-    onnx.TensorProto.BOOL: "bool",
-}
+
+def canonical_domain(domain: str) -> str:
+    """Files write the standard's domain as "" or "ai.onnx"; here it is ""."""
+    return "" if domain == "ai.onnx" else domain
 
 
 class NeedsValue(UnsupportedOp):
@@ -59,6 +51,24 @@ class Scope(Protocol):
 
     def sources(self, name: str) -> tuple[str, ...]:
         """The graph inputs (or data-dependent nodes) a value is computed from."""
+
+    def tensor(self, proto: TensorProto) -> Tensor:
+        """A tensor of the file, checked."""
+
+    def dense(self, proto: SparseTensorProto) -> Tensor:
+        """A sparse tensor of the file, written out on demand."""
+
+    @property
+    def bounds(self) -> Bounds:
+        """Of the symbols of the model."""
+
+    def captured(self, graph: GraphProto) -> dict[str, SSAValue]:
+        """The values around a subgraph that it reads, by name."""
+
+    def enclosed(
+        self, graph: GraphProto, operands: Sequence[SSAValue], captured: Mapping[str, SSAValue]
+    ) -> list[SSAValue]:
+        """Import a subgraph as the body of an isolated region; `captured` gives what stands there for the outer values."""
 
     def inline(self, graph: GraphProto, operands: Sequence[SSAValue]) -> list[SSAValue]:
         """Import a subgraph here, its inputs being `operands`; names of the outer graph are visible."""
@@ -87,7 +97,7 @@ class Node:
         self.proto = proto
         self.name: str = proto.name or next((f"{proto.op_type}({o})" for o in proto.output if o), proto.op_type)
         self.op_type: str = proto.op_type
-        self.domain: str = "" if proto.domain == "ai.onnx" else proto.domain
+        self.domain: str = canonical_domain(proto.domain)
         self.version = version
         self.opset = opset
         self.inputs: tuple[str, ...] = tuple(proto.input)
@@ -95,7 +105,7 @@ class Node:
         self.file = file
         self.index = index
         self.scope = scope
-        self._schema = schema
+        self.schema = schema
         self._attributes: dict[str, AttributeProto] = {a.name: a for a in proto.attribute}
 
     # Attributes
@@ -109,7 +119,7 @@ class Node:
         if attribute is None:
             if default is not _REQUIRED:
                 return default
-            attribute = self._schema.attributes[name].default_value if self._schema else None
+            attribute = self.schema.attributes[name].default_value if self.schema else None
             if attribute is None or not attribute.name:
                 raise InvalidModel(f"{self.title}: attribute '{name}' is missing", node=self.index, file=self.file)
         elif attribute.type != kind:
@@ -142,7 +152,12 @@ class Node:
     def tensor(self, name: str, default: Any = _REQUIRED) -> Any:
         """A tensor attribute as an array."""
         value = self._attribute(name, onnx.AttributeProto.TENSOR, default)
-        return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+        return self.scope.tensor(value).load() if isinstance(value, onnx.TensorProto) else value
+
+    def sparse_tensor(self, name: str) -> np.ndarray:
+        """A sparse tensor attribute, written out."""
+        value = self._attribute(name, onnx.AttributeProto.SPARSE_TENSOR, _REQUIRED)
+        return self.scope.dense(value).load()
 
     def graph(self, name: str) -> GraphProto:
         return self._attribute(name, onnx.AttributeProto.GRAPH, _REQUIRED)
@@ -157,9 +172,7 @@ class Node:
     def dtype_name(self, element_type: builtins.int) -> str:
         """The dtype of an ONNX element type; refused where mlc has none (strings, float8, 4-bit integers, complex)."""
         if element_type not in DTYPES:
-            known = onnx.TensorProto.DataType.values()
-            text = onnx.TensorProto.DataType.Name(element_type) if element_type in known else str(element_type)
-            raise self.unsupported(f"element type {text.lower()} is not supported")
+            raise self.unsupported(f"element type {element_type_name(element_type)} is not supported")
         return DTYPES[element_type]
 
     # Operands and results
@@ -199,6 +212,15 @@ class Node:
     def inline(self, graph: GraphProto, operands: Sequence[SSAValue] = ()) -> list[SSAValue]:
         """Build a subgraph here and return its outputs."""
         return self.scope.inline(graph, operands)
+
+    def simplify(self, extent: Extent) -> Extent:
+        """The extent without the minima and maxima that the bounds of symbols decide."""
+        return dims.simplify(extent, self.scope.bounds)
+
+    def at_least(self, extent: Extent, low: builtins.int) -> bool:
+        """Whether an extent is never below `low`."""
+        least = dims.bounds_of(extent, self.scope.bounds)[0]
+        return least is not None and least >= low
 
     # Errors, to be raised by the caller
 

@@ -10,7 +10,7 @@
 `since` lists the exact versions of the schema that the function implements. A version that nobody lists is refused by name; it is never
 given to the handler of another version. A handler takes the node and one value per ONNX input, None where the input is omitted (also
 trailing ones up to the schema's count), `*xs` for a variadic input. It returns one value, or a sequence with one value (or None, where
-`node.wants(i)` is false) per output. Operands that decide shapes are read from the node: `node.constants(1, "axes")`, `node.extents(1)`.
+`node.wants(i)` is false) per output; an array stands for a constant. Operands that decide shapes are read from the node: `node.constants(1, "axes")`, `node.extents(1)`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from xdsl.ir import SSAValue
 
 Value = SSAValue
-Result = Value | Sequence[Value | None]
+Result = Value | np.ndarray | Sequence[Value | np.ndarray | None]
 Handler = Callable[..., Result]
 
 ONNX_DOMAIN = ""  # the standard's operators; files also write "ai.onnx"

@@ -1,0 +1,68 @@
+"""Evaluate ops on constants while importing, where their result decides a shape; erase ops that nothing uses."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+
+import numpy as np
+from xdsl.ir import Block, Operation, OpResult, SSAValue
+from xdsl.traits import is_side_effect_free
+
+from mlc.ir.dims import Dim, Extent
+from mlc.ir.graph.base import GraphOp
+from mlc.ir.graph.shape import WeightOp
+from mlc.ir.types import extent
+from mlc.ir.weights import WeightStore
+
+Values = MutableMapping[SSAValue, np.ndarray]
+
+
+class _Unknown(Exception):
+    """The value depends on an argument or on a symbolic extent."""
+
+
+def constant_value(value: SSAValue, weights: WeightStore, values: Values) -> np.ndarray | None:
+    """The contents of a value that depends on constants alone, else None. `values` holds results by value and is extended."""
+    pending = [value]
+    try:
+        while pending:
+            current = pending[-1]
+            if current in values:
+                pending.pop()
+                continue
+            if not isinstance(current, OpResult):
+                return None
+            missing = [operand for operand in current.op.operands if operand not in values]
+            if missing:
+                pending.extend(missing)
+                continue
+            _evaluate(current.op, weights, values)
+    except _Unknown:
+        return None
+    return values[value]
+
+
+def _number(size: Extent | str) -> int:
+    size = extent(size)
+    if isinstance(size, Dim):
+        raise _Unknown
+    return size
+
+
+def _evaluate(op: Operation, weights: WeightStore, values: Values) -> None:
+    if isinstance(op, WeightOp):
+        values[op.result] = weights.get(op.weight_key)
+        return
+    if not isinstance(op, GraphOp) or op.regions:
+        raise _Unknown
+    results = op.evaluate(_number, *(values[operand] for operand in op.operands))
+    for result, array in zip(op.results, results if isinstance(results, tuple) else (results,), strict=True):
+        values[result] = np.asarray(array)
+
+
+def erase_unused(block: Block) -> None:
+    """Erase ops without side effects whose results nothing uses, from the end to the beginning."""
+    for op in reversed(list(block.ops)):
+        if op.results and not any(result.uses for result in op.results) and is_side_effect_free(op):
+            op.detach()
+            op.erase()

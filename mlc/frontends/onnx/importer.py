@@ -1,0 +1,491 @@
+"""Build a module of the graph dialect from an ONNX graph, node by node.
+
+Each node goes the first road that is open: partial evaluation on known entries (no op at all), a handler of exactly its since-version,
+the body of a function (of the model, or of the standard). What is unsupported is collected over the whole graph and reported once; nodes that
+depend on it are left out. Ops whose results nothing uses are erased at the end, so that operands that only decided a shape leave no trace.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnx
+from onnx import FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
+from onnx.defs import SchemaError
+from xdsl.ir import SSAValue
+
+from mlc.errors import InternalError, InvalidModel, MlcError, ShapeError, UnsupportedKind, UnsupportedOp
+from mlc.frontends.onnx import functions, reader, shapes, table
+from mlc.frontends.onnx.checks import captured, check_against_schema, check_names, in_order, plain_inputs
+from mlc.frontends.onnx.folding import constant_value, erase_unused
+from mlc.frontends.onnx.functions import Functions
+from mlc.frontends.onnx.node import NeedsValue, Node, canonical_domain
+from mlc.frontends.onnx.reader import Model, Tensor
+from mlc.frontends.onnx.shapes import Known
+from mlc.frontends.onnx.signature import Signature
+from mlc.frontends.onnx.values import Record, merged_sources
+from mlc.ir import builder as g
+from mlc.ir.dims import Bounds, Dim
+from mlc.ir.module import Module
+from mlc.ir.types import dtype_name, is_float, numpy_dtype
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what a model may make the importer do."""
+
+    nodes: int = 500_000  # nodes built, functions and unrolled loops written out
+    depth: int = 64  # functions and subgraphs within each other
+
+
+@dataclass
+class _Refusal:
+    op: str
+    node: str
+    error: UnsupportedOp
+
+
+@dataclass
+class Importer:
+    """The state of one import: the model, what is refused so far, how much has been built."""
+
+    model: Model
+    signature: Signature
+    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        proto = self.model.proto
+        self.file = self.model.file
+        self.functions = Functions.of(proto.functions, self.file)
+        self.opsets = functions.opsets(proto.opset_import, self.file)
+        if proto.ir_version >= 3 and not self.opsets:
+            raise InvalidModel("the model does not say which opset it uses", file=self.file)
+        newest = onnx.defs.onnx_opset_version()
+        if self.opsets.get("", 0) > newest:
+            raise UnsupportedOp(
+                f"opset {self.opsets['']} is newer than {newest}, the newest that onnx {onnx.__version__} knows",
+                file=self.file,
+                remedy="Upgrade the onnx package, or export with an older opset.",
+            )
+        self.refusals: list[_Refusal] = []
+        self.folded: dict[SSAValue, np.ndarray] = {}  # results of ops on constants
+        self.built = 0
+
+    def run(self) -> Module:
+        """Raises UnsupportedOp naming everything that is unsupported, or the first other error."""
+        graph = self.model.proto.graph
+        self.builder = g.module_builder("main")
+        check_names(graph, self.file)
+        declared = {i.name: (i.name, i.shape, i.dtype) for i in self.signature.inputs}
+        with self.builder.function(inputs=list(declared.values())) as arguments:
+            scope = Scope(self, self.opsets, None)
+            for (name, shape, dtype), argument in zip(declared.values(), arguments, strict=True):
+                record = Record(name, dtype, tuple(shape), "graph input", value=argument, sources=(name,))
+                if name in self.values:
+                    record = self._given(record, self.values[name])
+                    self.folded[argument] = record.array()
+                scope.bind(name, record)
+            scope.initializers(graph)
+            scope.nodes(in_order(graph.node, self.file))
+            results = [(output.name, scope.find(output.name)) for output in graph.output]
+            self._refuse(graph)
+            self.builder.outputs([(name, scope.value(record)) for name, record in results if record is not None])
+        module = self.builder.finish()
+        erase_unused(module.main.body.block)
+        return module
+
+    def _given(self, record: Record, array: np.ndarray) -> Record:
+        array = np.asarray(array)
+        if array.dtype != numpy_dtype(record.dtype) or len(array.shape) != len(record.shape):
+            raise ShapeError(
+                f"input '{record.name}' is {record.type_text()}, the value given for it has dtype {array.dtype}, "
+                f"shape {list(array.shape)}",
+                file=self.file,
+            )
+        return replace(
+            record, shape=array.shape, known=shapes.known(array, record.dtype), constant=True, contents=array
+        )
+
+    def count(self, node: Node) -> None:
+        self.built += 1
+        if self.built > self.limits.nodes:
+            raise InvalidModel(
+                f"the model writes out to more than {self.limits.nodes} nodes", node=node.name, file=self.file
+            )
+
+    def refuse(self, node: Node, error: UnsupportedOp) -> None:
+        label = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        self.refusals.append(_Refusal(label, node.name, error))
+
+    def _refuse(self, graph: GraphProto) -> None:
+        """One error for all refusals."""
+        if not self.refusals:
+            return
+        groups: dict[tuple[str, str], list[_Refusal]] = {}
+        for refusal in self.refusals:
+            reason = refusal.error.message.split("': ", 1)[-1]
+            groups.setdefault((refusal.op, reason), []).append(refusal)
+        kinds = [
+            UnsupportedKind(op, tuple(r.node for r in refusals), reason) for (op, reason), refusals in groups.items()
+        ]
+        if len(self.refusals) == 1:
+            error = self.refusals[0].error
+            error.kinds = tuple(kinds)
+            raise error
+        names = Counter(n.op_type for n in functions.all_nodes(graph.node))
+        operators = len({kind.op for kind in kinds})
+        message = (
+            f"{operators} of {len(names)} operator kinds cannot be compiled "
+            f"({len(self.refusals):,} of {sum(names.values()):,} nodes)"
+        )
+        needs = [r.error for r in self.refusals]
+        if all(isinstance(error, NeedsValue) for error in needs):
+            inputs = dict.fromkeys(name for error in needs if isinstance(error, NeedsValue) for name in error.inputs)
+            raise NeedsValue(message, inputs=tuple(inputs), kinds=kinds, file=self.file, remedy=needs[0].remedy)
+        raise UnsupportedOp(message, kinds=kinds, file=self.file)
+
+
+class Scope:
+    """Names of a graph, a subgraph or a function body, and the nodes built in it. Implements `node.Scope`."""
+
+    def __init__(self, importer: Importer, opsets: Mapping[str, int], outer: Scope | None, prefix: str = ""):
+        self.importer = importer
+        self.opsets = opsets
+        self.outer = outer  # subgraphs see the names around them, functions do not
+        self.prefix = prefix  # of node names, inside of functions and subgraphs
+        self.depth = 0
+        self.records: dict[str, Record | None] = {}
+
+    # Names
+
+    def bind(self, name: str, record: Record | None) -> None:
+        self.records[name] = record
+
+    def find(self, name: str) -> Record | None:
+        """The value of a name; None for an omitted one (an empty name, or a function's input that the call leaves out)."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.records:
+                return scope.records[name]
+            scope = scope.outer
+        if name == "":
+            return None
+        raise InvalidModel(f"value '{name}' is used and nothing makes it", file=self.importer.file)
+
+    def record(self, name: str) -> Record:
+        record = self.find(name)
+        if record is None:
+            raise InvalidModel(f"value '{name}' is used and was left out by the caller", file=self.importer.file)
+        return record
+
+    def initializers(self, graph: GraphProto) -> None:
+        for proto in graph.initializer:
+            self.bind(proto.name, Record.of_tensor(reader.tensor(proto, self.importer.model), "initializer"))
+        for sparse in graph.sparse_initializer:
+            self.bind(sparse.values.name, Record.of_tensor(reader.dense(sparse, self.importer.model), "initializer"))
+
+    # What nodes ask (node.Scope)
+
+    def constant(self, name: str) -> np.ndarray | None:
+        return self._contents(self.record(name))
+
+    def entries(self, name: str) -> np.ndarray | None:
+        known = self._known(self.record(name))
+        return None if known is None else known.entries
+
+    def _contents(self, record: Record) -> np.ndarray | None:
+        array = record.array()
+        if array is None and record.constant and record.value is not None:
+            array = constant_value(record.value, self.importer.builder.weights, self.importer.folded)
+            record.contents = array
+        return array
+
+    def _known(self, record: Record) -> Known | None:
+        if record.known is None and record.may_be_known:
+            array = self._contents(record)
+            if array is not None:
+                record.known = shapes.known(array, record.dtype)
+        return record.known
+
+    def sources(self, name: str) -> tuple[str, ...]:
+        return self.record(name).sources
+
+    def inline(self, graph: GraphProto, operands: Sequence[SSAValue]) -> list[SSAValue]:
+        return self.inner(self.opsets, self, graph.name)._body(graph, operands)
+
+    def _body(self, graph: GraphProto, operands: Sequence[SSAValue]) -> list[SSAValue]:
+        """The outputs of a subgraph of which this is the scope."""
+        if len(operands) != len(graph.input):
+            raise InvalidModel(
+                f"subgraph '{graph.name}' takes {len(graph.input)} inputs, gets {len(operands)}",
+                file=self.importer.file,
+            )
+        for declared, value in zip(graph.input, operands, strict=True):
+            self.bind(declared.name, Record.of_value(declared.name, value, "subgraph input", False, ()))
+        self.initializers(graph)
+        before = len(self.importer.refusals)
+        self.nodes(in_order(graph.node, self.importer.file))
+        if len(self.importer.refusals) > before:
+            raise self.importer.refusals.pop().error
+        return [self.value(self.record(output.name)) for output in graph.output]
+
+    def tensor(self, proto: TensorProto) -> Tensor:
+        return reader.tensor(proto, self.importer.model)
+
+    def dense(self, proto: SparseTensorProto) -> Tensor:
+        return reader.dense(proto, self.importer.model)
+
+    def captured(self, graph: GraphProto) -> dict[str, SSAValue]:
+        found = {name: self.record(name) for name in captured(graph)}
+        for record in found.values():
+            self._known(record)
+        return {name: self.value(record) for name, record in found.items()}
+
+    def enclosed(
+        self, graph: GraphProto, operands: Sequence[SSAValue], captured: Mapping[str, SSAValue]
+    ) -> list[SSAValue]:
+        scope = self.inner(self.opsets, None, graph.name)
+        for name, value in captured.items():
+            scope.bind(name, replace(self.record(name), value=value, make=None))
+        return scope._body(graph, operands)
+
+    def inner(self, opsets: Mapping[str, int], outer: Scope | None, name: str) -> Scope:
+        scope = Scope(self.importer, opsets, outer, f"{self.prefix}{name}/" if name else self.prefix)
+        scope.depth = self.depth + 1
+        if scope.depth > self.importer.limits.depth:
+            raise InvalidModel(
+                f"functions and subgraphs are nested more than {self.importer.limits.depth} deep",
+                file=self.importer.file,
+            )
+        return scope
+
+    # Values as ops
+
+    def value(self, record: Record) -> SSAValue:
+        """The value as data: built at the current position where it exists only as entries or as a tensor of the file."""
+        if record.value is None:
+            record.value = self._materialise(record)
+        return record.value
+
+    def _materialise(self, record: Record) -> SSAValue:
+        if record.tensor is not None:
+            if record.tensor.size <= g.IN_TEXT:
+                return g.constant(record.tensor.load())
+            weights = self.importer.builder.weights
+            key = weights.add_lazy(record.tensor.name, record.tensor.shape, record.dtype, record.tensor.load)
+            return g.weight(key)
+        array = record.array()
+        if array is not None:
+            return g.constant(array)
+        assert record.known is not None, record
+        entries = list(record.known.entries.flat)
+        if all(isinstance(e, int | Dim) for e in entries):
+            flat = g.extents(entries)
+            return g.cast(g.reshape(flat, record.known.entries.shape), record.dtype)
+        assert record.make is not None, record
+        return record.make()
+
+    # Nodes
+
+    def nodes(self, protos: Iterable[tuple[int, NodeProto]]) -> None:
+        for index, proto in protos:
+            self.node(proto, index)
+
+    def node(self, proto: NodeProto, index: int) -> None:
+        """Build one node and bind its outputs."""
+        operands = [self.find(name) for name in proto.input]
+        node = self._node(proto, index, operands)
+        self.importer.count(node)
+        if any(r is not None and r.broken for r in operands):
+            self._break(node)
+            return
+        try:
+            with g.location(node.name, file=self.importer.file, index=index):
+                self._build(node, proto, operands)
+        except UnsupportedOp as error:
+            self.importer.refuse(node, error)
+            self._break(node)
+        except MlcError as error:
+            raise self._placed(error, node, operands) from error
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise InternalError(f"{node.title} (version {node.version}): {type(error).__name__}: {error}") from error
+
+    def _node(self, proto: NodeProto, index: int, operands: Sequence[Record | None]) -> Node:
+        domain = canonical_domain(proto.domain)
+        opset = self.opsets.get(domain)
+        schema = None
+        if opset is not None:
+            try:
+                schema = onnx.defs.get_schema(proto.op_type, opset, domain)
+            except SchemaError:
+                schema = None
+        node = Node(
+            proto,
+            version=schema.since_version if schema else opset or 0,
+            opset=opset or 0,
+            scope=self,
+            schema=schema,
+            file=self.importer.file,
+            index=index,
+        )
+        node.name = self.prefix + node.name
+        node.inputs = tuple("" if r is None else name for name, r in zip(proto.input, operands, strict=True))
+        if opset is None and self.importer.functions.find(proto) is None:
+            raise node.invalid(f"the model does not import an opset of domain '{domain or 'ai.onnx'}'")
+        return node
+
+    def _build(self, node: Node, proto: NodeProto, operands: Sequence[Record | None]) -> None:
+        schema = node.schema
+        own = self.importer.functions.find(proto) if schema is None else None
+        if own is not None:
+            self._call(own, node, proto, operands)
+            return
+        if schema is not None:
+            check_against_schema(node, schema)
+        known = self._evaluate(node, operands)
+        if known is not None:
+            for name, entries in zip(node.outputs, known, strict=True):
+                self._bind_known(name, entries, node, operands)
+            return
+        handler = table.find(node.domain, node.op_type, node.version)
+        if handler is not None:
+            self._bind_results(node, self._handle(handler, node, operands), operands)
+            return
+        body = None
+        if schema is not None:
+            types = [onnx.TypeProto() if r is None else r.type_proto() for r in operands]
+            body = functions.schema_body(schema, proto, types, node.opset)
+        if body is None:
+            raise node.unsupported(_why_not(node))
+        self._call(body, node, proto, operands)
+
+    def _handle(self, handler: table.Handler, node: Node, operands: Sequence[Record | None]) -> table.Result:
+        values: list[SSAValue | None] = [None if r is None else self.value(r) for r in operands]
+        if node.schema is not None and node.schema.max_input < 1 << 16:
+            values += [None] * (plain_inputs(node.schema) - len(values))
+        return handler(node, *values)
+
+    def _evaluate(self, node: Node, operands: Sequence[Record | None]) -> list[Known] | None:
+        if not shapes.has_rule(node):
+            return None
+        if node.op_type in ("Shape", "Size"):
+            entries: list[Known | None] = [None] * len(operands)
+        else:
+            if not all(r is None or r.may_be_known for r in operands):
+                return None
+            if any(r is not None and r.known is None and is_float(r.dtype) for r in operands) and not any(
+                r is not None and r.known is not None for r in operands
+            ):
+                return None  # plain numbers in floating point: left to the ops
+            entries = [None if r is None else self._known(r) for r in operands]
+        extents = [None if r is None else r.shape for r in operands]
+        return shapes.evaluate(node, entries, extents, self.bounds)
+
+    @property
+    def bounds(self) -> Bounds:
+        return self.importer.signature.bounds
+
+    def _bind_known(self, name: str, known: Known, node: Node, operands: Sequence[Record | None]) -> None:
+        def make() -> SSAValue:
+            handler = table.find(node.domain, node.op_type, node.version)
+            if handler is None:
+                raise node.unsupported(_why_not(node))
+            result = self._handle(handler, node, operands)
+            assert isinstance(result, SSAValue), node.title
+            return result
+
+        self.bind(
+            name,
+            Record(
+                name,
+                known.dtype,
+                tuple(known.entries.shape),
+                f"node {node.index}",
+                known=known,
+                make=make,
+                constant=known.is_constant,
+                sources=merged_sources(operands),
+            ),
+        )
+
+    def _bind_results(self, node: Node, result: table.Result, operands: Sequence[Record | None]) -> None:
+        results = [result] if isinstance(result, SSAValue | np.ndarray) else list(result)
+        if len(results) < len([name for name in node.outputs if name]):
+            raise node.unsupported(f"output {len(results)} ('{node.outputs[len(results)]}') is not supported")
+        pure = all(r is None or r.constant for r in operands) and not _has_subgraphs(node.proto)
+        sources = merged_sources(operands) or (() if pure else (f"node {node.name}",))
+        for name, value in zip(node.outputs, results, strict=False):
+            if not name:
+                continue
+            if value is None:
+                raise node.unsupported(f"output '{name}' is not supported")
+            origin = f"node {node.index}"
+            if isinstance(value, np.ndarray):
+                self.bind(name, _literal(name, value, origin, node))
+            else:
+                self.bind(name, Record.of_value(name, value, origin, pure, sources))
+
+    def _call(self, body: FunctionProto, node: Node, proto: NodeProto, operands: Sequence[Record | None]) -> None:
+        """Build the body of a function in place of a node."""
+        if len(operands) > len(body.input) or len(node.outputs) > len(body.output):
+            raise node.invalid(
+                f"{len(operands)} inputs and {len(node.outputs)} outputs, the function has "
+                f"{len(body.input)} and {len(body.output)}"
+            )
+        versions = functions.opsets(body.opset_import, self.importer.file, f"function '{body.name}'")
+        scope = self.inner(versions or self.opsets, None, node.proto.name or node.op_type)
+        for i, name in enumerate(body.input):
+            scope.bind(name, operands[i] if i < len(operands) else None)
+        scope.nodes(in_order(functions.instantiate(body, proto), self.importer.file))
+        for name, inner in zip(node.outputs, body.output, strict=False):
+            if name:
+                result = scope.record(inner)
+                self.bind(name, replace(result, name=name, make=result.make and (lambda r=result: scope.value(r))))
+
+    def _break(self, node: Node) -> None:
+        for name in node.outputs:
+            if name:
+                self.bind(name, Record(name, "f32", (), f"node {node.index}", broken=True))
+
+    def _placed(self, error: MlcError, node: Node, operands: Sequence[Record | None]) -> MlcError:
+        """The error with the node's name, place and operands, where it does not have them yet."""
+        if error.node is None:
+            if not error.message.startswith(node.title):
+                error.message = f"{node.title}: {error.message}"
+            error.node, error.file = node.index, error.file or self.importer.file
+        if not error.shapes and isinstance(error, ShapeError):
+            names = [i.name for i in node.schema.inputs] if node.schema else []
+            error.shapes = [
+                record.note(names[min(i, len(names) - 1)] if names else str(i))
+                for i, record in enumerate(operands)
+                if record is not None
+            ]
+        return error
+
+
+def _literal(name: str, array: np.ndarray, origin: str, node: Node) -> Record:
+    """A constant that a handler returns as an array; it becomes an op when it is used as data."""
+    try:
+        dtype = dtype_name(array.dtype)
+    except KeyError:
+        raise node.unsupported(f"element type {array.dtype} is not supported") from None
+    return Record.of_tensor(Tensor(name, array.shape, dtype, lambda: array), origin)
+
+
+def _has_subgraphs(proto: NodeProto) -> bool:
+    return any(attribute.HasField("g") or attribute.graphs for attribute in proto.attribute)
+
+
+def _why_not(node: Node) -> str:
+    implemented = table.versions(node.domain, node.op_type)
+    if implemented:
+        return (
+            f"version {node.version} of the operator is not supported (supported: {', '.join(map(str, implemented))})"
+        )
+    if node.schema is None:
+        return "not an operator of the standard, and the model has no function of this name"
+    return "the operator is not supported"

@@ -1,0 +1,220 @@
+"""Read an ONNX model from a file, bytes or a proto, and its tensors as arrays; external data is mapped, never loaded at once.
+
+A source is binary protobuf or ONNX's own text syntax (told apart by content). External data stays within the model's folder: a location that
+is absolute, climbs out with "..", or leads out through a symbolic link is refused. Sizes are checked before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import ModelProto, SparseTensorProto, TensorProto
+
+from mlc.errors import InvalidModel, MlcError, UnsupportedOp
+from mlc.frontends.onnx.dtypes import DTYPES, element_type_name
+from mlc.ir.types import numpy_dtype
+
+OLDEST_IR = 3  # older files do not say which opset they use
+LARGEST_TENSOR = 1 << 40  # bytes; a declared size above this is a damaged or hostile file
+
+
+@dataclass(frozen=True)
+class Model:
+    """A parsed model: the proto, the name to call it by in errors, and the folder of its external data (None: not from a file)."""
+
+    proto: ModelProto
+    file: str | None
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of the file: its name, shape and dtype, and its data on demand."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    load: Callable[[], np.ndarray]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+def read(source: str | os.PathLike[str] | bytes | ModelProto) -> Model:
+    """Parse a model. Raises InvalidModel for a file that is missing, truncated or of another kind."""
+    if isinstance(source, ModelProto):
+        model = Model(source, None, None)
+    elif isinstance(source, bytes | bytearray | memoryview):
+        model = Model(_parse(bytes(source), None), None, None)
+    else:
+        path = Path(source)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise InvalidModel(f"cannot read {path}: {reason}", file=str(path)) from error
+        model = Model(_parse(data, str(path)), str(path), path.parent)
+    _check_header(model)
+    return model
+
+
+def _parse(data: bytes, file: str | None) -> ModelProto:
+    if not data:
+        raise InvalidModel("the model is empty", file=file, remedy="0 bytes: the download or export did not finish.")
+    if (
+        data.lstrip()[:1] == b"<"
+    ):  # the text syntax opens with <ir_version: ...>; no protobuf message can start with this byte
+        try:
+            return onnx.parser.parse_model(data.decode())
+        except (onnx.parser.ParseError, UnicodeDecodeError) as error:
+            detail = " ".join(str(error).split())
+            raise InvalidModel(f"not a model in ONNX text syntax: {detail}", file=file) from error
+    try:
+        return ModelProto.FromString(data)
+    except DecodeError as error:
+        remedy = "The file is truncated, damaged or of another format."
+        if data.startswith(b"version https://git-lfs"):
+            remedy = "It is a Git LFS pointer: fetch the file itself with `git lfs pull`."
+        raise InvalidModel(f"not an ONNX model ({len(data)} bytes)", file=file, remedy=remedy) from error
+
+
+def _check_header(model: Model) -> None:
+    proto = model.proto
+    if not proto.HasField("graph"):
+        raise InvalidModel(
+            "the model has no graph", file=model.file, remedy="The file is truncated, damaged or of another format."
+        )
+    if proto.ir_version < OLDEST_IR:
+        raise UnsupportedOp(
+            f"IR version {proto.ir_version} is older than {OLDEST_IR}",
+            file=model.file,
+            remedy="Export the model again.",
+        )
+    if proto.ir_version > onnx.IR_VERSION:
+        raise UnsupportedOp(
+            f"IR version {proto.ir_version} is newer than {onnx.IR_VERSION}, the newest that onnx {onnx.__version__} knows",
+            file=model.file,
+            remedy="Upgrade the onnx package, or export with an older opset.",
+        )
+
+
+def tensor(proto: TensorProto, model: Model) -> Tensor:
+    """A tensor of the file, checked: element type supported, dims against the bytes that are there."""
+    name = proto.name or "(unnamed)"
+    dtype = DTYPES.get(proto.data_type)
+    if dtype is None:
+        raise UnsupportedOp(
+            f"tensor '{name}': element type {element_type_name(proto.data_type)} is not supported", file=model.file
+        )
+    shape = tuple(proto.dims)
+    count = _element_count(name, shape, model)
+    if count * numpy_dtype(dtype).itemsize > LARGEST_TENSOR:
+        raise _damaged(name, model, f"shape {list(shape)} needs {count * numpy_dtype(dtype).itemsize} bytes")
+    if proto.data_location == TensorProto.EXTERNAL:
+        return _external(proto, name, shape, dtype, model)
+    if proto.HasField("raw_data"):
+        have, need = len(proto.raw_data), count * numpy_dtype(dtype).itemsize
+        if have != need:
+            raise _damaged(name, model, f"{dtype} of shape {list(shape)} needs {need} bytes, the file has {have}")
+        kind = numpy_dtype(dtype).newbyteorder("<") if dtype != "bf16" else numpy_dtype(dtype)
+        return Tensor(name, shape, dtype, lambda: np.frombuffer(proto.raw_data, kind).reshape(shape))
+    field = onnx.helper.tensor_dtype_to_field(proto.data_type)
+    have = len(getattr(proto, field))
+    if have != count:
+        raise _damaged(name, model, f"shape {list(shape)} needs {count} elements, the file has {have}")
+    return Tensor(name, shape, dtype, lambda: onnx.numpy_helper.to_array(proto))
+
+
+def dense(proto: SparseTensorProto, model: Model) -> Tensor:
+    """A sparse initializer written out."""
+    values = tensor(proto.values, model)
+    where = tensor(proto.indices, model)
+    shape = tuple(proto.dims)
+    count = _element_count(values.name, shape, model)
+    if count * numpy_dtype(values.dtype).itemsize > LARGEST_TENSOR:
+        raise _damaged(values.name, model, f"shape {list(shape)} is too large")
+    if len(values.shape) != 1 or where.shape not in (values.shape, (*values.shape, len(shape))):
+        raise _damaged(values.name, model, f"{list(values.shape)} values with indices of shape {list(where.shape)}")
+
+    def load() -> np.ndarray:
+        flat = where.load()
+        if flat.ndim == 2:
+            if flat.size and ((flat < 0).any() or (flat >= np.array(shape)).any()):
+                raise _damaged(values.name, model, f"an index lies outside of shape {list(shape)}")
+            flat = np.ravel_multi_index(tuple(flat.T), shape)
+        elif flat.size and (flat.min() < 0 or flat.max() >= count):
+            raise _damaged(values.name, model, f"an index lies outside of shape {list(shape)}")
+        out = np.zeros(count, numpy_dtype(values.dtype))
+        out[flat] = values.load()
+        return out.reshape(shape)
+
+    return Tensor(values.name, shape, values.dtype, load)
+
+
+def _external(proto: TensorProto, name: str, shape: tuple[int, ...], dtype: str, model: Model) -> Tensor:
+    entries = {entry.key: entry.value for entry in proto.external_data}
+    location = entries.get("location", "")
+    path = _confined(location, name, model)
+    kind = numpy_dtype(dtype)
+    need = math.prod(shape) * kind.itemsize
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", need))
+    except ValueError as error:
+        raise _damaged(name, model, f"offset or length of its external data is no number: {error}") from error
+    if length != need:
+        raise _damaged(
+            name, model, f"{dtype} of shape {list(shape)} needs {need} bytes, its external data has {length}"
+        )
+    size = path.stat().st_size
+    if offset < 0 or offset + need > size:
+        raise _damaged(
+            name, model, f"bytes {offset} to {offset + need} of '{location}' are wanted, the file has {size}"
+        )
+    if need == 0:
+        return Tensor(name, shape, dtype, lambda: np.zeros(shape, kind))
+    return Tensor(name, shape, dtype, lambda: np.memmap(path, kind, mode="r", offset=offset, shape=shape))
+
+
+def _confined(location: str, name: str, model: Model) -> Path:
+    """The file of an external tensor, inside of the model's folder."""
+    title = f"tensor '{name}'"
+    if model.folder is None:
+        raise InvalidModel(
+            f"{title}: its data is in the file '{location}', and the model does not come from a file",
+            remedy="Give the path of the model, or load the data into the proto first (onnx.load_external_data_for_model).",
+        )
+    parts = PurePosixPath(location).parts
+    windows = PureWindowsPath(location)
+    if not location or location.startswith(("/", "\\")) or windows.drive or ".." in parts or ".." in windows.parts:
+        raise InvalidModel(f"{title}: external data '{location}' is not inside of the model's folder", file=model.file)
+    folder = Path(os.path.realpath(model.folder))
+    path = Path(os.path.realpath(folder / location))
+    if not path.is_relative_to(folder):
+        raise InvalidModel(
+            f"{title}: external data '{location}' leads out of the model's folder through a link", file=model.file
+        )
+    if not path.is_file():
+        raise InvalidModel(
+            f"{title}: external data '{location}' is missing",
+            file=model.file,
+            remedy="Keep the data file beside the model, under the name it was exported with.",
+        )
+    return path
+
+
+def _element_count(name: str, shape: tuple[int, ...], model: Model) -> int:
+    if any(extent < 0 for extent in shape):
+        raise _damaged(name, model, f"shape {list(shape)} has a negative extent")
+    return math.prod(shape)
+
+
+def _damaged(name: str, model: Model, message: str) -> MlcError:
+    return InvalidModel(f"tensor '{name}': {message}", file=model.file)

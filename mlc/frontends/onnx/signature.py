@@ -1,0 +1,183 @@
+"""The inputs of a model with their extents: what the file declares, refined by the caller's shapes and dims.
+
+An axis is a number, a symbol or an expression of symbols ("past + 1", where `past` is an axis by itself somewhere). A name that is no
+expression, or whose symbols no input binds, is a symbol of its own; an axis without a name gets one from its input ("x_0").
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from onnx import ValueInfoProto
+
+from mlc.errors import InvalidModel, MlcError, ShapeError, UnsupportedOp
+from mlc.frontends.onnx.dtypes import DTYPES, element_type_name
+from mlc.ir import dims
+from mlc.ir.dims import Dim, Extent
+from mlc.ir.types import Shape, shape_text
+
+Range = tuple[int, int | None]
+_ANONYMOUS = ("", "?", "None", "none", "unk", "unknown", "-1")  # written by exporters for "any size", on unrelated axes
+
+
+@dataclass(frozen=True)
+class Input:
+    name: str
+    shape: Shape
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs in the order of the file, and the bounds of every symbol in their shapes."""
+
+    inputs: tuple[Input, ...]
+    bounds: Mapping[str, Range]
+
+
+def signature(
+    declared: Sequence[ValueInfoProto],
+    *,
+    shapes: Mapping[str, Sequence[int | str | Dim]] | None = None,
+    sizes: Mapping[str, int | Range] | None = None,
+    substitution: Mapping[str, Extent] | None = None,
+    file: str | None = None,
+) -> Signature:
+    """The signature of a model.
+
+    shapes        extents by input, in place of the declared ones; a symbol that they replace is replaced in every input
+    sizes         a number that fixes a symbol, or its bounds (low, high)
+    substitution  symbols found to be equal to other extents
+    """
+    shapes, sizes = shapes or {}, sizes or {}
+    _no_strangers("input", shapes, [d.name for d in declared], file)
+    found = {d.name: _declared_shape(d, file) for d in declared}
+    found = _bind_expressions(found)
+    for name, shape in shapes.items():
+        found = _override(found, name, tuple(shape), file)
+    for name, declared_shape in found.items():
+        if declared_shape is None:
+            raise ShapeError(
+                f"input '{name}' has no shape in the model", file=file, remedy=f"Give one: shapes={{'{name}': (...)}}."
+            )
+    complete = {name: shape for name, shape in found.items() if shape is not None}
+    names = _symbols(complete.values())
+    _no_strangers("dimension", sizes, names, file)
+    fixed: dict[str, Extent] = {symbol: size for symbol, size in sizes.items() if isinstance(size, int)}
+    for values in (fixed, substitution or {}):
+        complete = {name: tuple(dims.substitute(e, values) for e in shape) for name, shape in complete.items()}
+    for name, shape in complete.items():
+        if any(isinstance(e, int) and e < 0 for e in shape):
+            raise ShapeError(f"input '{name}' gets the shape {shape_text(shape)}", file=file)
+    bounds: dict[str, Range] = {symbol: (0, None) for symbol in _symbols(complete.values())}
+    for symbol, size in sizes.items():
+        if not isinstance(size, int) and symbol in bounds:
+            bounds[symbol] = size
+    return Signature(tuple(Input(d.name, complete[d.name], _dtype(d, file)) for d in declared), bounds)
+
+
+def _dtype(declared: ValueInfoProto, file: str | None) -> str:
+    kind = declared.type.WhichOneof("value")
+    if kind is None:
+        raise InvalidModel(f"input '{declared.name}' has no type", file=file)
+    if kind != "tensor_type":
+        raise UnsupportedOp(
+            f"input '{declared.name}': {kind.removesuffix('_type')} values are not supported, only tensors", file=file
+        )
+    dtype = DTYPES.get(declared.type.tensor_type.elem_type)
+    if dtype is None:
+        raise UnsupportedOp(
+            f"input '{declared.name}': element type {element_type_name(declared.type.tensor_type.elem_type)} is not supported",
+            file=file,
+        )
+    return dtype
+
+
+def _declared_shape(declared: ValueInfoProto, file: str | None) -> tuple[Extent, ...] | None:
+    _dtype(declared, file)
+    if not declared.type.tensor_type.HasField("shape"):
+        return None
+    shape: list[Extent] = []
+    for axis, dim in enumerate(declared.type.tensor_type.shape.dim):
+        if dim.HasField("dim_value") and dim.dim_value >= 0:
+            shape.append(dim.dim_value)
+        elif dim.dim_param.strip() in _ANONYMOUS:
+            shape.append(dims.symbol(f"{declared.name}_{axis}"))
+        else:
+            shape.append(_extent(dim.dim_param.strip()))
+    return tuple(shape)
+
+
+def _extent(text: str) -> Extent:
+    try:
+        return dims.parse(text)
+    except ValueError:
+        return dims.symbol(text)
+
+
+def _bind_expressions(found: Mapping[str, Shape | None]) -> dict[str, Shape | None]:
+    """Expressions over symbols that are no axis by themselves become symbols of their own."""
+    extents = [e for shape in found.values() for e in shape or ()]
+    alone = {name for name in map(symbol_name, extents) if name is not None}
+
+    def bind(extent: Extent) -> Extent:
+        if isinstance(extent, Dim) and not extent.symbols() <= alone:
+            return dims.symbol(str(extent))
+        return extent
+
+    return {name: None if shape is None else tuple(bind(e) for e in shape) for name, shape in found.items()}
+
+
+def symbol_name(extent: Extent) -> str | None:
+    """The name of an extent that is one symbol and nothing else."""
+    if isinstance(extent, Dim) and len(names := extent.symbols()) == 1:
+        name = next(iter(names))
+        return name if extent == dims.symbol(name) else None
+    return None
+
+
+def _override(
+    found: Mapping[str, Shape | None], name: str, given: Sequence[int | str | Dim], file: str | None
+) -> dict[str, Shape | None]:
+    shape = tuple(_extent(e) if isinstance(e, str) else e for e in given)
+    old = found[name]
+    if old is None:
+        return {**found, name: shape}
+    if len(shape) != len(old):
+        raise ShapeError(
+            f"input '{name}' has {len(old)} axes, {shape_text(old)}; the shape given has {len(shape)}", file=file
+        )
+    values: dict[str, Extent] = {}
+    for axis, (before, after) in enumerate(zip(old, shape, strict=True)):
+        if isinstance(before, int):
+            if isinstance(after, int) and before != after:
+                raise ShapeError(
+                    f"input '{name}': axis {axis} is {before} in the model, {after} in the shape given", file=file
+                )
+            continue
+        symbol = symbol_name(before)
+        if symbol is not None and values.setdefault(symbol, after) != after:
+            raise ShapeError(
+                f"input '{name}': '{symbol}' would be both {values[symbol]} and {after}",
+                file=file,
+                remedy=f"The model declares {shape_text(old)}: axes of one name have one size.",
+            )
+    replaced = {n: None if s is None else tuple(dims.substitute(e, values) for e in s) for n, s in found.items()}
+    # A fixed axis stays fixed where the caller gives a name: the file knows better.
+    replaced[name] = tuple(b if isinstance(b, int) else a for b, a in zip(old, shape, strict=True))
+    return replaced
+
+
+def _symbols(shapes: Iterable[Shape]) -> list[str]:
+    return sorted({s for shape in shapes for e in shape if isinstance(e, Dim) for s in e.symbols()})
+
+
+def _no_strangers(what: str, given: Iterable[str], known: Sequence[str], file: str | None) -> None:
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"Did you mean '{close[0]}'? " if close else ""
+            listed = ", ".join(f"'{k}'" for k in known) or "none"
+            raise MlcError(f"the model has no {what} '{name}'", file=file, remedy=f"{hint}It has: {listed}.")

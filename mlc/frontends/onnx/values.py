@@ -1,0 +1,97 @@
+"""What the importer knows of an ONNX value: its type, where it comes from, and its contents as far as they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import TypeProto
+from onnx.helper import make_tensor_type_proto
+from xdsl.ir import SSAValue
+
+from mlc.errors import ShapeNote
+from mlc.frontends.onnx import shapes
+from mlc.frontends.onnx.dtypes import ELEMENT_TYPES
+from mlc.frontends.onnx.reader import Tensor
+from mlc.frontends.onnx.shapes import Known
+from mlc.ir.types import Shape, dtype_of, numpy_dtype, shape_of, shape_text
+
+
+@dataclass
+class Record:
+    """A value of the ONNX graph. It becomes an op (`value`) when a handler takes it as data.
+
+    origin    "graph input", "initializer", "node 4": for error tables
+    tensor    an initializer or Constant, read on demand
+    known     entries found by partial evaluation
+    contents  the value given for a graph input, or computed from constants
+    make      builds the ops of a known value whose entries cannot be spelled as one
+    constant  nothing but constants went into it, so that its ops can be run at import
+    sources   the graph inputs that decide its contents
+    broken    the node that makes it is unsupported (and reported); what depends on it is left out
+    """
+
+    name: str
+    dtype: str
+    shape: Shape
+    origin: str
+    value: SSAValue | None = None
+    tensor: Tensor | None = None
+    known: Known | None = None
+    contents: np.ndarray | None = None
+    make: Callable[[], SSAValue] | None = None
+    constant: bool = False
+    sources: tuple[str, ...] = ()
+    broken: bool = False
+
+    @classmethod
+    def of_value(cls, name: str, value: SSAValue, origin: str, constant: bool, sources: tuple[str, ...]) -> Record:
+        return cls(name, dtype_of(value), shape_of(value), origin, value=value, constant=constant, sources=sources)
+
+    @classmethod
+    def of_tensor(cls, tensor: Tensor, origin: str) -> Record:
+        return cls(tensor.name, tensor.dtype, tensor.shape, origin, tensor=tensor, constant=True)
+
+    @property
+    def may_be_known(self) -> bool:
+        """Whether asking for its entries can succeed at little cost."""
+        if self.known is not None:
+            return True
+        size = self.size
+        return self.constant and size is not None and size <= shapes.LARGEST
+
+    @property
+    def size(self) -> int | None:
+        size = 1
+        for extent in self.shape:
+            if not isinstance(extent, int):
+                return None
+            size *= extent
+        return size
+
+    def array(self) -> np.ndarray | None:
+        """Its contents where they are numbers at hand: read from the file, or evaluated entry by entry."""
+        if self.contents is not None:
+            return self.contents
+        if self.tensor is not None:
+            return self.tensor.load()
+        if self.known is not None and self.known.is_constant:
+            return np.array(self.known.entries.tolist(), numpy_dtype(self.dtype)).reshape(self.known.entries.shape)
+        return None
+
+    def note(self, role: str) -> ShapeNote:
+        """Its line in the table of an error."""
+        return ShapeNote(role, self.name, self.type_text(), self.origin)
+
+    def type_text(self) -> str:
+        return f"{self.dtype}{shape_text(self.shape)}"
+
+    def type_proto(self) -> TypeProto:
+        extents = [e if isinstance(e, int) else str(e) for e in self.shape]
+        return make_tensor_type_proto(ELEMENT_TYPES[self.dtype], extents)
+
+
+def merged_sources(records: Iterable[Record | None]) -> tuple[str, ...]:
+    """The graph inputs that any of the values comes from, each once."""
+    return tuple(dict.fromkeys(s for record in records if record is not None for s in record.sources))
