@@ -22,7 +22,10 @@ def file_name(name: str, exporter: Exporter, symbolic: bool) -> str:
 
 def export(model: Model, path: Path, exporter: Exporter, symbolic: bool, external_data: bool = False) -> None:
     """Write `path`; weights go beside it if `external_data` (the dynamo exporter alone can)."""
-    names = {"input_names": [item.name for item in model.signature.inputs], "output_names": list(model.outputs)}
+    names: dict[str, Any] = {
+        "input_names": [item.name for item in model.signature.inputs],
+        "output_names": list(model.outputs),
+    }
     # An example size of 1 makes torch.export assume more than it should; fixed sizes stay as they are measured.
     arguments = model.arguments(
         {symbol: max(size, 2) for symbol, size in model.signature.sizes.items()} if symbolic else None

@@ -88,15 +88,15 @@ def main() -> None:
     print(f"test accuracy {right / len(test_labels):.4f} ({right} of {len(test_labels)})")
 
     path = args.out / "digits.onnx"
-    names = {"input_names": ["images"], "output_names": ["probabilities"]}
     with quiet():
         torch.onnx.export(
             net,
             (torch.from_numpy(test_images[:2]),),
             path,
             dynamo=False,
+            input_names=["images"],
+            output_names=["probabilities"],
             dynamic_axes={"images": {0: "N"}, "probabilities": {0: "N"}},
-            **names,
         )
     model = onnx.load(path)
     model.graph.name = "digits"
