@@ -11,9 +11,9 @@ demo: $(VENV)/.run
 test: $(VENV)/.test
 	$(BIN)/python -m pytest tests
 
-# Full-size exported models, against PyTorch and onnxruntime.
+# Full-size exported models, with symbolic sizes, against onnxruntime.
 test-peers: $(VENV)/.bench
-	$(BIN)/python -m benchmarks.models
+	$(BIN)/python -m benchmarks.models --symbolic
 	$(BIN)/python -m benchmarks.run --check
 
 lint: $(VENV)/.dev
@@ -26,6 +26,8 @@ types: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.models
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.symbolic
+	$(BIN)/python -m benchmarks.startup
 
 venv: $(VENV)/.test
 

@@ -5,19 +5,12 @@ import io
 import logging
 import warnings
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 
 from benchmarks.architectures.model import Model
-from benchmarks.signature import Input, Signature, linear_term
-
-Exporter = Literal["dynamo", "legacy"]
-EXPORTERS: tuple[Exporter, ...] = get_args(Exporter)
-
-
-def file_name(name: str, exporter: Exporter, symbolic: bool) -> str:
-    return f"{name}.{'symbolic.' if symbolic else ''}{exporter}.onnx"
+from benchmarks.signature import Exporter, Input, Signature, linear_term
 
 
 def export(model: Model, path: Path, exporter: Exporter, symbolic: bool, external_data: bool = False) -> None:

@@ -11,14 +11,16 @@ import os
 import time
 from pathlib import Path
 
+from benchmarks.signature import EXPORTERS, file_name
+from benchmarks.signature import write as write_signatures
+
 BUILD = Path(__file__).parent / "build"
 
 
 def write_model(name: str, out: Path, exporters: list[str], symbolic: list[bool], force: bool) -> list[Path]:
     """Export one model in each asked form; returns the files, those that were there included."""
     from benchmarks.architectures import ARCHITECTURES
-    from benchmarks.export import EXPORTERS, export, file_name
-    from benchmarks.signature import write as write_signatures
+    from benchmarks.export import export
 
     paths = {(e, s): out / file_name(name, e, s) for e in EXPORTERS if e in exporters for s in symbolic}
     missing = {form: path for form, path in paths.items() if force or not path.exists()}
@@ -42,7 +44,7 @@ def main() -> None:
     names = [name for name in ARCHITECTURES if name not in SMALL_ONLY]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", choices=list(ARCHITECTURES), default=names, metavar="NAME")
-    parser.add_argument("--exporter", nargs="+", choices=("dynamo", "legacy"), default=["dynamo"])
+    parser.add_argument("--exporter", nargs="+", choices=EXPORTERS, default=["dynamo"])
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--symbolic", dest="symbolic", action="store_const", const=[True], default=[False, True])
     sizes.add_argument("--fixed", dest="symbolic", action="store_const", const=[False])

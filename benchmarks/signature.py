@@ -8,11 +8,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 FILE = "signatures.json"
+
+Exporter = Literal["dynamo", "legacy"]
+EXPORTERS: tuple[Exporter, ...] = get_args(Exporter)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ class Signature:
     def symbols(self, exporter: str) -> list[str]:
         """The symbols that stay symbolic in this exporter's files."""
         return [name for name in self.sizes if exporter != "dynamo" or name not in self.fixed_in_dynamo]
+
+
+def file_name(name: str, exporter: str, symbolic: bool) -> str:
+    """The file of an architecture: resnet18.dynamo.onnx, resnet18.symbolic.legacy.onnx."""
+    return f"{name}.{'symbolic.' if symbolic else ''}{exporter}.onnx"
 
 
 def read(folder: Path) -> dict[str, Signature]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import onnx
 
 from benchmarks.architectures import ARCHITECTURES
-from benchmarks.export import EXPORTERS, export, file_name
-from benchmarks.signature import write
+from benchmarks.export import export
+from benchmarks.signature import EXPORTERS, file_name, write
 
 FOLDER = Path(__file__).parent
 
