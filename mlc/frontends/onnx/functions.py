@@ -84,7 +84,7 @@ def schema_body(schema: OpSchema, node: NodeProto, types: Sequence[TypeProto], o
     Some bodies depend on which inputs are given and on their types: `types` has one entry per input of the node, empty for an omitted one.
     """
     if version := _newest(schema.function_opset_versions, opset):
-        return schema.get_function_with_opset_version(version)
+        return FunctionProto.FromString(schema.get_function_with_opset_version(version))
     if version := _newest(schema.context_dependent_function_opset_versions, opset):
         body = schema.get_context_dependent_function_with_opset_version(
             version, node.SerializeToString(), [t.SerializeToString() for t in types]

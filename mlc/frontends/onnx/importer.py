@@ -19,7 +19,7 @@ from xdsl.ir import SSAValue
 
 from mlc.errors import InternalError, InvalidModel, MlcError, ShapeError, UnsupportedKind, UnsupportedOp
 from mlc.frontends.onnx import functions, reader, shapes, table
-from mlc.frontends.onnx.checks import captured, check_against_schema, check_names, in_order, plain_inputs
+from mlc.frontends.onnx.checks import captured, check_against_schema, check_names, in_order, names_read, plain_inputs
 from mlc.frontends.onnx.folding import constant_value, erase_unused
 from mlc.frontends.onnx.functions import Functions
 from mlc.frontends.onnx.node import NeedsValue, Node, canonical_domain
@@ -300,7 +300,10 @@ class Scope:
         operands = [self.find(name) for name in proto.input]
         node = self._node(proto, index, operands)
         self.importer.count(node)
-        if any(r is not None and r.broken for r in operands):
+        read = operands
+        if _has_subgraphs(proto):
+            read = [self.find(name) for name in names_read(proto)]
+        if any(r is not None and r.broken for r in read):
             self._break(node)
             return
         try:
@@ -436,8 +439,8 @@ class Scope:
                 f"{len(operands)} inputs and {len(node.outputs)} outputs, the function has "
                 f"{len(body.input)} and {len(body.output)}"
             )
-        versions = functions.opsets(body.opset_import, self.importer.file, f"function '{body.name}'")
-        scope = self.inner(versions or self.opsets, None, node.proto.name or node.op_type)
+        own = functions.opsets(body.opset_import, self.importer.file, f"function '{body.name}'")
+        scope = self.inner({**self.opsets, **own}, None, node.proto.name or node.op_type)
         for i, name in enumerate(body.input):
             scope.bind(name, operands[i] if i < len(operands) else None)
         scope.nodes(in_order(functions.instantiate(body, proto), self.importer.file))
