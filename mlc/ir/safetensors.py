@@ -1,0 +1,102 @@
+"""Weights as a safetensors file: a JSON header with names, dtypes, shapes and offsets, then the bytes.
+
+    write(store, path)              every weight, each aligned to 64 bytes
+    add_file(store, path)           every tensor of the file, mapped when it is first asked for
+
+The format is that of github.com/huggingface/safetensors: u64 length of the header, header, data; offsets count from the end of the header.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mlc.errors import InvalidModel
+from mlc.ir.types import numpy_dtype
+from mlc.ir.weights import WeightStore
+
+ALIGNMENT = 64
+_NAMES = {"bool": "BOOL", **{d: d.upper() for d in ("f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8")}}
+_NAMES |= {d: d.upper() for d in ("u64", "u32", "u16", "u8")}
+_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+_LARGEST_HEADER = 100 << 20
+
+
+def write(store: WeightStore, path: Path, keys: Iterable[str] | None = None) -> None:
+    """The weights called `keys` (all, without it). The file appears complete or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write_to(store, file, keys)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def write_to(store: WeightStore, file: BinaryIO, keys: Iterable[str] | None = None) -> None:
+    """Weights in the order of their keys; header and data start at multiples of 64 bytes from here."""
+    keys = list(store if keys is None else keys)
+    header: dict[str, Any] = {}
+    offset = 0
+    for key in keys:
+        shape, dtype = store.type_of(key)
+        size = store.nbytes(key)
+        header[key] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += _aligned(size)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (_aligned(len(text) + 8) - 8 - len(text))
+    file.write(len(text).to_bytes(8, "little"))
+    file.write(text)
+    for key in keys:
+        array = np.ascontiguousarray(store.get(key))
+        file.write(array.view(np.uint8).reshape(-1).data if array.size else b"")
+        file.write(bytes(_aligned(array.nbytes) - array.nbytes))
+
+
+def add_file(store: WeightStore, path: Path) -> None:
+    """Add the tensors of a file under their names. Raises InvalidModel for a damaged header."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(size - 8, _LARGEST_HEADER):
+            raise InvalidModel("the file of weights is damaged: its header is longer than the file", file=path)
+        try:
+            header = json.loads(file.read(length))
+            items = [(name, _entry(item)) for name, item in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidModel(f"the file of weights is damaged: {error}", file=path) from error
+    for name, (dtype, shape, begin, end) in items:
+        need = math.prod(shape) * numpy_dtype(dtype).itemsize
+        if end - begin != need or begin < 0 or 8 + length + end > size:
+            raise InvalidModel(
+                f"the file of weights is damaged: '{name}' lies at {begin} to {end}, it has {need} bytes", file=path
+            )
+        key = store.add_lazy(name, shape, dtype, _mapped(path, dtype, shape, 8 + length + begin))
+        if key != name:
+            raise InvalidModel(f"the file of weights has '{name}' as '{key}'", file=path)
+
+
+def _entry(item: dict[str, Any]) -> tuple[str, tuple[int, ...], int, int]:
+    begin, end = item["data_offsets"]
+    return _DTYPES[item["dtype"]], tuple(int(e) for e in item["shape"]), int(begin), int(end)
+
+
+def _mapped(path: Path, dtype: str, shape: tuple[int, ...], offset: int) -> Callable[[], np.ndarray]:
+    def load() -> np.ndarray:
+        if 0 in shape:
+            return np.zeros(shape, numpy_dtype(dtype))
+        return np.memmap(path, numpy_dtype(dtype), mode="r", offset=offset, shape=shape)
+
+    return load
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
