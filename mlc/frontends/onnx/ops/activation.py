@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
@@ -21,6 +23,12 @@ def times(x: Value, value: float) -> Value:
     return x if value == 1 else g.mul(x, like(x, value))
 
 
+def in_f32(function: Callable[[Value], Value], x: Value) -> Value:
+    """16-bit floats go through f32: exp(x) - 1 would lose most of their digits."""
+    dtype = dtype_of(x)
+    return g.cast(function(g.cast(x, "f32")), dtype) if dtype in ("f16", "bf16") else function(x)
+
+
 @handles("LeakyRelu", since=(1, 6, 16))
 def leaky_relu(node: Node, x: Value) -> Value:
     return g.select(g.lt(x, like(x, 0)), times(x, node.float("alpha")), x)
@@ -33,21 +41,30 @@ def prelu(node: Node, x: Value, slope: Value) -> Value:
 
 @handles("Elu", since=(1, 6, 22))
 def elu(node: Node, x: Value) -> Value:
-    return g.select(g.lt(x, like(x, 0)), times(plus(g.exp(x), -1), node.float("alpha")), x)
+    return in_f32(lambda v: exponential_below_zero(v, node.float("alpha")), x)
+
+
+def exponential_below_zero(x: Value, alpha: float) -> Value:
+    """x above 0, alpha * (exp(x) - 1) below."""
+    return g.select(g.lt(x, like(x, 0)), times(plus(g.exp(x), -1), alpha), x)
 
 
 @handles("Selu", since=(1, 6, 22))
 def selu(node: Node, x: Value) -> Value:
     alpha, gamma = node.float("alpha"), node.float("gamma")
-    return times(g.select(g.gt(x, like(x, 0)), x, times(plus(g.exp(x), -1), alpha)), gamma)
+    return in_f32(lambda v: times(exponential_below_zero(v, alpha), gamma), x)
 
 
 @handles("Celu", since=(12, 28))
 def celu(node: Node, x: Value) -> Value:
     """max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
     alpha = node.float("alpha")
-    curve = times(plus(g.exp(g.div(x, like(x, alpha))), -1), alpha)
-    return g.add(g.maximum(x, like(x, 0)), g.minimum(curve, like(x, 0)))
+
+    def of(x: Value) -> Value:
+        curve = times(plus(g.exp(g.div(x, like(x, alpha))), -1), alpha)
+        return g.add(g.maximum(x, like(x, 0)), g.minimum(curve, like(x, 0)))
+
+    return in_f32(of, x)
 
 
 @handles("ThresholdedRelu", since=(10, 22))
@@ -82,7 +99,7 @@ def hard_swish(node: Node, x: Value) -> Value:
 
 @handles("Softplus", since=(1, 22))
 def softplus(node: Node, x: Value) -> Value:
-    return log_of_one_plus_exp(x)
+    return in_f32(log_of_one_plus_exp, x)
 
 
 def log_of_one_plus_exp(x: Value) -> Value:
@@ -97,7 +114,7 @@ def softsign(node: Node, x: Value) -> Value:
 
 @handles("Mish", since=(18, 22))
 def mish(node: Node, x: Value) -> Value:
-    return g.mul(x, g.tanh(log_of_one_plus_exp(x)))
+    return in_f32(lambda v: g.mul(v, g.tanh(log_of_one_plus_exp(v))), x)
 
 
 @handles("Swish", since=(24,))
@@ -196,7 +213,7 @@ def activation(node: Node, name: str, alpha: float | None, beta: float | None, x
         case "hardsigmoid":
             return clipped_line(x, given(alpha, 0.2), given(beta, 0.5))
         case "elu":
-            return g.select(g.lt(x, like(x, 0)), times(plus(g.exp(x), -1), given(alpha, 1.0)), x)
+            return exponential_below_zero(x, given(alpha, 1.0))
         case "softsign":
             return g.div(x, plus(g.abs(x), 1))
         case "softplus":

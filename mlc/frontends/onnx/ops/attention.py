@@ -142,19 +142,31 @@ def product(
         shown = scores
     # Without mask and lengths every query may attend at least its own position.
     attends = mask is None and frontier.lengths is None and node.int("left_window_size", -1) < 0
-    wide_scores = g.cast(scores, wide)
-    weights = g.cast(g.softmax(wide_scores, 3) if attends else safe_softmax(wide_scores), dtype)
+    weights = g.cast(probabilities(g.cast(scores, wide), guarded=not attends), dtype)
     if mode == 3:
         shown = weights
     return per_group(weights, v, "bhst,bhtd->bhsd"), shown if wants_scores else None
 
 
-def safe_softmax(scores: Value) -> Value:
-    """softmax over the last axis; a row of -inf alone gives zeros instead of NaN."""
-    axis = rank_of(scores) - 1
+def probabilities(scores: Value, guarded: bool) -> Value:
+    """softmax over the last axis; where `guarded`, a row of -inf alone gives zeros instead of NaN.
+
+    16-bit scores keep their type at every step, as the standard asks unless softmax_precision says otherwise.
+    """
+    axis, shape = rank_of(scores) - 1, shape_of(scores)
+    narrow = dtype_of(scores) in ("f16", "bf16")
+    if not (guarded or narrow):
+        return g.softmax(scores, axis)
     top = g.reduce(scores, [axis], "max", keepdims=True)
-    empty = g.broadcast_to(g.eq(top, like(top, float("-inf"))), shape_of(scores))
-    return g.select(empty, like(scores, 0), g.softmax(scores, axis))
+    if narrow:
+        e = g.exp(g.sub(scores, g.broadcast_to(top, shape)))
+        weights = g.div(e, g.broadcast_to(g.reduce(e, [axis], "sum", keepdims=True), shape))
+    else:
+        weights = g.softmax(scores, axis)
+    if not guarded:
+        return weights
+    empty = g.broadcast_to(g.eq(top, like(top, float("-inf"))), shape)
+    return g.select(empty, like(scores, 0), weights)
 
 
 def per_group(x: Value, y: Value, spec: str) -> Value:

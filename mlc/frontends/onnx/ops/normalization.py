@@ -84,20 +84,16 @@ def instance_normalization(node: Node, x: Value, scale: Value, bias: Value) -> V
     return g.add(g.mul(y, per_channel(scale, y)), per_channel(bias, y))
 
 
-@handles("GroupNormalization", since=(18, 21))
+@handles("GroupNormalization", since=(21,))
 def group_normalization(node: Node, x: Value, scale: Value, bias: Value) -> Value:
-    """Statistics over each group of channels. Scale and bias are per group in version 18, per channel from 21 on."""
+    """Statistics over each group of channels, scale and bias per channel. Version 18, which scaled groups, was withdrawn."""
     shape, groups = shape_of(x), node.int("num_groups")
     batch, channels, *spatial = shape
     if isinstance(channels, int) and channels % groups:
         raise node.error(f"{channels} channels cannot form {groups} groups")
     grouped = g.reshape(widened(x), [batch, groups, channels // groups, *spatial])
     y, _, _ = standardized(grouped, list(range(2, rank_of(grouped))), node.float("epsilon"))
-    y = g.cast(y, dtype_of(x))
-    if node.version == 18:
-        y = g.add(g.mul(y, per_channel(scale, y)), per_channel(bias, y))
-        return g.reshape(y, shape)
-    y = g.reshape(y, shape)
+    y = g.reshape(g.cast(y, dtype_of(x)), shape)
     return g.add(g.mul(y, per_channel(scale, y)), per_channel(bias, y))
 
 

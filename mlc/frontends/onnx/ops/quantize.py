@@ -86,16 +86,16 @@ def spread(node: Node, v: Value, shape: Sequence[Extent]) -> Value:
 
 @handles("DynamicQuantizeLinear", since=(11,))
 def dynamic_quantize_linear(node: Node, x: Value) -> Sequence[Value]:
-    """x as u8 with the scale and zero point of its own range, which always holds 0. A constant 0 has scale 1."""
+    """x as u8 with the scale and zero point of its own range, which always holds 0. Zeros alone have scale 1."""
     axes, dtype = list(range(rank_of(x))), dtype_of(x)
     zero = g.scalar(0, dtype)
     top = g.maximum(g.reduce(x, axes, "max"), zero)
     bottom = g.minimum(g.reduce(x, axes, "min"), zero)
     scale = g.div(g.sub(top, bottom), g.scalar(255, dtype))
-    divisor = g.select(g.eq(scale, zero), g.scalar(1, dtype), scale)
-    zero_point = requantized(g.neg(g.div(bottom, divisor)), None, "u8")
+    scale = g.select(g.eq(scale, zero), g.scalar(1, dtype), scale)
+    zero_point = requantized(g.neg(g.div(bottom, scale)), None, "u8")
     shape = shape_of(x)
-    y = requantized(g.div(x, g.broadcast(divisor, shape, [])), g.broadcast(zero_point, shape, []), "u8")
+    y = requantized(g.div(x, g.broadcast(scale, shape, [])), g.broadcast(zero_point, shape, []), "u8")
     return [y, scale, zero_point]
 
 

@@ -1,0 +1,178 @@
+"""Resize, Upsample, GridSample and RoiAlign against onnxruntime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlc.errors import UnsupportedOp
+from mlc.frontends.onnx import load
+from tests.frontends.one_node import check, model, normal, reference, run
+
+TRANSFORMS = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric"]
+NEAREST = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
+
+
+def sizes(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def scales(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    mode=st.sampled_from(["nearest", "linear", "cubic"]),
+    transform=st.sampled_from(TRANSFORMS),
+    nearest=st.sampled_from(NEAREST),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+)
+def test_resize_to_sizes(mode: str, transform: str, nearest: str, height: int, width: int) -> None:
+    attributes: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": transform}
+    if mode == "nearest":
+        attributes["nearest_mode"] = nearest
+    x = normal(1, 2, 4, 6)
+    check("Resize", [x, None, None, sizes(1, 2, height, width)], opset=19, constants=[3], rtol=1e-4, **attributes)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    mode=st.sampled_from(["nearest", "linear", "cubic"]),
+    transform=st.sampled_from(["half_pixel", "pytorch_half_pixel", "asymmetric"]),
+    # Factors whose positions are exact in single precision: onnxruntime computes them there.
+    factor=st.sampled_from([0.5, 0.75, 1.0, 1.5, 2.0, 3.0]),
+)
+def test_resize_by_scales(mode: str, transform: str, factor: float) -> None:
+    attributes = {"mode": mode, "coordinate_transformation_mode": transform}
+    x = normal(1, 2, 4, 8)
+    check("Resize", [x, None, scales(1, 1, factor, 2)], opset=13, constants=[2], rtol=1e-4, **attributes)
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+@pytest.mark.parametrize("exclude", [0, 1])
+def test_antialias_stretches_the_filter(mode: str, exclude: int) -> None:
+    x = normal(1, 1, 9, 8)
+    exclude = exclude if mode == "cubic" else 0
+    check(
+        "Resize",
+        [x, None, None, sizes(1, 1, 4, 3)],
+        opset=19,
+        constants=[3],
+        mode=mode,
+        antialias=1,
+        exclude_outside=exclude,
+        atol=1e-4,
+    )
+
+
+def test_crop_and_resize_fills_what_lies_outside() -> None:
+    x, roi = normal(1, 1, 4, 4), scales(0, 0, 0.4, 0.6, 1, 1, 1.2, 1.7)
+    check(
+        "Resize",
+        [x, roi, None, sizes(1, 1, 3, 3)],
+        opset=13,
+        constants=[1, 3],
+        mode="linear",
+        coordinate_transformation_mode="tf_crop_and_resize",
+        extrapolation_value=10.0,
+    )
+
+
+@pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])
+def test_aspect_ratio_is_kept(policy: str) -> None:
+    x = normal(1, 1, 4, 6)
+    check(
+        "Resize",
+        [x, None, None, sizes(7, 9)],
+        opset=19,
+        constants=[3],
+        axes=[2, 3],
+        mode="linear",
+        keep_aspect_ratio_policy=policy,
+    )
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("factor", [2.0, 0.5, 1.5])
+def test_early_versions_start_at_the_corner(mode: str, factor: float) -> None:
+    x = normal(1, 1, 4, 6)
+    check("Resize", [x, scales(1, 1, factor, factor)], opset=10, constants=[1], mode=mode)
+    check("Upsample", [x, scales(1, 1, max(factor, 1), 2)], opset=9, constants=[1], mode=mode)
+    check("Upsample", [x], opset=8, scales=[1.0, 1.0, max(factor, 1.0), 2.0], mode=mode)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("transform", ["half_pixel", "align_corners", "asymmetric"])
+@pytest.mark.parametrize("height, width", [(1, 1), (3, 8), (13, 5)])
+def test_a_symbolic_image_is_doubled(mode: str, transform: str, height: int, width: int) -> None:
+    x = normal(2, 1, height, width)
+    symbolic = model(
+        "Resize",
+        [x, None, scales(1, 1, 2, 2)],
+        opset=13,
+        constants=[2],
+        shapes={0: ("N", 1, "H", "W")},
+        mode=mode,
+        coordinate_transformation_mode=transform,
+    )
+    np.testing.assert_allclose(run(load(symbolic), [x])[0], reference(symbolic, [x])[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_symbolic_image_is_brought_to_fixed_sizes() -> None:
+    proto = model(
+        "Resize",
+        [normal(1, 1, 4, 4), None, None, sizes(1, 1, 5, 7)],
+        opset=13,
+        constants=[3],
+        shapes={0: (1, 1, "H", "W")},
+        mode="linear",
+    )
+    module = load(proto)
+    for height, width in [(1, 1), (4, 9), (31, 2)]:
+        x = normal(1, 1, height, width)
+        np.testing.assert_allclose(run(module, [x])[0], reference(proto, [x])[0], rtol=1e-4, atol=1e-5)
+
+
+def test_an_irrational_scale_of_a_symbolic_extent_is_refused() -> None:
+    proto = model("Resize", [normal(1, 4), None, scales(1, 0.3)], opset=13, constants=[2], shapes={0: (1, "W")})
+    with pytest.raises(UnsupportedOp, match="symbolic extent W by 0.3"):
+        load(proto)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
+@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("align_corners", [0, 1])
+def test_grid_sample(mode: str, padding_mode: str, align_corners: int) -> None:
+    x, grid = normal(2, 2, 4, 5), normal(2, 3, 6, 2, seed=1)
+    attributes = {"mode": mode, "padding_mode": padding_mode, "align_corners": align_corners}
+    check("GridSample", [x, grid], opset=20, rtol=1e-4, atol=1e-4, **attributes)
+
+
+def test_grid_sample_of_a_volume() -> None:
+    x, grid = normal(1, 2, 3, 4, 5), normal(1, 2, 3, 2, 3, seed=1)
+    check("GridSample", [x, grid], opset=20, mode="linear", rtol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("transform", ["half_pixel", "output_half_pixel"])
+def test_roi_align(mode: str, transform: str) -> None:
+    x = normal(2, 3, 10, 12)
+    rois = np.array([[0, 0, 9, 9], [-3, 2, 5.5, 8], [4, 4, 30, 30]], np.float32)
+    check(
+        "RoiAlign",
+        [x, rois, np.array([0, 1, 1], np.int64)],
+        opset=16,
+        mode=mode,
+        coordinate_transformation_mode=transform,
+        output_height=3,
+        output_width=2,
+        sampling_ratio=2,
+        spatial_scale=0.5,
+        rtol=1e-4,
+    )
