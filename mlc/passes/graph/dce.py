@@ -1,0 +1,39 @@
+"""Take out ops whose results nobody uses. Weights that no op names stay in the store, which other modules may share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.ir import Block
+
+from mlc.ir.module import Module
+from mlc.passes.graph.rewrite import erase, is_dead
+from mlc.passes.manager import Pass
+
+
+@dataclass(frozen=True)
+class Dce(Pass):
+    """Remove ops without uses."""
+
+    name: ClassVar[str] = "dce"
+
+    def run(self, module: Module) -> None:
+        for function in module.op.ops:
+            for region in function.regions:
+                for block in region.blocks:
+                    _sweep(block)
+
+
+def _sweep(block: Block) -> None:
+    """Backwards, so that users are gone before their operands are looked at."""
+    op = block.last_op
+    while op is not None:
+        before = op.prev_op
+        if op.results and is_dead(op):
+            erase(op)
+        else:
+            for region in op.regions:
+                for inner in region.blocks:
+                    _sweep(inner)
+        op = before

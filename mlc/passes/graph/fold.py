@@ -1,0 +1,197 @@
+"""Compute at compile time what depends on constants alone.
+
+    transpose(weight @w)                 -> weight @w.transposed     made when first asked for, so compiling moves no bytes
+    add(constant 1, constant 2)          -> constant 3
+    broadcast(constant 0) to 64x56x56    stays: the result would be large, its source is not
+
+The chain behind a folded weight runs once, when its bytes are wanted; what lies between is not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Block, Operation, SSAValue
+from xdsl.traits import Pure
+
+from mlc.ir import dims
+from mlc.ir.dims import Extent
+from mlc.ir.graph.base import GraphOp, emit, location_name
+from mlc.ir.graph.elementwise import CastOp
+from mlc.ir.graph.shape import (
+    IN_TEXT,
+    BroadcastOp,
+    ConstantOp,
+    DimensionOp,
+    IotaOp,
+    ReshapeOp,
+    TransposeOp,
+    WeightOp,
+)
+from mlc.ir.module import Module
+from mlc.ir.types import dtype_of, extent, is_static, itemsize, shape_of
+from mlc.ir.weights import WeightStore
+from mlc.passes.graph.rewrite import before, erase, is_dead
+from mlc.passes.manager import Pass
+
+_EAGER = 4096  # bytes up to which a result is computed at once: later folds may look at it
+_GROWTH = 4  # a result may be this many times larger than the constants it is made of
+_FREE = 1 << 18  # bytes that a result may have whatever it is made of (masks from iota, tables of positions)
+
+
+@dataclass
+class Known:
+    """A value known at compile time: how to get it, the bytes of constants behind it, its name, whether storing it is worth it."""
+
+    get: Callable[[], np.ndarray]
+    source_bytes: int
+    name: str
+    storable: bool = True
+    cache: list[np.ndarray] = field(default_factory=list)
+
+    def array(self) -> np.ndarray:
+        return self.cache[0] if self.cache else self.get()
+
+
+@dataclass(frozen=True)
+class Fold(Pass):
+    """Compute what depends on constants alone."""
+
+    name: ClassVar[str] = "fold"
+
+    def run(self, module: Module) -> None:
+        for op in module.op.ops:
+            if isinstance(op, FuncOp) and op.body.blocks:
+                _fold_block(op.body.block, module, in_body=False)
+
+
+def _fold_block(block: Block, module: Module, in_body: bool) -> None:
+    known: dict[SSAValue, Known] = {}
+    for op in block.ops:
+        for region in op.regions:
+            for inner in region.blocks:
+                _fold_block(inner, module, in_body=True)
+        _learn(op, known, module.weights)
+    for op in list(block.ops):
+        if not all(result in known for result in op.results) or not op.results:
+            for operand in dict.fromkeys(op.operands):
+                _settle(operand, known, module, in_body)
+    for op in reversed(list(block.ops)):
+        if op.results and op.results[0] in known and is_dead(op):
+            erase(op)
+
+
+def _learn(op: Operation, known: dict[SSAValue, Known], weights: WeightStore) -> None:
+    """Enter the results of an op whose operands are known."""
+    if isinstance(op, WeightOp):
+        key = op.weight_key
+        known[op.result] = Known(lambda: weights.get(key), weights.nbytes(key), key)
+        return
+    if isinstance(op, ConstantOp):
+        known[op.result] = Known(lambda: op.value, _bytes(op.result), "", cache=[op.value])
+        return
+    if isinstance(op, DimensionOp):
+        if isinstance(value := extent(op.extent.data), int):
+            known[op.result] = _at_once(np.array(value, np.int64), 8, "")
+        return
+    if not isinstance(op, GraphOp) or op.regions or not op.has_trait(Pure) or len(op.results) != 1:
+        return
+    result = op.results[0]
+    if any(operand not in known for operand in op.operands) or not is_static(shape_of(result)):
+        return
+    operands = [known[operand] for operand in op.operands]
+    source = sum(k.source_bytes for k in operands)
+    if isinstance(op, IotaOp):
+        source = _bytes(result)
+    name = next((k.name for k in operands if k.name), "")
+    name = f"{name}.{_suffix(op)}" if name else location_name(op) or "folded"
+    name = _without_repeats(name)
+    repeats = isinstance(op, BroadcastOp) and _bytes(result) > source
+    storable = not repeats and _bytes(result) <= max(_GROWTH * source, _FREE)
+    if _bytes(result) <= _EAGER and all(k.cache or _is_small(k) for k in operands):
+        known[result] = _at_once(_evaluate(op, [k.array() for k in operands]), source, name, storable)
+        return
+    body = _closed(op)
+    thunks = [k.array for k in operands]
+    known[result] = Known(lambda: _evaluate(body, [t() for t in thunks]), source, name, storable)
+
+
+def _is_small(k: Known) -> bool:
+    return k.source_bytes <= 1 << 16
+
+
+def _at_once(array: np.ndarray, source: int, name: str, storable: bool = True) -> Known:
+    array = np.ascontiguousarray(array).reshape(array.shape)
+    return Known(lambda: array, source, name, storable, [array])
+
+
+def _closed(op: GraphOp) -> GraphOp:
+    """A copy of the op that does not use the module's values."""
+    holder = Block(arg_types=[operand.type for operand in op.operands])
+    copy = op.clone(value_mapper=dict(zip(op.operands, holder.args, strict=True)))
+    holder.add_op(copy)
+    return copy
+
+
+def _evaluate(op: GraphOp, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    def at(e: Extent) -> int:
+        return dims.evaluate(e, {})
+
+    result = op.evaluate(at, *arrays)
+    return np.ascontiguousarray(result[0] if isinstance(result, tuple) else result).reshape(
+        [at(e) for e in shape_of(op.results[0])]
+    )
+
+
+def _settle(value: SSAValue, known: dict[SSAValue, Known], module: Module, in_body: bool) -> None:
+    """A known value that stays in use becomes a constant or a weight, unless the op that makes it is better kept."""
+    if value not in known or isinstance(value.owner, WeightOp | ConstantOp):
+        return
+    op, entry = value.owner, known[value]
+    assert isinstance(op, Operation)
+    small = _elements(value) <= IN_TEXT
+    if not (small or (entry.storable and not in_body)):
+        for operand in dict.fromkeys(op.operands):
+            _settle(operand, known, module, in_body)
+        return
+    with before(op, module):
+        if small:
+            new = emit(ConstantOp(entry.array()))[0]
+        else:
+            shape = tuple(int(e) for e in shape_of(value))  # type: ignore[arg-type]
+            if entry.cache:
+                key = module.weights.add(entry.cache[0], entry.name)
+            else:
+                key = module.weights.add_lazy(entry.name, shape, dtype_of(value), entry.get)
+            new = emit(WeightOp(key, shape, dtype_of(value)))[0]
+    known[new] = entry
+    value.replace_all_uses_with(new)
+
+
+def _suffix(op: Operation) -> str:
+    if isinstance(op, TransposeOp):
+        return "transposed"
+    if isinstance(op, ReshapeOp):
+        return "reshaped"
+    return "cast" if isinstance(op, CastOp) else "folded"
+
+
+def _without_repeats(name: str) -> str:
+    """w.folded.folded -> w.folded"""
+    parts: list[str] = []
+    for part in name.split("."):
+        if not parts or parts[-1] != part or part.isdigit():
+            parts.append(part)
+    return ".".join(parts)
+
+
+def _elements(value: SSAValue) -> int:
+    return int(dims.prod(shape_of(value)))  # type: ignore[arg-type]
+
+
+def _bytes(value: SSAValue) -> int:
+    return _elements(value) * itemsize(dtype_of(value))

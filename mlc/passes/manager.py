@@ -1,0 +1,226 @@
+"""Run passes over a module: print, dump, time, verify and check them on numbers.
+
+    PassManager(["decompose", "simplify", "dce"], print_on_change=True, dump="ir/").run(module)
+
+A pass works on a module in place; the manager works on a copy, so that the caller's module stays as it is.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import ClassVar, Literal, Self, TextIO
+
+import numpy as np
+
+from mlc.errors import InternalError, MlcError
+from mlc.ir.module import Module
+
+Selection = Literal["all"] | Sequence[str]
+
+
+@dataclass(frozen=True)
+class Pass(ABC):
+    """A change of a module. Options are the dataclass's fields: numbers, text or truth values, with defaults."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def run(self, module: Module) -> None:
+        """Change the module in place."""
+
+    @classmethod
+    def of(cls, options: dict[str, str]) -> Self:
+        """A pass from the text of its options, as in fuse{max-ops=8}. Raises MlcError for one that it does not have."""
+        known = {f.name.replace("_", "-"): f for f in fields(cls)}
+        values: dict[str, object] = {}
+        for key, text in options.items():
+            if key not in known:
+                choices = ", ".join(known) or "none"
+                raise MlcError(f"pass '{cls.name}' has no option '{key}'", remedy=f"Options: {choices}.")
+            values[known[key].name] = _value(cls.name, key, text, type(known[key].default))
+        return cls(**values)
+
+    def __str__(self) -> str:
+        given = [(f.name.replace("_", "-"), getattr(self, f.name)) for f in fields(self)]
+        changed = [f"{k}={_spelling(v)}" for (k, v), f in zip(given, fields(self), strict=True) if v != f.default]
+        return f"{self.name}{{{','.join(changed)}}}" if changed else self.name
+
+
+def _value(name: str, key: str, text: str, kind: type) -> object:
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise MlcError(f"pass '{name}': {key} is true or false, not {text!r}")
+        return text == "true"
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise MlcError(f"pass '{name}': {key} is a number, not {text!r}") from error
+
+
+def _spelling(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@dataclass
+class PassRecord:
+    """What one pass did: seconds, ops before and after, whether the text changed (known where texts were compared)."""
+
+    name: str
+    seconds: float
+    ops_before: int
+    ops_after: int
+    changed: bool | None = None
+
+
+@dataclass
+class PassManager:
+    """Passes in order, as objects or as text (a list of names or one pipeline text).
+
+    print_before, print_after   names of passes, or "all": the module as text, to `stream`
+    print_on_change             the module after every pass that changed it
+    dump                        a folder for one numbered file per pass: 00-input.mlir, 01-decompose.mlir, ...
+    verify_each                 run the IR verifier after every pass
+    check                       "interpreter": run `inputs` (random ones where none are given) after every pass
+    rtol                        largest difference that check lets pass, as a share of the largest |reference|
+    stop_after                  the name of the last pass to run
+    callback                    called with (number, pass, module) after every pass
+    time                        print the seconds of each pass at the end; `records` holds them in any case
+    """
+
+    passes: Iterable[Pass | str] | str
+    print_before: Selection = ()
+    print_after: Selection = ()
+    print_on_change: bool = False
+    dump: str | Path | None = None
+    verify_each: bool = False
+    check: Literal["interpreter"] | None = None
+    inputs: Sequence[Sequence[np.ndarray]] | None = None
+    rtol: float = 1e-4
+    stop_after: str | None = None
+    callback: Callable[[int, Pass, Module], None] | None = None
+    time: bool = False
+    stream: TextIO | None = None
+    records: list[PassRecord] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        from mlc.passes.pipelines import parse
+
+        given = [self.passes] if isinstance(self.passes, str) else list(self.passes)
+        self.sequence: list[Pass] = []
+        for item in given:
+            self.sequence += parse(item) if isinstance(item, str) else [item]
+        names = {p.name for p in self.sequence}
+        for wanted in (
+            *_names(self.print_before),
+            *_names(self.print_after),
+            *([self.stop_after] * bool(self.stop_after)),
+        ):
+            if wanted not in names:
+                raise MlcError(
+                    f"pass '{wanted}' is not in the pipeline", remedy=f"It runs {', '.join(map(str, self.sequence))}."
+                )
+
+    def run(self, module: Module) -> Module:
+        """A changed copy of the module.
+
+        Raises MlcError where the user's model is at fault, NumericMismatch where `check` finds one, InternalError (with the name
+        of the pass) for anything else.
+        """
+        module = module.clone()
+        self.records = []
+        checker = None
+        if self.check:
+            from mlc.passes.check import Checker
+
+            checker = Checker(module, self.inputs, self.rtol)
+        text = self._text(module) if self.print_on_change or self.dump else ""
+        self._write(0, "input", text)
+        for number, step in enumerate(self.sequence, 1):
+            if self._selected(self.print_before, step):
+                self._print(f"before {step.name}", module.text())
+            record = PassRecord(step.name, 0.0, count_ops(module), 0)
+            start = time.perf_counter()
+            run_pass(step, module)
+            record.seconds = time.perf_counter() - start
+            record.ops_after = count_ops(module)
+            self.records.append(record)
+            if self.verify_each:
+                verify_after(step, module)
+            if self.print_on_change or self.dump:
+                before, text = text, self._text(module)
+                record.changed = before != text
+                self._write(number, step.name, text)
+            if self._selected(self.print_after, step):
+                self._print(f"after {step.name}", module.text())
+            elif self.print_on_change and record.changed:
+                self._print(f"after {step.name} (changed)", text)
+            if checker is not None:
+                checker.after(step.name, module)
+            if self.callback is not None:
+                self.callback(number, step, module)
+            if step.name == self.stop_after:
+                break
+        if self.time:
+            print(self.report(), file=self._out(), end="")
+        return module
+
+    def report(self) -> str:
+        """Seconds and ops of every pass that ran, as a table."""
+        rows = [
+            f"{r.name:<24} {r.seconds * 1e3:9.1f} ms  {r.ops_before:6} -> {r.ops_after} ops\n" for r in self.records
+        ]
+        total = sum(r.seconds for r in self.records)
+        return "".join([*rows, f"{'all passes':<24} {total * 1e3:9.1f} ms\n"])
+
+    def _text(self, module: Module) -> str:
+        return module.text()
+
+    def _write(self, number: int, name: str, text: str) -> None:
+        if self.dump:
+            folder = Path(self.dump)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{number:02}-{name}.mlir").write_text(text, encoding="utf-8")
+
+    def _print(self, title: str, text: str) -> None:
+        print(f"// -----// IR {title} //----- //\n{text}", file=self._out(), end="")
+
+    def _out(self) -> TextIO:
+        return self.stream or sys.stderr
+
+    @staticmethod
+    def _selected(selection: Selection, step: Pass) -> bool:
+        return selection == "all" or step.name in selection
+
+
+def _names(selection: Selection) -> Sequence[str]:
+    return () if selection == "all" else selection
+
+
+def run_pass(step: Pass, module: Module) -> None:
+    """One pass; an exception that is not about the user's input becomes an InternalError naming the pass."""
+    try:
+        step.run(module)
+    except MlcError:
+        raise
+    except InternalError as error:
+        raise InternalError(error.message, pass_name=step.name) from error
+    except Exception as error:
+        raise InternalError(f"{type(error).__name__}: {error}", pass_name=step.name) from error
+
+
+def verify_after(step: Pass, module: Module) -> None:
+    """Raises InternalError naming the pass that left invalid IR."""
+    try:
+        module.verify()
+    except MlcError as error:
+        raise InternalError(f"it leaves invalid IR: {error.message}", pass_name=step.name) from error
+
+
+def count_ops(module: Module) -> int:
+    """Ops of all functions, those of bodies included."""
+    return sum(1 for _ in module.op.walk()) - 1
