@@ -1,0 +1,157 @@
+"""What each op on memory prints as LLVM IR: loads, stores, views, allocations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from xdsl.dialects import memref, vector
+from xdsl.dialects.builtin import DYNAMIC_INDEX, IntegerType
+from xdsl.ir import SSAValue
+
+from mlc.codegen.llvm.function import Function, mangled, memory_text, prints, type_text
+from mlc.codegen.llvm.ops import plus, times
+from mlc.errors import InternalError
+from mlc.ir.kernel.kernel import element_bytes, groups, strides_of, type_of
+
+
+@prints("memref.load")
+def _(f: Function, op: memref.LoadOp) -> None:
+    element = op.results[0].type
+    text = f"load {memory_text(element)}, ptr {f.address(op.memref, op.indices)}, align {_alignment(op.memref)}"
+    if element == IntegerType(1):
+        f.define(op.results[0], f"icmp ne i8 {f.let(text)}, 0")
+    else:
+        f.define(op.results[0], text)
+
+
+@prints("memref.store")
+def _(f: Function, op: memref.StoreOp) -> None:
+    value = f.value(op.value)
+    if op.value.type == IntegerType(1):
+        value = f.let(f"zext i1 {value} to i8")
+    at = f.address(op.memref, op.indices)
+    f.line(f"store {memory_text(op.value.type)} {value}, ptr {at}, align {_alignment(op.memref)}")
+
+
+def _alignment(value: SSAValue) -> int:
+    return element_bytes(type_of(value).element_type)
+
+
+@prints("vector.load")
+def _(f: Function, op: vector.LoadOp) -> None:
+    at = f.address(op.base, op.indices)
+    f.define(op.result, f"load {type_text(op.result.type)}, ptr {at}, align {_alignment(op.base)}")
+
+
+@prints("vector.store")
+def _(f: Function, op: vector.StoreOp) -> None:
+    f.line(f"store {f.typed(op.vector)}, ptr {f.address(op.base, op.indices)}, align {_alignment(op.base)}")
+
+
+@prints("vector.maskedload")
+def _(f: Function, op: vector.MaskedLoadOp) -> None:
+    wide, mask = type_text(op.result.type), type_text(op.mask.type)
+    args = [("ptr", f.address(op.base, op.indices)), (mask, f.value(op.mask)), (wide, f.value(op.pass_thru))]
+    f.names[op.result] = f.call(f"llvm.masked.load.{mangled(op.result.type)}.p0", args, wide)
+
+
+@prints("vector.maskedstore")
+def _(f: Function, op: vector.MaskedStoreOp) -> None:
+    wide, mask = type_text(op.value_to_store.type), type_text(op.mask.type)
+    args = [(wide, f.value(op.value_to_store)), ("ptr", f.address(op.base, op.indices)), (mask, f.value(op.mask))]
+    f.call(f"llvm.masked.store.{mangled(op.value_to_store.type)}.p0", args, "void")
+
+
+# Views ---------------------------------------------------------------------------------------------------------------
+def _mixed(fixed: tuple[int, ...], dynamic: tuple[SSAValue, ...]) -> Iterator[int | SSAValue]:
+    open_values = iter(dynamic)
+    for number in fixed:
+        yield next(open_values) if number == DYNAMIC_INDEX else number
+
+
+@prints("memref.subview")
+def _(f: Function, op: memref.SubviewOp) -> None:
+    offsets = list(_mixed(op.static_offsets.get_values(), tuple(op.offsets)))
+    steps = op.static_strides.get_values()
+    f.names[op.result] = f.address(op.source, offsets)
+    strides = []
+    for stride, step in zip(f.strides[op.source], steps, strict=True):
+        if step == 1:
+            strides.append(stride)
+        elif isinstance(stride, int) and step != DYNAMIC_INDEX:
+            strides.append(stride * step)
+        else:
+            raise InternalError("a subview with a run-time step")
+    f.strides[op.result] = _kept(op, strides)
+
+
+def _kept(op: memref.SubviewOp, strides: list[int | str]) -> list[int | str]:
+    """A subview may drop axes of size 1: the ones that are not in the result's shape, outermost first."""
+    shape, kept = list(type_of(op.result).get_shape()), []
+    sizes = op.static_sizes.get_values()
+    for axis, (size, stride) in enumerate(zip(sizes, strides, strict=True)):
+        left = len(sizes) - axis
+        if len(kept) < len(shape) and (left == len(shape) - len(kept) or size == shape[len(kept)] != 1):
+            kept.append(stride)
+    return kept
+
+
+@prints("memref.cast")
+def _(f: Function, op: memref.CastOp) -> None:
+    f.names[op.dest] = f.names[op.source]
+    f.strides[op.dest] = f.strides[op.source]
+
+
+@prints("memref.collapse_shape")
+def _(f: Function, op: memref.CollapseShapeOp) -> None:
+    """Each merged axis moves as its last one does."""
+    f.names[op.result] = f.names[op.src]
+    f.strides[op.result] = [f.strides[op.src][group[-1]] for group in groups(op)]
+
+
+@prints("memref.reinterpret_cast")
+def _(f: Function, op: memref.ReinterpretCastOp) -> None:
+    offset = next(_mixed(op.static_offsets.get_values(), tuple(op.offsets)))
+    where = offset if isinstance(offset, int) else f.value(offset)
+    f.names[op.result] = f.step(f.names[op.source], memory_text(type_of(op.result).element_type), where)
+    strides = _mixed(op.static_strides.get_values(), tuple(op.strides))
+    f.strides[op.result] = [s if isinstance(s, int) else f.value(s) for s in strides]
+
+
+@prints("memref.view")
+def _(f: Function, op: memref.ViewOp) -> None:
+    f.names[op.result] = f.step(f.names[op.source], "i8", f.value(op.byte_shift))
+    strides = strides_of(op.result)
+    if None in strides:
+        raise InternalError("a view of bytes with a run-time row")
+    f.strides[op.result] = [s for s in strides if s is not None]
+
+
+# Allocations ---------------------------------------------------------------------------------------------------------
+@prints("memref.alloca")
+def _(f: Function, op: memref.AllocaOp) -> None:
+    """At the entry, whatever the loop. A size known at run time only must be one of the function's own arguments."""
+    type = type_of(op.memref)
+    element = memory_text(type.element_type)
+    f.names[op.memref] = name = f.fresh()
+    if not op.dynamic_sizes:
+        strides = [s for s in strides_of(op.memref) if s is not None]
+        f.strides[op.memref] = list(strides)
+        spans = (extent * stride for extent, stride in zip(type.get_shape(), strides, strict=True))
+        f.head.append(f"  {name} = alloca [{max(1, max(spans, default=1))} x {element}], align 64")
+        return
+    if f.label != "entry":
+        raise InternalError(f"'{f.op.sym_name.data}' allocates a run-time size inside a loop")
+    dynamic = iter(op.dynamic_sizes)
+    row: tuple[dict[str, int], int] = ({}, 1)
+    found: list[int | str] = []
+    for size in reversed(type.get_shape()):
+        found.insert(0, f.sum_text(row) if row[0] else row[1])
+        if size != DYNAMIC_INDEX:
+            row = times(row, size)  # type: ignore[assignment]
+        elif row[0]:
+            raise InternalError(f"'{f.op.sym_name.data}' allocates two run-time sizes")
+        else:
+            row = plus(({f.value(next(dynamic)): row[1]}, 0), ({}, 0))  # type: ignore[assignment]
+    f.strides[op.memref] = found
+    f.line(f"{name} = alloca {element}, i64 {f.sum_text(row)}, align 64")

@@ -1,0 +1,147 @@
+"""Comparisons and selections in every lane of a vector, which xDSL 0.74 limits to scalars.
+
+    %m = arith.cmpf ogt, %x, %y : vector<16xf32>
+    %z = arith.select %m, %x, %y : vector<16xi1>, vector<16xf32>
+
+The text is MLIR's own. `dialects()` gives a context in which it parses back: there these classes stand for arith.cmpf, arith.cmpi and
+arith.select, on scalars too, so that passes and printers tell these ops by their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from xdsl.context import Context
+from xdsl.dialects import arith, builtin, func, linalg, math, memref, scf, vector
+from xdsl.dialects.arith import CMPF_COMPARISON_OPERATIONS, CMPI_COMPARISON_OPERATIONS, FastMathFlagsAttr
+from xdsl.dialects.builtin import IntegerAttr, VectorType, i1
+from xdsl.ir import Attribute, Dialect, SSAValue
+from xdsl.irdl import AnyAttr, IRDLOperation, irdl_op_definition, operand_def, prop_def, result_def, traits_def
+from xdsl.parser import Parser
+from xdsl.printer import Printer
+from xdsl.traits import Pure
+
+
+def truth_type(like: Attribute) -> Attribute:
+    """i1, or one per lane."""
+    return VectorType(i1, like.get_shape()) if isinstance(like, VectorType) else i1
+
+
+@irdl_op_definition
+class CompareFloats(IRDLOperation):
+    """arith.cmpf of scalars or vectors."""
+
+    name = "arith.cmpf"
+    predicate = prop_def(IntegerAttr)
+    fastmath = prop_def(FastMathFlagsAttr, default_value=FastMathFlagsAttr("none"))
+    lhs = operand_def(AnyAttr())
+    rhs = operand_def(AnyAttr())
+    result = result_def(AnyAttr())
+    traits = traits_def(Pure())
+
+    def __init__(self, lhs: SSAValue, rhs: SSAValue, predicate: str):
+        number = IntegerAttr(CMPF_COMPARISON_OPERATIONS.index(predicate), 64)
+        super().__init__(
+            operands=[lhs, rhs],
+            result_types=[truth_type(lhs.type)],
+            properties={"predicate": number, "fastmath": FastMathFlagsAttr("none")},
+        )
+
+    @classmethod
+    def parse(cls, parser: Parser) -> CompareFloats:
+        return _parse(parser, cls)
+
+    def print(self, printer: Printer) -> None:
+        _print(printer, self, CMPF_COMPARISON_OPERATIONS[self.predicate.value.data])
+
+
+@irdl_op_definition
+class CompareIntegers(IRDLOperation):
+    """arith.cmpi of scalars or vectors."""
+
+    name = "arith.cmpi"
+    predicate = prop_def(IntegerAttr)
+    lhs = operand_def(AnyAttr())
+    rhs = operand_def(AnyAttr())
+    result = result_def(AnyAttr())
+    traits = traits_def(Pure())
+
+    def __init__(self, lhs: SSAValue, rhs: SSAValue, predicate: str):
+        number = IntegerAttr(CMPI_COMPARISON_OPERATIONS.index(predicate), 64)
+        super().__init__(operands=[lhs, rhs], result_types=[truth_type(lhs.type)], properties={"predicate": number})
+
+    @classmethod
+    def parse(cls, parser: Parser) -> CompareIntegers:
+        return _parse(parser, cls)
+
+    def print(self, printer: Printer) -> None:
+        _print(printer, self, CMPI_COMPARISON_OPERATIONS[self.predicate.value.data])
+
+
+@irdl_op_definition
+class Select(IRDLOperation):
+    """arith.select of scalars or vectors, by one condition or one per lane."""
+
+    name = "arith.select"
+    cond = operand_def(AnyAttr())
+    lhs = operand_def(AnyAttr())
+    rhs = operand_def(AnyAttr())
+    result = result_def(AnyAttr())
+    traits = traits_def(Pure())
+
+    def __init__(self, cond: SSAValue, lhs: SSAValue, rhs: SSAValue):
+        super().__init__(operands=[cond, lhs, rhs], result_types=[lhs.type])
+
+    @classmethod
+    def parse(cls, parser: Parser) -> Select:
+        names = parser.parse_comma_separated_list(parser.Delimiter.NONE, parser.parse_unresolved_operand)
+        parser.parse_punctuation(":")
+        types = parser.parse_comma_separated_list(parser.Delimiter.NONE, parser.parse_type)
+        types = [i1, *types] if len(types) == 1 else types
+        return cls(*parser.resolve_operands(names, [types[0], types[1], types[1]], parser.pos))
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(" ")
+        printer.print_list(self.operands, printer.print_operand)
+        printer.print_string(" : ")
+        if isinstance(self.cond.type, VectorType):
+            printer.print_attribute(self.cond.type)
+            printer.print_string(", ")
+        printer.print_attribute(self.result.type)
+
+
+def dialects() -> Context:
+    """A context that parses kernels at every level."""
+    ours: dict[str, type[IRDLOperation]] = {op.name: op for op in (CompareFloats, CompareIntegers, Select)}
+    lanewise = Dialect("arith", [ours.get(op.name, op) for op in arith.Arith.operations], list(arith.Arith.attributes))
+    context = Context()
+    for dialect in (
+        builtin.Builtin,
+        func.Func,
+        linalg.Linalg,
+        math.Math,
+        memref.MemRef,
+        scf.Scf,
+        vector.Vector,
+        lanewise,
+    ):
+        context.load_dialect(dialect)
+    return context
+
+
+def _parse(parser: Parser, make: Callable) -> IRDLOperation:
+    predicate = parser.parse_identifier()
+    parser.parse_punctuation(",")
+    lhs = parser.parse_unresolved_operand()
+    parser.parse_punctuation(",")
+    rhs = parser.parse_unresolved_operand()
+    parser.parse_punctuation(":")
+    type = parser.parse_type()
+    return make(*parser.resolve_operands([lhs, rhs], [type, type], parser.pos), predicate)
+
+
+def _print(printer: Printer, op: CompareFloats | CompareIntegers, predicate: str) -> None:
+    printer.print_string(f" {predicate}, ")
+    printer.print_list(op.operands, printer.print_operand)
+    printer.print_string(" : ")
+    printer.print_attribute(op.lhs.type)

@@ -1,0 +1,124 @@
+"""What a kernel's function says about itself, so that each stage can be printed, parsed back and carried on.
+
+    func.func @gemm(%A: memref<?x768xf32> {kernel.name = "A", kernel.shape = ["M", "768"], kernel.dtype = "f32"},
+                    %B: memref<24x768x32xf32, ..., "panel"> {kernel.name = "B", ..., kernel.role = "weight", kernel.pack = {...}},
+                    %scratch: memref<?xi8> {kernel.role = "scratch"}, %M: index {kernel.role = "extent", kernel.name = "M"},
+                    %begin: index {kernel.role = "begin"}, %end: index {kernel.role = "end"})
+        attributes {kernel.tiles = "((M + 5)//6)", kernel.scratch = "0", kernel.optimise, kernel.schedule = "...", kernel.report = [...]}
+
+tiles and scratch (bytes) are texts of mlc.ir.dims over the names of the extents. A kernel without tiles takes no %begin and %end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.dialects import arith, func
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, StringAttr, UnitAttr
+from xdsl.ir import Attribute, Operation
+
+from mlc.errors import InternalError
+from mlc.ir.kernel.extents import Extent
+from mlc.ir.kernel.kernel import Kernel, index
+from mlc.ir.kernel.pack import Pack
+
+
+def write_signature(kernel: Kernel) -> None:
+    """Type, argument attributes and function attributes, from the kernel's state."""
+    by_value = {value: name for name, value in kernel.buffers.items()}
+    extents = {value: name for name, value in kernel.extents.items()}
+    attrs = []
+    for arg in kernel.block.args:
+        if arg in by_value:
+            attrs.append(_buffer_attrs(kernel, by_value[arg]))
+        elif arg in extents:
+            attrs.append(_texts(role="extent", name=extents[arg]))
+        else:
+            attrs.append(_texts(role=arg.name_hint or ""))
+    kernel.op.properties["arg_attrs"] = ArrayAttr(attrs)
+    kernel.op.update_function_type()
+    states: dict[str, Attribute | None] = {
+        "tiles": None if kernel.tiles is None else StringAttr(str(kernel.tiles)),
+        "scratch": StringAttr(str(kernel.scratch)) if kernel.scratch else None,
+        "optimise": UnitAttr() if kernel.optimise else None,
+        "schedule": StringAttr(kernel.schedule) if kernel.schedule else None,
+        "report": ArrayAttr([StringAttr(line) for line in kernel.report]) if kernel.report else None,
+    }
+    for key, attr in states.items():
+        if attr is None:
+            kernel.op.attributes.pop(f"kernel.{key}", None)
+        else:
+            kernel.op.attributes[f"kernel.{key}"] = attr
+
+
+def read_signature(op: func.FuncOp, leaves: Sequence[func.FuncOp] = ()) -> Kernel:
+    """Raises InternalError for a function that is no kernel."""
+    if op.arg_attrs is None:
+        raise InternalError(f"function '{op.sym_name.data}' does not say what its arguments are")
+    kernel = Kernel.__new__(Kernel)
+    Kernel.__init__(kernel, op.sym_name.data, {})
+    kernel.op, kernel.block, kernel.leaves = op, op.body.block, list(leaves)
+    for arg, attrs in zip(kernel.block.args, op.arg_attrs.data, strict=True):
+        role, name = _text(attrs, "role"), _text(attrs, "name")
+        arg.name_hint = name or role
+        if role == "extent":
+            kernel.extents[name] = arg
+        elif role in ("begin", "end"):
+            kernel.range = (*kernel.range, arg)
+        elif role != "scratch":
+            kernel.buffers[name] = arg
+            if (shape := attrs.data.get("kernel.shape")) is not None:
+                assert isinstance(shape, ArrayAttr)
+                kernel.shapes[arg] = tuple(_extent(e.data) for e in shape.data)
+            if dtype := _text(attrs, "dtype"):
+                kernel.dtypes[name] = dtype
+            if role == "weight":
+                kernel.weights.add(name)
+            if isinstance(packed := attrs.data.get("kernel.pack"), DictionaryAttr):
+                kernel.packs[name] = Pack.from_attr(packed)
+    tiles, scratch = op.attributes.get("kernel.tiles"), op.attributes.get("kernel.scratch")
+    schedule, report = op.attributes.get("kernel.schedule"), op.attributes.get("kernel.report")
+    kernel.tiles = _extent(tiles.data) if isinstance(tiles, StringAttr) else None
+    kernel.scratch = _extent(scratch.data) if isinstance(scratch, StringAttr) else 0
+    kernel.optimise = "kernel.optimise" in op.attributes
+    kernel.schedule = schedule.data if isinstance(schedule, StringAttr) else ""
+    kernel.report = [line.data for line in report.data] if isinstance(report, ArrayAttr) else []
+    _find_shared(kernel)
+    return kernel
+
+
+def _find_shared(kernel: Kernel) -> None:
+    """The arithmetic at the entry: what was shared before stays shared."""
+    for op in kernel.block.ops:
+        if not isinstance(op, Operation) or not op.name.startswith("arith.") or len(op.results) != 1:
+            break
+        constant = isinstance(op, arith.ConstantOp) and isinstance(op.value, IntegerAttr) and op.value.type == index
+        key: object = op.value.value.data if constant else op.results[0]  # type: ignore[attr-defined]
+        kernel._shared[key] = op.results[0]
+
+
+def _buffer_attrs(kernel: Kernel, name: str) -> DictionaryAttr:
+    found: dict[str, Attribute] = dict(_texts(name=name).data)
+    value = kernel.buffers[name]
+    if value in kernel.shapes:
+        found["kernel.shape"] = ArrayAttr([StringAttr(str(e)) for e in kernel.shapes[value]])
+    if name in kernel.dtypes:
+        found["kernel.dtype"] = StringAttr(kernel.dtypes[name])
+    if name in kernel.weights:
+        found["kernel.role"] = StringAttr("weight")
+    if name in kernel.packs:
+        found["kernel.pack"] = kernel.packs[name].attr()
+    return DictionaryAttr(found)
+
+
+def _texts(**texts: str) -> DictionaryAttr:
+    return DictionaryAttr({f"kernel.{key}": StringAttr(text) for key, text in texts.items()})
+
+
+def _text(attrs: DictionaryAttr, key: str) -> str:
+    attr = attrs.data.get(f"kernel.{key}")
+    return attr.data if isinstance(attr, StringAttr) else ""
+
+
+def _extent(text: str) -> Extent:
+    return int(text) if text.isdecimal() else text

@@ -1,0 +1,168 @@
+"""How the vector leaf reads and writes an operand: registers, vectors, strided lanes, masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xdsl.builder import Builder
+from xdsl.dialects import arith, memref, vector
+from xdsl.dialects.builtin import FloatAttr, VectorType
+from xdsl.ir import SSAValue
+
+from mlc.ir.kernel.access import read_map
+from mlc.ir.kernel.kernel import space_of, strides_of, type_of
+from mlc.passes.loops.refused import Refused
+
+if TYPE_CHECKING:
+    from mlc.passes.loops.vector import Step
+
+Point = dict[str, int]  # the positions of the unrolled loops
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Where the vector loop stands: a constant position or iv + position, and how many lanes count."""
+
+    position: int
+    iv: SSAValue | None
+    valid: int | SSAValue
+
+
+class Operand:
+    """One operand of a step; the last is the result."""
+
+    def __init__(self, step: Step, number: int):
+        self.step, self.number = step, number
+        self.value = step.op.operands[number]
+        self.access = read_map(step.op.indexing_maps.data[number], step.names)
+        self.spans = any(step.across in form.terms for form in self.access)  # does it move with the vector loop?
+
+    def position(self, point: Point, chunk: Chunk | None) -> tuple[int, ...]:
+        at = {**point, **({self.step.across: chunk.position} if chunk and self.step.across else {})}
+        return tuple(form.constant + sum(c * at.get(n, 0) for n, c in form.terms.items()) for form in self.access)
+
+    def indices(self, b: Builder, point: Point, chunk: Chunk | None, ivs: Mapping[str, SSAValue]) -> list[SSAValue]:
+        const, found = self.step.tile.function.const, []
+        moving = dict(ivs)
+        if chunk and chunk.iv is not None and self.step.across:
+            moving[self.step.across] = chunk.iv
+        for form, fixed in zip(self.access, self.position(point, chunk), strict=True):
+            total: SSAValue | None = None
+            for name, c in form.terms.items():
+                if name in moving:
+                    term = moving[name] if c == 1 else b.insert(arith.MuliOp(moving[name], const(c))).result
+                    total = term if total is None else b.insert(arith.AddiOp(total, term)).result
+            if total is None:
+                total = const(fixed)
+            elif fixed:
+                total = b.insert(arith.AddiOp(total, const(fixed))).result
+            found.append(total)
+        return found
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+    def read(self, b: Builder, point: Point, chunk: Chunk | None, ivs: Mapping[str, SSAValue], seen: dict) -> SSAValue:
+        tile, lanes = self.step.tile, self.step.lanes
+        mine = chunk if self.spans else None
+        where = self.position(point, mine)
+        if self.value in tile.constants:
+            attr = FloatAttr(float(tile.constants[self.value][where]), lanes.element)  # type: ignore[arg-type]
+            return tile.function.number(attr)  # a scalar: body.py looks at it
+        if (self.value, where) in tile.registers:
+            return tile.registers[self.value, where]
+        key = (self.value, self.access, where, mine)
+        if key not in seen:
+            if tile.in_registers(self.value):
+                raise Refused(f"temporary '{self.value.name_hint}' is read before it is written")
+            seen[key] = self.load(b, point, mine, ivs)
+        found = seen[key]
+        if chunk is not None and not isinstance(found.type, VectorType):
+            wide = (*key, "in every lane")
+            if wide not in seen:
+                seen[wide] = lanes.broadcast(b, found)
+            found = seen[wide]
+        return found
+
+    def load(self, b: Builder, point: Point, chunk: Chunk | None, ivs: Mapping[str, SSAValue]) -> SSAValue:
+        lanes = self.step.lanes
+        source = self.step.tile.buffers[self.value]
+        where = self.indices(b, point, chunk, ivs)
+        if chunk is None:
+            return b.insert(memref.LoadOp.get(source, where)).results[0]
+        type = lanes.type(type_of(source).element_type)
+        if self.contiguous(source):
+            if self.whole(source, chunk):
+                return b.insert(vector.LoadOp.create(operands=[source, *where], result_types=[type])).results[0]
+            return b.insert(vector.MaskedLoadOp(source, where, lanes.mask(chunk.valid), lanes.splat(0.0))).results[0]
+        return self.gather(b, source, where, chunk)
+
+    def contiguous(self, source: SSAValue) -> bool:
+        axes = self.axes()
+        return (
+            len(axes) == 1
+            and strides_of(source)[axes[0]] == 1
+            and self.access[axes[0]].terms[self.step.across or ""] == 1
+        )
+
+    def axes(self) -> list[int]:
+        return [axis for axis, form in enumerate(self.access) if self.step.across in form.terms]
+
+    def whole(self, source: SSAValue, chunk: Chunk) -> bool:
+        return chunk.valid == self.step.lanes.width or space_of(source) == "panel"
+
+    def gather(self, b: Builder, source: SSAValue, where: list[SSAValue], chunk: Chunk) -> SSAValue:
+        """A strided read: lane by lane; behind a run-time end the last lane again."""
+        step, const = self.step, self.step.tile.function.const
+        fixed = chunk.valid if isinstance(chunk.valid, int) else None
+        result = step.lanes.splat(0.0)
+        for lane in range(step.lanes.width if fixed is None else fixed):
+            by = const(lane)
+            if fixed is None and lane:
+                assert isinstance(chunk.valid, SSAValue)
+                last = step.once("last", arith.SubiOp, chunk.valid, 1)
+                by = step.once(f"lane{lane}", arith.MinSIOp, last, lane)
+            at = list(where)
+            for axis in self.axes() if lane else ():
+                c = self.access[axis].terms[step.across or ""]
+                moved = by if c == 1 else b.insert(arith.MuliOp(by, const(c))).result
+                at[axis] = b.insert(arith.AddiOp(at[axis], moved)).result
+            scalar = b.insert(memref.LoadOp.get(source, at)).results[0]
+            result = b.insert(vector.InsertOp(scalar, result, [lane])).results[0]
+        return result
+
+    # Writing ---------------------------------------------------------------------------------------------------------
+    def current(self, b: Builder, point: Point, chunk: Chunk | None) -> SSAValue:
+        """What the result holds before a reduction."""
+        value = self.read(b, point, chunk, {}, {})
+        return self.step.lanes.broadcast(b, value) if chunk is not None else value
+
+    def write(
+        self, b: Builder, point: Point, chunk: Chunk | None, ivs: Mapping[str, SSAValue], value: SSAValue, seen: dict
+    ) -> None:
+        step, tile, lanes = self.step, self.step.tile, self.step.lanes
+        chunk = chunk if self.spans else None
+        where = self.position(point, chunk)
+        if chunk is None and isinstance(value.type, VectorType):
+            raise Refused(f"'{self.value.name_hint}' does not have the vector loop {step.across}")
+        if tile.in_registers(self.value) and not (chunk is not None and step.across_looped):
+            if moving := step.result_loops & ivs.keys():
+                name = self.value.name_hint
+                raise Refused(f"temporary '{name}' is indexed by the loops {sorted(moving)}: a level must tile them")
+            tile.registers[self.value, where] = value
+            return
+        seen[self.value, self.access, where, chunk] = value
+        if tile.in_registers(self.value):  # read only by the ops that share this loop
+            return
+        target = tile.buffers[self.value]
+        at = self.indices(b, point, chunk, ivs)
+        if chunk is None:
+            b.insert(memref.StoreOp.get(value, target, at))
+            return
+        value = lanes.broadcast(b, value)
+        if not self.contiguous(target):
+            raise Refused(f"'{self.value.name_hint}' is written with a stride")
+        if self.whole(target, chunk):
+            b.insert(vector.StoreOp.create(operands=[value, target, *at]))
+        else:
+            b.insert(vector.MaskedStoreOp(target, at, lanes.mask(chunk.valid), value))

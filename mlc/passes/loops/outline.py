@@ -1,0 +1,147 @@
+"""Outline the innermost tiles: each distinct one becomes one private function, which the vector leaf fills.
+
+    linalg.generic {m = 13, n = 32} ...; linalg.generic {m = 13, n = 32, k = 768} ins(%A_1, %B_1) ...        // 9 times, and once with m = 11
+->  func.call @gemm_13x32x768_0(%A_1, %B_1, ...)                                                             // two functions in all
+
+so peeling and switches cost calls, not code. A run-time extent, and how much of a partial tile is there, are index arguments of the function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from xdsl.builder import Builder
+from xdsl.dialects import func, memref
+from xdsl.dialects.builtin import DYNAMIC_INDEX, DenseIntOrFPElementsAttr, MemRefType, StringAttr, f32, f64
+from xdsl.dialects.linalg import GenericOp
+from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.rewriter import InsertPoint
+
+from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, erase, loops_of, space_of, type_of
+from mlc.ir.kernel.schedule import Vector
+from mlc.passes.loops.lanes import Lanes
+from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.vector import Tile, rows_of_scratch
+from mlc.passes.loops.views import valid_sizes
+
+
+def outline_leaves(kernel: Kernel, leaf: Vector) -> None:
+    """Replace every innermost tile by a call. Raises Refused where the vector leaf cannot compute one."""
+    outliner = Outliner(kernel, leaf)
+    for run in list(tiles(kernel.op)):
+        outliner.outline(run)
+    kernel.leaves = [made.op for made in outliner.made.values()]
+
+
+def tiles(root: Operation) -> Iterator[list[GenericOp]]:
+    """Structured ops with nothing between them: what one leaf computes."""
+    for region in root.regions:
+        for block in region.blocks:
+            run: list[GenericOp] = []
+            for op in block.ops:
+                if isinstance(op, GenericOp) and "copy" not in op.attributes:
+                    run.append(op)
+                    continue
+                if run:
+                    yield run
+                    run = []
+                if isinstance(op, GenericOp):  # a staged copy fills a buffer of its own
+                    yield [op]
+                else:
+                    yield from tiles(op)
+            if run:
+                yield run
+
+
+class Outliner:
+    def __init__(self, kernel: Kernel, leaf: Vector):
+        self.kernel, self.leaf = kernel, leaf
+        self.made: dict[object, Kernel] = {}
+
+    def outline(self, run: Sequence[GenericOp]) -> None:
+        kernel = self.kernel
+        values = list(dict.fromkeys(value for op in run for value in op.operands))
+        constants = {v: array for v in values if (array := constant_values(v)) is not None}
+        own = [v for v in values if isinstance(v.owner, memref.AllocOp) and v not in constants]
+        own = [v for v in own if "stages" not in v.owner.attributes and all(use.operation in run for use in v.uses)]  # type: ignore[union-attr]
+        rows = rows_of_scratch(run, own, self.leaf)
+        registers = [v for v in own if v not in rows]
+        outside = [v for v in values if v not in registers and v not in constants]
+        types = [anywhere(v) for v in outside]
+        sizes = {e: kernel.extent(e) for op in run for e in loops_of(op).values() if isinstance(e, str)}
+        sizes |= {f"{loop}_valid": size for op in run for loop, size in valid_sizes(op).items()}
+        captured = {v for op in run for inner in op.body.walk() for v in inner.operands if v in kernel.extents.values()}
+        sizes |= {v.name_hint or "": v for v in sorted(captured, key=lambda v: v.name_hint or "")}
+        key = (tuple(types), tuple(sizes), tuple(signature(op, values) for op in run))
+        if key not in self.made:
+            function = Kernel(self.name(run), dict(zip(argument_names(outside), types, strict=True)), list(sizes))
+            function.op.properties["sym_visibility"] = StringAttr("private")
+            inside = dict(zip([*outside, *sizes.values()], function.block.args, strict=True))
+            tile = Tile(
+                function,
+                self.leaf,
+                Lanes(function, element_of(run), self.leaf.lanes),
+                {**inside, **{v: v for v in registers}},
+                constants,
+            )
+            tile.lower(function.builder, run)
+            function.return_()
+            function.op.update_function_type()
+            self.made[key] = function
+        b = Builder(InsertPoint.before(run[0]))
+        arguments = [
+            v if v.type == t else b.insert(memref.CastOp.get(v, t)).results[0]
+            for v, t in zip(outside, types, strict=True)
+        ]
+        b.insert(func.CallOp(self.made[key].name, [*arguments, *sizes.values()], []))
+        erase(list(run))
+        erase([v.owner for v in registers if isinstance(v.owner, Operation)])
+        erase([v.owner for v in constants if isinstance(v.owner, Operation) and not v.uses.get_length()])
+
+    def name(self, run: Sequence[GenericOp]) -> str:
+        extents = max((loops_of(op) for op in run), key=len).values()
+        shape = "x".join(str(e).replace("*", "_") for e in extents)
+        return f"{self.kernel.name}_{shape}_{len(self.made)}"
+
+
+def element_of(run: Sequence[GenericOp]) -> Attribute:
+    """The one type of elements in a tile."""
+    found = {type_of(value).element_type for op in run for value in op.operands}
+    if len(found) != 1 or not found <= {f32, f64}:
+        raise Refused(f"the vector leaf does not mix {', '.join(sorted(map(str, found)))}")
+    return found.pop()
+
+
+def constant_values(value: SSAValue) -> np.ndarray | None:
+    """The numbers of a Kernel.constant."""
+    if not isinstance(value.owner, memref.AllocOp):
+        return None
+    attr = value.owner.attributes.get("constant")
+    if not isinstance(attr, DenseIntOrFPElementsAttr):
+        return None
+    return np.array(attr.get_values(), np.float64).reshape(type_of(value).get_shape())
+
+
+def argument_names(values: Sequence[SSAValue]) -> list[str]:
+    hints = [v.name_hint or "arg" for v in values]
+    return [f"{hint}{'' if hints.count(hint) == 1 else f'_{i}'}" for i, hint in enumerate(hints)]
+
+
+def anywhere(value: SSAValue) -> MemRefType:
+    """The type of such a tile at any offset of its buffer."""
+    type = type_of(value)
+    shape = [DYNAMIC if size == DYNAMIC_INDEX else size for size in type.get_shape()]
+    return buffer_type(shape, type.element_type, list(type.get_strides() or ()), space_of(value), offset=None)
+
+
+def signature(op: GenericOp, values: Sequence[SSAValue]) -> tuple:
+    """What makes two tiles the same code, but for where they lie."""
+    numbers = {value: i for i, value in enumerate(op.body.block.args)}
+    body = []
+    for inner in op.body.block.ops:
+        body.append((inner.name, tuple(inner.properties.items()), tuple(numbers.get(v, v) for v in inner.operands)))
+        numbers.update({r: len(numbers) for r in inner.results})
+    operands = tuple(values.index(value) for value in op.operands)
+    constants = tuple(str(v.owner.attributes["constant"]) for v in op.operands if constant_values(v) is not None)  # type: ignore[union-attr]
+    return (op.attributes["loops"], op.indexing_maps, op.iterator_types, operands, constants, tuple(body))

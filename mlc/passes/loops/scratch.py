@@ -1,0 +1,109 @@
+"""Temporaries that are still memory when a kernel is lowered: small ones on the stack, the others in the scratch that a call is given.
+
+    %e = memref.alloc() : memref<8xf32>           ->  memref.alloca, at the entry
+    %x_panel = memref.alloc() : memref<4096x32xf32, "panel">, %row = memref.alloc(%C)
+->  %scratch: memref<?xi8> as an argument, kernel.scratch = "524288 + C*4" bytes; each is a part of it
+"""
+
+from __future__ import annotations
+
+from xdsl.builder import Builder
+from xdsl.dialects import arith, memref
+from xdsl.dialects.builtin import DYNAMIC_INDEX, IntegerAttr, MemRefType, i64
+from xdsl.ir import SSAValue
+from xdsl.rewriter import InsertPoint, Rewriter
+
+from mlc.ir.kernel.extents import Extent, product
+from mlc.ir.kernel.kernel import Kernel, element_bytes, space_of, strides_of, type_of
+from mlc.passes.loops.refused import Refused
+
+STACK = 48 << 10  # bytes of one call's frame
+ALIGN = 64
+GUARD = 64  # bytes behind a row that a whole vector may read
+
+
+def place_scratch(kernel: Kernel) -> None:
+    """Every memref.alloc becomes a memref.alloca or a part of %scratch."""
+    allocs = [op for op in kernel.op.walk() if isinstance(op, memref.AllocOp)]
+    small: list[memref.AllocOp] = []
+    used = 0
+    for op in sorted((op for op in allocs if static_bytes(op) is not None), key=lambda op: static_bytes(op) or 0):
+        used += _rounded(static_bytes(op) or 0)
+        if used <= STACK:
+            small.append(op)
+    for op in small:
+        _on_the_stack(kernel, op)
+    large = [op for op in allocs if op not in small]
+    if large:
+        _in_scratch(kernel, large)
+
+
+def static_bytes(op: memref.AllocOp) -> int | None:
+    """Bytes of an allocation, padded rows included, if they are known."""
+    type = op.memref.type
+    if DYNAMIC_INDEX in type.get_shape():
+        return None
+    spans = zip(type.get_shape(), strides_of(op.memref), strict=True)
+    return max((n * s for n, s in spans if s is not None), default=1) * element_bytes(type.element_type)
+
+
+def _rounded(bytes: int) -> int:
+    return -(-bytes // ALIGN) * ALIGN
+
+
+def _on_the_stack(kernel: Kernel, op: memref.AllocOp) -> None:
+    alignment = {"alignment": IntegerAttr(ALIGN, i64)}
+    new = memref.AllocaOp.build(operands=[[], []], result_types=[op.memref.type], properties=alignment)
+    Builder(InsertPoint.at_start(kernel.block)).insert(new)
+    new.memref.name_hint = op.memref.name_hint
+    op.memref.replace_all_uses_with(new.memref)
+    Rewriter.erase_op(op)
+
+
+def _in_scratch(kernel: Kernel, allocs: list[memref.AllocOp]) -> None:
+    """Offsets are sums of sizes; a size is a number, or a product of extents rounded up."""
+    number, names = 0, []
+    offsets: list[tuple[int, list[Extent]]] = []
+    for op in allocs:
+        offsets.append((number, list(names)))
+        bytes = static_bytes(op)
+        if bytes is not None:
+            number += _rounded(bytes)
+            continue
+        if space_of(op.memref) is not None:
+            raise Refused(f"a panel of run-time size for '{op.memref.name_hint}'")
+        size = product(*kernel.shape_of(op.memref), element_bytes(type_of(op.memref).element_type))
+        number += ALIGN + GUARD
+        names.append(size)
+    total = " + ".join([*(f"({size})//{ALIGN}*{ALIGN}" for size in names), str(number)])
+    scratch = kernel.add_scratch(total if names else number)
+    for op, (fixed, sizes) in zip(allocs, offsets, strict=True):
+        b = Builder(InsertPoint.before(op))
+        offset: SSAValue = kernel.const(fixed)
+        for size in sizes:
+            rounded = b.insert(arith.AndIOp(kernel.extent(size), kernel.const(-ALIGN))).result
+            offset = b.insert(arith.AddiOp(offset, rounded)).result
+        new = _part(kernel, b, scratch, offset, op)
+        new.name_hint = op.memref.name_hint
+        op.memref.replace_all_uses_with(new)
+        Rewriter.erase_op(op)
+
+
+def _part(kernel: Kernel, b: Builder, scratch: SSAValue, offset: SSAValue, op: memref.AllocOp) -> SSAValue:
+    """A row of elements, seen in the shape and with the strides of the allocation."""
+    type = op.memref.type
+    bytes = static_bytes(op)
+    if bytes is None:
+        shape = kernel.shape_of(op.memref)
+        flat = MemRefType(type.element_type, [DYNAMIC_INDEX])
+        row = memref.ViewOp(scratch, offset, [kernel.extent(product(*shape))], flat)
+    else:
+        shape = tuple(type.get_shape())
+        flat = MemRefType(type.element_type, [bytes // element_bytes(type.element_type)])
+        row = memref.ViewOp(scratch, offset, [], flat)
+    b.insert(row)
+    strides: list[SSAValue | int] = []
+    for axis, stride in enumerate(strides_of(op.memref)):
+        strides.append(kernel.extent(product(*shape[axis + 1 :])) if stride is None else stride)
+    sizes = [kernel.extent(e) if isinstance(e, str) else e for e in shape]
+    return b.insert(memref.ReinterpretCastOp.from_dynamic(row.result, [0], sizes, strides, type)).result

@@ -1,0 +1,81 @@
+"""Put an operand's tile into a faster memory: a copy in the kernel, or panels that the weight store packs at compile time.
+
+    Level(n = 32; B -> panel), B an activation
+->  %B_panel = memref.alloc() : memref<768x32xf32, "panel">;  linalg.generic {copy} ins(%B_tile) outs(%B_panel)
+    Level(n = 32; B -> panel), B a weight of 768x768
+->  the argument becomes memref<24x768x32xf32, "panel">, a tile is a subview of panel n / 32, and kernel.packs says how to pack
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from xdsl.builder import Builder
+from xdsl.dialects import arith, memref
+from xdsl.dialects.builtin import DYNAMIC_INDEX, StringAttr, UnitAttr
+from xdsl.ir import SSAValue
+from xdsl.rewriter import InsertPoint
+
+from mlc.ir.kernel.access import Affine
+from mlc.ir.kernel.extents import Extent
+from mlc.ir.kernel.kernel import Kernel, buffer_type, structured, type_of
+from mlc.ir.kernel.pack import Pack, panel_strides
+from mlc.ir.kernel.schedule import Level, Stage
+from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.views import Part, Slice, subview
+
+
+def packed(
+    kernel: Kernel,
+    level: Level,
+    b: Builder,
+    value: SSAValue,
+    access: Sequence[Affine],
+    part: Slice,
+    parts: Mapping[str, Part],
+    stage: Stage,
+) -> SSAValue:
+    """A panel of a weight: the copy that staging asks for happens in the weight store, at compile time."""
+    name = kernel.name_of(value)
+    assert name is not None
+    loops = [form.loop() for form in access]
+    axes = {axis: level.tiles[loop] for axis, loop in enumerate(loops) if loop in parts and loop in level.tiles}
+    if name not in kernel.packs:
+        shape = tuple(type_of(value).get_shape())
+        if DYNAMIC_INDEX in shape or isinstance(value.owner, memref.SubviewOp):
+            raise Refused(f"weight '{name}' is tiled before it is packed")
+        pack = Pack(shape, axes, stage.order)
+        kernel.packs[name] = pack
+        element = type_of(value).element_type
+        kernel.replace_buffer(name, buffer_type([*pack.panels(), *pack.inside()], element, pack.strides(), "panel"))
+    elif kernel.packs[name].tiles != axes:
+        raise Refused(f"weight '{name}' is read in panels of two kinds")
+    numbers = []
+    for axis, size in axes.items():
+        start = part.starts[axis]
+        numbers.append(
+            start // size if isinstance(start, int) else b.insert(arith.DivUIOp(start, kernel.const(size))).result
+        )
+    inside = [0 if axis in axes else start for axis, start in enumerate(part.starts)]
+    counts = [1] * len(numbers) + list(part.counts)
+    return subview(b, kernel.buffers[name], [*numbers, *inside], counts, drop=len(numbers))
+
+
+def staged(kernel: Kernel, part: SSAValue, shape: Sequence[int | SSAValue], stage: Stage) -> SSAValue:
+    """A buffer for a tile in a faster memory, its axes in the order the stage asks for."""
+    fixed = [size for size in shape if isinstance(size, int)]
+    name = kernel.name_of(part)
+    if stage.space != "panel" or len(fixed) < len(shape) or name is None:
+        raise Refused(f"'{part.name_hint}' cannot be staged in {stage.space}")
+    strides = panel_strides(fixed, stage.order)
+    op = memref.AllocOp([], [], buffer_type(fixed, type_of(part).element_type, strides, stage.space))
+    op.attributes["stages"] = StringAttr(name)
+    value = Builder(InsertPoint.at_start(kernel.block)).insert(op).memref
+    value.name_hint = f"{name}_panel"
+    return value
+
+
+def copy(b: Builder, source: SSAValue, target: SSAValue, loops: Mapping[str, Extent]) -> None:
+    """linalg.generic that copies a tile, over loops with the names that the tile's axes have."""
+    op = structured(b, loops, [(source, list(loops))], (target, list(loops)), lambda b, x, out: x)
+    op.attributes["copy"] = UnitAttr()

@@ -1,0 +1,311 @@
+"""Apply one level of a schedule: tile runs of structured ops together, stage their operands, bind their loops.
+
+    linalg.generic {loops = {m = 128, n = 768}} outs(%t)                       // fill
+    linalg.generic {loops = {m = 128, n = 768, k = 768}} ins(%A, %B) outs(%t)
+    linalg.generic {loops = {m = 128, n = 768}} ins(%t, %bias) outs(%D)
+->  Level(m = 13)
+    scf.for %m = 0 to 117 step 13 {
+      %A1 = memref.subview %A[%m, 0] [13, 768];  %D1 = ...;  %t1 = memref.alloc() : memref<13x768xf32>
+      linalg.generic {loops = {m = 13, n = 768}} outs(%t1) ...
+    }
+    ... the same ops over the last 11 rows
+
+Neighbouring ops that have all the loops of the level form a run and share its tile loops: this fuses the epilogue, and a temporary
+that only the run uses shrinks to a tile. Partial tiles are peeled, so that every size stays static. Run-time extents: pieces.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from xdsl.builder import Builder
+from xdsl.dialects import arith, linalg, memref, scf
+from xdsl.dialects.linalg import GenericOp
+from xdsl.ir import Operation, Region, SSAValue
+from xdsl.rewriter import InsertPoint
+
+from mlc.ir.kernel.access import Affine
+from mlc.ir.kernel.extents import Extent, product, tile_count
+from mlc.ir.kernel.kernel import Kernel, allocation, erase, loops_attr, loops_of, type_of
+from mlc.ir.kernel.schedule import Level
+from mlc.passes.loops.control import branch, for_loop
+from mlc.passes.loops.pieces import Pieces, short_or_long
+from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.stage import copy, packed, staged
+from mlc.passes.loops.views import Part, Size, accesses, slice_of, subview, tiled_access, valid_sizes
+
+
+def tile(kernel: Kernel, level: Level, lanes: Mapping[str, int]) -> None:
+    """`lanes`: the loops that the leaf will spread over so many lanes."""
+    for run in list(runs(kernel.op, level)):
+        TileRun(kernel, level, lanes, run).rewrite()
+
+
+def runs(root: Operation, level: Level) -> Iterator[list[GenericOp]]:
+    """Structured ops with nothing between them that have all the loops of this level."""
+    for region in root.regions:
+        for block in region.blocks:
+            run: list[GenericOp] = []
+            for op in block.ops:
+                mine = isinstance(op, GenericOp) and (level.fits or level.tiles.keys() <= loops_of(op).keys())
+                if run and not mine:
+                    yield run
+                    run = []
+                if mine and isinstance(op, GenericOp):
+                    run = [*run, op]
+                elif not isinstance(op, GenericOp):
+                    yield from runs(op, level)
+            if run:
+                yield run
+
+
+def obstacle(run: Sequence[GenericOp], names: Sequence[str]) -> str | None:
+    """Why ops cannot alternate tile by tile: what one writes and another touches must be the same tile, and finished, in both."""
+    for op in run:
+        target = op.outputs[0]
+        mine = tiled_access(op, target, names)
+        unfinished = [name for name in names if name in loops_of(op) and not any(name in axis for axis in mine)]
+        for other in run:
+            if other is op or target not in other.operands:
+                continue
+            if unfinished:
+                return f"'{target.name_hint}' reduces over {', '.join(unfinished)}"
+            if any(tiled_access(other, value, names) != mine for value in other.operands if value is target):
+                return f"'{target.name_hint}' is read at another place"
+    return None
+
+
+class TileRun:
+    def __init__(self, kernel: Kernel, level: Level, lanes: Mapping[str, int], run: list[GenericOp]):
+        self.kernel, self.level, self.lanes, self.run = kernel, level, lanes, run
+        self.extents = {name: extent for op in run for name, extent in loops_of(op).items()}
+        self.valid: dict[str, Size] = {name: size for op in run for name, size in valid_sizes(op).items()}
+        self.temporaries = {
+            value
+            for op in run
+            for value in op.operands
+            if isinstance(value.owner, memref.AllocOp)
+            and "constant" not in value.owner.attributes
+            and all(use.operation in run for use in value.uses)
+        }
+
+    def rewrite(self) -> None:
+        names = [name for name in self.level.tiles if name in self.extents and self.concerns(name)]
+        if not names:
+            return
+        if not self.level.fits and (why := obstacle(self.run, names)):
+            raise Refused(f"{self.level}: cannot tile ops together: {why}")
+        builder = Builder(InsertPoint.before(self.run[0]))
+        shared = [name for name in names if self.level.bind.get(name) == "parallel"]
+        if shared:
+            rest = [name for name in names if name not in shared]
+            self.parallel(builder, shared, lambda b, parts: self.nest(rest, b, parts))
+        else:
+            self.nest(names, builder, {})
+        allocs = {value.owner for value in self.temporaries}
+        erase([*(op for op in allocs if isinstance(op, Operation)), *self.run])
+
+    def concerns(self, name: str) -> bool:
+        extent = self.extents[name]
+        if self.level.fits:
+            return isinstance(extent, str)
+        whole = isinstance(extent, int) and extent <= self.level.tiles[name]
+        return not whole or name in self.level.bind or bool(self.level.stage)
+
+    def size(self, name: str) -> int:
+        """A peeled tile is never larger than its loop."""
+        extent, size = self.extents[name], self.level.tiles[name]
+        return size if isinstance(extent, str) else min(size, max(extent, 1))
+
+    # Loops -----------------------------------------------------------------------------------------------------------
+    def nest(self, names: Sequence[str], b: Builder, parts: Mapping[str, Part]) -> None:
+        if not names:
+            self.body(b, parts)
+            return
+        name, rest = names[0], names[1:]
+        extent, size = self.extents[name], self.size(name)
+
+        def inner(b: Builder, offset: Size, size: int, valid: Size | None = None) -> None:
+            self.nest(rest, b, {**parts, name: Part(offset, size, size if valid is None else valid)})
+
+        if self.level.fits:
+            assert isinstance(extent, str)
+            unit = self.lanes.get(name, 1)
+            short_or_long(self.kernel, b, extent, size, unit, inner, lambda b: self.nest(rest, b, parts))
+        elif name in self.valid:
+            self.loop(b, name, extent, size, lambda b, offset: inner(b, offset, size, self.left(b, name, offset, size)))
+        elif isinstance(extent, str):
+            Pieces(self.kernel, name, extent, size, self.unit(name, size)).all(b, inner)
+        else:
+            whole = extent // size * size
+            if whole == size:
+                inner(b, 0, size)
+            elif whole:
+                self.loop(b, name, whole, size, lambda b, iv: inner(b, iv, size))
+            if whole < extent:
+                inner(b, whole, extent - whole)
+
+    def unit(self, name: str, size: int) -> int:
+        """A run-time loop across the lanes is cut into whole vectors."""
+        lanes = self.lanes.get(name, 1)
+        return lanes if size % lanes == 0 else 1
+
+    def loop(self, b: Builder, name: str, stop: Extent, step: int, fill: Callable[[Builder, SSAValue], None]) -> None:
+        const = self.kernel.const
+        b.insert(for_loop(const(0), self.kernel.extent(stop), const(step), name, fill))
+
+    def left(self, b: Builder, name: str, offset: SSAValue, size: int) -> SSAValue:
+        """min(size, what is left) of a loop that is partial already."""
+        total = self.valid[name]
+        assert isinstance(total, SSAValue)
+        rest = b.insert(arith.SubiOp(total, offset)).result
+        valid = b.insert(arith.MinSIOp(rest, self.kernel.const(size))).result
+        valid.name_hint = f"{name.replace('.', '_')}_valid"
+        return valid
+
+    def parallel(self, b: Builder, names: Sequence[str], fill: Callable[[Builder, Mapping[str, Part]], None]) -> None:
+        """Threads take ranges [begin, end) of the tiles of several loops, the last loop's fastest.
+
+        scf.for %c = %begin to %end { %n = %c / 24, %m = %c % 24; tile (%n, %m) }
+        """
+        counts = {name: tile_count(self.extents[name], self.size(name)) for name in names}
+        begin, end = self.kernel.tile_range(product(*counts.values()) if _plain(counts) else _text(counts))
+
+        def body(b: Builder, number: SSAValue) -> None:
+            numbers = {names[0]: number}
+            for name in reversed(names[1:]):
+                count = self.count_value(name)
+                numbers[name] = b.insert(arith.RemUIOp(numbers[names[0]], count)).result
+                numbers[names[0]] = b.insert(arith.DivUIOp(numbers[names[0]], count)).result
+            self.numbered(b, list(names), numbers, {}, fill)
+
+        b.insert(for_loop(begin, end, self.kernel.const(1), names[0], body))
+
+    def count_value(self, name: str) -> SSAValue:
+        extent, size = self.extents[name], self.size(name)
+        if isinstance(extent, int):
+            return self.kernel.const(-(-extent // size))
+        return Pieces(self.kernel, name, extent, size, self.unit(name, size)).count()
+
+    def numbered(
+        self,
+        b: Builder,
+        names: list[str],
+        numbers: Mapping[str, SSAValue],
+        parts: Mapping[str, Part],
+        fill: Callable[[Builder, Mapping[str, Part]], None],
+    ) -> None:
+        """The tile with these numbers; the peeled rest of a loop is its last tile."""
+        if not names:
+            fill(b, parts)
+            return
+        name, rest = names[0], names[1:]
+        extent, size, number = self.extents[name], self.size(name), numbers[name]
+
+        def inner(b: Builder, offset: Size, size: int, valid: Size | None = None) -> None:
+            part = Part(offset, size, size if valid is None else valid)
+            self.numbered(b, rest, numbers, {**parts, name: part}, fill)
+
+        if isinstance(extent, str):
+            Pieces(self.kernel, name, extent, size, self.unit(name, size)).piece(b, number, inner)
+            return
+        whole = extent // size
+
+        def full(b: Builder) -> None:
+            inner(b, number if size == 1 else b.insert(arith.MuliOp(number, self.kernel.const(size))).result, size)
+
+        def last(b: Builder) -> None:
+            inner(b, whole * size, extent - whole * size)
+
+        if whole * size == extent:
+            full(b)
+        elif not whole:
+            last(b)
+        else:
+            among = b.insert(arith.CmpiOp(number, self.kernel.const(whole), "slt")).result
+            b.insert(scf.IfOp(among, [], [branch(full)], [branch(last)]))
+
+    # Body ------------------------------------------------------------------------------------------------------------
+    def body(self, b: Builder, parts: Mapping[str, Part]) -> None:
+        views: dict[object, SSAValue] = {}  # ops of a run that read the same tile share its view
+        made: list[GenericOp] = []
+        for op in self.run:
+            extents = loops_of(op)
+            tile_extents = {n: parts[n].extent if n in parts else extent for n, extent in extents.items()}
+            operands = []
+            for value, access, attr in zip(op.operands, accesses(op), op.indexing_maps.data, strict=True):
+                key = value if value in self.temporaries else (value, attr, tuple(extents))
+                if key not in views:
+                    views[key] = self.view(b, op, value, access, tile_extents, parts)
+                operands.append(views[key])
+            made.append(
+                GenericOp.create(
+                    operands=operands,
+                    properties=dict(op.properties),
+                    attributes={**op.attributes, "loops": loops_attr(tile_extents)},
+                    regions=[moved(op, self.kernel, parts)],
+                )
+            )
+        for tiled in made:
+            b.insert(tiled)
+
+    def view(
+        self,
+        b: Builder,
+        op: GenericOp,
+        value: SSAValue,
+        access: Sequence[Affine],
+        tile_extents: Mapping[str, Extent],
+        parts: Mapping[str, Part],
+    ) -> SSAValue:
+        """The part of `value` that one tile touches: a smaller temporary, a staged copy or a subview."""
+        here = {name: part for name, part in parts.items() if name in tile_extents}
+        part = slice_of(self.kernel, b, value, access, loops_of(op), tile_extents, here, self.valid)
+        if not self.kernel.is_argument(value):
+            part = type(part)(
+                part.starts, part.shape, part.shape
+            )  # temporaries and staged copies are whole tiles, padded
+        if value in self.temporaries:
+            alloc = b.insert(allocation(part.shape, type_of(value).element_type))
+            alloc.memref.name_hint = value.name_hint
+            return alloc.memref
+        name = self.kernel.name_of(value) or ""
+        stage = self.level.stage.get(name)
+        if stage and stage.space == "panel" and name in self.kernel.weights:
+            return packed(self.kernel, self.level, b, value, access, part, here, stage)
+        starts_here = all(isinstance(start, int) and start == 0 for start in part.starts)
+        whole = starts_here and part.counts == self.kernel.sizes(value) and not self.level.fits
+        shown = value if whole else subview(b, value, part.starts, part.counts)
+        if not stage:
+            return shown
+        if value in [v for o in self.run for v in o.outputs]:
+            raise Refused(f"'{name}' is written: only operands are staged")
+        place = staged(self.kernel, shown, part.shape, stage)
+        # the copy's loops keep their names, so that the vector leaf vectorises it
+        names = [form.loop() or f"i{axis}" for axis, form in enumerate(access)]
+        copy(b, shown, place, {n: s for n, s in zip(names, part.shape, strict=True) if isinstance(s, int)})
+        return place
+
+
+def moved(op: GenericOp, kernel: Kernel, parts: Mapping[str, Part]) -> Region:
+    """The body of a tile: linalg.index counts from the beginning of the whole loop."""
+    region = op.body.clone()
+    names = list(loops_of(op))
+    for inner in list(region.block.ops):
+        if not isinstance(inner, linalg.IndexOp) or (name := names[inner.dim.value.data]) not in parts:
+            continue
+        offset = parts[name].offset
+        if isinstance(offset, int) and offset == 0:
+            continue
+        value = kernel.const(offset) if isinstance(offset, int) else offset
+        total = Builder(InsertPoint.after(inner)).insert(arith.AddiOp(inner.result, value))
+        inner.result.replace_uses_with_if(total.result, lambda use, total=total: use.operation is not total)  # type: ignore[misc]
+    return region
+
+
+def _plain(counts: Mapping[str, Extent]) -> bool:
+    return all(isinstance(c, int) or "//" not in c for c in counts.values())
+
+
+def _text(counts: Mapping[str, Extent]) -> str:
+    return "*".join(str(count) for count in counts.values())
