@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mlc.ir.dims import Dim
     from mlc.ir.module import Module
 
+_REFINEMENTS = 4  # each round of unified sizes may bring others to light; real models need one or two
+
 
 def load(
     source: str | PathLike[str] | bytes | ModelProto,
@@ -36,7 +38,7 @@ def load(
     from mlc.frontends.onnx.importer import Importer
     from mlc.frontends.onnx.reader import read
     from mlc.frontends.onnx.signature import signature
-    from mlc.frontends.onnx.unify import solve
+    from mlc.frontends.onnx.unify import refine
 
     model = read(source)
     graph = model.proto.graph
@@ -44,9 +46,11 @@ def load(
     declared = [i for i in graph.input if i.name not in defaults]
     found = signature(declared, shapes=shapes, sizes=dims, file=model.file)
     module = Importer(model, found, known or {}).run()
-    substitution = solve(module.checks, found)
-    if substitution:
-        found = signature(declared, shapes=shapes, sizes=dims, substitution=substitution, file=model.file)
+    for _ in range(_REFINEMENTS):
+        refined = refine(found, module.checks)
+        if refined == found:
+            break
+        found = refined
         module = Importer(model, found, known or {}).run()
     module.symbols.update(found.bounds)
     module.source = model.file

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
@@ -83,19 +84,15 @@ def schema_body(schema: OpSchema, node: NodeProto, types: Sequence[TypeProto], o
 
     Some bodies depend on which inputs are given and on their types: `types` has one entry per input of the node, empty for an omitted one.
     """
-    if version := _newest(schema.function_opset_versions, opset):
-        return FunctionProto.FromString(schema.get_function_with_opset_version(version))
-    if version := _newest(schema.context_dependent_function_opset_versions, opset):
-        body = schema.get_context_dependent_function_with_opset_version(
+    own: Any = schema  # the package's stubs lack what concerns functions
+    if version := _newest(own.function_opset_versions, opset):
+        return FunctionProto.FromString(own.get_function_with_opset_version(version))
+    if version := _newest(own.context_dependent_function_opset_versions, opset):
+        body = own.get_context_dependent_function_with_opset_version(
             version, node.SerializeToString(), [t.SerializeToString() for t in types]
         )
         return FunctionProto.FromString(body) if body else None
     return None
-
-
-def has_schema_body(schema: OpSchema, opset: int) -> bool:
-    versions = [*schema.function_opset_versions, *schema.context_dependent_function_opset_versions]
-    return _newest(versions, opset) is not None
 
 
 def _newest(versions: Sequence[int], opset: int) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import onnx
@@ -87,7 +88,7 @@ class Importer:
                 record = Record(name, dtype, tuple(shape), "graph input", value=argument, sources=(name,))
                 if name in self.values:
                     record = self._given(record, self.values[name])
-                    self.folded[argument] = record.array()
+                    self.folded[argument] = np.asarray(self.values[name])
                 scope.bind(name, record)
             scope.initializers(graph)
             scope.nodes(in_order(graph.node, self.file))
@@ -447,7 +448,7 @@ class Scope:
         for name, inner in zip(node.outputs, body.output, strict=False):
             if name:
                 result = scope.record(inner)
-                self.bind(name, replace(result, name=name, make=result.make and (lambda r=result: scope.value(r))))
+                self.bind(name, replace(result, name=name, make=partial(scope.value, result)))
 
     def _break(self, node: Node) -> None:
         for name in node.outputs:

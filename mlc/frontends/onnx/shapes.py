@@ -190,9 +190,12 @@ class _Rules:
         whole = dims.exact_quotient(x, y)
         if whole is not None:
             return whole
-        if self.at_least(x, 0) and self.at_least(y, 0):
+        if not self.at_least(y, 0):
+            raise Undecided
+        if self.at_least(x, 0):
             return dims.floordiv(x, y)
-        raise Undecided
+        up, down = dims.dmax(x, 0), dims.dmax(-x, 0)
+        return dims.simplify(dims.floordiv(up, y) - dims.floordiv(down, y), self.bounds)
 
     def modulo(self, x: Entry, y: Entry) -> Entry:
         if isinstance(x, Ratio) or isinstance(y, Ratio) or y == 0:

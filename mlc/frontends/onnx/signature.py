@@ -1,14 +1,14 @@
 """The inputs of a model with their extents: what the file declares, refined by the caller's shapes and dims.
 
-An axis is a number, a symbol or an expression of symbols ("past + 1", where `past` is an axis by itself somewhere). A name that is no
-expression, or whose symbols no input binds, is a symbol of its own; an axis without a name gets one from its input ("x_0").
+An axis is a number, a symbol or an expression of symbols that the sizes of some axes give ("past + 1", "4*h"). A name that is no
+expression, or whose symbols no axis gives, is a symbol of its own; an axis without a name gets one from its input ("x_0").
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from onnx import ValueInfoProto
 
@@ -31,10 +31,45 @@ class Input:
 
 @dataclass(frozen=True)
 class Signature:
-    """Inputs in the order of the file, and the bounds of every symbol in their shapes."""
+    """Inputs in the order of the file, and the bounds of every symbol in their shapes.
+
+    `substituted` holds what replaced symbols that the shapes had at first.
+    """
 
     inputs: tuple[Input, ...]
     bounds: Mapping[str, Range]
+    substituted: Mapping[str, Extent] = field(default_factory=dict)
+
+    @property
+    def symbols(self) -> list[str]:
+        """In the order in which the inputs name them."""
+        return list(
+            dict.fromkeys(s for i in self.inputs for e in i.shape if isinstance(e, Dim) for s in sorted(e.symbols()))
+        )
+
+    @property
+    def is_solvable(self) -> bool:
+        """Whether the sizes of the inputs give every symbol: it is an axis by itself, or the only symbol of one as in 4*h + 1."""
+        extents = [e for i in self.inputs for e in i.shape]
+        return {s for e in extents if isinstance(e, Dim) for s in e.symbols()} <= _bound_symbols(extents)
+
+    def with_extent(self, symbol: str, extent: Extent) -> Signature:
+        """The signature with a symbol replaced; the bounds of a symbol that replaces another one are narrowed to both."""
+        values = {symbol: extent}
+        inputs = tuple(replace(i, shape=tuple(dims.substitute(e, values) for e in i.shape)) for i in self.inputs)
+        bounds = {name: limits for name, limits in self.bounds.items() if name != symbol}
+        for name in extent.symbols() if isinstance(extent, Dim) else ():
+            bounds.setdefault(name, (0, None))
+        substituted = {name: dims.substitute(e, values) for name, e in self.substituted.items()} | values
+        refined = Signature(inputs, bounds, substituted)
+        other = symbol_name(extent)
+        return refined if other is None else refined.with_bounds(other, self.bounds[symbol])
+
+    def with_bounds(self, symbol: str, limits: Range) -> Signature:
+        """The signature with the bounds of a symbol narrowed."""
+        (a, b), (c, d) = self.bounds[symbol], limits
+        high = b if d is None else d if b is None else min(b, d)
+        return replace(self, bounds={**self.bounds, symbol: (max(a, c), high)})
 
 
 def signature(
@@ -42,14 +77,12 @@ def signature(
     *,
     shapes: Mapping[str, Sequence[int | str | Dim]] | None = None,
     sizes: Mapping[str, int | Range] | None = None,
-    substitution: Mapping[str, Extent] | None = None,
     file: str | None = None,
 ) -> Signature:
     """The signature of a model.
 
     shapes        extents by input, in place of the declared ones; a symbol that they replace is replaced in every input
     sizes         a number that fixes a symbol, or its bounds (low, high)
-    substitution  symbols found to be equal to other extents
     """
     shapes, sizes = shapes or {}, sizes or {}
     _no_strangers("input", shapes, [d.name for d in declared], file)
@@ -66,8 +99,7 @@ def signature(
     names = _symbols(complete.values())
     _no_strangers("dimension", sizes, names, file)
     fixed: dict[str, Extent] = {symbol: size for symbol, size in sizes.items() if isinstance(size, int)}
-    for values in (fixed, substitution or {}):
-        complete = {name: tuple(dims.substitute(e, values) for e in shape) for name, shape in complete.items()}
+    complete = {name: tuple(dims.substitute(e, fixed) for e in shape) for name, shape in complete.items()}
     for name, shape in complete.items():
         if any(isinstance(e, int) and e < 0 for e in shape):
             raise ShapeError(f"input '{name}' gets the shape {shape_text(shape)}", file=file)
@@ -119,15 +151,27 @@ def _extent(text: str) -> Extent:
 
 def _bind_expressions(found: Mapping[str, Shape | None]) -> dict[str, Shape | None]:
     """Expressions over symbols that are no axis by themselves become symbols of their own."""
-    extents = [e for shape in found.values() for e in shape or ()]
-    alone = {name for name in map(symbol_name, extents) if name is not None}
+    bound = _bound_symbols([e for shape in found.values() for e in shape or ()])
 
     def bind(extent: Extent) -> Extent:
-        if isinstance(extent, Dim) and not extent.symbols() <= alone:
+        if isinstance(extent, Dim) and not extent.symbols() <= bound:
             return dims.symbol(str(extent))
         return extent
 
     return {name: None if shape is None else tuple(bind(e) for e in shape) for name, shape in found.items()}
+
+
+def _bound_symbols(extents: Iterable[Extent]) -> set[str]:
+    """The symbols that a call can solve for."""
+    found: set[str] = set()
+    for extent in extents:
+        if isinstance(extent, Dim) and len(names := extent.symbols()) == 1:
+            name = next(iter(names))
+            slope = extent - dims.substitute(extent, {name: 0})
+            quotient = dims.exact_quotient(slope, dims.symbol(name))
+            if isinstance(quotient, int) and quotient > 0:
+                found.add(name)
+    return found
 
 
 def symbol_name(extent: Extent) -> str | None:

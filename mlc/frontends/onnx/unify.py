@@ -1,53 +1,126 @@
-"""Symbols that a model's own checks make equal: past_0 == past_1 leaves one symbol, N == 4 leaves none.
+"""What a model's own checks say about its symbols: past_0 == past_1 leaves one symbol, S == min(64, S) is the bound S <= 64.
 
-Exporters give one size several names (a cache of four layers has four "past" lengths). What an operator needs equal is found by importing once;
-the second import starts from the unified signature, so that the shapes agree by their text and no check is left for them.
+Exporters give one size several names (a cache of four layers has four "past" lengths) and slice tables at sizes they must not exceed. What the
+operators need equal is found by importing; the next import starts from the refined signature, so that equal shapes agree by their text:
+
+    past_1 == past_0          past_1 is past_0
+    mask == past + 1          the mask's axis is past + 1
+    S == min(64, S)           S <= 64
+    H == 2*(H//2)             H is 2*H_by_2, where H_by_2 is any size
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from mlc.frontends.onnx.signature import Signature, symbol_name
+from mlc.frontends.onnx.signature import Range, Signature, symbol_name
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import Check
 
-
-def solve(checks: Iterable[Check], signature: Signature) -> dict[str, Extent]:
-    """Symbol -> what it is replaced by, so that the checks that can be solved for one symbol hold.
-
-    A symbol is replaced only where every symbol left is an axis of an input by itself, since a call binds symbols from there.
-    """
-    found: dict[str, Extent] = {}
-    for check in checks:
-        lhs, rhs = dims.substitute(check.lhs, found), dims.substitute(check.rhs, found)
-        solved = _solved(lhs, rhs)
-        if solved is None:
-            continue
-        symbol, extent = solved
-        trial = {name: dims.substitute(e, {symbol: extent}) for name, e in found.items()} | {symbol: extent}
-        if _bound(signature, trial):
-            found = trial
-    return found
+_LOWEST = 8  # sizes tried as the least one
+_LARGE = 1 << 20  # a check that holds here is taken to have no upper limit
 
 
-def _solved(lhs: Extent, rhs: Extent) -> tuple[str, Extent] | None:
-    """A symbol that the equation gives as an expression of others; of two symbols the one later in the alphabet."""
+def refine(signature: Signature, checks: Iterable[Check]) -> Signature:
+    """The signature under which as many checks as possible hold by the form of its shapes; the same one where nothing is learnt."""
+    pending = list(checks)
+    while pending:
+        for number, check in enumerate(pending):
+            better = _refined(signature, check)
+            if better is not None:
+                signature = better
+                del pending[number]
+                break
+        else:
+            break
+    return replace(signature, substituted={})
+
+
+def _refined(signature: Signature, check: Check) -> Signature | None:
+    lhs, rhs = (
+        dims.simplify(dims.substitute(e, signature.substituted), signature.bounds) for e in (check.lhs, check.rhs)
+    )
     difference = lhs - rhs
     if isinstance(difference, int):
         return None
-    candidates: list[tuple[str, Extent]] = []
+    solved = _solved(difference, signature)
+    if solved is not None:
+        return signature.with_extent(*solved)
+    names = difference.symbols()
+    if len(names) != 1:
+        return None
+    symbol = next(iter(names))
+    factor = _factor(difference, symbol)
+    if factor is not None:
+        return _divided(signature, symbol, factor)
+    limits = _limits(lhs, rhs, symbol, signature.bounds[symbol])
+    return None if limits is None else signature.with_bounds(symbol, limits)
+
+
+def _solved(difference: Dim, signature: Signature) -> tuple[str, Extent] | None:
+    """A symbol that `difference == 0` gives as an extent of others; of several the one that the inputs name last."""
+    candidates: list[tuple[bool, int, str, Extent]] = []
+    order = signature.symbols
     for monomial, coefficient in difference.terms:
-        if len(monomial) == 1 and isinstance(symbol := monomial[0], str) and abs(coefficient) == 1:
-            rest = (dims.symbol(symbol) * coefficient - difference) * coefficient
-            if not (isinstance(rest, Dim) and symbol in rest.symbols()) and not (isinstance(rest, int) and rest < 0):
-                candidates.append((symbol, rest))
-    plain = [c for c in candidates if isinstance(c[1], int) or symbol_name(c[1]) is not None]
-    return max(plain or candidates, key=lambda c: c[0], default=None)
+        if len(monomial) != 1 or not isinstance(symbol := monomial[0], str) or abs(coefficient) != 1:
+            continue
+        rest = (dims.symbol(symbol) * coefficient - difference) * coefficient
+        if isinstance(rest, Dim) and symbol in rest.symbols() or symbol not in order:
+            continue
+        plain = isinstance(rest, int) or symbol_name(rest) is not None
+        low = dims.bounds_of(rest, signature.bounds)[0]
+        if low is None or low < 0 or not (plain or signature.bounds[symbol] == (0, None)):
+            continue
+        if signature.with_extent(symbol, rest).is_solvable:
+            candidates.append((plain, order.index(symbol), symbol, rest))
+    return max(candidates, key=lambda c: c[:2])[2:] if candidates else None
 
 
-def _bound(signature: Signature, substitution: dict[str, Extent]) -> bool:
-    extents = [dims.substitute(e, substitution) for i in signature.inputs for e in i.shape]
-    alone = {symbol_name(e) for e in extents}
-    return all(s in alone for e in extents if isinstance(e, Dim) for s in e.symbols())
+def _factor(difference: Dim, symbol: str) -> int | None:
+    """k where the difference is a multiple of symbol - k*(symbol//k)."""
+    size = dims.symbol(symbol)
+    for monomial, coefficient in difference.terms:
+        if monomial == (symbol,):
+            for k in range(2, 65):
+                if difference == (size - dims.floordiv(size, k) * k) * coefficient:
+                    return k
+    return None
+
+
+def _divided(signature: Signature, symbol: str, factor: int) -> Signature | None:
+    low, high = signature.bounds[symbol]
+    base, before = symbol, 1
+    if match := re.fullmatch(r"(.+)_by_(\d+)", symbol):
+        base, before = match[1], int(match[2])
+    name = f"{base}_by_{before * factor}"
+    if name in signature.bounds:
+        return None
+    refined = signature.with_extent(symbol, dims.symbol(name) * factor)
+    return refined.with_bounds(name, (-(-low // factor), None if high is None else high // factor))
+
+
+def _limits(lhs: Extent, rhs: Extent, symbol: str, old: Range) -> Range | None:
+    """Bounds within which both are equal in form, outside of which they differ; None where there are none such."""
+
+    def holds(size: int) -> bool:
+        return dims.evaluate(lhs, {symbol: size}) == dims.evaluate(rhs, {symbol: size})
+
+    low = next((size for size in range(old[0], old[0] + _LOWEST) if holds(size)), None)
+    if low is None:
+        return None
+    high = old[1]
+    if not holds(_LARGE if high is None else high):
+        inside, outside = low, _LARGE if high is None else high
+        while outside - inside > 1:
+            middle = (inside + outside) // 2
+            inside, outside = (middle, outside) if holds(middle) else (inside, middle)
+        if any(holds(outside + distance) for distance in range(64)):
+            return None
+        high = inside
+    bounds: Mapping[str, Range] = {symbol: (low, high)}
+    if (low, high) == old or dims.compare(dims.simplify(lhs, bounds), dims.simplify(rhs, bounds), bounds) != 0:
+        return None
+    return low, high
