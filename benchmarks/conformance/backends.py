@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib
+import pkgutil
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,14 +21,39 @@ class Backend:
     refuses: Callable[[Exception], bool]
 
 
+def import_stages(*stages: str) -> None:
+    """Import every module of these parts of mlc now, so that forked children share them."""
+    for stage in stages:
+        package = importlib.import_module(f"mlc.{stage}")
+        for module in pkgutil.walk_packages(getattr(package, "__path__", ()), f"mlc.{stage}."):
+            importlib.import_module(module.name)
+
+
 def mlc_backend() -> Backend:
     import mlc
-    import mlc.compiler
     from mlc.errors import UnsupportedOp
+
+    import_stages("ir", "frontends", "passes", "codegen", "runtime", "compiler")
 
     def run(model: onnx.ModelProto, inputs: list[Value]) -> list[Value]:
         executable = mlc.compile(model, target="cpu", threads=1)
         return list(executable.run(None, feeds(model, inputs)))
+
+    return Backend(run, lambda error: isinstance(error, UnsupportedOp))
+
+
+def interpreter_backend() -> Backend:
+    """The imported module through mlc's reference interpreter: what fails here is the importer's or an operation's."""
+    from mlc.errors import UnsupportedOp
+    from mlc.frontends.onnx import load
+    from mlc.ir.interpreter import run as interpret
+
+    import_stages("ir", "frontends")
+
+    def run(model: onnx.ModelProto, inputs: list[Value]) -> list[Value]:
+        module = load(model)
+        given = feeds(model, inputs)
+        return list(interpret(module, [given[name] for name in module.input_names]))
 
     return Backend(run, lambda error: isinstance(error, UnsupportedOp))
 
@@ -69,6 +95,7 @@ def reference_backend() -> Backend:
 
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "mlc": mlc_backend,
+    "interpreter": interpreter_backend,
     "onnxruntime": onnxruntime_backend,
     "reference": reference_backend,
 }
