@@ -1,0 +1,112 @@
+"""`mlc check MODEL`: sizes, operators, parameters and work of a model, or everything in it that cannot be compiled. `--ops`: the table."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from mlc.cli.console import Console
+from mlc.cli.parser import Parser, UsageError, model_flags
+from mlc.cli.source import Model, model, options
+from mlc.errors import UnsupportedOp
+
+if TYPE_CHECKING:
+    from mlc.insight.summary import Summary
+
+
+def configure(parser: Parser) -> None:
+    model_flags(parser)
+    parser.set_model_optional()
+    parser.add_argument(
+        "--ops", action="store_true", help="list the ONNX operators that can be imported, and from which opset"
+    )
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    if args.ops:
+        return _operators(console)
+    if args.model is None:
+        raise UsageError("check needs a MODEL", remedy="mlc check model.onnx, or mlc check --ops.")
+    source = model(args.model)
+    if source.is_package:
+        raise UsageError(f"{source.name} is compiled already", remedy=f"mlc explain {source.name} shows what it holds.")
+    facts = _facts(source)
+    from mlc.compiler import load
+    from mlc.insight.summary import summary
+
+    chosen = options(args)
+    try:
+        found = summary(load(source.source, chosen.shapes, chosen.dims))
+    except UnsupportedOp:
+        if not console.json:
+            console.print(f"{source.name}  {facts}" if facts else source.name)
+        raise
+    console.result(
+        "check",
+        model=source.name,
+        inputs=[{"name": v.name, "dtype": v.dtype, "shape": [_extent(e) for e in v.shape]} for v in found.inputs],
+        outputs=[{"name": v.name, "dtype": v.dtype, "shape": [_extent(e) for e in v.shape]} for v in found.outputs],
+        symbols={name: list(bounds) for name, bounds in found.symbols.items()},
+        checks=found.checks,
+        operators=found.operators,
+        parameters=found.parameters,
+        weight_bytes=found.weight_bytes,
+        flops=found.flops,
+        sizes=found.sizes,
+    )
+    _print(source.name, facts, found, console)
+    return 0
+
+
+def _print(name: str, facts: str, found: Summary, console: Console) -> None:
+    from mlc.insight.summary import symbol_text
+    from mlc.insight.text import bytes_text, quantity
+
+    console.print(f"{name}  {facts}".rstrip())
+    for title, values in (("inputs", found.inputs), ("outputs", found.outputs)):
+        width = max((len(v.name) for v in values), default=0)
+        for number, value in enumerate(values):
+            console.print(f"{title if not number else '':<10} {value.name.ljust(width)}  {value}")
+    at = ", ".join(f"{symbol} = {size}" for symbol, size in found.sizes.items())
+    console.print(f"{'weights':<10} {quantity(found.parameters)} parameters, {bytes_text(found.weight_bytes)}")
+    console.print(f"{'work':<10} {quantity(found.flops, 'FLOP')} per call{' at ' + at if at else ''}")
+    if found.symbols:
+        console.print(
+            f"{'sizes':<10} {', '.join(map(symbol_text, found.symbols.items()))}: one compilation serves all of them"
+        )
+    for number, check in enumerate(found.checks):
+        console.print(f"{'at call' if not number else '':<10} {check}")
+    kinds = ", ".join(f"{kind} {count}" for kind, count in found.operators.items())
+    console.print(f"{'graph':<10} {sum(found.operators.values())} ops: {kinds}")
+    console.print("everything can be imported")
+
+
+def _facts(source: Model) -> str:
+    """Opset and nodes of an ONNX file."""
+    if source.kind == ".mlir":
+        return ""
+    from mlc.frontends.onnx.reader import read
+
+    proto = read(source.source).proto
+    opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), None)
+    made_by = f", by {proto.producer_name} {proto.producer_version}".rstrip() if proto.producer_name else ""
+    return f"opset {opset}, {len(proto.graph.node):,} nodes{made_by}"
+
+
+def _operators(console: Console) -> int:
+    from mlc.frontends.onnx import table
+
+    found: dict[tuple[str, str], list[int]] = {}
+    for key in sorted(table.load()):
+        found.setdefault((key.domain, key.op_type), []).append(key.version)
+    console.result(
+        "check", operators=[{"domain": d, "name": n, "since_versions": versions} for (d, n), versions in found.items()]
+    )
+    for (domain, name), versions in found.items():
+        console.print(f"{domain + '.' if domain else ''}{name:<28} since {', '.join(map(str, versions))}")
+    console.print(f"{len(found)} operators; those that ONNX defines by others are expanded as well")
+    return 0
+
+
+def _extent(extent: object) -> int | str:
+    return extent if isinstance(extent, int) else str(extent)

@@ -1,0 +1,65 @@
+"""What a command writes where: results to standard output, progress to standard error, or one JSON object with --json."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlc.progress import Event
+
+SCHEMA = 1  # of the JSON objects
+_BAR = 28
+
+
+class Console:
+    """`print` for text, `result` for JSON: each is silent in the other mode. Progress is one line per stage, with a bar on a terminal."""
+
+    def __init__(self, json: bool = False, verbosity: int = 0):
+        self.json = json
+        self.verbosity = verbosity
+        self._open = False  # a bar stands on the last line of the terminal
+
+    def print(self, text: str = "") -> None:
+        if not self.json:
+            self.close()
+            print(text)
+
+    def result(self, command: str, **fields: Any) -> None:
+        if self.json:
+            print(json.dumps({"schema": SCHEMA, "command": command, **fields}, default=_plain))
+
+    def note(self, text: str) -> None:
+        """A line beside the result; not with -q."""
+        if self.verbosity >= 0:
+            self.close()
+            print(text, file=sys.stderr)
+
+    def progress(self, event: Event) -> None:
+        """For the compiler's `progress`."""
+        if self.verbosity < 0:
+            return
+        if event.finished:
+            self.close()
+            took = f"{event.seconds:.2f} s"
+            print(f"{event.stage:<10} {event.text:<70} {took:>8}", file=sys.stderr)
+        elif sys.stderr.isatty() and event.total:
+            filled = _BAR * event.done // event.total
+            bar = "#" * filled + " " * (_BAR - filled)
+            sys.stderr.write(f"\r\x1b[K{event.stage:<10} [{bar}] {event.done}/{event.total} {event.text[:60]}")
+            sys.stderr.flush()
+            self._open = True
+
+    def close(self) -> None:
+        """Wipe the bar, if there is one."""
+        if self._open:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._open = False
+
+
+def _plain(value: object) -> object:
+    """Numbers of NumPy and whatever else JSON does not know."""
+    item = getattr(value, "item", None)
+    return item() if callable(item) else str(value)

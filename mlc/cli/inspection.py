@@ -1,0 +1,29 @@
+"""The flags that look at the IR between passes, as the compiler takes them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlc.compiler import Inspection
+    from mlc.passes.manager import Selection
+
+
+def inspection(args: argparse.Namespace) -> Inspection:
+    """`--print-ir-after` without a name means every pass."""
+    from mlc.compiler import Inspection
+
+    return Inspection(
+        print_before=_selection(args.print_ir_before),
+        print_after=_selection(args.print_ir_after),
+        print_on_change=args.print_ir_on_change,
+        dump=Path(args.dump_ir) if args.dump_ir else None,
+        stop_after=args.stop_after,
+        time=args.time_passes,
+    )
+
+
+def _selection(text: str | None) -> Selection:
+    return () if text is None else "all" if text == "all" else tuple(text.split(","))

@@ -1,0 +1,70 @@
+"""`mlc opt FILE`: run passes on IR text (or on the IR of an ONNX model) and print the result, or what they changed."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+
+from mlc.cli.console import Console
+from mlc.cli.inspection import inspection
+from mlc.cli.parser import Parser, UsageError, ir_flags, model_flags
+from mlc.cli.source import model, options
+from mlc.cli.writing import write_text
+
+
+def configure(parser: Parser) -> None:
+    model_flags(parser, "FILE")
+    parser.set_model_optional()
+    group = parser.add_argument_group("passes")
+    group.add_argument(
+        "--passes", default="", metavar="LIST", help="'simplify,fuse{max-ops=8},dce', in this order; none: only parse"
+    )
+    group.add_argument("--list-passes", action="store_true", help="list the passes and their options")
+    group.add_argument("-o", "--output", metavar="OUT", help="write the IR to a file; default: standard output")
+    group.add_argument("--diff", action="store_true", help="print what the passes changed, not the IR")
+    group.add_argument("--locations", action="store_true", help="print where each op came from")
+    ir_flags(parser)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    if args.list_passes:
+        return _list(console)
+    if args.model is None:
+        raise UsageError("opt needs a FILE", remedy="mlc opt module.mlir --passes simplify, or mlc opt --list-passes.")
+    from mlc.compiler import Compilation
+
+    source = model(args.model)
+    compilation = Compilation(options(args), inspection=inspection(args))
+    before = compilation.load(source.source)
+    after = compilation.optimise(before)
+    text = after.text(locations=args.locations)
+    if args.diff:
+        lines = difflib.unified_diff(
+            before.text(locations=args.locations).splitlines(), text.splitlines(), "before", "after", lineterm=""
+        )
+        text = "".join(f"{line}\n" for line in lines)
+    console.result("opt", passes=args.passes, ir=text)
+    if args.output:
+        write_text(args.output, text)
+    elif not console.json:
+        sys.stdout.write(text)
+    return 0
+
+
+def _list(console: Console) -> int:
+    from dataclasses import fields
+
+    from mlc.passes.pipelines import PASSES
+
+    rows = []
+    for name, kind in sorted(PASSES.items()):
+        settings = [{"name": f.name.replace("_", "-"), "default": f.default} for f in fields(kind)]
+        summary = (kind.__doc__ or "").strip().splitlines()[0]
+        rows.append({"name": name, "summary": summary, "options": settings})
+    console.result("opt", passes=rows)
+    width = max(len(str(row["name"])) for row in rows)
+    for row in rows:
+        given = ", ".join(f"{o['name']}={o['default']}" for o in row["options"])  # type: ignore[index]
+        console.print(f"{str(row['name']).ljust(width)}  {row['summary']}{f'  ({given})' if given else ''}")
+    return 0

@@ -1,0 +1,163 @@
+"""Argument parsing: argparse with our exit code, suggestions for unknown names, and the flags that verbs share under one spelling."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import NoReturn
+
+from mlc.errors import MlcError
+
+
+class UsageError(MlcError):
+    """The command line cannot be understood."""
+
+    @classmethod
+    def unknown(cls, what: str, name: str, known: Iterable[str]) -> UsageError:
+        """Says which known names are close."""
+        known = list(known)
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"Did you mean '{close[0]}'? " if close else ""
+        return cls(f"unknown {what} '{name}'", remedy=f"{hint}Known: {', '.join(known)}.")
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises UsageError instead of leaving the process; abbreviations of flags are refused."""
+
+    def __init__(self, verb: str, summary: str):
+        super().__init__(
+            prog=f"mlc {verb}",
+            description=summary[0].upper() + summary[1:] + ".",
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        general = self.add_argument_group("general")
+        general.add_argument("--json", action="store_true", help="print one JSON object in place of text")
+        general.add_argument("-v", "--verbose", action="count", default=0, help="more detail; tracebacks of errors")
+        general.add_argument("-q", "--quiet", action="count", default=0, help="no progress")
+
+    def set_model_optional(self) -> None:
+        """For verbs that have something to say without a MODEL."""
+        for action in self._actions:
+            if action.dest == "model":
+                action.nargs, action.required = "?", False
+
+    def error(self, message: str) -> NoReturn:
+        flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        if message.startswith("unrecognized arguments: "):
+            word = message.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
+            if word.startswith("--"):
+                raise UsageError.unknown("flag", word, flags)
+            raise UsageError(f"unexpected argument '{word}'", remedy=f"See {self.prog} --help.")
+        raise UsageError(message, remedy=f"See {self.prog} --help.")
+
+
+def usage(verbs: Mapping[str, str]) -> str:
+    """The text of `mlc --help`."""
+    width = max(map(len, verbs))
+    rows = [f"  {verb.ljust(width)}  {summary}" for verb, summary in verbs.items()]
+    return "\n".join(
+        [
+            "usage: mlc VERB ...",
+            "",
+            "A compiler for machine-learning models: ONNX in, native code out.",
+            "",
+            *rows,
+            "",
+            "  mlc VERB --help   the flags of a command",
+            "  mlc --version",
+            "",
+            "MODEL is an .onnx, .mlir or .mlc file; - reads standard input. Results go to standard output, progress to standard error.",
+            "Exit codes: 0 done, 1 bad usage or input, 2 unsupported operator or type, 3 numbers differ, 4 target not available,",
+            "70 a bug of mlc.",
+        ]
+    )
+
+
+def model_flags(parser: Parser, what: str = "MODEL") -> None:
+    """The model and what fixes or bounds its sizes."""
+    parser.add_argument("model", metavar=what, help="an .onnx, .mlir or .mlc file; - reads standard input")
+    group = parser.add_argument_group("sizes")
+    group.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        metavar="NAME:SHAPE",
+        help="extents of an input: x:1x3x224x224 fixes it, x:Nx3x224x224 keeps N symbolic",
+    )
+    group.add_argument(
+        "--dim",
+        action="append",
+        default=[],
+        metavar="NAME=SIZE",
+        help="N=8 fixes a symbolic dimension, N=1..32 bounds it",
+    )
+
+
+def target_flags(parser: Parser) -> None:
+    """For what machine, how far, with which passes."""
+    group = parser.add_argument_group("compilation")
+    group.add_argument("--target", default="cpu", metavar="TARGET", help="cpu (default) or cuda")
+    group.add_argument("--arch", default="native", metavar="CPU", help="native (default), x86-64-v2, -v3 or -v4")
+    group.add_argument("--threads", type=positive, metavar="N", help="largest number of threads a call uses")
+    for level, does in enumerate(
+        ("only lower", "simplify and fuse", "all that keeps the arithmetic", "also what rounds differently")
+    ):
+        default = " (default)" if level == 2 else ""
+        group.add_argument(
+            f"-O{level}", dest="opt_level", action="store_const", const=level, default=2, help=does + default
+        )
+    group.add_argument(
+        "--passes", metavar="LIST", help="graph passes to run in place of the level's: 'simplify,fuse{max-ops=8}'"
+    )
+    group.add_argument("--disable-pass", action="append", default=[], metavar="NAME", help="leave a pass out")
+    group.add_argument("--no-cache", action="store_true", help="neither read nor write the cache of compiled objects")
+
+
+def ir_flags(parser: Parser) -> None:
+    """Looking at the IR between passes."""
+    group = parser.add_argument_group("looking inside")
+    every = "all"
+    group.add_argument(
+        "--print-ir-before", nargs="?", const=every, metavar="PASS", help="print the IR before a pass, or before each"
+    )
+    group.add_argument(
+        "--print-ir-after", nargs="?", const=every, metavar="PASS", help="print the IR after a pass, or after each"
+    )
+    group.add_argument("--print-ir-on-change", action="store_true", help="print the IR after each pass that changed it")
+    group.add_argument("--dump-ir", metavar="DIR", help="write the IR after each pass to numbered files")
+    group.add_argument("--stop-after", metavar="PASS", help="stop after a pass and write the IR there")
+    group.add_argument("--verify-each", action="store_true", help="run the IR verifier after each pass")
+    group.add_argument("--time-passes", action="store_true", help="print the time of each pass")
+
+
+def data_flags(parser: Parser) -> None:
+    """Inputs of a run."""
+    group = parser.add_argument_group("inputs")
+    group.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="x=@x.npy, x=random:0, x=ones, x=zeros, x=3.5; a .npz file; a folder of ONNX test data. Others are random",
+    )
+    group.add_argument("--seed", type=int, default=0, help="of random inputs")
+
+
+def tolerance_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("comparison")
+    group.add_argument(
+        "--rtol",
+        type=float,
+        metavar="R",
+        help="allowed difference, relative to the largest value (by dtype; f32: 1e-4)",
+    )
+    group.add_argument("--atol", type=float, metavar="A", help="allowed absolute difference (f32: 1e-6)")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
+    return int(text)

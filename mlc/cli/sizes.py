@@ -1,0 +1,67 @@
+"""The grammar of --shape and --dim.
+
+--shape x:1x3x224x224      --shape x:N,3,224,224      --shape 'a:b:8,4' (split at the last colon)
+--dim N=8   N=1..32   N=1..   N@8 (also specialise for 8; with a range: N=1..32 N@8)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from mlc.cli.parser import UsageError
+from mlc.options import DimRange
+
+_RANGE = re.compile(r"(\d*)\.\.(\d*)")
+
+
+def shapes(texts: Sequence[str]) -> dict[str, tuple[int | str, ...]]:
+    """Input -> extents. Extents are separated by commas, or by x where there is no comma; a name with an x in it needs commas."""
+    found: dict[str, tuple[int | str, ...]] = {}
+    for text in texts:
+        name, colon, shape = text.rpartition(":")
+        if not colon or not name:
+            raise UsageError(f"--shape {text}: no input is named", remedy="Write --shape NAME:1x3x224x224.")
+        parts = [part.strip() for part in (shape.split(",") if "," in shape else re.split(r"x(?=\d)|(?<=\d)x", shape))]
+        if parts[-1] == "":  # a trailing comma, or no axes at all
+            parts.pop()
+        if "" in parts:
+            raise UsageError(f"--shape {text}: an extent is empty", remedy="Write --shape NAME:1x3x224x224.")
+        if name in found:
+            raise UsageError(f"--shape names the input '{name}' twice")
+        found[name] = tuple(int(part) if part.isdecimal() else part for part in parts)
+    return found
+
+
+def dims(texts: Sequence[str]) -> dict[str, DimRange]:
+    """Symbol -> bounds. One flag may follow another for the same symbol."""
+    ranges: dict[str, tuple[int, int | None]] = {}
+    special: dict[str, list[int]] = {}
+    for text in texts:
+        if "=" in text:
+            name, _, value = text.rpartition("=")
+            if name in ranges:
+                raise UsageError(f"--dim bounds '{name}' twice")
+            ranges[name] = _range(value, text)
+        else:
+            name, at, value = text.rpartition("@")
+            if not at or not value.isdecimal():
+                raise UsageError(f"--dim {text}: no size", remedy="Write --dim N=8, --dim N=1..32 or --dim N@8.")
+            special.setdefault(name, []).append(int(value))
+        if not name:
+            raise UsageError(
+                f"--dim {text}: no dimension is named", remedy="Write --dim N=8, --dim N=1..32 or --dim N@8."
+            )
+    names = dict.fromkeys([*ranges, *special])
+    return {name: DimRange(*ranges.get(name, (0, None)), tuple(special.get(name, ()))) for name in names}
+
+
+def _range(value: str, text: str) -> tuple[int, int | None]:
+    if value.isdecimal():
+        return int(value), int(value)
+    if match := _RANGE.fullmatch(value):
+        low, high = match.groups()
+        return int(low or 0), int(high) if high else None
+    raise UsageError(
+        f"--dim {text}: '{value}' is neither a size nor a range", remedy="Write --dim N=8 or --dim N=1..32."
+    )

@@ -1,0 +1,79 @@
+"""The MODEL of a command: a path, or standard input, with the sizes that flags give it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlc.cli import sizes
+from mlc.cli.parser import UsageError
+from mlc.options import CompileOptions
+
+KINDS = (".onnx", ".onnxtxt", ".mlir", ".mlc")
+
+
+@dataclass(frozen=True)
+class Model:
+    """`kind` is a suffix of KINDS; `content` is set where the model came through standard input."""
+
+    name: str
+    kind: str
+    path: Path | None
+    content: bytes | None = None
+
+    @property
+    def source(self) -> Path | bytes:
+        return self.content if self.path is None and self.content is not None else self.path or b""
+
+    @property
+    def is_package(self) -> bool:
+        return self.kind == ".mlc"
+
+
+def model(text: str) -> Model:
+    """What an argument MODEL names. Raises UsageError for a file of no kind we know, or one that does not exist."""
+    if text == "-":
+        content = sys.stdin.buffer.read()
+        kind = (
+            ".mlc"
+            if content[:4] == b"PK\x03\x04"
+            else ".mlir"
+            if content.lstrip()[:14] == b"builtin.module"
+            else ".onnx"
+        )
+        return Model("standard input", kind, None, content)
+    path = Path(text)
+    if not path.exists():
+        near = _near(path)
+        raise UsageError(f"{text}: no such file", remedy=f"Did you mean {near}?" if near else None)
+    if path.is_dir():
+        raise UsageError(f"{text} is a folder", remedy="MODEL is an .onnx, .mlir or .mlc file.")
+    kind = path.suffix.lower()
+    return Model(text, kind if kind in KINDS else ".onnx", path)
+
+
+def _near(path: Path) -> str | None:
+    import difflib
+
+    folder = path.parent
+    names = [p.name for p in folder.iterdir() if p.suffix in KINDS] if folder.is_dir() else []
+    close = difflib.get_close_matches(path.name, names, 1)
+    return str(folder / close[0]) if close else None
+
+
+def options(args: argparse.Namespace) -> CompileOptions:
+    """The compile options that the flags state."""
+    return CompileOptions.of(
+        target=getattr(args, "target", None),
+        arch=getattr(args, "arch", None),
+        shapes=sizes.shapes(args.shape),
+        dims=sizes.dims(args.dim),
+        threads=getattr(args, "threads", None),
+        opt_level=getattr(args, "opt_level", None),
+        passes=getattr(args, "passes", None),
+        disable_passes=getattr(args, "disable_pass", None),
+        cache=not getattr(args, "no_cache", False),
+        verify_each=getattr(args, "verify_each", False),
+    )
