@@ -81,12 +81,12 @@ def trilu(node: Node, x: Value, k: Value | None = None) -> Value:
         raise node.error(f"input has {rank} axes, at least 2 are needed")
     matrix = shape[-2:]
     offset = g.sub(g.iota(matrix, 1, "i64"), g.iota(matrix, 0, "i64"))
-    known = 0 if k is None else node.constant(1)
-    limit = (
-        g.broadcast(g.reshape(k, []), matrix, [])
-        if k is not None and known is None
-        else like(offset, int(np.ravel(known)[0]))
-    )
+    known = np.zeros(1, np.int64) if k is None else node.constant(1)
+    if known is not None:
+        limit = like(offset, int(known.ravel()[0]))
+    else:
+        assert k is not None
+        limit = g.broadcast(g.reshape(k, []), matrix, [])
     kept = g.ge(offset, limit) if node.int("upper") else g.le(offset, limit)
     return g.select(g.broadcast(kept, shape, [rank - 2, rank - 1]), x, like(x, 0))
 

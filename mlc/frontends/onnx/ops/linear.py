@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.table import Value, handles
@@ -74,10 +75,16 @@ def convolve(node: Node, x: Value, weight: Value) -> Value:
     )
 
 
-def layouts(spatial: int) -> dict[str, str]:
+def layouts(spatial: int) -> Layouts:
     """ONNX's order of axes as a convolution names it: batch, channels, then the spatial axes 0, 1, ..."""
     axes = "".join(str(i) for i in range(spatial))
     return {"x_layout": "nc" + axes, "weight_layout": "oi" + axes, "result_layout": "nc" + axes}
+
+
+class Layouts(TypedDict):
+    x_layout: str
+    weight_layout: str
+    result_layout: str
 
 
 def static_kernel(node: Node, weight: Value) -> list[int]:
@@ -133,13 +140,15 @@ def transpose_padding(
 ) -> tuple[list[Extent], list[Extent]]:
     """What ConvTranspose removes at both ends of each spatial axis."""
     auto = node.string("auto_pad")
-    output = node.ints("output_shape", None)
+    output: Sequence[Extent] | None = node.ints("output_shape", None)
     if output is not None:
         output = output[-len(spans) :]
     elif auto in ("SAME_UPPER", "SAME_LOWER"):
         output = [n * s for n, s in zip(spatial, strides, strict=True)]
     elif auto in ("NOTSET", "VALID"):
-        pads = node.ints("pads", [0] * 2 * len(spans)) if auto == "NOTSET" else [0] * 2 * len(spans)
+        pads: list[Extent] = [0] * 2 * len(spans)
+        if auto == "NOTSET":
+            pads = node.ints("pads", pads)
         return pads[: len(spans)], pads[len(spans) :]
     else:
         raise node.invalid(f"auto_pad '{auto}' is none of NOTSET, SAME_UPPER, SAME_LOWER, VALID")

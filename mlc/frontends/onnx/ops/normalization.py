@@ -51,8 +51,8 @@ def normalized_by(x: Value, scale: Value, bias: Value, mean: Value, variance: Va
     if all(dtype_of(v) == dtype for v in (scale, bias, mean, variance)):
         return g.batch_norm(x, scale, bias, mean, variance, epsilon)
     wide = "f64" if dtype == "f64" else "f32"
-    parameters = [g.cast(v, wide) for v in (scale, bias, mean, variance)]
-    return g.cast(g.batch_norm(g.cast(x, wide), *parameters, epsilon), dtype)
+    scale, bias, mean, variance = (g.cast(v, wide) for v in (scale, bias, mean, variance))
+    return g.cast(g.batch_norm(g.cast(x, wide), scale, bias, mean, variance, epsilon), dtype)
 
 
 def widened(x: Value) -> Value:

@@ -92,9 +92,10 @@ class Layer:
 
     def direction(self, i: int, w: Value, r: Value, bias: Value | None, peephole: Value | None = None) -> Direction:
         rows = self.gates * self.hidden
-        halves = (None, None) if bias is None else tuple(piece(entry(bias, i), k, rows) for k in (0, 1))
+        w_bias = None if bias is None else piece(entry(bias, i), 0, rows)
+        r_bias = None if bias is None else piece(entry(bias, i), 1, rows)
         p = None if peephole is None else entry(peephole, i)
-        return Direction(self.reversals[i], entry(w, i), entry(r, i), *halves, p, self.activations[i])
+        return Direction(self.reversals[i], entry(w, i), entry(r, i), w_bias, r_bias, p, self.activations[i])
 
     def initial(self, state: Value | None, i: int) -> Value:
         """[batch, hidden] of one direction; zeros where the input is omitted."""

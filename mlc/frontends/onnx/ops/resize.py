@@ -3,7 +3,8 @@
     y[i] = sum over k of weight[k, i] * x[clip(floor(position[i]) + first + k)]
 
 Nearest is one tap without a weight, linear two, cubic four, and an antialiased filter as many as its stretched support reaches.
-Positions are computed in the graph in f64, so one formula serves numbers and symbolic sizes.
+Positions are built as f64 ops, so one formula serves numbers and symbolic sizes; where sizes are numbers they become constants.
+Nearest by a whole factor is no gather at all: every element is repeated.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mlc.frontends.onnx.folding import constant_value
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.ops.activation import like, plus, times
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent, floordiv
 from mlc.ir.types import dtype_of, rank_of, shape_of
+from mlc.ir.weights import WeightStore
 
 TRANSFORMS = (
     "half_pixel",
@@ -173,13 +176,41 @@ def resized(node: Node, x: Value, axes: Sequence[Axis], method: Method) -> Value
     moving = [a for a in axes if crops or a.scale != 1 or a.source != a.result]
     if method.mode == "nearest":
         for axis in moving:
-            x = g.gather(x, nearest_positions(node, axis, method), axis.index)
+            count = repetitions(axis, method)
+            if count is None:
+                x = g.gather(x, settled(nearest_positions(node, axis, method)), axis.index)
+            else:
+                x = repeated(x, axis.index, count)
     elif moving:
         y = g.cast(x, "f64" if dtype == "f64" else "f32")
         for axis in moving:
             y = interpolated(node, y, axis, method)
         x = g.cast(y, dtype)
     return outside_replaced(x, moving, method) if crops else x
+
+
+def repetitions(axis: Axis, method: Method) -> int | None:
+    """The whole factor by which nearest repeats elements: where position i rounds to i // factor, with no tie."""
+    if axis.scale is None or axis.scale != int(axis.scale) or axis.result != axis.source * int(axis.scale):
+        return None
+    centred = method.transform in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
+    if centred and method.nearest in ("round_prefer_floor", "round_prefer_ceil"):
+        return int(axis.scale)
+    return int(axis.scale) if method.transform == "asymmetric" and method.nearest in ("floor", "simple") else None
+
+
+def repeated(x: Value, axis: int, count: int) -> Value:
+    """numpy.repeat along an axis."""
+    shape = shape_of(x)
+    wide = [*shape[: axis + 1], count, *shape[axis + 1 :]]
+    x = g.broadcast(x, wide, [i for i in range(len(wide)) if i != axis + 1])
+    return g.reshape(x, [*shape[:axis], shape[axis] * count, *shape[axis + 1 :]])
+
+
+def settled(v: Value) -> Value:
+    """A value that depends on no symbol, as the constant it is."""
+    array = constant_value(v, WeightStore(), {})
+    return v if array is None else g.constant(array)
 
 
 def extent_like(x: Value, extent: Extent) -> Value:
@@ -271,8 +302,8 @@ def interpolated(node: Node, x: Value, axis: Axis, method: Method) -> Value:
         weights = normalized([g.select(keep, w, zero) for keep, w in zip(inside, weights, strict=True)])
     result: Value | None = None
     for place, weight in zip(places, weights, strict=True):
-        taps = g.gather(x, clipped(place, axis), axis.index)
-        term = g.mul(taps, g.broadcast(g.cast(weight, dtype_of(x)), shape_of(taps), [axis.index]))
+        taps = g.gather(x, settled(clipped(place, axis)), axis.index)
+        term = g.mul(taps, g.broadcast(settled(g.cast(weight, dtype_of(x))), shape_of(taps), [axis.index]))
         result = term if result is None else g.add(result, term)
     assert result is not None
     return result
@@ -280,6 +311,8 @@ def interpolated(node: Node, x: Value, axis: Axis, method: Method) -> Value:
 
 def tap_weights(node: Node, fraction: Value, axis: Axis, method: Method) -> tuple[int, list[Value]]:
     """Offset of the first tap from floor(position), and each tap's weights [result]."""
+    if method.mode == "linear" and not method.antialias:
+        return 0, [plus(g.neg(fraction), 1), fraction]
     kernel = hat if method.mode == "linear" else lambda distance: cubic(distance, method.cubic)
     reach = 1 if method.mode == "linear" else 2
     scale = 1.0
