@@ -28,41 +28,24 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph import elementwise
 from mlc.ir.graph import shape as _shape
-from mlc.ir.graph.base import Check, building, emit, location, require_equal
-from mlc.ir.graph.composites import attention, batch_norm, gelu, layer_norm, log_softmax, rms_norm, silu, softmax
-from mlc.ir.graph.control import scan
-from mlc.ir.graph.elementwise import apply_cast as cast
-from mlc.ir.graph.index import gather, gather_elements, gather_nd, scatter_elements, scatter_nd
-from mlc.ir.graph.linear import contract, convolution, matmul
-from mlc.ir.graph.reduce import arg_max, arg_min, cumulative, mean, reduce, top_k
+from mlc.ir.graph.base import Check, building, emit, require_equal
+from mlc.ir.graph.index import gather, gather_elements
+from mlc.ir.graph.linear import contract
+from mlc.ir.graph.reduce import reduce
 from mlc.ir.graph.shape import (
     IN_TEXT,
     WeightOp,
     broadcast,
     broadcast_to,
-    common_shape,
-    concatenate,
     dimension,
-    extents,
     full,
     full_like,
     iota,
-    lift,
-    pad,
-    reshape,
-    reverse,
-    scalar,
-    slice,
-    slice_axis,
-    split,
     squeeze,
-    tile,
     transpose,
-    unsqueeze,
 )
-from mlc.ir.graph.window import arg_max_window, reduce_window
 from mlc.ir.module import Module, Range
-from mlc.ir.types import dtype_name, dtype_of, extent, rank_of, shape_of, tensor
+from mlc.ir.types import extent, rank_of, shape_of, tensor
 from mlc.ir.weights import WeightStore
 
 scalar_like = full_like
@@ -160,9 +143,7 @@ def einsum(equation: str, xs: Sequence[SSAValue]) -> SSAValue:
     return transpose(x, [term.index(c) for c in out])
 
 
-def _drop_ones(
-    term: str, x: SSAValue, other: str, y: SSAValue, kept: str
-) -> tuple[str, SSAValue, str, SSAValue]:
+def _drop_ones(term: str, x: SSAValue, other: str, y: SSAValue, kept: str) -> tuple[str, SSAValue, str, SSAValue]:
     """An axis of extent 1 that the other operand has larger (ellipsis broadcasting) is dropped."""
     for name in set(term) & set(other):
         a, b = shape_of(x)[term.index(name)], shape_of(y)[other.index(name)]
@@ -250,7 +231,9 @@ class ModuleBuilder:
 
     def finish(self) -> Module:
         """The module, verified."""
-        module = Module(ModuleOp(self._functions, sym_name=StringAttr(self.name)), self.weights, self.symbols, self.checks)
+        module = Module(
+            ModuleOp(self._functions, sym_name=StringAttr(self.name)), self.weights, self.symbols, self.checks
+        )
         module.verify()
         return module
 

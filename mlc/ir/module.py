@@ -78,7 +78,9 @@ class Module:
         try:
             op = Parser(context(), text, file).parse_module()
         except (ParseError, VerifyException) as error:
-            raise InvalidModel(f"the IR text does not parse: {str(error).strip().splitlines()[-1]}", file=file) from error
+            raise InvalidModel(
+                f"the IR text does not parse: {str(error).strip().splitlines()[-1]}", file=file
+            ) from error
         symbols: dict[str, Range] = {}
         table = op.attributes.get("graph.symbols")
         for name, bounds in table.data.items() if isinstance(table, DictionaryAttr) else ():
@@ -110,7 +112,9 @@ class Module:
         attributes.pop("graph.symbols", None)
         attributes.pop("graph.checks", None)
         if self.symbols:
-            attributes["graph.symbols"] = DictionaryAttr({name: _range(bounds) for name, bounds in self.symbols.items()})
+            attributes["graph.symbols"] = DictionaryAttr(
+                {name: _range(bounds) for name, bounds in self.symbols.items()}
+            )
         if self.checks:
             rows = [ArrayAttr([StringAttr(str(v)) for v in (c.lhs, c.rhs, c.message)]) for c in self.checks]
             attributes["graph.checks"] = ArrayAttr(rows)

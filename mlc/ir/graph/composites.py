@@ -234,7 +234,7 @@ class GeluOp(CompositeOp):
 
     def decompose(self, *operands: SSAValue) -> SSAValue:
         x = _wide(operands[0])
-        number = lambda value: shapes.full_like(x, value)  # noqa: E731
+        number = lambda value: shapes.full_like(x, value)
         if self.approximate.data == "none":
             inner = _apply("erf", _apply("mul", x, number(1 / math.sqrt(2))))
         else:

@@ -23,7 +23,7 @@ def signless(dtype: str) -> Attribute:
     return IntegerType(int(dtype[1:])) if dtype.startswith("u") else element(dtype)
 
 
-def constant(b: Builder, dtype: str, value: float | int | bool) -> SSAValue:
+def constant(b: Builder, dtype: str, value: float | bool) -> SSAValue:
     kind = signless(dtype)
     if is_float(dtype):
         return b.insert(arith.ConstantOp(FloatAttr(float(value), kind))).result  # type: ignore[arg-type]

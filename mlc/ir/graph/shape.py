@@ -404,7 +404,7 @@ def dimension(value: Extent) -> SSAValue:
     return constant(np.array(value, np.int64)) if isinstance(value, int) else emit(DimensionOp(value))[0]
 
 
-def constant(value: np.ndarray | float | int | bool | Sequence[object]) -> SSAValue:
+def constant(value: np.ndarray | float | bool | Sequence[object]) -> SSAValue:
     """A small constant in the text. For larger arrays use builder.constant, which goes to the weight store."""
     array = np.asarray(value)
     if array.size > IN_TEXT:
@@ -412,17 +412,17 @@ def constant(value: np.ndarray | float | int | bool | Sequence[object]) -> SSAVa
     return emit(ConstantOp(array))[0]
 
 
-def scalar(value: float | int | bool, dtype: str) -> SSAValue:
+def scalar(value: float | bool, dtype: str) -> SSAValue:
     """A scalar tensor."""
     return emit(ConstantOp(np.array(value).astype(numpy_dtype(dtype))))[0]
 
 
-def full(shape: Sequence[Extent], value: float | int | bool, dtype: str) -> SSAValue:
+def full(shape: Sequence[Extent], value: float | bool, dtype: str) -> SSAValue:
     one = scalar(value, dtype)
     return broadcast(one, shape, []) if len(shape) else one
 
 
-def full_like(x: SSAValue, value: float | int | bool) -> SSAValue:
+def full_like(x: SSAValue, value: float | bool) -> SSAValue:
     return full(shape_of(x), value, dtype_of(x))
 
 
@@ -463,7 +463,7 @@ def transpose(x: SSAValue, permutation: Sequence[int]) -> SSAValue:
     return x if list(permutation) == list(range(len(shape_of(x)))) else emit(TransposeOp(x, permutation))[0]
 
 
-def slice(  # noqa: A001
+def slice(
     x: SSAValue, starts: Sequence[Extent], sizes: Sequence[Extent], steps: Sequence[int] | None = None
 ) -> SSAValue:
     """result[i] = x[starts + i * steps], one start, size and step per axis."""

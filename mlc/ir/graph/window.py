@@ -41,7 +41,7 @@ def infer(
 class WindowOp(GraphOp):
     """What both window ops do: visit, for every tap of the window, the elements under it."""
 
-    def taps(self, at: Evaluate, x: np.ndarray, fill: float | int | bool):  # type: ignore[no-untyped-def]
+    def taps(self, at: Evaluate, x: np.ndarray, fill: float | bool):  # type: ignore[no-untyped-def]
         """(position in the window, x under it) for each tap; outside x stands `fill`."""
         window, strides, dilations = (p.get_values() for p in (self.window, self.strides, self.dilations))  # type: ignore[attr-defined]
         low = [at(e) for e in self.low.extents()]  # type: ignore[attr-defined]

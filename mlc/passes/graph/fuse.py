@@ -1,0 +1,470 @@
+"""Fuse: gather ops into groups that become one kernel each.
+
+    %a = graph.contract %x, %w         %g = graph.group(%x, %w, %b) {kind = "contraction"}: contract, broadcast, add, relu
+    %b = graph.add %a, broadcast       ->
+    %c = graph.relu %b
+
+Contractions, convolutions and pooling take the element-wise ops behind them; reductions grow into row groups (softmax, layer norm);
+what is left fuses with the only readers it has. Values that cost nothing (constants, broadcasts, transposes, static slices) are
+copied into each group that reads them. Reshapes stay outside: they are views of a buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Block, Operation, SSAValue
+
+from mlc.ir.graph.control import GroupOp, ScanOp, YieldOp
+from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
+from mlc.ir.graph.index import GatherOp
+from mlc.ir.graph.linear import ContractOp, ConvolutionOp
+from mlc.ir.graph.reduce import ReduceOp
+from mlc.ir.graph.shape import (
+    BroadcastOp,
+    ConcatenateOp,
+    ConstantOp,
+    DimensionOp,
+    IotaOp,
+    PadOp,
+    ReshapeOp,
+    SliceOp,
+    TransposeOp,
+    WeightOp,
+)
+from mlc.ir.graph.window import ReduceWindowOp
+from mlc.ir.module import Module
+from mlc.ir.types import rank_of, shape_of
+from mlc.passes.manager import Pass
+
+
+@dataclass(frozen=True)
+class Fuse(Pass):
+    """max_ops bounds a group; a longer chain is cut."""
+
+    name = "fuse"
+    max_ops: int = 64
+
+    def run(self, module: Module) -> None:
+        for op in list(module.op.walk()):
+            if isinstance(op, FuncOp) or isinstance(op, ScanOp):
+                fuse_block(op.body.block, self.max_ops)
+
+
+@dataclass(eq=False)
+class Group:
+    kind: str
+    ops: list[Operation] = field(default_factory=list)
+
+
+# What an op is to fusion -----------------------------------------------------------------------------------------------
+
+
+def is_view(op: Operation | Block | None) -> bool:
+    """Its elements are elements of its operand (or computed from their position) at affine places: readers look through it."""
+    match op:
+        case BroadcastOp() | TransposeOp() | ConstantOp() | DimensionOp() | IotaOp():
+            return not isinstance(op, ConstantOp) or rank_of(op.result) == 0
+        case SliceOp():
+            return all(isinstance(start, int) for start in op.starts.extents())
+        case ReshapeOp():
+            return only_unit_axes(op)
+    return False
+
+
+def is_stored(op: Operation) -> bool:
+    """A constant with axes is memory, as a weight is."""
+    return isinstance(op, ConstantOp) and rank_of(op.result) > 0
+
+
+def only_unit_axes(op: ReshapeOp) -> bool:
+    """The reshape adds or drops axes of extent 1 and does nothing else."""
+    before, after = ([e for e in shape_of(v) if e != 1] for v in (op.x, op.result))
+    return before == after
+
+
+def is_map(op: Operation | Block | None) -> bool:
+    """One element of the result per point, from elements of the operands."""
+    return isinstance(op, (ElementwiseOp, CastOp, GatherOp)) or is_view(op)
+
+
+def takes_epilogue(op: Operation) -> bool:
+    return isinstance(op, (ContractOp, ConvolutionOp, ReduceWindowOp))
+
+
+KIND: tuple[tuple[type[Operation], str], ...] = (
+    (ContractOp, "contraction"),
+    (ConvolutionOp, "convolution"),
+    (ReduceWindowOp, "window"),
+)
+
+
+# One block --------------------------------------------------------------------------------------------------------------
+
+
+def fuse_block(block: Block, max_ops: int) -> None:
+    """Replace the ops of a block by groups. Scans, weights and reshapes that are views stay."""
+    fusion = Fusion(block, max_ops)
+    fusion.epilogues()
+    fusion.rows()
+    fusion.chains()
+    fusion.rest()
+    fusion.rewrite()
+
+
+class Fusion:
+    def __init__(self, block: Block, max_ops: int):
+        self.block, self.max_ops = block, max_ops
+        self.ops = [op for op in block.ops if op is not block.last_op]
+        self.order = {op: number for number, op in enumerate(block.ops)}
+        self.group_of: dict[Operation, Group] = {}
+        self.groups: list[Group] = []
+
+    # Queries ------------------------------------------------------------------------------------------------------------
+    def readers(self, op: Operation) -> list[Operation]:
+        """The ops that use the results; views are looked through, since each reader gets its own copy."""
+        found: dict[Operation, None] = {}
+        for result in op.results:
+            for use in result.uses:
+                reader = self.in_block(use.operation)
+                if is_view(reader):
+                    found.update(dict.fromkeys(self.readers(reader)))
+                found[reader] = None
+        return [r for r in found if not is_view(r) or not self.readers(r) or self.escapes(r)]
+
+    def in_block(self, op: Operation) -> Operation:
+        while op.parent is not self.block:
+            parent = op.parent_op()
+            assert parent is not None
+            op = parent
+        return op
+
+    def escapes(self, op: Operation) -> bool:
+        """Is a view needed as memory of its own, by something that does not look through it?"""
+        return any(
+            not is_map(r) and not isinstance(r, ReduceOp) for r in (u.operation for v in op.results for u in v.uses)
+        )
+
+    def sources(self, op: Operation) -> Iterator[Operation]:
+        """The ops behind the operands, views looked through."""
+        for operand in op.operands:
+            owner = operand.owner
+            if isinstance(owner, Operation) and owner in self.order:
+                if is_view(owner):
+                    yield from self.sources(owner)
+                else:
+                    yield owner
+
+    def depends(self, more: list[Operation], group: Group) -> bool:
+        """Do these ops need a result of the group, or of each other, by a way that leaves both?"""
+        members, first = {*group.ops, *more}, min(self.order[m] for m in group.ops)
+        seen: set[Operation] = set()
+
+        def reaches(value: SSAValue) -> bool:
+            owner = value.owner
+            if (
+                not isinstance(owner, Operation)
+                or owner not in self.order
+                or self.order[owner] < first
+                or owner in seen
+            ):
+                return False
+            seen.add(owner)
+            if owner in members:
+                return True
+            together = self.group_of[owner].ops if owner in self.group_of else [owner]
+            return any(reaches(v) for o in together for v in o.operands)
+
+        return any(reaches(v) for op in more for v in op.operands if not self.inside(v, members))
+
+    def inside(self, value: SSAValue, members: set[Operation]) -> bool:
+        """Is the value computed in the group, or a view of such a value?"""
+        owner = value.owner
+        if not isinstance(owner, Operation):
+            return False
+        if owner in members:
+            return True
+        return is_view(owner) and bool(owner.operands) and all(self.inside(v, members) for v in owner.operands)
+
+    def add(self, group: Group, op: Operation) -> None:
+        group.ops.append(op)
+        self.group_of[op] = group
+
+    def new(self, kind: str, op: Operation) -> Group:
+        group = Group(kind)
+        self.groups.append(group)
+        self.add(group, op)
+        return group
+
+    def free(self, op: Operation) -> bool:
+        return op in self.order and op not in self.group_of and op is not self.block.last_op and not is_view(op)
+
+    # Growing groups -----------------------------------------------------------------------------------------------------
+    def epilogues(self) -> None:
+        """Contractions take the chain of element-wise ops behind them; the last producer of an add takes it."""
+        for op in reversed(self.ops):
+            if not takes_epilogue(op) or op in self.group_of:
+                continue
+            group = self.new(next(kind for cls, kind in KIND if isinstance(op, cls)), op)
+            tip = op
+            while len(group.ops) < self.max_ops:
+                readers = self.readers(tip)
+                if not readers or not all(self.extends(r, tip) for r in readers):
+                    break
+                if len(readers) > 1 and not (last := self.rejoin(tip, readers)):
+                    break
+                more = [readers[0]] if len(readers) == 1 else last
+                if self.depends(more, group) or len(group.ops) + len(more) > self.max_ops:
+                    break
+                for reader in more:
+                    self.add(group, reader)
+                tip = more[-1]
+
+    def extends(self, reader: Operation, tip: Operation) -> bool:
+        if not self.free(reader) or not isinstance(reader, (ElementwiseOp, CastOp)):
+            return False
+        return shape_of(reader.results[0]) == shape_of(tip.results[0]) and tip.results[0] in reader.operands
+
+    def rejoin(self, tip: Operation, readers: list[Operation]) -> list[Operation]:
+        """A small diamond of element-wise ops behind `tip` that ends in one op (x * sigmoid(x), gelu): its ops in order."""
+        shape = shape_of(tip.results[0])
+        members: dict[Operation, None] = dict.fromkeys(readers)
+        frontier = list(readers)
+        for _ in range(24):
+            tails = [m for m in members if not self.readers(m) or any(r not in members for r in self.readers(m))]
+            if len(tails) == 1 and (len(members) > 1):
+                return sorted(members, key=self.order.__getitem__)
+            tail = min(tails, key=self.order.__getitem__)
+            after = self.readers(tail)
+            fits = [r for r in after if self.free(r) and isinstance(r, (ElementwiseOp, CastOp))]
+            if not after or len(fits) < len(after) or any(shape_of(r.results[0]) != shape for r in fits):
+                return []
+            members.update(dict.fromkeys(fits))
+            frontier = fits
+        return [] if frontier else []
+
+    def rows(self) -> None:
+        """A reduction, what feeds it alone, and what follows over the same rows."""
+        for op in self.ops:
+            if not isinstance(op, ReduceOp) or op in self.group_of:
+                continue
+            group = self.new("rows", op)
+            full, axes = shape_of(op.x), tuple(op.axes.get_values())
+            kept = tuple(e for a, e in enumerate(full) if a not in axes)
+            changed = True
+            while changed and len(group.ops) < self.max_ops:
+                changed = self.grow(group, lambda o: self.fits_rows(o, full, kept, axes))  # noqa: B023
+
+    def fits_rows(self, op: Operation, full: tuple, kept: tuple, axes: tuple[int, ...]) -> bool:
+        if isinstance(op, ReduceOp):
+            return shape_of(op.x) == full and tuple(op.axes.get_values()) == axes
+        return isinstance(op, (ElementwiseOp, CastOp)) and shape_of(op.results[0]) in (full, kept)
+
+    def grow(self, group: Group, fits: Callable[[Operation], bool]) -> bool:
+        """Take producers that only the group reads, and consumers that keep the group convex."""
+        for member in list(group.ops):
+            for source in self.sources(member):
+                if (
+                    self.free(source)
+                    and fits(source)
+                    and all(self.group_of.get(r) is group for r in self.readers(source))
+                ):
+                    self.add(group, source)
+                    return True
+        for member in list(group.ops):
+            for reader in self.readers(member):
+                if self.free(reader) and fits(reader) and not self.depends([reader], group):
+                    if isinstance(reader, ReduceOp) or self.reads_plainly(reader, group):
+                        self.add(group, reader)
+                        return True
+        return False
+
+    def reads_plainly(self, reader: Operation, group: Group) -> bool:
+        """Does it read members at its own place: directly, or repeated along the reduced axes (not transposed or sliced)?"""
+        members = set(group.ops)
+
+        def plain(value: SSAValue) -> bool:
+            owner = value.owner
+            if owner in members or not isinstance(owner, Operation) or not self.inside(value, members):
+                return True
+            return isinstance(owner, (BroadcastOp, ReshapeOp)) and all(plain(v) for v in owner.operands)
+
+        return all(plain(v) for v in reader.operands)
+
+    def chains(self) -> None:
+        """What is left: element-wise ops and gathers fuse with readers of the same shape, if nobody else reads them."""
+        for op in reversed(self.ops):
+            if not self.free(op) or not is_map(op):
+                continue
+            group = self.new("elementwise", op)
+            shape = shape_of(op.results[0])
+            changed = True
+            while changed and len(group.ops) < self.max_ops:
+                changed = False
+                for member in list(group.ops):
+                    for source in self.sources(member):
+                        if not self.free(source) or not is_map(source) or shape_of(source.results[0]) != shape:
+                            continue
+                        if isinstance(source, GatherOp) and len(group.ops) > 8:
+                            continue
+                        if all(self.group_of.get(r) is group for r in self.readers(source)):
+                            self.add(group, source)
+                            changed = True
+
+    def rest(self) -> None:
+        """Views that somebody needs as memory become copies; every other op is a kernel of its own."""
+        for op in self.ops:
+            if op in self.group_of or isinstance(op, (WeightOp, ScanOp, GroupOp)) or is_stored(op):
+                continue
+            if is_view(op):
+                if isinstance(op, ReshapeOp) or not self.needed_as_memory(op):
+                    continue
+                self.new("elementwise", op)
+            elif not isinstance(op, ReshapeOp):
+                self.new("single", op)
+
+    def needed_as_memory(self, op: Operation) -> bool:
+        def outside(reader: Operation) -> bool:
+            if reader is self.block.last_op or isinstance(reader, (ScanOp,)):
+                return True
+            if isinstance(reader, ReshapeOp):
+                return self.reshape_needed(reader)
+            return not is_view(reader) and not looks_through(reader)
+
+        return any(outside(self.in_block(u.operation)) for v in op.results for u in v.uses)
+
+    def reshape_needed(self, op: ReshapeOp) -> bool:
+        """A reshape that readers look through does not need its operand as memory."""
+        if not is_view(op):
+            return True
+        return any(
+            self.in_block(u.operation) is self.block.last_op
+            or not (is_view(self.in_block(u.operation)) or looks_through(self.in_block(u.operation)))
+            or (isinstance(self.in_block(u.operation), ReshapeOp) and self.reshape_needed(self.in_block(u.operation)))  # type: ignore[arg-type]
+            for u in op.result.uses
+        )
+
+    # Rewriting ----------------------------------------------------------------------------------------------------------
+    def rewrite(self) -> None:
+        last = self.block.last_op
+        assert last is not None
+        values: dict[SSAValue, SSAValue] = {arg: arg for arg in self.block.args}
+        placed: list[Operation] = []
+        for item in self.sorted_items():
+            if isinstance(item, Group):
+                made = self.build(item, values)
+                placed.append(made)
+            else:
+                item.operands = [values.get(v, v) for v in item.operands]
+                item.detach()
+                placed.append(item)
+                values.update((r, r) for r in item.results)
+        last.operands = [values.get(v, v) for v in last.operands]
+        for op in reversed([op for op in self.block.ops if op is not last]):
+            op.detach()
+            op.drop_all_references()
+        for op in placed:
+            self.block.insert_op_before(op, last)
+
+    def sorted_items(self) -> list[Group | Operation]:
+        """Groups and lone ops, each after what it needs; near their original order."""
+        lone = [op for op in self.ops if op not in self.group_of and (not is_view(op) or self.stays(op))]
+        items: list[Group | Operation] = [*self.groups, *lone]
+        done: set[object] = set()
+        result: list[Group | Operation] = []
+        key = {
+            id(item): max(self.order[o] for o in (item.ops if isinstance(item, Group) else [item])) for item in items
+        }
+        holder: dict[Operation, Group | Operation] = {
+            o: i for i in items for o in (i.ops if isinstance(i, Group) else [i])
+        }
+
+        def needs(op: Operation) -> Iterator[Operation]:
+            operands = list(op.operands)
+            for value in operands:
+                owner = value.owner
+                if isinstance(owner, Operation) and owner in self.order:
+                    if owner in holder:
+                        yield owner
+                    else:
+                        yield from needs(owner)
+
+        def visit(item: Group | Operation) -> None:
+            if id(item) in done:
+                return
+            done.add(id(item))
+            ops = item.ops if isinstance(item, Group) else [item]
+            for op in sorted(ops, key=self.order.__getitem__):
+                for need in needs(op):
+                    if holder[need] is not item:
+                        visit(holder[need])
+            result.append(item)
+
+        for item in sorted(items, key=lambda i: key[id(i)]):
+            visit(item)
+        return result
+
+    def stays(self, op: Operation) -> bool:
+        """A reshape that is a view of a buffer, wanted by something outside any group."""
+        return isinstance(op, ReshapeOp) and self.reshape_needed(op)
+
+    def build(self, group: Group, values: dict[SSAValue, SSAValue]) -> GroupOp:
+        """The group op; `values` maps the block's old values to new ones and learns the group's results."""
+        members = set(group.ops)
+        inputs: dict[SSAValue, SSAValue] = {}
+        body = Block()
+        inner: dict[SSAValue, SSAValue] = {}
+
+        def lookup(value: SSAValue) -> SSAValue:
+            if value in inner:
+                return inner[value]
+            owner = value.owner
+            copied = isinstance(owner, Operation) and owner in self.order and is_view(owner) and value not in values
+            if copied and owner not in members:
+                assert isinstance(owner, Operation)
+                copy(owner)
+                return inner[value]
+            outer = values[value]
+            if outer not in inputs:
+                inputs[outer] = body.insert_arg(value.type, len(body.args))
+                inputs[outer].name_hint = value.name_hint
+            inner[value] = inputs[outer]
+            return inner[value]
+
+        def copy(op: Operation) -> None:
+            mapped = {v: lookup(v) for v in op.operands}
+            clone = op.clone(value_mapper=dict(mapped))
+            clone.location = op.location
+            body.add_op(clone)
+            inner.update(zip(op.results, clone.results, strict=True))
+
+        for op in sorted(group.ops, key=self.order.__getitem__):
+            if not all(r in inner for r in op.results) or not op.results:
+                copy(op)
+        outputs = [
+            r
+            for op in sorted(group.ops, key=self.order.__getitem__)
+            for r in op.results
+            if any(self.leaves(u.operation, members) for u in r.uses)
+        ]
+        body.add_op(YieldOp([inner[r] for r in outputs]))
+        made = GroupOp(list(inputs), group.kind, body)
+        made.location = max(group.ops, key=self.order.__getitem__).location
+        values.update(zip(outputs, made.outputs, strict=True))
+        return made
+
+    def leaves(self, reader: Operation, members: set[Operation]) -> bool:
+        """Is a value read by anything outside the group (views are copied into their readers)?"""
+        reader = self.in_block(reader)
+        if reader in members:
+            return False
+        if is_view(reader) and reader not in self.group_of and not self.stays(reader):
+            return any(self.leaves(u.operation, members) for v in reader.results for u in v.uses)
+        return True
+
+
+def looks_through(op: Operation) -> bool:
+    """Does the kernel made of this op read its operands through views?"""
+    return isinstance(op, (ElementwiseOp, CastOp, ReduceOp, GatherOp, PadOp, ConcatenateOp))

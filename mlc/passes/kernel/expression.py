@@ -1,0 +1,174 @@
+"""Values of a group as expressions: what is read at which place, and the scalar computation, views looked through.
+
+An element-wise op is computed where it is read; broadcasts, transposes, slices and unit reshapes only change the place. What is
+materialised (arguments, reductions, contractions, values read by several structured ops) is read from memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from xdsl.builder import Builder
+from xdsl.dialects import arith, memref
+from xdsl.dialects.builtin import IndexType, f32, i64
+from xdsl.ir import Operation, SSAValue
+
+from mlc.errors import InternalError
+from mlc.ir.dims import Extent
+from mlc.ir.graph import scalar
+from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
+from mlc.ir.graph.index import GatherOp
+from mlc.ir.graph.shape import BroadcastOp, ConstantOp, DimensionOp, IotaOp, ReshapeOp, SliceOp, TransposeOp
+from mlc.ir.kernel.access import Affine
+from mlc.ir.kernel.kernel import Body
+from mlc.ir.types import dtype_of, extent, shape_of
+from mlc.passes.kernel.plan import Access, Context, Memory
+
+index = IndexType()
+ZERO = Affine({}, 0)
+
+
+@dataclass
+class Expression:
+    """The computation of one structured op: memory that it reads, in order of first use, and how to build the scalar."""
+
+    memory: Mapping[SSAValue, Memory]  # what is materialised
+    reads: dict[tuple[Memory, Access], int] = field(default_factory=dict)
+    indexed: set[str] = field(default_factory=set)
+    extents: list[Extent] = field(default_factory=list)
+
+    # Pass one: what is read ---------------------------------------------------------------------------------------------
+    def collect(self, value: SSAValue, at: Access) -> None:
+        """Note every read that computing `value` at `at` needs."""
+        if value in self.memory:
+            self.reads.setdefault((self.memory[value], at), len(self.reads))
+            return
+        op = value.owner
+        match op:
+            case ConstantOp():
+                return
+            case DimensionOp():
+                self._ask(extent(op.extent.data))
+            case IotaOp():
+                self.indexed |= at[op.axis.value.data].terms.keys()
+            case GatherOp():
+                x = self.memory.get(op.x)
+                if x is None:
+                    raise InternalError("gather: its operand is not in memory")
+                x.pinned = True
+                for operand, place in gather_places(op, at):
+                    self.collect(operand, place)
+                for axis, a in enumerate(op.axes.get_values()):
+                    if a != -1:
+                        self.indexed |= at[a].terms.keys()
+                    else:
+                        self._ask(shape_of(op.x)[axis])
+            case ElementwiseOp() | CastOp():
+                for operand in op.operands:
+                    self.collect(operand, at)
+            case _:
+                self.collect(*looked_through(op, at))
+
+    def _ask(self, value: Extent) -> None:
+        if not isinstance(value, int):
+            self.extents.append(value)
+
+    # Pass two: the scalar -----------------------------------------------------------------------------------------------
+    def build(self, context: Context, b: Body, inputs: Sequence[SSAValue], value: SSAValue, at: Access) -> SSAValue:
+        """The scalar of `value` at `at`, where `inputs` hold the reads in order."""
+        done: dict[tuple[SSAValue, Access], SSAValue] = {}
+
+        def scalar_of(value: SSAValue, at: Access) -> SSAValue:
+            if value in self.memory:
+                return inputs[self.reads[self.memory[value], at]]
+            key = (value, at)
+            if key not in done:
+                done[key] = compute(value, at)
+            return done[key]
+
+        def compute(value: SSAValue, at: Access) -> SSAValue:
+            op = value.owner
+            match op:
+                case ConstantOp():
+                    return scalar.constant(b, dtype_of(value), op.value.item())
+                case DimensionOp():
+                    return b.insert(arith.IndexCastOp(context.extent(extent(op.extent.data)), i64)).result
+                case IotaOp():
+                    position = b.insert(arith.IndexCastOp(place(context, b, at[op.axis.value.data]), i64)).result
+                    return scalar.cast(b, "i64", dtype_of(value), position)
+                case GatherOp():
+                    where = []
+                    columns = iter([scalar_of(*pair) for pair in gather_places(op, at)])
+                    for axis, a in enumerate(op.axes.get_values()):
+                        if a != -1:
+                            where.append(place(context, b, at[a]))
+                        else:
+                            looked_up = scalar.cast(b, dtype_of(op.indices), "i64", next(columns))
+                            where.append(clamped(context, b, looked_up, shape_of(op.x)[axis]))
+                    return b.insert(memref.LoadOp.get(context.values[self.memory[op.x]], where)).results[0]
+                case ElementwiseOp() | CastOp():
+                    return op.scalar_body(b, *(scalar_of(operand, at) for operand in op.operands))
+            return scalar_of(*looked_through(op, at))
+
+        return scalar_of(value, at)
+
+
+def looked_through(op: Operation | object, at: Access) -> tuple[SSAValue, Access]:
+    """What a view shows at a place: its operand, and the place there."""
+    match op:
+        case BroadcastOp():
+            return op.x, tuple(at[a] for a in op.axes.get_values())
+        case TransposeOp():
+            back = {axis: at[position] for position, axis in enumerate(op.permutation.get_values())}
+            return op.x, tuple(back[a] for a in range(len(at)))
+        case SliceOp():
+            starts = [int(e) for e in op.starts.extents()]  # type: ignore[arg-type]
+            return op.x, tuple(
+                a * step + start for a, start, step in zip(at, starts, op.steps.get_values(), strict=True)
+            )
+        case ReshapeOp():
+            rest = iter([a for a, e in zip(at, shape_of(op.result), strict=True) if e != 1])
+            return op.x, tuple(ZERO if e == 1 else next(rest) for e in shape_of(op.x))
+    raise InternalError(f"{getattr(op, 'name', op)} is no view")
+
+
+def gather_places(op: GatherOp, at: Access) -> list[tuple[SSAValue, Access]]:
+    """Where the indices of a gather are read, one per looked-up axis."""
+    loops = [at[d] for d in op.loops.get_values()]
+    columns = sum(a == -1 for a in op.axes.get_values())
+    return [(op.indices, (*loops, Affine({}, column))) for column in range(columns)]
+
+
+def place(context: Context, b: Body, at: Affine) -> SSAValue:
+    """The number that an affine expression of loops is, as an index."""
+    total: SSAValue | None = None
+    constant = at.constant
+    for name, coefficient in at.terms.items():
+        now = context.loops[name]
+        constant += coefficient * now.constant
+        for loop, factor in now.terms.items():
+            term = b.index(loop)
+            if coefficient * factor != 1:
+                term = b.insert(arith.MuliOp(term, context.kernel.const(coefficient * factor))).result
+            total = term if total is None else b.insert(arith.AddiOp(total, term)).result
+    if total is None:
+        return context.kernel.const(constant)
+    return b.insert(arith.AddiOp(total, context.kernel.const(constant))).result if constant else total
+
+
+def clamped(context: Context, b: Builder, position: SSAValue, size: Extent) -> SSAValue:
+    """An i64 position as an index: negative counts from the end, out of range goes to the nearest element."""
+    at = b.insert(arith.IndexCastOp(position, index)).result
+    whole, zero = context.extent(size), context.kernel.const(0)
+    negative = b.insert(arith.CmpiOp(at, zero, "slt")).result
+    at = b.insert(arith.SelectOp(negative, b.insert(arith.AddiOp(at, whole)).result, at)).result
+    last = b.insert(arith.SubiOp(whole, context.kernel.const(1))).result
+    return b.insert(arith.MaxSIOp(b.insert(arith.MinSIOp(at, last)).result, zero)).result
+
+
+def widen(b: Builder, value: SSAValue, dtype: str) -> SSAValue:
+    """f16 and bf16 values as the f32 they are accumulated in."""
+    if dtype == "f32" and value.type != f32:
+        return b.insert(arith.ExtFOp(value, f32)).result
+    return value

@@ -1,0 +1,439 @@
+"""A fused group as a plan: which values are materialised, and the structured ops that compute them.
+
+    softmax over [r, c]:  fill top; top[r] = max x[r, c]; e[r, c] = exp(x - top); fill sum; sum[r] += e; y[r, c] = e * (1 / sum)
+
+Reductions and contractions accumulate in a temporary that starts from a fill; group results are written by a last element-wise op.
+Loops of different steps that visit the same axis have the same name: that is how a schedule fuses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from xdsl.dialects import arith
+from xdsl.ir import Operation, SSAValue
+
+from mlc.ir.dims import Extent
+from mlc.ir.graph import scalar
+from mlc.ir.graph.base import GraphOp
+from mlc.ir.graph.control import GroupOp, YieldOp, yielded
+from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
+from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
+from mlc.ir.graph.reduce import ArgReduceOp, ReduceOp, identity
+from mlc.ir.graph.shape import ConcatenateOp, PadOp, WeightOp
+from mlc.ir.graph.window import ArgMaxWindowOp, ReduceWindowOp
+from mlc.ir.kernel.access import Affine
+from mlc.ir.kernel.kernel import Body
+from mlc.ir.types import dtype_of, is_float, shape_of
+from mlc.passes.kernel.expression import Expression, widen
+from mlc.passes.kernel.guarded import arg_max_window, arg_reduce, guarded_reads
+from mlc.passes.kernel.plan import Access, Context, Memory, Plan, Step
+
+COPIES = (PadOp, ConcatenateOp)  # written piece by piece, each piece at an offset
+ACCUMULATES = (ReduceOp, ContractOp, ConvolutionOp, ReduceWindowOp, ArgReduceOp, ArgMaxWindowOp)
+EXPENSIVE = frozenset(
+    ["exp", "log", "pow", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "sigmoid", "div", "sqrt", "rsqrt", "reciprocal"]
+)
+
+
+@dataclass
+class Node:
+    """A value that is materialised: its loops, one per axis, and those it folds."""
+
+    value: SSAValue
+    axes: list[str]
+    folded: dict[str, Extent] = field(default_factory=dict)
+
+
+def plan_group(group: GroupOp, name: str) -> tuple[Plan, list[Memory], list[Memory]]:
+    """The plan, and the memories of the group's operands and results, in order."""
+    return GroupPlan(group, name).build()
+
+
+class GroupPlan:
+    def __init__(self, group: GroupOp, name: str):
+        self.group, self.block = group, group.body.block
+        self.plan = Plan(name)
+        self.memory: dict[SSAValue, Memory] = {}
+        self.arguments: list[Memory] = []
+        for arg, outer in zip(self.block.args, group.inputs, strict=True):
+            owner = outer.owner
+            hint = arg.name_hint or "x"
+            weight = isinstance(owner, WeightOp)
+            memory = self.plan.memory(shape_of(arg), dtype_of(arg), "w" if weight else _clean(hint), weight=weight)
+            self.memory[arg] = memory
+            self.arguments.append(memory)
+        self.results = list(dict.fromkeys(yielded(self.block)))
+        self.nodes = [Node(v, self._axes(v, n), self._folded(v, n)) for n, v in enumerate(self._materialised())]
+
+    # What is materialised -----------------------------------------------------------------------------------------------
+    def _materialised(self) -> list[SSAValue]:
+        found = []
+        for op in self.block.ops:
+            for value in op.results:
+                if isinstance(op, (*ACCUMULATES, *COPIES)) or value in self.results or self._worth_keeping(op, value):
+                    found.append(value)
+        return found
+
+    def _worth_keeping(self, op: Operation, value: SSAValue) -> bool:
+        """Read more than once across reductions, and dear enough not to be computed twice."""
+        if self.group.kind.data != "rows" or not isinstance(op, ElementwiseOp):
+            return False
+        readers = {use.operation for use in value.uses}
+        return len(readers) > 1 and self._cost(value) > 0
+
+    def _cost(self, value: SSAValue) -> int:
+        """Expensive ops that computing a value again would repeat."""
+        op = value.owner
+        if not isinstance(op, (ElementwiseOp, CastOp)):
+            return 0
+        mine = 1 if op.name.removeprefix("graph.") in EXPENSIVE else 0
+        return mine + sum(self._cost(v) for v in op.operands)
+
+    def _axes(self, value: SSAValue, number: int) -> list[str]:
+        match value.owner:
+            case ContractOp() as op:
+                return [f"{label}@{number}" for label in labels(op.spec.data)[2]]
+            case ConvolutionOp() as op:
+                return [f"{_CONV_NAMES.get(c, c)}@{number}" for c in op.layout[2]]
+        return [f"d{axis}@{number}" for axis in range(len(shape_of(value)))]
+
+    def _folded(self, value: SSAValue, number: int) -> dict[str, Extent]:
+        match value.owner:
+            case ContractOp() as op:
+                extents = _label_extents(op)
+                return {f"{c}@{number}": e for c, e in extents.items() if c not in labels(op.spec.data)[2]}
+            case ReduceOp() as op:
+                return {f"c{a}@{number}": shape_of(op.x)[a] for a in op.axes.get_values()}
+            case ArgReduceOp() as op:
+                axis = op.axis.value.data
+                return {f"c{axis}@{number}": shape_of(op.x)[axis]}
+            case ReduceWindowOp() | ArgMaxWindowOp() as op:
+                return {f"w{a}@{number}": w for a, w in enumerate(op.window.get_values()) if w > 1}
+            case ConvolutionOp() as op:
+                _, weight, _ = op.layout
+                return {
+                    f"{_TAP_NAMES.get(c, c)}@{number}": e
+                    for c, e in zip(weight, shape_of(op.weight), strict=True)
+                    if c != "o"
+                }
+        return {}
+
+    # Names of loops -----------------------------------------------------------------------------------------------------
+    def _name_loops(self) -> None:
+        """Loops that visit the same axis of a temporary get one name."""
+        parent: dict[str, str] = {n: n for node in self.nodes for n in (*node.axes, *node.folded)}
+
+        def find(name: str) -> str:
+            while parent[name] != name:
+                name = parent[name]
+            return name
+
+        members: dict[str, set[int]] = {}
+        for number, node in enumerate(self.nodes):
+            for name in (*node.axes, *node.folded):
+                members[name] = {number}
+
+        def unite(a: str, b: str) -> None:
+            a, b = find(a), find(b)
+            if a != b and not members[a] & members[b]:
+                first, second = (a, b) if parent_order[a] < parent_order[b] else (b, a)
+                parent[second] = first
+                members[first] |= members[second]
+
+        # the contraction, or the reduced value, gives its names
+        leading = sorted(self.nodes, key=lambda node: not isinstance(node.value.owner, ACCUMULATES))
+        parent_order = {n: k for k, n in enumerate(n for node in leading for n in (*node.axes, *node.folded))}
+        by_value = {node.value: node for node in self.nodes}
+        inputs_read: list[dict[tuple[int, int], str]] = []
+        temporary = {node.value: Memory("", [], "", temporary=True) for node in self.nodes}
+        for node in self.nodes:
+            visible = {**self.memory, **{v: m for v, m in temporary.items() if v is not node.value}}
+            expression = Expression(visible)
+            for value, at in self._sources(node):
+                expression.collect(value, at)
+            owners = {id(m): v for v, m in temporary.items()}
+            per_input: dict[tuple[int, int], str] = {}
+            for memory, at in expression.reads:
+                for axis, where in enumerate(at):
+                    loop = where.loop()
+                    if loop is None:
+                        continue
+                    if id(memory) in owners:
+                        unite(by_value[owners[id(memory)]].axes[axis], loop)
+                    else:
+                        per_input.setdefault((id(memory), axis), loop)
+            inputs_read.append(per_input)
+        # inputs read along whole axes tie steps together where temporaries do not (mean of x, then x itself)
+        if self.group.kind.data == "rows":
+            first: dict[tuple[int, int], str] = {}
+            for per_input in inputs_read:
+                for key, loop in per_input.items():
+                    if key in first:
+                        unite(first[key], loop)
+                    else:
+                        first[key] = loop
+        taken: dict[str, str] = {}
+        for node in self.nodes:
+            for name in (*node.axes, *node.folded):
+                root = find(name)
+                if root not in taken:
+                    base = root.split("@")[0]
+                    used = set(taken.values())
+                    taken[root] = (
+                        base
+                        if base not in used
+                        else next(f"{base}_{i}" for i in range(2, 999) if f"{base}_{i}" not in used)
+                    )
+        for node in self.nodes:
+            node.axes = [taken[find(n)] for n in node.axes]
+            node.folded = {taken[find(n)]: e for n, e in node.folded.items()}
+
+    def _sources(self, node: Node) -> list[tuple[SSAValue, Access]]:
+        """What a node's step reads, and where."""
+        at = tuple(Affine({n: 1}) for n in node.axes)
+        match node.value.owner:
+            case ContractOp() as op:
+                loops = dict(zip(labels(op.spec.data)[2], at, strict=True))
+                loops |= {c: Affine({n: 1}) for c, n in zip(_folded_labels(op), node.folded, strict=True)}
+                left, right, _ = labels(op.spec.data)
+                return [(op.lhs, tuple(loops[c] for c in left)), (op.rhs, tuple(loops[c] for c in right))]
+            case ReduceOp() as op:
+                return [(op.x, _woven(at, [Affine({n: 1}) for n in node.folded], op.axes.get_values()))]
+            case ConvolutionOp() as op:
+                return _conv_places(op, node.axes, list(node.folded))
+            case ReduceWindowOp() as op:
+                return [(op.x, _window_place(op, at, list(node.folded)))]
+            case ArgReduceOp() | ArgMaxWindowOp() | PadOp() | ConcatenateOp():
+                return []
+            case GraphOp() as op if isinstance(op, (ElementwiseOp, CastOp)) or op.results:
+                return [(node.value, at)]
+        raise AssertionError(node.value.owner)
+
+    # Steps --------------------------------------------------------------------------------------------------------------
+    def build(self) -> tuple[Plan, list[Memory], list[Memory]]:
+        self._name_loops()
+        outputs: dict[SSAValue, Memory] = {}
+        for node in self.nodes:
+            outputs_here = node.value in self.results
+            accumulates = isinstance(node.value.owner, ACCUMULATES)
+            if accumulates:
+                memory = self.plan.memory(
+                    shape_of(node.value), _accumulator(dtype_of(node.value)), "acc", temporary=True
+                )
+                self._accumulate(node, memory)
+                self.memory[node.value] = memory
+                if outputs_here:
+                    outputs[node.value] = self._write(node, node.value)
+            elif isinstance(node.value.owner, COPIES):
+                memory = self.plan.memory(shape_of(node.value), dtype_of(node.value), "y")
+                self._pieces(node, memory)
+                self.memory[node.value] = outputs[node.value] = memory
+            elif outputs_here:
+                outputs[node.value] = self._write(node, node.value)
+                self.memory[node.value] = outputs[node.value]
+            else:
+                memory = self.plan.memory(shape_of(node.value), dtype_of(node.value), "t", temporary=True)
+                self._elementwise(node, node.value, memory)
+                self.memory[node.value] = memory
+        return self.plan, self.arguments, [outputs[v] for v in yielded(self.block)]
+
+    def _write(self, node: Node, value: SSAValue) -> Memory:
+        memory = self.plan.memory(shape_of(value), dtype_of(value), "y")
+        self._elementwise(node, value, memory)
+        return memory
+
+    def _loops(self, node: Node) -> dict[str, Extent]:
+        return dict(zip(node.axes, shape_of(node.value), strict=True))
+
+    def _elementwise(self, node: Node, value: SSAValue, memory: Memory) -> None:
+        """memory[d] = value at d."""
+        at = tuple(Affine({n: 1}) for n in node.axes)
+        expression = Expression(dict(self.memory))
+        expression.collect(value, at)
+        self.plan.extents += expression.extents
+        narrow = self.memory[value].dtype != memory.dtype if value in self.memory else False
+
+        def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
+            result = expression.build(context, b, inputs, value, at)
+            return scalar.cast(b, "f32", memory.dtype, result) if narrow else result
+
+        self.plan.steps.append(
+            Step(self._loops(node), list(expression.reads), (memory, at), body, indexed=set(expression.indexed))
+        )
+
+    def _pieces(self, node: Node, memory: Memory) -> None:
+        """Each operand at its offset; around a padded one stands the value."""
+        op = node.value.owner
+        pieces: list[tuple[SSAValue, list[int]]] = []
+        if isinstance(op, PadOp):
+            self._copy(node, memory, op.value, shape_of(node.value), [0] * len(node.axes), scalar_source=True)
+            pieces.append((op.x, [int(e) for e in op.low.extents()]))  # type: ignore[arg-type]
+        elif isinstance(op, ConcatenateOp):
+            axis, start = op.axis.value.data, 0
+            for x in op.xs:
+                pieces.append((x, [start if a == axis else 0 for a in range(len(node.axes))]))
+                start = start + shape_of(x)[axis] if x is not op.xs[-1] else start  # type: ignore[assignment]
+        for x, offsets in pieces:
+            self._copy(node, memory, x, shape_of(x), offsets)
+
+    def _copy(
+        self,
+        node: Node,
+        memory: Memory,
+        value: SSAValue,
+        shape: Sequence[Extent],
+        offsets: Sequence[int],
+        scalar_source: bool = False,
+    ) -> None:
+        """memory[d + offsets] = value[d] over `shape`."""
+        names = [f"{n}_p{len(self.plan.steps)}" for n in node.axes]
+        at = tuple(Affine({n: 1}) for n in names)
+        place = () if scalar_source else at
+        expression = Expression(dict(self.memory))
+        expression.collect(value, place)
+        self.plan.extents += expression.extents
+
+        def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
+            return expression.build(context, b, inputs, value, place)
+
+        target = tuple(Affine({n: 1}, by) for n, by in zip(names, offsets, strict=True))
+        loops = dict(zip(names, shape, strict=True))
+        self.plan.steps.append(
+            Step(loops, list(expression.reads), (memory, target), body, indexed=set(expression.indexed))
+        )
+
+    def _fill(self, node: Node, memory: Memory, value: float | bool) -> None:
+        at = tuple(Affine({n: 1}) for n in node.axes)
+        self.plan.steps.append(
+            Step(self._loops(node), [], (memory, at), lambda c, b, inputs, out: scalar.constant(b, memory.dtype, value))
+        )
+
+    def _accumulate(self, node: Node, memory: Memory) -> None:
+        op = node.value.owner
+        dtype = memory.dtype
+        match op:
+            case ReduceOp():
+                kind = op.kind.data if dtype != "bool" else {"max": "or", "min": "and"}.get(op.kind.data, op.kind.data)
+                fold, _ = scalar.reduction(kind)
+                self._fill(node, memory, identity(op.kind.data, dtype_of(op.x)))
+                self._fold(node, memory, lambda b, out, xs: fold(b, dtype, out, xs[0]))
+            case ContractOp():
+                self._fill(node, memory, 0)
+                self._fold(node, memory, _multiply_add(dtype))
+            case ConvolutionOp():
+                self._fill(node, memory, 0)
+                if _plain(op):
+                    self._fold(node, memory, _multiply_add(dtype))
+                else:
+                    self.plan.steps.append(guarded_reads(op, self.memory, node.axes, node.folded, memory, self.plan))
+            case ReduceWindowOp():
+                fold, _ = scalar.reduction(op.kind.data)
+                start = identity(op.kind.data, dtype_of(op.x))
+                self._fill(node, memory, start)
+                if all(e == 0 for pair in op.padding for e in pair):
+                    self._fold(node, memory, lambda b, out, xs: fold(b, dtype, out, xs[0]))
+                else:
+                    self.plan.steps.append(guarded_reads(op, self.memory, node.axes, node.folded, memory, self.plan))
+            case ArgReduceOp():
+                self._fill(node, memory, 0)
+                self.plan.steps.append(arg_reduce(op, self.memory, node.axes, node.folded, memory, self.plan))
+            case ArgMaxWindowOp():
+                self._fill(node, memory, -1)
+                self.plan.steps.append(arg_max_window(op, self.memory, node.axes, node.folded, memory, self.plan))
+
+    def _fold(self, node: Node, memory: Memory, combine: Callable[..., SSAValue]) -> None:
+        """memory[d] = combine(memory[d], sources) over the folded loops."""
+        at = tuple(Affine({n: 1}) for n in node.axes)
+        expression = Expression(dict(self.memory))
+        sources = self._sources(node)
+        for value, where in sources:
+            expression.collect(value, where)
+        self.plan.extents += expression.extents
+
+        def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
+            xs = [
+                widen(b, expression.build(context, b, inputs, value, where), memory.dtype) for value, where in sources
+            ]
+            return combine(b, out, xs)
+
+        loops = {**self._loops(node), **node.folded}
+        self.plan.steps.append(
+            Step(loops, list(expression.reads), (memory, at), body, set(node.folded), set(expression.indexed))
+        )
+
+
+_CONV_NAMES = {"n": "n", "c": "oc", "0": "oh", "1": "ow", "2": "od"}
+_TAP_NAMES = {"i": "ic", "0": "kh", "1": "kw", "2": "kd"}
+
+
+def _clean(hint: str) -> str:
+    return hint if hint.isidentifier() else "x"
+
+
+def _accumulator(dtype: str) -> str:
+    return "f32" if dtype in ("f16", "bf16") else dtype
+
+
+def _multiply_add(dtype: str) -> Callable[..., SSAValue]:
+    multiply, add = (arith.MulfOp, arith.AddfOp) if is_float(dtype) else (arith.MuliOp, arith.AddiOp)
+    return lambda b, out, xs: b.insert(add(out, b.insert(multiply(xs[0], xs[1])).results[0])).results[0]
+
+
+def _label_extents(op: ContractOp) -> dict[str, Extent]:
+    left, right, _ = labels(op.spec.data)
+    return {**dict(zip(right, shape_of(op.rhs), strict=True)), **dict(zip(left, shape_of(op.lhs), strict=True))}
+
+
+def _folded_labels(op: ContractOp) -> list[str]:
+    return [c for c in _label_extents(op) if c not in labels(op.spec.data)[2]]
+
+
+def _woven(kept: Access, folded: Sequence[Affine], axes: Sequence[int]) -> Access:
+    """Positions along all axes: those of the kept ones and of the folded ones, in their places."""
+    rest, inner = iter(kept), iter(folded)
+    return tuple(next(inner) if a in axes else next(rest) for a in range(len(kept) + len(folded)))
+
+
+def _window_place(op: ReduceWindowOp, at: Access, folded: Sequence[str]) -> Access:
+    taps = iter(folded)
+    found = []
+    for where, window, stride, dilation in zip(
+        at, op.window.get_values(), op.strides.get_values(), op.dilations.get_values(), strict=True
+    ):
+        found.append(where * stride + (Affine({next(taps): 1}) * dilation if window > 1 else 0))
+    return tuple(found)
+
+
+def _plain(op: ConvolutionOp) -> bool:
+    """No padding, no dilation of x, groups of one: every tap reads an element that is there, at an affine place."""
+    return (
+        (op.groups.value.data == 1 or is_depthwise(op))
+        and all(e == 0 for pair in op.padding for e in pair)
+        and all(d == 1 for d in op.x_dilation.get_values())
+    )
+
+
+def is_depthwise(op: ConvolutionOp) -> bool:
+    """One input channel per group and as many output channels as groups."""
+    _, weight, _ = op.layout
+    extents = dict(zip(weight, shape_of(op.weight), strict=True))
+    return extents["i"] == 1 and extents["o"] == op.groups.value.data
+
+
+def _conv_places(op: ConvolutionOp, axes: Sequence[str], folded: Sequence[str]) -> list[tuple[SSAValue, Access]]:
+    x_layout, w_layout, out_layout = op.layout
+    at = {c: Affine({n: 1}) for c, n in zip(out_layout, axes, strict=True)}
+    taps = {c: Affine({n: 1}) for c, n in zip([c for c in w_layout if c != "o"], folded, strict=True)}
+    channel = at["c"] if is_depthwise(op) else taps["i"]
+    spatial = sorted(c for c in x_layout if c.isdigit())
+    where = {"n": at["n"], "c": channel}
+    for d, c in enumerate(spatial):
+        where[c] = at[c] * op.strides.get_values()[d] + taps[c] * op.dilations.get_values()[d]
+    weight = {**taps, "o": at["c"]}
+    return [(op.x, tuple(where[c] for c in x_layout)), (op.weight, tuple(weight[c] for c in w_layout))]
+
+
+def body_ops(group: GroupOp) -> list[Operation]:
+    return [op for op in group.body.block.ops if not isinstance(op, YieldOp)]

@@ -1,0 +1,208 @@
+"""Structured ops whose bodies compute addresses: windows that reach into padding, grouped and transposed convolutions, positions of extremes.
+
+y[n, c, p] += inside ? x[n, c, p * stride + t - low] * w : 0        the position is tested, and clamped where it is outside
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from xdsl.dialects import arith, memref
+from xdsl.dialects.builtin import i1, i64
+from xdsl.ir import SSAValue
+
+from mlc.ir.dims import Extent
+from mlc.ir.graph import scalar
+from mlc.ir.graph.linear import ConvolutionOp
+from mlc.ir.graph.reduce import ArgReduceOp, identity
+from mlc.ir.graph.window import ArgMaxWindowOp, ReduceWindowOp
+from mlc.ir.kernel.access import Affine
+from mlc.ir.kernel.kernel import Body
+from mlc.ir.types import dtype_of, is_float, shape_of
+from mlc.passes.kernel.expression import index, place, widen
+from mlc.passes.kernel.plan import Context, Memory, Plan, Step
+
+Materialised = Mapping[SSAValue, Memory]
+
+
+def guarded_reads(
+    op: ConvolutionOp | ReduceWindowOp,
+    memory: Materialised,
+    axes: Sequence[str],
+    folded: Mapping[str, Extent],
+    acc: Memory,
+    plan: Plan,
+) -> Step:
+    """Fold windows that may lie outside x: what is outside counts as the identity."""
+    x = memory[op.x]
+    x.pinned = True
+    loops = {**dict(zip(axes, shape_of(op.result), strict=True)), **folded}
+    at = tuple(Affine({n: 1}) for n in axes)
+    wheres = (
+        conv_reads(op, axes, list(folded)) if isinstance(op, ConvolutionOp) else window_reads(op, axes, list(folded))
+    )
+    plan.extents += [e for e in (*x.shape, *(lo for lo, _ in op.padding)) if not isinstance(e, int)]
+    weight: list[tuple[Memory, tuple[Affine, ...]]] = []
+    if isinstance(op, ConvolutionOp):
+        taps = dict(zip([c for c in op.layout[1] if c != "o"], folded, strict=True)) | {
+            "o": axes[op.layout[2].index("c")]
+        }
+        weight = [(memory[op.weight], tuple(Affine({taps[c]: 1}) for c in op.layout[1]))]
+        neutral: float | int | bool = 0
+    else:
+        neutral = identity(op.kind.data, dtype_of(op.x))
+
+    def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
+        position, inside = wheres(context, b)
+        value = b.insert(memref.LoadOp.get(context.values[x], position)).results[0]
+        value = widen(b, scalar.select(b, inside, value, scalar.constant(b, x.dtype, neutral)), acc.dtype)
+        if isinstance(op, ReduceWindowOp):
+            fold, _ = scalar.reduction(op.kind.data)
+            return fold(b, acc.dtype, out, value)
+        times, plus = (arith.MulfOp, arith.AddfOp) if is_float(acc.dtype) else (arith.MuliOp, arith.AddiOp)
+        product = b.insert(times(value, widen(b, inputs[0], acc.dtype))).results[0]
+        return b.insert(plus(out, product)).results[0]
+
+    return Step(loops, weight, (acc, at), body, set(folded), set(loops))
+
+
+Reads = Callable[[Context, Body], tuple[list[SSAValue], SSAValue]]
+
+
+def conv_reads(op: ConvolutionOp, axes: Sequence[str], folded: Sequence[str]) -> Reads:
+    """Where one tap of a convolution reads x, and whether that is inside."""
+    x_layout, w_layout, out_layout = op.layout
+    out = dict(zip(out_layout, axes, strict=True))
+    taps = dict(zip([c for c in w_layout if c != "o"], folded, strict=True))
+    extents = dict(zip(x_layout, shape_of(op.x), strict=True))
+    weight = dict(zip(w_layout, shape_of(op.weight), strict=True))
+    groups = op.groups.value.data
+
+    def reads(context: Context, b: Body) -> tuple[list[SSAValue], SSAValue]:
+        where: dict[str, SSAValue] = {"n": place(context, b, Affine({out["n"]: 1}))}
+        inner = place(context, b, Affine({taps["i"]: 1}))
+        if groups > 1:
+            per_group, inputs = context.kernel.const(int(weight["o"]) // groups), context.kernel.const(int(weight["i"]))
+            group = b.insert(arith.DivUIOp(place(context, b, Affine({out["c"]: 1})), per_group)).result
+            inner = b.insert(arith.AddiOp(b.insert(arith.MuliOp(group, inputs)).result, inner)).result
+        where["c"] = inner
+        inside: SSAValue | None = None
+        for d, c in enumerate(sorted(c for c in x_layout if c.isdigit())):
+            far = Affine({out[c]: op.strides.get_values()[d]}) + Affine({taps[c]: op.dilations.get_values()[d]})
+            spot = _minus(context, b, place(context, b, far), op.padding[d][0])
+            where[c], fine = _tested(context, b, spot, extents[c], op.x_dilation.get_values()[d])
+            inside = fine if inside is None else b.insert(arith.AndIOp(inside, fine)).result
+        return [where[c] for c in x_layout], _always(b) if inside is None else inside
+
+    return reads
+
+
+def window_reads(op: ReduceWindowOp | ArgMaxWindowOp, axes: Sequence[str], folded: Sequence[str]) -> Reads:
+    """Where one tap of a window reads x, and whether that is inside."""
+
+    def reads(context: Context, b: Body) -> tuple[list[SSAValue], SSAValue]:
+        taps, position, inside = iter(folded), [], _always(b)
+        for axis, size in enumerate(shape_of(op.x)):
+            window, stride = op.window.get_values()[axis], op.strides.get_values()[axis]
+            far = Affine({axes[axis]: stride})
+            if window > 1:
+                far = far + Affine({next(taps): op.dilations.get_values()[axis]})
+            low, high = op.padding[axis]
+            spot = place(context, b, far)
+            if low == 0 and high == 0:
+                position.append(spot)
+                continue
+            where, fine = _tested(context, b, _minus(context, b, spot, low), size, 1)
+            position.append(where)
+            inside = b.insert(arith.AndIOp(inside, fine)).result
+        return position, inside
+
+    return reads
+
+
+def _always(b: Body) -> SSAValue:
+    return scalar.constant(b, "bool", True)
+
+
+def _minus(context: Context, b: Body, spot: SSAValue, low: Extent) -> SSAValue:
+    return spot if low == 0 else b.insert(arith.SubiOp(spot, context.extent(low))).result
+
+
+def _tested(context: Context, b: Body, spot: SSAValue, size: Extent, dilation: int) -> tuple[SSAValue, SSAValue]:
+    """(a position that exists, is it the one asked for): outside, and between dilated elements, stands 0."""
+    zero = context.kernel.const(0)
+    fine = b.insert(arith.CmpiOp(spot, zero, "sge")).result
+    if dilation > 1:
+        by = context.kernel.const(dilation)
+        hit = b.insert(arith.CmpiOp(b.insert(arith.RemSIOp(spot, by)).result, zero, "eq")).result
+        fine = b.insert(arith.AndIOp(fine, hit)).result
+        spot = b.insert(arith.DivSIOp(spot, by)).result
+    below = b.insert(arith.CmpiOp(spot, context.extent(size), "slt")).result
+    fine = b.insert(arith.AndIOp(fine, below)).result
+    return b.insert(arith.SelectOp(fine, spot, zero)).result, fine
+
+
+def _better(b: Body, dtype: str, kind: str, candidate: SSAValue, best: SSAValue, ties: bool) -> SSAValue:
+    """Does the candidate replace the best so far? A NaN beats every number, and the first NaN stays."""
+    greater = ("oge", "sge", "uge") if ties else ("ogt", "sgt", "ugt")
+    less = ("ole", "sle", "ule") if ties else ("olt", "slt", "ult")
+    found = scalar.compare(*(greater if kind == "max" else less))(b, dtype, candidate, best)
+    if not is_float(dtype):
+        return found
+    nan, had = scalar.is_nan(b, dtype, candidate), scalar.is_nan(b, dtype, best)
+    fresh = nan if ties else b.insert(arith.AndIOp(nan, scalar.invert(b, "bool", had))).result
+    return b.insert(arith.OrIOp(found, fresh)).result
+
+
+def arg_reduce(
+    op: ArgReduceOp, memory: Materialised, axes: Sequence[str], folded: Mapping[str, Extent], acc: Memory, plan: Plan
+) -> Step:
+    """acc[d] = the position of the best element so far."""
+    x, axis = memory[op.x], op.axis.value.data
+    x.pinned = True
+    loops = {**dict(zip(axes, shape_of(op.result), strict=True)), **folded}
+    (run,) = folded
+
+    def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
+        kept = [place(context, b, Affine({n: 1})) for n in axes]
+        now = place(context, b, Affine({run: 1}))
+        before = b.insert(arith.IndexCastOp(out, index)).result
+        load = lambda at: b.insert(memref.LoadOp.get(context.values[x], [*kept[:axis], at, *kept[axis:]])).results[0]
+        better = _better(b, x.dtype, op.kind.data, load(now), load(before), bool(op.last.value.data))
+        return scalar.select(b, better, b.insert(arith.IndexCastOp(now, i64)).result, out)
+
+    at = tuple(Affine({n: 1}) for n in axes)
+    return Step(loops, [], (acc, at), body, set(folded), set(loops))
+
+
+def arg_max_window(
+    op: ArgMaxWindowOp, memory: Materialised, axes: Sequence[str], folded: Mapping[str, Extent], acc: Memory, plan: Plan
+) -> Step:
+    """acc[d] = the flat position in x of the best element of the window so far, -1 before the first."""
+    x = memory[op.x]
+    x.pinned = True
+    loops = {**dict(zip(axes, shape_of(op.result), strict=True)), **folded}
+    wheres = window_reads(op, axes, list(folded))
+    plan.extents += [e for e in (*x.shape, *(lo for lo, _ in op.padding)) if not isinstance(e, int)]
+
+    def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
+        position, inside = wheres(context, b)
+        flat: SSAValue = context.kernel.const(0)
+        for where, size in zip(position, x.shape, strict=True):
+            flat = b.insert(arith.AddiOp(b.insert(arith.MuliOp(flat, context.extent(size))).result, where)).result
+        zero = scalar.constant(b, "i64", 0)
+        none = b.insert(arith.CmpiOp(out, zero, "slt")).result
+        rest = b.insert(arith.IndexCastOp(scalar.select(b, none, zero, out), index)).result
+        held: list[SSAValue] = []
+        for size in reversed(x.shape):
+            whole = context.extent(size)
+            held.insert(0, b.insert(arith.RemUIOp(rest, whole)).result)
+            rest = b.insert(arith.DivUIOp(rest, whole)).result
+        load = lambda at: b.insert(memref.LoadOp.get(context.values[x], at)).results[0]
+        better = _better(b, x.dtype, "max", load(position), load(held), False)
+        taken = b.insert(arith.AndIOp(inside, b.insert(arith.OrIOp(better, none)).result)).result
+        assert taken.type == i1
+        return scalar.select(b, taken, b.insert(arith.IndexCastOp(flat, i64)).result, out)
+
+    at = tuple(Affine({n: 1}) for n in axes)
+    return Step(loops, [], (acc, at), body, set(folded), set(loops))

@@ -1,0 +1,288 @@
+"""Outline: groups become kernels, and @main the planned function that calls them (mlc/ir/kernel/program.py).
+
+    %y = graph.group(%x, %w) {...}      ->   func.func @contraction_0(%x, %w, %y) { linalg ... }
+    return %y                                func.func @main(%x, %y) { kernel.call @contraction_0(%x, %w, %y) }
+
+Equal kernels are one function. Results that leave the function are written where the caller wants them; reshapes are views.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from xdsl.builder import Builder
+from xdsl.dialects import arith, func, memref, scf
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IndexType, IntegerAttr, ModuleOp, StringAttr
+from xdsl.ir import Block, Operation, Region, SSAValue
+from xdsl.rewriter import InsertPoint
+
+from mlc.errors import InternalError
+from mlc.ir.dims import Extent
+from mlc.ir.graph.base import location_name
+from mlc.ir.graph.control import GroupOp, ScanOp, YieldOp, yielded
+from mlc.ir.graph.scalar import signless
+from mlc.ir.graph.shape import ConstantOp, ReshapeOp, WeightOp
+from mlc.ir.kernel import program
+from mlc.ir.kernel.kernel import Kernel
+from mlc.ir.module import Module
+from mlc.ir.types import DimsAttr, dtype_of, shape_of
+from mlc.passes.kernel.group import plan_group
+from mlc.passes.kernel.plain import plain_op, write_plain
+
+index = IndexType()
+
+
+def outline(module: Module) -> Module:
+    """The program of a fused module: kernels as functions on memrefs, and @main in the kernel dialect. Shares the weight store."""
+    return Outline(module).run()
+
+
+class Outline:
+    def __init__(self, module: Module):
+        self.module = module
+        self.kernels: dict[str, Kernel] = {}  # by structure
+        self.extents: dict[str, list[Extent]] = {}
+        self.names: dict[str, int] = {}
+        self.buffers = 0
+        self.values: dict[SSAValue, SSAValue] = {}  # a tensor -> the memref that holds it
+        self.shapes: dict[SSAValue, tuple[Extent, ...]] = {}  # a memref -> its extents
+        self.sizes: dict[Extent, SSAValue] = {}
+        self.weights: dict[str, SSAValue] = {}
+
+    def run(self) -> Module:
+        main, names = self.module.main, self.module.output_names
+        results = list(main.body.block.last_op.operands) if main.body.block.last_op else []
+        inputs = [
+            (n, shape_of(a), dtype_of(a), "input") for n, a in zip(self.module.input_names, main.args, strict=True)
+        ]
+        outputs = [(n, shape_of(v), dtype_of(v), "output") for n, v in zip(names, results, strict=True)]
+        signature = [*inputs, *outputs]
+        self.block = Block(arg_types=[program.memref_type(s, signless(d)) for _, s, d, _ in signature])
+        self.b = Builder(InsertPoint.at_end(self.block))
+        self.top = self.b
+        for arg, (name, shape, _, _) in zip(self.block.args, signature, strict=True):
+            arg.name_hint = re.sub(r"\W", "_", name) if re.match(r"[A-Za-z_]", name) else None
+            self.shapes[arg] = shape
+        self.values.update(zip(main.args, self.block.args, strict=False))
+        targets = self.block.args[len(inputs) :]
+        self.targets = self._destinations(main.body.block, results, targets)
+        for op in main.body.block.ops:
+            self.op(op)
+        for value, target in zip(results, targets, strict=True):
+            if self._root(self.values[value]) is not target:
+                self._copy(self.values[value], target)
+        self.b.insert(func.ReturnOp())
+        self._hoist()
+        function = func.FuncOp("main", ([a.type for a in self.block.args], []), Region(self.block))
+        function.properties["arg_attrs"] = ArrayAttr([_attributes(*row) for row in signature])
+        kernels = [kernel.op for kernel in self.kernels.values()]
+        made = Module(
+            ModuleOp([*kernels, function], sym_name=StringAttr(self.module.name)),
+            self.module.weights,
+            self.module.symbols,
+            self.module.checks,
+        )
+        made.source = self.module.source
+        return made
+
+    def _destinations(
+        self, block: Block, results: Sequence[SSAValue], targets: Sequence[SSAValue]
+    ) -> dict[SSAValue, SSAValue]:
+        """A result that a kernel may write straight into the caller's buffer, reshapes looked through."""
+        found: dict[SSAValue, SSAValue] = {}
+        for value, target in zip(results, targets, strict=True):
+            while isinstance(value.owner, ReshapeOp):
+                value = value.owner.x
+            if isinstance(value.owner, (GroupOp, ScanOp)) and value not in found:
+                found[value] = target
+        return found
+
+    # One op -------------------------------------------------------------------------------------------------------------
+    def op(self, op: Operation) -> None:
+        match op:
+            case WeightOp():
+                self.values[op.result] = self._weight(op.weight_key, op.result)
+            case ConstantOp():
+                key = self.module.weights.add(op.value, "constant")
+                self.values[op.result] = self._weight(key, op.result)
+            case ReshapeOp():
+                self.values[op.result] = self._view(self.values[op.x], shape_of(op.result))
+            case GroupOp():
+                self.group(op)
+            case ScanOp():
+                self.scan(op)
+            case YieldOp() | func.ReturnOp():
+                return
+            case _:
+                raise InternalError(f"outline: {op.name} is in no group; run fuse first")
+
+    def group(self, op: GroupOp) -> None:
+        outputs = [self._result(value) for value in op.outputs]
+        operands = [self.values[v] for v in op.inputs]
+        if (alone := plain_op(op)) is not None:
+            name = alone.name.removeprefix("graph.")
+            kernel, extents, wanted = write_plain(alone, self._fresh(name))
+            by_value = dict(zip(op.body.block.args, operands, strict=True))
+            held = {f"x{n}": by_value.get(v) for n, v in enumerate(alone.operands)}
+            held |= {
+                f"y{n}": outputs[yielded(op.body.block).index(v)] if v in yielded(op.body.block) else None
+                for n, v in enumerate(alone.results)
+            }
+            for n, value in enumerate(alone.results):
+                if held[f"y{n}"] is None:
+                    held[f"y{n}"] = self._buffer(shape_of(value), dtype_of(value))
+            memories = [held[name] for name in wanted]
+            shapes = [kernel.shapes[kernel.buffers[name]] for name in wanted]
+        else:
+            plan, arguments, results = plan_group(op, self._fresh(op.kind.data))
+            kernel, extents = plan.write()
+            bound = dict(zip(arguments, operands, strict=True)) | dict(zip(results, outputs, strict=True))
+            order = [m for m in plan.memories if not m.temporary]
+            memories = [bound[m] for m in order]
+            shapes = [kernel.shapes[kernel.buffers[m.name]] for m in order]
+        by_name = dict(zip(kernel.extents, extents, strict=True))
+        views = [
+            self._view(memory, [by_name[e] if isinstance(e, str) else e for e in shape])  # type: ignore[arg-type]
+            for memory, shape in zip(memories, shapes, strict=True)
+        ]
+        callee = self._shared(kernel)
+        sources = list(dict.fromkeys(n for o in op.body.block.ops if (n := location_name(o))))
+        self.b.insert(program.CallOp(callee, [*views, *(self._size(e) for e in extents)], sources))
+
+    def scan(self, op: ScanOp) -> None:
+        """Carries live in buffers that each step overwrites; a step's slices are rows of the sequences."""
+        carried, scanned = op.carried.value.data, op.scanned.value.data
+        outer = [self.values[v] for v in op.inputs]
+        carries = [self._result(v) for v in op.outputs[:carried]]
+        stacks = [self._result(v) for v in op.outputs[carried:]]
+        for start, carry in zip(outer, carries, strict=False):
+            self._copy(start, carry)
+        length = self._size(op.extent)
+        body = op.body.block
+        loop = Block(arg_types=[index])
+        loop.args[0].name_hint = "t"
+        zero, one = self._index(0), self._index(1)
+        before, self.b = self.b, Builder(InsertPoint.at_end(loop))
+        t: SSAValue = loop.args[0]
+        if op.reverse.value.data:
+            last = self.b.insert(arith.SubiOp(length, one)).result
+            t = self.b.insert(arith.SubiOp(last, t)).result
+        rows = [self._row(x, t) for x in outer[carried : carried + scanned]]
+        self.values.update(zip(body.args, [*carries, *rows, *outer[carried + scanned :]], strict=True))
+        results = yielded(body)
+        for value, stack in zip(results[carried:], stacks, strict=True):
+            root = value
+            while isinstance(root.owner, ReshapeOp):
+                root = root.owner.x
+            if isinstance(root.owner, GroupOp) and root not in self.targets and root not in results[:carried]:
+                self.targets[root] = self._row(stack, t)
+        for inner in body.ops:
+            self.op(inner)
+        for value, stack in zip(results[carried:], stacks, strict=True):
+            root = value
+            while isinstance(root.owner, ReshapeOp):
+                root = root.owner.x
+            if root not in self.targets:
+                self._copy(self.values[value], self._row(stack, t))
+        new = [self.values[value] for value in results[:carried]]
+        if any(self._root(n) in carries and self._root(n) is not c for n, c in zip(new, carries, strict=True)):
+            new = [self._copied(n) for n in new]
+        for value, carry in zip(new, carries, strict=True):
+            if self._root(value) is not carry:
+                self._copy(value, carry)
+        self.b.insert(scf.YieldOp())
+        self.b = before
+        self.b.insert(scf.ForOp(zero, length, one, [], loop))
+
+    # Memory -------------------------------------------------------------------------------------------------------------
+    def _result(self, value: SSAValue) -> SSAValue:
+        """Where a group's result goes: the caller's buffer, or one of the arena."""
+        if value in self.targets:
+            memory = self._view(self.targets[value], shape_of(value))
+        else:
+            memory = self._buffer(shape_of(value), dtype_of(value))
+        self.values[value] = memory
+        return memory
+
+    def _buffer(self, shape: Sequence[Extent], dtype: str) -> SSAValue:
+        op = self.top.insert(program.BufferOp(self.buffers, tuple(shape), signless(dtype)))
+        self.buffers += 1
+        self.shapes[op.result] = tuple(shape)
+        return op.result
+
+    def _view(self, memory: SSAValue, shape: Sequence[Extent]) -> SSAValue:
+        if self.shapes[memory] == tuple(shape):
+            return memory
+        if isinstance(memory.owner, program.ViewOp):
+            return self._view(memory.owner.base, shape)
+        op = self.b.insert(program.ViewOp(memory, tuple(shape)))
+        self.shapes[op.result] = tuple(shape)
+        return op.result
+
+    def _row(self, memory: SSAValue, position: SSAValue) -> SSAValue:
+        op = self.b.insert(program.RowOp(memory, position))
+        self.shapes[op.result] = self.shapes[memory][1:]
+        return op.result
+
+    def _root(self, memory: SSAValue) -> SSAValue:
+        while isinstance(memory.owner, program.ViewOp):
+            memory = memory.owner.base
+        return memory
+
+    def _copy(self, source: SSAValue, target: SSAValue) -> None:
+        self.b.insert(memref.CopyOp(self._view(source, self.shapes[target]), target))
+
+    def _copied(self, source: SSAValue) -> SSAValue:
+        op = self.top.insert(
+            program.BufferOp(self.buffers, self.shapes[source], program.memref_of(source).element_type)
+        )
+        self.buffers += 1
+        self.shapes[op.result] = self.shapes[source]
+        self._copy(source, op.result)
+        return op.result
+
+    def _weight(self, key: str, value: SSAValue) -> SSAValue:
+        if key not in self.weights:
+            kind = program.memref_type(shape_of(value), signless(dtype_of(value)))
+            self.weights[key] = self.top.insert(program.WeightOp(key, kind)).result
+            self.shapes[self.weights[key]] = shape_of(value)
+        return self.weights[key]
+
+    def _size(self, extent: Extent) -> SSAValue:
+        if extent not in self.sizes:
+            self.sizes[extent] = self.top.insert(program.SizeOp(extent)).result
+        return self.sizes[extent]
+
+    def _index(self, value: int) -> SSAValue:
+        return self.top.insert(arith.ConstantOp(IntegerAttr(value, index))).result
+
+    def _hoist(self) -> None:
+        """Sizes, constants and weights to the front, where they are visible in every loop."""
+        first = self.block.first_op
+        assert first is not None
+        fixed = (program.SizeOp, program.WeightOp, program.BufferOp, arith.ConstantOp)
+        for op in [op for op in self.block.ops if isinstance(op, fixed)]:
+            op.detach()
+            if op is first:
+                first = self.block.first_op
+                assert first is not None
+            self.block.insert_op_before(op, first)
+
+    # Kernels ------------------------------------------------------------------------------------------------------------
+    def _fresh(self, kind: str) -> str:
+        return f"{kind}_{self.names.get(kind, 0)}"
+
+    def _shared(self, kernel: Kernel) -> str:
+        """The name of the function that computes what this kernel does."""
+        key = kernel.key()
+        if key not in self.kernels:
+            self.kernels[key] = kernel
+            kind = kernel.name.rsplit("_", 1)[0]
+            self.names[kind] = self.names.get(kind, 0) + 1
+        return self.kernels[key].name
+
+
+def _attributes(name: str, shape: Sequence[Extent], dtype: str, role: str) -> DictionaryAttr:
+    texts = {"kernel.name": name, "kernel.role": role, "kernel.dtype": dtype}
+    return DictionaryAttr({**{k: StringAttr(v) for k, v in texts.items()}, "kernel.dims": DimsAttr.of(shape)})
