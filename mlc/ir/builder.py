@@ -12,6 +12,7 @@
 Element-wise functions take equal shapes: `g.lift(x, y)` broadcasts as NumPy does. Shapes are integers and dimension expressions.
 """
 
+# ruff: noqa: F401  (the functions of the op families are offered here under one name)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,24 +29,41 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph import elementwise
 from mlc.ir.graph import shape as _shape
-from mlc.ir.graph.base import Check, building, emit, require_equal
-from mlc.ir.graph.index import gather, gather_elements
-from mlc.ir.graph.linear import contract
-from mlc.ir.graph.reduce import reduce
+from mlc.ir.graph.base import Check, building, emit, location, require_equal
+from mlc.ir.graph.composites import attention, batch_norm, gelu, layer_norm, log_softmax, rms_norm, silu, softmax
+from mlc.ir.graph.control import scan
+from mlc.ir.graph.elementwise import apply_cast as cast
+from mlc.ir.graph.index import gather, gather_elements, gather_nd, scatter_elements, scatter_nd
+from mlc.ir.graph.linear import contract, convolution, matmul
+from mlc.ir.graph.reduce import arg_max, arg_min, cumulative, mean, reduce, top_k
 from mlc.ir.graph.shape import (
     IN_TEXT,
     WeightOp,
     broadcast,
     broadcast_to,
+    common_shape,
+    concatenate,
     dimension,
+    extents,
     full,
     full_like,
     iota,
+    lift,
+    pad,
+    reshape,
+    reverse,
+    scalar,
+    slice,
+    slice_axis,
+    split,
     squeeze,
+    tile,
     transpose,
+    unsqueeze,
 )
+from mlc.ir.graph.window import arg_max_window, reduce_window
 from mlc.ir.module import Module, Range
-from mlc.ir.types import extent, rank_of, shape_of, tensor
+from mlc.ir.types import dtype_name, dtype_of, extent, rank_of, shape_of, tensor
 from mlc.ir.weights import WeightStore
 
 scalar_like = full_like
