@@ -68,28 +68,28 @@ def feeds(
     module: Module, given: Given, sizes: Mapping[str, int], seed: int = 0, preferred: int | None = None
 ) -> dict[str, np.ndarray]:
     """An array for every input of the module, of the module's dtypes. `sizes` are those of symbols that flags fixed."""
-    from mlc import sampling
     from mlc.ir import dims
+    from mlc.ir.samples import random_inputs, sample_binding
 
+    names = module.input_names
     found: dict[str, np.ndarray] = {}
     binding = dict(sizes)
-    types = dict(zip(module.input_names, module.input_types, strict=True))
+    types = dict(zip(names, module.input_types, strict=True))
     for name, array in given.arrays.items():
         shape, dtype = types[name]
         found[name] = _fitting(name, array, dtype)
         for extent, size in zip(shape, array.shape, strict=False):
             if isinstance(extent, dims.Dim) and str(extent) in module.symbols:
                 binding.setdefault(str(extent), size)
-    binding = sampling.sizes(module, binding, sampling.DEFAULT_SIZE if preferred is None else preferred)
-    random = sampling.arrays(module, binding, seed)
-    for name, array in random.items():
+    binding = sample_binding(module, binding, preferred)
+    for position, (name, array) in enumerate(zip(names, random_inputs(module, binding, seed), strict=True)):
         if name in given.fills:
             found[name] = np.full(array.shape, given.fills[name], array.dtype)
         elif name in given.seeds:
-            found[name] = sampling.arrays(module, binding, given.seeds[name])[name]
+            found[name] = random_inputs(module, binding, given.seeds[name])[position]
         else:
             found.setdefault(name, array)
-    return {name: found[name] for name in module.input_names}
+    return {name: found[name] for name in names}
 
 
 def save(outputs: Mapping[str, np.ndarray], folder: Path) -> list[Path]:

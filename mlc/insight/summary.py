@@ -7,11 +7,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlc import sampling
 from mlc.insight.cost import flops
 from mlc.insight.text import quantity
 from mlc.ir import dims
 from mlc.ir.module import Module
+from mlc.ir.samples import sample_binding
 from mlc.ir.types import Shape, dtype_of, shape_of, shape_text
 
 
@@ -44,7 +44,7 @@ def summary(module: Module) -> Summary:
     """Counts of what @main holds; weights that it does not name are left out."""
     used = [op.weight_key for op in module.op.walk() if op.name == "graph.weight"]  # type: ignore[attr-defined]
     kinds = Counter(op.name.removeprefix("graph.") for op in module.main.body.walk() if op.name.startswith("graph."))
-    sizes = sampling.sizes(module, preferred=1)
+    sizes = sample_binding(module, preferred=1)
     results = module.main.get_return_op()
     assert results is not None
     return Summary(

@@ -1,53 +1,132 @@
-"""Arrays to run a module on: random inputs that fit its signature, under a binding of its symbols that its checks allow."""
+"""Arrays to run a module on: random inputs that fit its signature, under a binding of its symbols that its checks allow.
+
+Floats are standard normal. Integers that end up as positions in a table stay inside of it; others are small.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+from xdsl.dialects.builtin import TensorType
+from xdsl.ir import SSAValue
 
 from mlc.errors import ShapeError
 from mlc.ir import dims
+from mlc.ir.dims import Extent
+from mlc.ir.graph.index import GatherOp, ScatterOp
 from mlc.ir.module import Module
-from mlc.ir.types import is_float, numpy_dtype
+from mlc.ir.types import dtype_of, is_float, is_integer, numpy_dtype, shape_of
 
+SMALL = 10  # integers that index nothing are below it
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
+_TRIED = (3, 1, 2, 4, 8, 16, 32, 64, 224, 0)
 
 
-def sample_binding(module: Module) -> dict[str, int]:
-    """A small value for every symbol of the inputs: distinct ones where bounds and checks allow, else equal ones.
+def sample_binding(
+    module: Module, given: Mapping[str, int] | None = None, preferred: int | None = None
+) -> dict[str, int]:
+    """A value for every symbol that `given` does not name, so that the module's checks hold and no tensor is empty if that can be had.
 
-    Raises ShapeError where neither meets the module's checks.
+    Tried first: `preferred` for all of them, or without it small distinct values. Raises ShapeError where nothing that was tried meets
+    the checks.
     """
-    symbols = sorted(
-        {s for shape, _ in module.input_types for e in shape if isinstance(e, dims.Dim) for s in e.symbols()}
-    )
-    distinct = {s: _within(module, s, _PRIMES[i % len(_PRIMES)]) for i, s in enumerate(symbols)}
-    equal = {s: _within(module, s, 3) for s in symbols}
-    for binding in (distinct, equal):
-        if all(dims.evaluate(c.lhs, binding) == dims.evaluate(c.rhs, binding) for c in module.checks):
+    fixed = {name: size for name, size in (given or {}).items() if name in module.symbols}
+    symbols = [symbol for symbol in module.symbols if symbol not in fixed]
+    inside = {e for value in _values(module) for e in shape_of(value) if isinstance(e, dims.Dim)}
+    allowed = None
+    for choice in _choices(len(symbols), preferred):
+        binding = {**fixed, **{s: _within(module, s, size) for s, size in zip(symbols, choice, strict=True)}}
+        if not _allowed(module, binding):
+            continue
+        allowed = allowed or binding
+        if all(dims.evaluate(e, binding) > 0 for e in inside):
             return binding
+    if allowed is not None:
+        return allowed
     raise ShapeError(
-        f"no sample sizes found for {', '.join(symbols)} that meet the module's checks",
+        f"no sample sizes found for {', '.join(symbols or fixed)} that meet the module's checks",
         remedy="Give inputs, or sizes for its dimensions.",
     )
 
 
+def _choices(count: int, preferred: int | None) -> Iterator[list[int]]:
+    yield [_PRIMES[i % len(_PRIMES)] for i in range(count)] if preferred is None else [preferred] * count
+    if not count:
+        return
+    for size in _TRIED:
+        yield [size] * count
+    if 1 < count <= 3:
+        first = _TRIED[0] if preferred is None else preferred
+        for rest in itertools.product(_TRIED, repeat=count - 1):
+            yield [first, *rest]
+        for choice in itertools.product(_TRIED, repeat=count):
+            yield list(choice)
+
+
+def _values(module: Module) -> list[SSAValue]:
+    block = module.main.body.block
+    found = [*block.args, *(result for op in block.ops for result in op.results)]
+    return [value for value in found if isinstance(value.type, TensorType)]
+
+
 def _within(module: Module, symbol: str, value: int) -> int:
-    low, high = module.symbols.get(symbol, (0, None))
+    low, high = module.symbols[symbol]
     value = max(value, low)
     return value if high is None else min(value, high)
 
 
+def _allowed(module: Module, binding: Mapping[str, int]) -> bool:
+    for check in module.checks:
+        if dims.evaluate(check.lhs, binding) != dims.evaluate(check.rhs, binding):
+            return False
+    extents = [e for shape, _ in module.input_types for e in shape]
+    return all(dims.evaluate(e, binding) >= 0 for e in extents)
+
+
 def random_inputs(module: Module, binding: Mapping[str, int] | None = None, seed: int = 0) -> list[np.ndarray]:
-    """One array per input: normal floats, integers of 0..9, fair bools. The same seed gives the same arrays."""
+    """One array per input. The same seed gives the same arrays."""
     rng = np.random.default_rng(seed)
     sizes = sample_binding(module) if binding is None else binding
+    bounds = index_bounds(module)
     arrays = []
-    for shape, dtype in module.input_types:
+    for name, (shape, dtype) in zip(module.input_names, module.input_types, strict=True):
         found = tuple(dims.evaluate(e, sizes) for e in shape)
         if is_float(dtype):
             arrays.append(rng.standard_normal(found).astype(numpy_dtype(dtype)))
-        else:
-            arrays.append(rng.integers(0, 2 if dtype == "bool" else 10, found).astype(numpy_dtype(dtype)))
+            continue
+        limit = 2 if dtype == "bool" else max(1, dims.evaluate(bounds.get(name, SMALL), sizes))
+        if is_integer(dtype):
+            limit = min(limit, int(np.iinfo(numpy_dtype(dtype)).max))
+        arrays.append(rng.integers(0, limit, found).astype(numpy_dtype(dtype)))
     return arrays
+
+
+def index_bounds(module: Module) -> dict[str, Extent]:
+    """Input -> the extent that its values index, for integer inputs that reach the indices of a gather or scatter."""
+    found: dict[str, Extent] = {}
+    for name, argument, (_, dtype) in zip(module.input_names, module.main.args, module.input_types, strict=True):
+        limits = _limits(argument) if is_integer(dtype) else []
+        if limits:
+            fixed = [limit for limit in limits if isinstance(limit, int)]
+            found[name] = min(fixed) if fixed else limits[0]
+    return found
+
+
+def _limits(start: SSAValue) -> list[Extent]:
+    limits: list[Extent] = []
+    seen, pending = {start}, [start]
+    while pending:
+        for use in pending.pop().uses:
+            op = use.operation
+            if isinstance(op, GatherOp | ScatterOp):
+                if use.index == 1:
+                    axes, shape = op.axes.get_values(), shape_of(op.operands[0])
+                    limits += [extent for extent, axis in zip(shape, axes, strict=True) if axis == -1]
+                continue
+            for result in op.results:
+                if result not in seen and is_integer(dtype_of(result)):
+                    seen.add(result)
+                    pending.append(result)
+    return limits
