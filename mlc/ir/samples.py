@@ -32,8 +32,20 @@ def sample_binding(
     Tried first: `preferred` for all of them, or without it small distinct values. Raises ShapeError where nothing that was tried meets
     the checks.
     """
-    fixed = {name: size for name, size in (given or {}).items() if name in module.symbols}
-    symbols = [symbol for symbol in module.symbols if symbol not in fixed]
+    named = dict.fromkeys(
+        [
+            *module.symbols,
+            *(
+                s
+                for shape, _ in module.input_types
+                for e in shape
+                if isinstance(e, dims.Dim)
+                for s in sorted(e.symbols())
+            ),
+        ]
+    )
+    fixed = {name: size for name, size in (given or {}).items() if name in named}
+    symbols = [symbol for symbol in named if symbol not in fixed]
     inside = {e for value in _values(module) for e in shape_of(value) if isinstance(e, dims.Dim)}
     allowed = None
     for choice in _choices(len(symbols), preferred):
@@ -72,7 +84,7 @@ def _values(module: Module) -> list[SSAValue]:
 
 
 def _within(module: Module, symbol: str, value: int) -> int:
-    low, high = module.symbols[symbol]
+    low, high = module.symbols.get(symbol, (0, None))
     value = max(value, low)
     return value if high is None else min(value, high)
 
