@@ -30,6 +30,8 @@ func.func @main(%x : memref<?x768xf32> {kernel.name = "x", kernel.dims = #graph.
     %row = kernel.row %v[%t] : memref<?x64xf32> to memref<64xf32>
     kernel.call @step(%row) : memref<64xf32>
   }
+  %c = kernel.buffer 4 dims ["1"] : memref<1xi64>
+  kernel.count "k" most "64*N" in %c : memref<1xi64>
   kernel.call @nothing()
   func.return
 }
@@ -69,7 +71,7 @@ def test_a_program_reads_back_as_printed():
 def test_every_memref_has_named_extents():
     module = parse(PROGRAM)
     shapes = [shape_of(op.results[0]) for op in module.walk() if isinstance(op, BufferOp | ViewOp | RowOp)]
-    assert shapes == [(N, 768), (12 * N, 64), (64,)]
+    assert shapes == [(N, 768), (12 * N, 64), (64,), (1,)]
     (main,) = [op for op in module.walk() if isinstance(op, func.FuncOp)]
     assert shape_of(main.body.block.args[0]) == (N, 768)
 
@@ -91,6 +93,10 @@ def test_constructors_state_the_same_as_text():
     [
         ('%a = kernel.buffer 0 dims ["N"] : memref<3xf32>', "does not have the extents"),
         ('%a = kernel.buffer 0 dims ["N"] : memref<?xf32, strided<[2]>>', "not row-major"),
+        (
+            '%a = kernel.buffer 0 dims ["2"] : memref<2xi64>\nkernel.count "k" most "N" in %a : memref<2xi64>',
+            "a count is one i64",
+        ),
         ('%a = kernel.size "N +"', "cannot read the dimension"),
         (
             '%a = kernel.buffer 0 dims ["4"] : memref<4xf32>\n%b = kernel.view %a dims ["5"] : memref<4xf32> to memref<5xf32>',

@@ -33,6 +33,7 @@ from xdsl.dialects.builtin import (
     NoneAttr,
     StringAttr,
     SymbolRefAttr,
+    i64,
 )
 from xdsl.ir import Attribute, BlockArgument, Dialect, SSAValue
 from xdsl.irdl import (
@@ -335,4 +336,51 @@ class CallOp(IRDLOperation):
             printer.print_list(self.arguments.types, printer.print_attribute)
 
 
-KernelDialect = Dialect("kernel", [SizeOp, WeightOp, BufferOp, ViewOp, RowOp, CallOp])
+@irdl_op_definition
+class CountOp(IRDLOperation):
+    """From here on the symbol has the value of the buffer's only element, at most `bound`: a size that depends on data.
+
+    Memory is reserved for the bound. Extents with the symbol mean something only in ops behind this one.
+    """
+
+    name = "kernel.count"
+    symbol = prop_def(StringAttr)
+    bound = prop_def(StringAttr)
+    buffer = operand_def(MemRefType)
+
+    def __init__(self, symbol: str, bound: Extent, buffer: SSAValue):
+        properties = {"symbol": StringAttr(symbol), "bound": StringAttr(str(bound))}
+        super().__init__(operands=[buffer], properties=properties)
+
+    @property
+    def most(self) -> Extent:
+        return dims.parse(self.bound.data)
+
+    def verify_(self) -> None:
+        type = memref_of(self.buffer)
+        if type.element_type != i64 or any(size != 1 for size in type.get_shape()):
+            raise VerifyException(f"a count is one i64, not {type}")
+
+    @classmethod
+    def parse(cls, parser: Parser) -> CountOp:
+        symbol = parser.parse_str_literal()
+        parser.parse_keyword("most")
+        bound = parser.parse_str_literal()
+        parser.parse_keyword("in")
+        unresolved = parser.parse_unresolved_operand()
+        parser.parse_characters(":")
+        buffer = parser.resolve_operand(unresolved, parser.parse_type())
+        properties = {"symbol": StringAttr(symbol), "bound": StringAttr(bound)}
+        return cls.create(operands=[buffer], properties=properties)
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(" ")
+        printer.print_string_literal(self.symbol.data)
+        printer.print_string(" most ")
+        printer.print_string_literal(self.bound.data)
+        printer.print_string(" in ")
+        printer.print_ssa_value(self.buffer)
+        _print_type(printer, self.buffer.type)
+
+
+KernelDialect = Dialect("kernel", [SizeOp, WeightOp, BufferOp, ViewOp, RowOp, CountOp, CallOp])

@@ -1,0 +1,423 @@
+"""The native entry function of a module: @main, which calls every kernel, with no Python between them.
+
+    func.func @main(%x, %y) {...}  ->  void entry(const i64 *sizes, char *arena, void **io)
+
+mlc.ir.kernel.plan says what the three arguments hold. A memref is a pointer, and one i64 for each stride that the kernel leaves
+open. A kernel whose tiles can be shared takes the range of tiles [begin, end): all of them at once where the table of sizes gives
+the call no helper threads, else chunk by chunk in the pool:
+
+    body(data, thread):  while ((begin = data.next += data.chunk) < data.tiles) kernel(data..., begin, min(begin + data.chunk, data.tiles))
+
+With `profile` the function takes one more pointer, to an i64 per step, and adds to it the nanoseconds of each call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xdsl.dialects import func
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    IntegerAttr,
+    MemRefType,
+    ModuleOp,
+)
+from xdsl.ir import Attribute, Block, BlockArgument, Operation, SSAValue
+
+from mlc.codegen.llvm.control import HANDLERS
+from mlc.codegen.llvm.extents import extent_text, symbols_of
+from mlc.codegen.llvm.launch import KernelSignature, counter_slot, launch_body, open_axes, text_of, typed
+from mlc.errors import InternalError
+from mlc.ir import dims
+from mlc.ir.dims import Extent
+from mlc.ir.kernel.kernel import element_bytes
+from mlc.ir.kernel.plan import Equality, Launch, Lifetime, Plan, Step, TensorSpec
+from mlc.ir.kernel.program import BufferOp, CallOp, CountOp, RowOp, SizeOp, ViewOp, WeightOp, memref_of, shape_of
+from mlc.ir.module import Module
+
+# Chunks of a launch per thread: enough that threads that start late, or are taken away, do not matter.
+CHUNKS = 4
+
+# Marks the place of a count until the sizes that depend on it are known.
+_COUNT = "; count "
+
+_POOL = "declare void @mlc_pool_run(ptr, ptr, i64)"
+_CLOCK = """declare i32 @clock_gettime(i32, ptr)
+define internal i64 @now() nounwind {
+  %time = alloca { i64, i64 }
+  %a = call i32 @clock_gettime(i32 1, ptr %time)
+  %seconds = load i64, ptr %time
+  %rest = getelementptr { i64, i64 }, ptr %time, i64 0, i32 1
+  %ns = load i64, ptr %rest
+  %scaled = mul i64 %seconds, 1000000000
+  %all = add i64 %scaled, %ns
+  ret i64 %all
+}"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """LLVM IR of the entry function, and what its arguments hold."""
+
+    text: str
+    plan: Plan
+
+
+def emit_entry(module: Module, name: str = "mlc_entry", profile: bool = False) -> Entry:
+    """The entry of a module whose @main is planned (`kernel.arena`) and whose kernels are functions of the same module."""
+    return Emitter(module, name, profile).emit()
+
+
+class Emitter:
+    def __init__(self, module: Module, name: str, profile: bool):
+        self.module, self.name, self.profile = module, name, profile
+        self.main = module.main
+        self.kernels = {op.sym_name.data: op for op in _functions(module.op) if op is not self.main}
+        self.known: dict[str, KernelSignature] = {}
+        self.lines: list[str] = []
+        self.label = "entry"
+        self.count = 0
+        self.names: dict[SSAValue, str] = {}
+        self.sizes: dict[Extent, int] = {}
+        self.launches: list[Launch] = []
+        self.scratch: dict[Extent, None] = {}
+        self.steps: list[Step] = []
+        self.weights: dict[str, int] = {}
+        self.counted: dict[str, Extent] = {}
+        self.counts: dict[int, tuple[str, str]] = {}
+        self.bodies: dict[str, str] = {}  # kernel -> text of the body that the pool runs
+        self.slots = 0  # of the data of the largest launch
+        self.inputs, self.outputs, self.io = self._signature()
+
+    # Results ---------------------------------------------------------------------------------------------------------
+    def emit(self) -> Entry:
+        self.block(self.main.body.block)
+        self.write_counts()
+        sizes, launches = 1, 1 + len(self.sizes)
+        offsets = launches + len(self.launches)
+        head = [
+            f"%sizes = getelementptr i64, ptr %table, i64 {sizes}",
+            f"%launches = getelementptr i64, ptr %table, i64 {launches}",
+            f"%offsets = getelementptr i64, ptr %table, i64 {offsets}",
+            f"%weights.at = getelementptr ptr, ptr %io, i64 {len(self.inputs) + len(self.outputs)}",
+            "%weights = load ptr, ptr %weights.at",
+        ]
+        if self.slots:
+            head.append(f"%data = alloca [{self.slots} x i64], align 64")
+        declared = [
+            f"declare void @{kernel.name}({', '.join([*kernel.llvm_types(), *(['i64', 'i64'] if kernel.tiles is not None else [])])})"
+            for kernel in self.known.values()
+        ]
+        if self.bodies:
+            declared.append(_POOL)
+        if self.profile:
+            declared.append(_CLOCK)
+        if any("@llvm.memmove" in line for line in self.lines):
+            declared.append("declare void @llvm.memmove.p0.p0.i64(ptr, ptr, i64, i1)")
+        times = ", ptr %times" if self.profile else ""
+        text = "\n".join(
+            [
+                *declared,
+                *self.bodies.values(),
+                f"define void @{self.name}(ptr %table, ptr %arena, ptr %io{times}) nounwind {{",
+                "entry:",
+                *(f"  {line}" for line in head),
+                *self.lines,
+                "}\n",
+            ]
+        )
+        plan = Plan(
+            self.inputs,
+            self.outputs,
+            tuple(self.weights),
+            tuple(self.sizes),
+            tuple(self.launches),
+            self._lifetimes(),
+            tuple(self.scratch),
+            tuple(self.steps),
+            dict(self.module.symbols),
+            tuple(Equality(check.lhs, check.rhs, check.message) for check in self.module.checks),
+            self.counted,
+        )
+        return Entry(text, plan)
+
+    def _signature(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], dict[SSAValue, int]]:
+        inputs: list[tuple[SSAValue, TensorSpec]] = []
+        outputs: list[tuple[SSAValue, TensorSpec]] = []
+        args = self.main.body.block.args
+        attrs = self.main.arg_attrs
+        if args and attrs is None:
+            raise InternalError("@main does not say which of its arguments are inputs")
+        for arg, attr in zip(args, attrs.data if attrs else (), strict=True):
+            role = text_of(attr, "kernel.role")
+            if role not in ("input", "output"):
+                raise InternalError(f"argument {arg.index} of @main is neither input nor output")
+            spec = TensorSpec(text_of(attr, "kernel.name"), text_of(attr, "kernel.dtype"), shape_of(arg))
+            (inputs if role == "input" else outputs).append((arg, spec))
+        io = {arg: number for number, (arg, _) in enumerate([*inputs, *outputs])}
+        return tuple(spec for _, spec in inputs), tuple(spec for _, spec in outputs), io
+
+    def _lifetimes(self) -> tuple[Lifetime, ...]:
+        attr = self.main.attributes.get("kernel.arena")
+        buffers = sum(isinstance(op, BufferOp) for op in self.main.walk())
+        rows = attr.data if isinstance(attr, ArrayAttr) else ()
+        if len(rows) != buffers:
+            raise InternalError(f"@main has {buffers} buffers and a plan for {len(rows)}: run plan-arena")
+        return tuple(Lifetime(dims.parse(r.data[0].data), r.data[1].value.data, r.data[2].value.data) for r in rows)
+
+    # Text ------------------------------------------------------------------------------------------------------------
+    def line(self, text: str) -> None:
+        self.lines.append(f"  {text}")
+
+    def define(self, text: str) -> str:
+        self.count += 1
+        self.lines.append(f"  %v{self.count} = {text}")
+        return f"%v{self.count}"
+
+    def number(self) -> int:
+        self.count += 1
+        return self.count
+
+    def open(self, label: str) -> None:
+        self.lines.append(f"{label}:")
+        self.label = label
+
+    def extent(self, extent: Extent) -> str:
+        if isinstance(extent, int):
+            return str(extent)
+        number = self.sizes.setdefault(extent, len(self.sizes))
+        return self.define(f"load i64, ptr {self.define(f'getelementptr i64, ptr %sizes, i64 {number}')}")
+
+    def scalar(self, value: SSAValue) -> str:
+        if isinstance(value.owner, SizeOp):
+            return self.extent(value.owner.extent)
+        if value not in self.names:
+            raise InternalError(f"@main uses {value} before it is known")
+        return self.names[value]
+
+    def pointer(self, value: SSAValue) -> str:
+        match value.owner:
+            case WeightOp() as op:
+                number = self.weights.setdefault(op.key.data, len(self.weights))
+                return self.define(f"load ptr, ptr {self.define(f'getelementptr ptr, ptr %weights, i64 {number}')}")
+            case BufferOp() as op:
+                place = self.define(f"getelementptr i64, ptr %offsets, i64 {op.number.data}")
+                offset = self.define(f"load i64, ptr {place}")
+                return self.define(f"getelementptr i8, ptr %arena, i64 {offset}")
+            case ViewOp() as op:
+                return self.pointer(op.base)
+        if value in self.io:
+            return self.define(f"load ptr, ptr {self.define(f'getelementptr ptr, ptr %io, i64 {self.io[value]}')}")
+        return self.scalar(value)
+
+    def operand(self, value: SSAValue) -> str:
+        return self.pointer(value) if isinstance(value.type, MemRefType) else self.scalar(value)
+
+    def known_extent(self, value: SSAValue) -> Extent | None:
+        """The expression an index is, where it is one."""
+        if isinstance(value.owner, SizeOp):
+            return value.owner.extent
+        if isinstance(value.owner, Operation) and value.owner.name == "arith.constant":
+            constant = getattr(value.owner, "value", None)
+            return constant.value.data if isinstance(constant, IntegerAttr) else None
+        return None
+
+    def strides(self, value: SSAValue) -> list[Extent]:
+        shape = self.shape(value)
+        return [dims.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+
+    def shape(self, value: SSAValue) -> Sequence[Extent]:
+        """Memrefs that a loop carries have the extents they come in with."""
+        if isinstance(value, BlockArgument) and value not in self.io and value.block is not self.main.body.block:
+            loop = value.block.parent_op()
+            if loop is not None and loop.name == "scf.for":
+                return self.shape(loop.operands[value.index + 2])
+        return shape_of(value)
+
+    # Ops -------------------------------------------------------------------------------------------------------------
+    def block(self, block: Block) -> None:
+        for op in block.ops:
+            self.op(op)
+
+    def op(self, op: Operation) -> None:
+        match op:
+            case SizeOp() | WeightOp() | BufferOp() | ViewOp():
+                return  # spelled where it is used
+            case RowOp():
+                elements = self.extent(self.strides(op.base)[0])
+                size = element_bytes(memref_of(op.base).element_type)
+                moved = self.define(f"mul i64 {self.scalar(op.position)}, {elements}")
+                bytes = self.define(f"mul i64 {moved}, {size}")
+                self.names[op.result] = self.define(f"getelementptr i8, ptr {self.pointer(op.base)}, i64 {bytes}")
+            case CallOp():
+                self.call(op)
+            case CountOp():
+                self.counting(op)
+            case _:
+                handler = HANDLERS.get(op.name)
+                if handler is None:
+                    raise InternalError(f"@main holds '{op.name}', which has no place there")
+                handler(self, op)
+
+    # Calls -----------------------------------------------------------------------------------------------------------
+    def call(self, op: CallOp) -> None:
+        kernel = self.kernel(op.kernel)
+        given = list(op.arguments)
+        buffers = [v for v in given if isinstance(v.type, MemRefType)]
+        indices = [v for v in given if not isinstance(v.type, MemRefType)]
+        roles = kernel.roles
+        if len(indices) != roles.count("extent") or len(buffers) != sum(role in ("", "weight") for role in roles):
+            raise InternalError(
+                f"call of kernel '{kernel.name}' with {len(buffers)} buffers and {len(indices)} extents"
+            )
+        extents = {name: self.known_extent(v) for name, v in zip(kernel.extents, indices, strict=True)}
+        before = self.define("call i64 @now()") if self.profile else ""
+        arguments: list[str] = []
+        waiting_buffers, waiting_indices = iter(buffers), iter(indices)
+        for type, role in zip(kernel.types, roles, strict=True):
+            if role in ("begin", "end"):
+                continue
+            if role == "scratch":
+                arguments.append("%arena")
+            elif role == "extent":
+                arguments.append(self.scalar(next(waiting_indices)))
+            else:
+                arguments += self.buffer(kernel, next(waiting_buffers), type)
+        if kernel.scratch != 0:
+            self.scratch[self.in_module(kernel.scratch, extents, kernel)] = None
+        if kernel.tiles is None:
+            self.line(f"call void @{kernel.name}({typed(kernel.llvm_types(), arguments)})")
+        else:
+            self.tiled_call(kernel, arguments, indices, extents, buffers)
+        if self.profile:
+            self.record(before, len(self.steps))
+        self.steps.append(Step(kernel.name, tuple(name.data for name in op.source.data)))
+
+    def kernel(self, name: str) -> KernelSignature:
+        if name not in self.known:
+            if name not in self.kernels:
+                raise InternalError(f"@main calls kernel '{name}', which is not in the module")
+            self.known[name] = KernelSignature(self.kernels[name])
+        return self.known[name]
+
+    def buffer(self, kernel: KernelSignature, value: SSAValue, type: Attribute) -> list[str]:
+        """Pointer and open strides of one argument."""
+        assert isinstance(type, MemRefType)
+        if isinstance(value.owner, WeightOp) and not open_axes(type):
+            return [self.pointer(value)]  # packed: its bytes lie as the kernel wants them
+        strides, fixed = self.strides(value), type.get_strides()
+        same_element = memref_of(value).element_type == type.element_type
+        if fixed is None or len(fixed) != len(strides) or not same_element:
+            raise InternalError(f"kernel '{kernel.name}' takes {type}, not {value.type}")
+        shape = type.get_shape()
+        for axis, (have, want) in enumerate(zip(strides, fixed, strict=True)):
+            if want is not None and have != want and shape[axis] != 1:
+                raise InternalError(
+                    f"kernel '{kernel.name}' takes {type}, not extents {[str(e) for e in self.shape(value)]}"
+                )
+        return [self.pointer(value), *(self.extent(strides[axis]) for axis in open_axes(type))]
+
+    def in_module(self, extent: Extent, extents: dict[str, Extent | None], kernel: KernelSignature) -> Extent:
+        """An expression over a kernel's extents as one over the module's symbols."""
+        values = {name: value for name, value in extents.items() if value is not None}
+        if missing := symbols_of(extent) - values.keys():
+            raise InternalError(
+                f"kernel '{kernel.name}': {sorted(missing)} must be sizes that are known before the call"
+            )
+        return dims.substitute(extent, values)
+
+    def tiled_call(
+        self,
+        kernel: KernelSignature,
+        arguments: list[str],
+        indices: list[SSAValue],
+        extents: dict[str, Extent | None],
+        buffers: list[SSAValue],
+    ) -> None:
+        assert kernel.tiles is not None
+        types = kernel.llvm_types()
+        if symbols_of(kernel.tiles) - {name for name, value in extents.items() if value is not None}:
+            operands = dict(zip(kernel.extents, indices, strict=True))
+            count: Extent | None = None
+            tiles = extent_text(kernel.tiles, lambda name: self.scalar(operands[name]), self.define)
+        else:
+            count = self.in_module(kernel.tiles, extents, kernel)
+            tiles = self.extent(count)
+        alone = f"call void @{kernel.name}({typed([*types, 'i64', 'i64'], [*arguments, '0', tiles])})"
+        if count == 1:
+            self.line(alone)
+            return
+        touched = [dims.prod(self.shape(v)) * element_bytes(memref_of(v).element_type) for v in buffers]
+        self.launches.append(
+            Launch(sum(touched[1:], start=touched[0]) if touched else 0, 1 << 20 if count is None else count)
+        )
+        place = self.define(f"getelementptr i64, ptr %launches, i64 {len(self.launches) - 1}")
+        helpers = self.define(f"load i64, ptr {place}")
+        shared = self.define(f"icmp sgt i64 {helpers}, 0")
+        number = self.number()
+        self.line(f"br i1 {shared}, label %share{number}, label %alone{number}")
+        self.open(f"alone{number}")
+        self.line(alone)
+        self.line(f"br label %join{number}")
+        self.open(f"share{number}")
+        threads = self.define(f"add i64 {helpers}, 1")
+        cuts = self.define(f"mul i64 {threads}, {CHUNKS}")
+        even = self.define(f"udiv i64 {tiles}, {cuts}")
+        small = self.define(f"icmp eq i64 {even}, 0")
+        chunk = self.define(f"select i1 {small}, i64 1, i64 {even}")
+        scratch = self.define("load i64, ptr %table")
+        fields = [*zip(types, arguments, strict=True), ("i64", scratch), ("i64", tiles), ("i64", chunk)]
+        for slot, (type, value) in enumerate([*fields, ("i64", "0")]):
+            slot = counter_slot(len(fields)) if slot == len(fields) else slot
+            self.line(f"store {type} {value}, ptr {self.define(f'getelementptr i64, ptr %data, i64 {slot}')}")
+        self.slots = max(self.slots, counter_slot(len(fields)) + 8)
+        self.line(f"call void @mlc_pool_run(ptr @{kernel.name}.body, ptr %data, i64 {helpers})")
+        self.line(f"br label %join{number}")
+        self.open(f"join{number}")
+        self.bodies.setdefault(kernel.name, launch_body(kernel))
+
+    def record(self, before: str, step: int) -> None:
+        spent = self.define(f"sub i64 {self.define('call i64 @now()')}, {before}")
+        place = self.define(f"getelementptr i64, ptr %times, i64 {step}")
+        total = self.define(f"add i64 {self.define(f'load i64, ptr {place}')}, {spent}")
+        self.line(f"store i64 {total}, ptr {place}")
+
+    def counting(self, op: CountOp) -> None:
+        """Write the symbol, and every size that depends on it, into the table. Sizes used further on are not known yet."""
+        name = op.symbol.data
+        self.counted[name] = op.most
+        self.sizes.setdefault(dims.symbol(name), len(self.sizes))
+        found = self.define(f"load i64, ptr {self.pointer(op.buffer)}")
+        most = self.extent(op.most)
+        least = self.define(f"icmp slt i64 {found}, 0")
+        whole = self.define(f"select i1 {least}, i64 0, i64 {found}")
+        over = self.define(f"icmp sgt i64 {whole}, {most}")
+        value = self.define(f"select i1 {over}, i64 {most}, i64 {whole}")
+        self.counts[len(self.counts)] = (name, value)
+        self.lines.append(f"{_COUNT}{len(self.counts) - 1}")  # the sizes that depend on it are known at the end
+
+    def write_counts(self) -> None:
+        """Behind each count, store every size that depends on it."""
+        for extent in list(self.sizes):
+            if symbols_of(extent) & self.counted.keys():
+                for name in symbols_of(extent):
+                    self.sizes.setdefault(dims.symbol(name), len(self.sizes))
+        lines, self.lines = self.lines, []
+        for line in lines:
+            if not line.startswith(_COUNT):
+                self.lines.append(line)
+                continue
+            counted, value = self.counts[int(line.removeprefix(_COUNT))]
+
+            def symbol(name: str, counted: str = counted, value: str = value) -> str:
+                return value if name == counted else self.extent(dims.symbol(name))
+
+            for extent, number in self.sizes.items():
+                if counted in symbols_of(extent):
+                    result = extent_text(extent, symbol, self.define)
+                    self.line(f"store i64 {result}, ptr {self.define(f'getelementptr i64, ptr %sizes, i64 {number}')}")
+
+
+def _functions(module: ModuleOp) -> list[func.FuncOp]:
+    return [op for op in module.ops if isinstance(op, func.FuncOp)]

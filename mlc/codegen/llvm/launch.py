@@ -1,0 +1,110 @@
+"""How machine code takes a kernel's arguments, and what each thread of a shared launch runs.
+
+A launch's data is a row of 8-byte slots: the kernel's arguments, scratch bytes per thread, tiles, chunk, and the counter of tiles
+taken so far on a cache line of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.dialects import func
+from xdsl.dialects.builtin import DictionaryAttr, IndexType, MemRefType, StringAttr
+from xdsl.ir import Attribute
+
+from mlc.errors import InternalError
+from mlc.ir import dims
+
+
+class KernelSignature:
+    """A kernel's arguments, by the attributes of its function."""
+
+    def __init__(self, op: func.FuncOp):
+        self.name = op.sym_name.data
+        self.types = [arg.type for arg in op.body.block.args]
+        attrs = op.arg_attrs.data if op.arg_attrs is not None else [DictionaryAttr({})] * len(self.types)
+        self.roles = [
+            text_of(a, "kernel.role") or ("extent" if t == IndexType() else "")
+            for a, t in zip(attrs, self.types, strict=True)
+        ]
+        self.names = [text_of(a, "kernel.name") for a in attrs]
+        tiles, scratch = op.attributes.get("kernel.tiles"), op.attributes.get("kernel.scratch")
+        self.tiles = dims.parse(tiles.data) if isinstance(tiles, StringAttr) else None
+        self.scratch = dims.parse(scratch.data) if isinstance(scratch, StringAttr) else 0
+        self.extents = [n for n, role in zip(self.names, self.roles, strict=True) if role == "extent"]
+        if ("begin" in self.roles) != (self.tiles is not None):
+            raise InternalError(f"kernel '{self.name}' must take a range of tiles exactly if it has tiles")
+
+    def llvm_types(self) -> list[str]:
+        """Of all arguments but the range of tiles."""
+        found = []
+        for type, role in zip(self.types, self.roles, strict=True):
+            if role in ("begin", "end"):
+                continue
+            found += ["i64"] if role == "extent" else ["ptr", *["i64"] * len(open_axes(type))]
+        return found
+
+
+def launch_body(kernel: KernelSignature) -> str:
+    """What each thread of a launch runs: chunks of tiles from the launch's counter until none is left."""
+    types = kernel.llvm_types()
+    scratch = _scratch_slot(kernel)
+    lines = [f"define internal void @{kernel.name}.body(ptr %data, i64 %thread) nounwind {{", "entry:"]
+    for slot, type in enumerate([*types, "i64", "i64", "i64"]):
+        lines.append(f"  %p{slot} = getelementptr i64, ptr %data, i64 {slot}")
+        lines.append(f"  %a{slot} = load {type}, ptr %p{slot}")
+    count = len(types)
+    names = [f"%a{slot}" for slot in range(count)]
+    if scratch is not None:
+        lines.append(f"  %apart = mul i64 %thread, %a{count}")
+        lines.append(f"  %own = getelementptr i8, ptr %a{scratch}, i64 %apart")
+        names[scratch] = "%own"
+    arguments = typed([*types, "i64", "i64"], [*names, "%begin", "%stop"])
+    lines += [
+        f"  %counter = getelementptr i64, ptr %data, i64 {counter_slot(count + 3)}",
+        "  br label %take",
+        "take:",
+        f"  %begin = atomicrmw add ptr %counter, i64 %a{count + 2} monotonic",
+        f"  %more = icmp slt i64 %begin, %a{count + 1}",
+        "  br i1 %more, label %run, label %end",
+        "run:",
+        f"  %after = add i64 %begin, %a{count + 2}",
+        f"  %over = icmp sgt i64 %after, %a{count + 1}",
+        f"  %stop = select i1 %over, i64 %a{count + 1}, i64 %after",
+        f"  call void @{kernel.name}({arguments})",
+        "  br label %take",
+        "end:",
+        "  ret void",
+        "}",
+    ]
+    return "\n".join(lines)
+
+
+def _scratch_slot(kernel: KernelSignature) -> int | None:
+    slot = 0
+    for type, role in zip(kernel.types, kernel.roles, strict=True):
+        if role == "scratch":
+            return slot
+        if role not in ("begin", "end"):
+            slot += 1 if role == "extent" else 1 + len(open_axes(type))
+    return None
+
+
+def counter_slot(fields: int) -> int:
+    """The slot of a launch's counter: on a cache line of its own, for all threads write it."""
+    return (fields + 15) // 8 * 8
+
+
+def typed(types: Sequence[str], values: Sequence[str]) -> str:
+    return ", ".join(f"{type} {value}" for type, value in zip(types, values, strict=True))
+
+
+def open_axes(type: Attribute) -> list[int]:
+    """The axes whose strides travel with a memref."""
+    strides = type.get_strides() if isinstance(type, MemRefType) else ()
+    return [axis for axis, stride in enumerate(strides or ()) if stride is None]
+
+
+def text_of(attrs: DictionaryAttr, key: str) -> str:
+    attr = attrs.data.get(key)
+    return attr.data if isinstance(attr, StringAttr) else ""

@@ -1,0 +1,129 @@
+"""What the native entry function of a module expects, as plain data: it travels with the objects, and needs no IR to be used.
+
+    void entry(const int64_t *sizes, char *arena, void **io)
+
+io      one pointer per input, one per output, then one to the table of weights (a pointer each)
+sizes   scratch bytes per thread | values of `sizes` | helper threads of each of `launches` | arena offset of each of `buffers`
+arena   first the scratch memory of each thread, then the buffers at their offsets
+
+The symbols of an expression are the module's. A symbol in `counted` is known only while the entry runs: the entry writes it, and
+all that depends on it, into the table, which then belongs to one call. Its bound gives the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlc.ir import dims
+from mlc.ir.dims import Extent
+
+ALIGNMENT = 64
+# Behind every buffer: kernels read whole vectors, the last of which may begin at the last element.
+GUARD = 64
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a module."""
+
+    name: str
+    dtype: str
+    shape: tuple[Extent, ...]
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """A buffer of the arena: its size and the first and last step of the program that touch it."""
+
+    bytes: Extent
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A call that threads may share: bytes it touches and tiles it can be cut into; both decide how many take part."""
+
+    bytes: Extent
+    tiles: Extent
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a kernel: its name, and the nodes of the user's model that it computes."""
+
+    kernel: str
+    source: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Equality:
+    """Two extents that must agree at call time; `message` says who asks."""
+
+    lhs: Extent
+    rhs: Extent
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    weights: tuple[str, ...] = ()
+    sizes: tuple[Extent, ...] = ()
+    launches: tuple[Launch, ...] = ()
+    buffers: tuple[Lifetime, ...] = ()
+    scratch: tuple[Extent, ...] = ()
+    steps: tuple[Step, ...] = ()
+    symbols: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
+    checks: tuple[Equality, ...] = ()
+    counted: Mapping[str, Extent] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        def tensors(specs: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:
+            return [{"name": t.name, "dtype": t.dtype, "shape": [_text(e) for e in t.shape]} for t in specs]
+
+        return {
+            "inputs": tensors(self.inputs),
+            "outputs": tensors(self.outputs),
+            "weights": list(self.weights),
+            "sizes": [_text(e) for e in self.sizes],
+            "launches": [[_text(item.bytes), _text(item.tiles)] for item in self.launches],
+            "buffers": [[_text(item.bytes), item.first, item.last] for item in self.buffers],
+            "scratch": [_text(e) for e in self.scratch],
+            "steps": [[step.kernel, list(step.source)] for step in self.steps],
+            "symbols": {name: list(bounds) for name, bounds in self.symbols.items()},
+            "checks": [[_text(check.lhs), _text(check.rhs), check.message] for check in self.checks],
+            "counted": {name: _text(bound) for name, bound in self.counted.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        """Raises KeyError, TypeError or ValueError for what to_json did not write."""
+
+        def tensors(items: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+            return tuple(TensorSpec(t["name"], t["dtype"], tuple(_extent(e) for e in t["shape"])) for t in items)
+
+        return cls(
+            tensors(data["inputs"]),
+            tensors(data["outputs"]),
+            tuple(data["weights"]),
+            tuple(_extent(e) for e in data["sizes"]),
+            tuple(Launch(_extent(b), _extent(t)) for b, t in data["launches"]),
+            tuple(Lifetime(_extent(b), int(first), int(last)) for b, first, last in data["buffers"]),
+            tuple(_extent(e) for e in data["scratch"]),
+            tuple(Step(kernel, tuple(source)) for kernel, source in data["steps"]),
+            {name: (int(low), None if high is None else int(high)) for name, (low, high) in data["symbols"].items()},
+            tuple(Equality(_extent(lhs), _extent(rhs), message) for lhs, rhs, message in data["checks"]),
+            {name: _extent(bound) for name, bound in data["counted"].items()},
+        )
+
+
+def _text(extent: Extent) -> int | str:
+    return extent if isinstance(extent, int) else str(extent)
+
+
+def _extent(value: int | str) -> Extent:
+    return dims.parse(value) if isinstance(value, str) else int(value)

@@ -1,0 +1,76 @@
+"""Arrays in and out: element types by name, what a caller may hand in, memory aligned for vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from mlc.errors import DTypeError, MlcError
+from mlc.ir.kernel.plan import ALIGNMENT, GUARD
+
+# Name -> (NumPy, ONNX's name of the tensor type)
+DTYPES: dict[str, tuple[np.dtype, str]] = {
+    "f64": (np.dtype(np.float64), "tensor(double)"),
+    "f32": (np.dtype(np.float32), "tensor(float)"),
+    "f16": (np.dtype(np.float16), "tensor(float16)"),
+    "bf16": (np.dtype(ml_dtypes.bfloat16), "tensor(bfloat16)"),
+    "i64": (np.dtype(np.int64), "tensor(int64)"),
+    "i32": (np.dtype(np.int32), "tensor(int32)"),
+    "i16": (np.dtype(np.int16), "tensor(int16)"),
+    "i8": (np.dtype(np.int8), "tensor(int8)"),
+    "u64": (np.dtype(np.uint64), "tensor(uint64)"),
+    "u32": (np.dtype(np.uint32), "tensor(uint32)"),
+    "u16": (np.dtype(np.uint16), "tensor(uint16)"),
+    "u8": (np.dtype(np.uint8), "tensor(uint8)"),
+    "bool": (np.dtype(np.bool_), "tensor(bool)"),
+}
+
+
+def address(array: np.ndarray) -> int:
+    """Of the first element."""
+    return array.__array_interface__["data"][0]
+
+
+def as_array(value: Any, dtype: np.dtype, name: str) -> np.ndarray:
+    """`value` as a row-major array of this dtype: itself where it is one, a view of DLPack memory, a copy where its order differs.
+
+    Numbers and lists take the dtype; whatever has another dtype of its own is refused, for converting is the caller's to decide.
+    """
+    if not isinstance(value, np.ndarray):
+        value = _foreign(value, dtype, name)
+    if value.dtype != dtype:
+        raise DTypeError(
+            f"input '{name}' takes {dtype.name}, the array is {value.dtype.name}",
+            remedy=f"Convert it: {name}.astype('{dtype.name}')." if name.isidentifier() else None,
+        )
+    return value if value.flags.c_contiguous and value.flags.aligned else np.array(value, order="C")
+
+
+def _foreign(value: Any, dtype: np.dtype, name: str) -> np.ndarray:
+    try:
+        if hasattr(value, "__dlpack__"):
+            return np.from_dlpack(value)
+        return np.asarray(value) if hasattr(value, "__array__") else np.asarray(value, dtype)
+    except (TypeError, ValueError, RuntimeError, BufferError, OverflowError) as error:
+        raise MlcError(
+            f"input '{name}' is a {type(value).__name__} that cannot be read as an array: {str(error).strip()}",
+            remedy="Hand in a NumPy array, or memory of the CPU that offers DLPack.",
+        ) from error
+
+
+def aligned_bytes(count: int) -> np.ndarray:
+    """`count` uninitialised bytes whose first lies on a vector boundary, with room for a vector behind the last."""
+    raw = np.empty(count + ALIGNMENT + GUARD, np.uint8)
+    start = -address(raw) % ALIGNMENT
+    return raw[start : start + count]
+
+
+def aligned_copy(array: np.ndarray) -> np.ndarray:
+    """The array, or a row-major copy where it is not on a vector boundary."""
+    if array.flags.c_contiguous and address(array) % ALIGNMENT == 0:
+        return array
+    copy = aligned_bytes(array.nbytes).view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy

@@ -1,0 +1,202 @@
+"""A compiled module that can be called: arrays in, arrays out, native code between.
+
+    exe(x, mask)                                as a function: one array per input, in order
+    exe.run(None, {"x": x, "mask": mask})       by name, as in onnxruntime
+    exe.get_inputs(), exe.get_outputs()         name, shape, type
+
+Inputs are read in place where dtype and layout fit; outputs are fresh arrays. Everything about a call is checked before native code
+runs. Any number of Python threads may call at the same time; Python's lock is released while kernels run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlc.codegen.llvm.object import check_runs_here, load
+from mlc.codegen.llvm.threads import pool, thread_count
+from mlc.errors import MlcError
+from mlc.ir import dims
+from mlc.ir.kernel.plan import Plan, TensorSpec
+from mlc.ir.kernel.target import CpuTarget, cpu_target
+from mlc.runtime.arrays import DTYPES, address, aligned_bytes, aligned_copy, as_array
+from mlc.runtime.binding import Binder, Binding
+
+_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+_PROFILED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+# Workspaces that wait for the next call; more of them exist only while more calls run at the same time.
+_WORKSPACES = 4
+
+
+@dataclass(frozen=True)
+class NodeArg:
+    """An input or output as onnxruntime describes one: a fixed axis is a number, another one a symbol or expression."""
+
+    name: str
+    shape: list[int | str]
+    type: str
+
+
+class _Workspace:
+    """What one call at a time uses: arena memory and the array of pointers."""
+
+    __slots__ = ("arena", "io", "memory", "place", "size")
+
+    def __init__(self, pointers: int, weights: int):
+        self.size = -1
+        self.memory: np.ndarray | None = None
+        self.arena = 0
+        self.io = (ctypes.c_void_p * (pointers + 1))()
+        self.io[pointers] = weights
+        self.place = ctypes.addressof(self.io)
+
+    def reserve(self, size: int) -> None:
+        self.memory = None  # give back the old before asking for the new
+        self.memory = aligned_bytes(size)
+        self.arena = address(self.memory)
+        self.size = size
+
+
+class Executable:
+    """Native code with its plan and weights. Made by mlc.compile and mlc.load_executable.
+
+    `threads` is the largest number a call may use. `report` says what was decided and how long it took;
+    `native_compilations` counts compilations since the executable exists: 0, for one code serves all sizes.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        objects: Sequence[bytes],
+        weights: Mapping[str, np.ndarray],
+        *,
+        target: CpuTarget | None = None,
+        threads: int | None = None,
+        entry: str = "mlc_entry",
+        report: dict[str, Any] | None = None,
+        module_text: str = "",
+    ):
+        self.plan = plan
+        self.objects = tuple(objects)
+        self.target = target or cpu_target()
+        self.entry = entry
+        self.report: dict[str, Any] = dict(report or {})
+        self.module_text = module_text
+        self.native_compilations = 0
+        check_runs_here(self.target)
+        self.threads = thread_count(threads)
+        self._pool = pool()
+        self.threads = self._pool.start(self.threads)
+        self.weights = {key: aligned_copy(weights[key]) for key in plan.weights}
+        self._weight_table = (ctypes.c_void_p * max(1, len(plan.weights)))(*map(address, self.weights.values()))
+        self._library = load(objects, {"mlc_pool_run": self._pool.run})
+        self._run = _ENTRY(self._library.address(entry))
+        self._binder = Binder(plan, self.threads)
+        self._input_dtypes = [DTYPES[spec.dtype][0] for spec in plan.inputs]
+        self._output_dtypes = [DTYPES[spec.dtype][0] for spec in plan.outputs]
+        self._index = {spec.name: number for number, spec in enumerate(plan.inputs)}
+        self._output_index = {spec.name: number for number, spec in enumerate(plan.outputs)}
+        self._counts = {name: 1 + plan.sizes.index(dims.symbol(name)) for name in plan.counted}
+        self._free: list[_Workspace] = []
+
+    # Signature -------------------------------------------------------------------------------------------------------
+    def get_inputs(self) -> list[NodeArg]:
+        return [_node(spec) for spec in self.plan.inputs]
+
+    def get_outputs(self) -> list[NodeArg]:
+        return [_node(spec) for spec in self.plan.outputs]
+
+    def __repr__(self) -> str:
+        lines = [f"<mlc.Executable for {self.target.name}, {self.threads} thread{'s' * (self.threads != 1)}"]
+        rows = [("in ", spec) for spec in self.plan.inputs] + [("out", spec) for spec in self.plan.outputs]
+        lines += [f"  {kind} {spec.name}: {spec.dtype}[{', '.join(map(str, spec.shape))}]" for kind, spec in rows[:6]]
+        if len(rows) > 6:
+            lines.append(f"  and {len(rows) - 6} more")
+        bytes = sum(weight.nbytes for weight in self.weights.values())
+        lines.append(f"  {len(self.plan.steps)} kernel calls, {len(self.weights)} weights of {bytes / 2**20:.1f} MiB>")
+        return "\n".join(lines)
+
+    # Calls -----------------------------------------------------------------------------------------------------------
+    def __call__(self, *arrays: Any) -> np.ndarray | tuple[np.ndarray, ...]:
+        """The output, or the tuple of outputs, for one array per input."""
+        if len(arrays) != len(self._input_dtypes):
+            names = ", ".join(spec.name for spec in self.plan.inputs)
+            raise MlcError(f"{len(self._input_dtypes)} inputs are needed ({names}), {len(arrays)} given")
+        outputs = self._call(arrays)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def run(self, output_names: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[np.ndarray]:
+        """The outputs named (all of them for None), in that order, for inputs by name."""
+        wanted = range(len(self._output_dtypes)) if output_names is None else [self._output(n) for n in output_names]
+        if inputs.keys() != self._index.keys():
+            for name in inputs:
+                if name not in self._index:
+                    raise MlcError(f"there is no input '{name}'", remedy=f"Inputs: {', '.join(self._index)}.")
+            missing = [name for name in self._index if name not in inputs]
+            raise MlcError(f"input '{missing[0]}' is missing", remedy=f"Inputs: {', '.join(self._index)}.")
+        outputs = self._call([inputs[name] for name in self._index])
+        return [outputs[number] for number in wanted]
+
+    def _output(self, name: str) -> int:
+        if name not in self._output_index:
+            raise MlcError(f"there is no output '{name}'", remedy=f"Outputs: {', '.join(self._output_index)}.")
+        return self._output_index[name]
+
+    def _call(self, values: Sequence[Any]) -> list[np.ndarray]:
+        arrays = []
+        for value, dtype, spec in zip(values, self._input_dtypes, self.plan.inputs, strict=True):
+            if type(value) is not np.ndarray or value.dtype is not dtype or not value.flags.carray:
+                value = as_array(value, dtype, spec.name)
+            arrays.append(value)
+        shapes = tuple([array.shape for array in arrays])
+        binding = self._binder.bind(shapes)
+        if self.threads > 1 and not self._pool.workers:  # this is the child of a fork
+            self._pool.start(self.threads)
+        try:
+            workspace = self._free.pop()
+        except IndexError:
+            workspace = _Workspace(len(arrays) + len(self._output_dtypes), ctypes.addressof(self._weight_table))
+        outputs = self._run_bound(binding, workspace, arrays)
+        if len(self._free) < _WORKSPACES:
+            self._free.append(workspace)
+        return outputs
+
+    def _run_bound(self, binding: Binding, workspace: _Workspace, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        if workspace.size < binding.arena:
+            workspace.reserve(binding.arena)
+        io = workspace.io
+        number = 0
+        for array in arrays:
+            io[number] = address(array)
+            number += 1
+        outputs = []
+        for shape, dtype, count in zip(binding.outputs, self._output_dtypes, binding.output_bytes, strict=True):
+            raw = aligned_bytes(count)
+            io[number] = address(raw)
+            number += 1
+            outputs.append(np.ndarray(shape, dtype, raw))
+        if not self.plan.counted:
+            self._run(binding.address, workspace.arena, workspace.place)
+            return outputs
+        table = type(binding.table).from_buffer_copy(binding.table)  # the entry writes what it counts
+        self._run(ctypes.addressof(table), workspace.arena, workspace.place)
+        return self._counted(binding, table, outputs)
+
+    def _counted(
+        self, binding: Binding, table: ctypes.Array[ctypes.c_int64], outputs: list[np.ndarray]
+    ) -> list[np.ndarray]:
+        """Outputs cut to what the call counted; their rows lie one behind the other at the start of the memory."""
+        symbols = {**binding.symbols, **{name: table[place] for name, place in self._counts.items()}}
+        found = []
+        for array, spec in zip(outputs, self.plan.outputs, strict=True):
+            shape = tuple(dims.evaluate(extent, symbols) for extent in spec.shape)
+            found.append(array if shape == array.shape else np.ndarray(shape, array.dtype, array.reshape(-1).data))
+        return found
+
+
+def _node(spec: TensorSpec) -> NodeArg:
+    return NodeArg(spec.name, [e if isinstance(e, int) else str(e) for e in spec.shape], DTYPES[spec.dtype][1])
