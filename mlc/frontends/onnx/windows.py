@@ -69,6 +69,12 @@ def window_of(node: Node, spatial: Sequence[Extent], kernel: Sequence[int], ceil
         ]
     else:
         raise node.invalid(f"auto_pad '{auto}' is none of NOTSET, SAME_UPPER, SAME_LOWER, VALID")
+    for i, (n, span, (low, high)) in enumerate(zip(spatial, spans, padding, strict=True)):
+        padded = n + low + high
+        if isinstance(padded, int) and padded < span:
+            raise node.error(
+                f"the window spans {span} elements along spatial axis {i}, which has {padded} with padding"
+            )
     overhang: list[Extent] = [0] * count
     if ceil_mode and auto == "NOTSET":
         overhang = [

@@ -10,7 +10,7 @@ from mlc.frontends.onnx.table import Value, handles
 from mlc.frontends.onnx.windows import pad_window, window_of
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent
-from mlc.ir.types import dtype_of, is_float, rank_of, shape_of
+from mlc.ir.types import dtype_of, is_float, rank_of, shape_of, shape_text
 
 
 @handles("MatMul", since=(1, 9, 13))
@@ -25,6 +25,9 @@ def gemm(node: Node, a: Value, b: Value, c: Value | None = None) -> Value:
         raise node.error(f"A has {rank_of(a)} axes and B has {rank_of(b)}, expected 2")
     lhs = "km" if node.int("transA") else "mk"
     rhs = "nk" if node.int("transB") else "kn"
+    inner = shape_of(a)[lhs.index("k")], shape_of(b)[rhs.index("k")]
+    if all(isinstance(k, int) for k in inner) and inner[0] != inner[1]:
+        raise node.error(f"inner dimensions differ, {inner[0]} and {inner[1]}")
     y = scaled(node, g.contract(a, b, f"{lhs},{rhs}->mn"), "alpha")
     if c is None or node.float("beta") == 0:
         return y
@@ -48,12 +51,15 @@ def einsum(node: Node, *xs: Value) -> Value:
 @handles("Conv", since=(1, 11, 22))
 def conv(node: Node, x: Value, weight: Value, bias: Value | None = None) -> Value:
     y = convolve(node, x, weight)
-    return y if bias is None else g.add(y, per_channel(bias, y))
+    return y if bias is None else g.add(y, per_channel(node, "B", bias, y))
 
 
-def per_channel(v: Value, x: Value, axis: int = 1) -> Value:
-    """v[c] repeated to x's shape along every axis but `axis`."""
-    return g.broadcast(v, shape_of(x), [axis])
+def per_channel(node: Node, name: str, v: Value, x: Value) -> Value:
+    """v[c] repeated to x's shape along every axis but the channels, axis 1. `name` is the operand's in an error."""
+    channels = shape_of(x)[1]
+    if rank_of(v) != 1 or (isinstance(channels, int) and shape_of(v) != (channels,)):
+        raise node.error(f"{name} has shape {shape_text(shape_of(v))}, there are {channels} channels")
+    return g.broadcast(v, shape_of(x), [1])
 
 
 def convolve(node: Node, x: Value, weight: Value) -> Value:
@@ -122,7 +128,7 @@ def conv_transpose(node: Node, x: Value, weight: Value, bias: Value | None = Non
         crops.append((before - (span - 1) + lo, after - (span - 1) + hi - more))
     y = g.convolution(
         x,
-        turned_around(weight, node.int("group")),
+        turned_around(node, weight, node.int("group")),
         strides=[1] * count,
         padding=padding,
         dilations=dilations,
@@ -132,7 +138,7 @@ def conv_transpose(node: Node, x: Value, weight: Value, bias: Value | None = Non
     )
     if any(crop != (0, 0) for crop in crops):
         y = crop_spatial(y, crops)
-    return y if bias is None else g.add(y, per_channel(bias, y))
+    return y if bias is None else g.add(y, per_channel(node, "B", bias, y))
 
 
 def transpose_padding(
@@ -140,11 +146,12 @@ def transpose_padding(
 ) -> tuple[list[Extent], list[Extent]]:
     """What ConvTranspose removes at both ends of each spatial axis."""
     auto = node.string("auto_pad")
-    output: Sequence[Extent] | None = node.ints("output_shape", None)
-    if output is not None:
-        output = output[-len(spans) :]
+    given = node.ints("output_shape", None)
+    output: Sequence[Extent]
+    if given is not None:
+        output = given[-len(spans) :]
     elif auto in ("SAME_UPPER", "SAME_LOWER"):
-        output = [n * s for n, s in zip(spatial, strides, strict=True)]
+        output = tuple(n * s for n, s in zip(spatial, strides, strict=True))
     elif auto in ("NOTSET", "VALID"):
         pads: list[Extent] = [0] * 2 * len(spans)
         if auto == "NOTSET":
@@ -152,7 +159,8 @@ def transpose_padding(
         return pads[: len(spans)], pads[len(spans) :]
     else:
         raise node.invalid(f"auto_pad '{auto}' is none of NOTSET, SAME_UPPER, SAME_LOWER, VALID")
-    low, high = [], []
+    low: list[Extent] = []
+    high: list[Extent] = []
     for n, s, span, more, size in zip(spatial, strides, spans, extra, output, strict=True):
         total = (n - 1) * s + more + span - size
         smaller = total // 2
@@ -161,9 +169,11 @@ def transpose_padding(
     return low, high
 
 
-def turned_around(weight: Value, groups: int) -> Value:
+def turned_around(node: Node, weight: Value, groups: int) -> Value:
     """The weight of the transposed convolution as one of a convolution: [c, o / group, kernel...] -> [o, c / group, kernel reversed...]."""
     inputs, outputs, *kernel = shape_of(weight)
+    if not isinstance(inputs, int) or inputs % groups:
+        raise node.error(f"the weight's {inputs} input channels do not form {groups} groups")
     rank = rank_of(weight)
     w = g.reverse(weight, list(range(2, rank)))
     w = g.reshape(w, [groups, inputs // groups, outputs, *kernel])

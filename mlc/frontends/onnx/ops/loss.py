@@ -32,6 +32,10 @@ def picked_loss(node: Node, x: Value, target: Value, weight: Value | None) -> Va
     if reduction not in ("none", "sum", "mean"):
         raise node.invalid(f"reduction '{reduction}' is none of none, sum, mean")
     classes, dtype = shape_of(x)[1], dtype_of(x)
+    wanted = (shape_of(x)[0], *shape_of(x)[2:])
+    if rank_of(target) != len(wanted):
+        raise node.error(f"the target has {rank_of(target)} axes, scores of {rank_of(x)} axes need {len(wanted)}")
+    target = g.broadcast_to(target, wanted)
     kept = None
     if node.has("ignore_index"):
         kept = g.ne(target, g.scalar_like(target, node.int("ignore_index")))

@@ -9,12 +9,13 @@ from mlc.frontends.onnx.ops.activation import checked_axis, like, plus, times
 from mlc.frontends.onnx.ops.linear import per_channel
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
-from mlc.ir.types import dtype_of, rank_of, shape_of
+from mlc.ir.types import dtype_of, rank_of, shape_of, shape_text
 
 
 @handles("BatchNormalization", since=(7, 9))
 def batch_normalization(node: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Value:
     """Extra outputs mean training in these versions, which nothing else in the file states."""
+    check_statistics(node, x, scale, bias, mean, variance)
     if any(node.wants(i) for i in range(1, 5)):
         raise node.unsupported("outputs of the training form (mean, var, saved_mean, saved_var) at this opset")
     if node.int("spatial", 1) != 1:
@@ -27,6 +28,7 @@ def batch_normalization_with_training(
     node: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value
 ) -> Sequence[Value | None]:
     """training_mode normalises by the batch's statistics and returns the running ones: momentum * old + (1 - momentum) * batch."""
+    check_statistics(node, x, scale, bias, mean, variance)
     epsilon = node.float("epsilon")
     if not node.int("training_mode"):
         if node.wants(1) or node.wants(2):
@@ -43,6 +45,15 @@ def batch_normalization_with_training(
         for old, batch in ((mean, batch_mean), (variance, batch_variance))
     ]
     return [y, *running]
+
+
+def check_statistics(node: Node, x: Value, *vectors: Value) -> None:
+    """Raises ShapeError unless each of scale, B, mean and variance has one element per channel of x."""
+    if rank_of(x) < 2:
+        raise node.error(f"X has {rank_of(x)} axes, batch and channels are needed")
+    for name, v in zip(("scale", "B", "input_mean", "input_var"), vectors, strict=True):
+        if shape_of(v) != shape_of(x)[1:2]:
+            raise node.error(f"{name} has shape {shape_text(shape_of(v))}, X has {shape_of(x)[1]} channels")
 
 
 def normalized_by(x: Value, scale: Value, bias: Value, mean: Value, variance: Value, epsilon: float) -> Value:
@@ -81,7 +92,7 @@ def instance_normalization(node: Node, x: Value, scale: Value, bias: Value) -> V
     axes = list(range(2, rank_of(x)))
     y, _, _ = standardized(widened(x), axes, node.float("epsilon"))
     y = g.cast(y, dtype_of(x))
-    return g.add(g.mul(y, per_channel(scale, y)), per_channel(bias, y))
+    return g.add(g.mul(y, per_channel(node, "scale", scale, y)), per_channel(node, "B", bias, y))
 
 
 @handles("GroupNormalization", since=(21,))
@@ -94,7 +105,7 @@ def group_normalization(node: Node, x: Value, scale: Value, bias: Value) -> Valu
     grouped = g.reshape(widened(x), [batch, groups, channels // groups, *spatial])
     y, _, _ = standardized(grouped, list(range(2, rank_of(grouped))), node.float("epsilon"))
     y = g.reshape(g.cast(y, dtype_of(x)), shape)
-    return g.add(g.mul(y, per_channel(scale, y)), per_channel(bias, y))
+    return g.add(g.mul(y, per_channel(node, "scale", scale, y)), per_channel(node, "B", bias, y))
 
 
 @handles("LayerNormalization", since=(17,))

@@ -143,7 +143,7 @@ def qlinear_conv(
     """i32 convolution of centred operands plus an i32 bias, scaled by x_scale * w_scale / y_scale (w per output channel)."""
     y = convolve(node, centred(node, x, x_zero_point, 2, None), centred(node, w, w_zero_point, 5, 0))
     if bias is not None:
-        y = g.add(y, per_channel(bias, y))
+        y = g.add(y, per_channel(node, "B", bias, y))
     shape = shape_of(y)
     factor = g.mul(along(x_scale, shape, 1), along(w_scale, shape, 1))
     ratio = g.div(g.mul(g.cast(y, "f32"), factor), along(y_scale, shape, 1))

@@ -14,7 +14,7 @@ from mlc.frontends.onnx.ops.activation import activation, like, plus
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent
-from mlc.ir.types import dtype_of, shape_of
+from mlc.ir.types import dtype_of, rank_of, shape_of, shape_text
 
 Activation = Callable[[Value], Value]
 
@@ -51,7 +51,9 @@ class Sequences:
 class Layer:
     """What the three operators share: layout, directions, activations, initial states and the order of results."""
 
-    def __init__(self, node: Node, x: Value, r: Value, lengths: Value | None, gates: int, defaults: Sequence[str]):
+    def __init__(
+        self, node: Node, x: Value, w: Value, r: Value, lengths: Value | None, gates: int, defaults: Sequence[str]
+    ):
         self.node = node
         self.gates = gates
         self.batch_first = node.int("layout", 0) == 1
@@ -59,12 +61,23 @@ class Layer:
         if direction not in ("forward", "reverse", "bidirectional"):
             raise node.invalid(f"direction '{direction}' is none of forward, reverse, bidirectional")
         self.reversals = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}[direction]
+        for name, v in (("X", x), ("W", w), ("R", r)):
+            if rank_of(v) != 3:
+                raise node.error(f"{name} has {rank_of(v)} axes, expected 3")
         hidden = shape_of(r)[2]
         if not isinstance(hidden, int) or node.int("hidden_size", hidden) != hidden:
             raise node.error(f"hidden_size is {node.int('hidden_size', None)}, R has {hidden} columns")
         self.hidden: int = hidden
         self.sequences = Sequences(g.transpose(x, [1, 0, 2]) if self.batch_first else x, lengths)
+        count, rows = len(self.reversals), gates * hidden
+        self.expect("W", w, (count, rows, shape_of(x)[2]))
+        self.expect("R", r, (count, rows, hidden))
         self.activations = self._activations(defaults)
+
+    def expect(self, name: str, v: Value | None, shape: Sequence[Extent]) -> None:
+        """Raises ShapeError unless an operand that is given has this shape."""
+        if v is not None and shape_of(v) != tuple(shape):
+            raise self.node.error(f"{name} has shape {shape_text(shape_of(v))}, expected {shape_text(shape)}")
 
     def _activations(self, defaults: Sequence[str]) -> list[tuple[Activation, ...]]:
         """Per direction. alphas and betas are listed for those activations that take one, in order, as onnxruntime reads them."""
@@ -92,6 +105,8 @@ class Layer:
 
     def direction(self, i: int, w: Value, r: Value, bias: Value | None, peephole: Value | None = None) -> Direction:
         rows = self.gates * self.hidden
+        self.expect("B", bias, (len(self.reversals), 2 * rows))
+        self.expect("P", peephole, (len(self.reversals), 3 * self.hidden))
         w_bias = None if bias is None else piece(entry(bias, i), 0, rows)
         r_bias = None if bias is None else piece(entry(bias, i), 1, rows)
         p = None if peephole is None else entry(peephole, i)
@@ -185,7 +200,7 @@ def lstm(
     peephole: Value | None = None,
 ) -> Sequence[Value | None]:
     """Gates in ONNX's order i, o, f, c. Hochreiter, Schmidhuber 1997; peepholes: Gers, Schmidhuber 2000."""
-    layer = Layer(node, x, r, lengths, 4, ("Sigmoid", "Tanh", "Tanh"))
+    layer = Layer(node, x, w, r, lengths, 4, ("Sigmoid", "Tanh", "Tanh"))
     coupled = bool(node.int("input_forget", 0))
     ys, hs, cs = [], [], []
     for i in range(len(layer.reversals)):
@@ -233,7 +248,7 @@ def gru(
     initial_h: Value | None = None,
 ) -> Sequence[Value | None]:
     """Gates in ONNX's order z, r, h. Cho et al. 2014; linear_before_reset is the variant of cuDNN and PyTorch."""
-    layer = Layer(node, x, r, lengths, 3, ("Sigmoid", "Tanh"))
+    layer = Layer(node, x, w, r, lengths, 3, ("Sigmoid", "Tanh"))
     linear_before_reset = bool(node.int("linear_before_reset", 0))
     ys, hs = [], []
     for i in range(len(layer.reversals)):
@@ -286,7 +301,7 @@ def rnn(
     lengths: Value | None = None,
     initial_h: Value | None = None,
 ) -> Sequence[Value | None]:
-    layer = Layer(node, x, r, lengths, 1, ("Tanh",))
+    layer = Layer(node, x, w, r, lengths, 1, ("Tanh",))
     ys, hs = [], []
     for i in range(len(layer.reversals)):
         direction = layer.direction(i, w, r, bias)
