@@ -71,7 +71,7 @@ def test_only_the_command_line_imports_the_command_line() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("module", ["mlc", "mlc.errors", "mlc.options"])
+@pytest.mark.parametrize("module", ["mlc", "mlc.cli", "mlc.errors", "mlc.options"])
 def test_importing_loads_nothing_heavy(module: str) -> None:
     program = f"import sys, {module}; print(*sys.modules.keys() & {HEAVY!r})"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
