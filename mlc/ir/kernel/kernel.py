@@ -87,6 +87,8 @@ class Kernel:
         kinds = list(buffers.values())
         shaped = [b for b in kinds if isinstance(b, Buffer)]
         names = list(dict.fromkeys([*(n for b in shaped for e in b.shape for n in factors(e)[0]), *extents]))
+        if clash := sorted({*names} & {*buffers}):
+            raise InternalError(f"kernel '{name}': '{clash[0]}' is both a buffer and an extent")
         self.block = Block(arg_types=[*(b.type if isinstance(b, Buffer) else b for b in kinds), *[index] * len(names)])
         self.buffers: dict[str, SSAValue] = dict(zip(buffers, self.block.args, strict=False))
         self.extents: dict[str, SSAValue] = dict(zip(names, self.block.args[len(buffers) :], strict=True))

@@ -1,0 +1,365 @@
+"""The schedule of a kernel on a CPU, from its loops and accesses alone.
+
+    contraction, convolution   panels of the operand along the vector loop, a register tile of rows x vectors
+    depthwise, pooling         one vector of channels, several pixels of a row, taps unrolled
+    rows                       reductions along the vector loop (softmax, layer norm): one or two rows in flight
+    columns                    reductions across the vector loop: eight vectors of columns in registers
+    element-wise               the vector loop in long runs
+    scalar                     everything else; the kernel's report says why
+
+Figures behind the sizes are from a Zen 4 with AVX-512 and hold for 16 and 8 lanes alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil, prod
+
+from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, type_of
+from mlc.ir.kernel.schedule import Binding, Level, Scalar, Schedule, Stage, Vector
+from mlc.ir.kernel.target import CpuTarget
+from mlc.passes.kernel.merge import merge_loops
+from mlc.passes.kernel.rules.group import Group, Operand
+from mlc.passes.loops.lower import lower
+from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.tile import obstacle
+
+WEIGHTS_IN_L2 = 400 << 10  # bytes of a weight that stay in L2 while pixels stream by
+TAPS = 25  # of a window that are unrolled
+CHUNK = 4096  # elements of a run of element-wise work: long enough to pay for a thread's next tile
+
+
+def lower_for_cpu(kernel: Kernel, target: CpuTarget, after: Callable[[str, Kernel], None] | None = None) -> Kernel:
+    """Merge loops, choose a schedule and apply it. A schedule that a leaf refuses is replaced by the scalar one, and the kernel's report says
+    so. The kernel is rewritten or, in that case, replaced: use what is returned."""
+    merge_loops(kernel)
+    kernel.finish()
+    if after:
+        after("merge", kernel)
+    schedule = choose(kernel, target)
+    if isinstance(schedule.leaf, Scalar):
+        return lower(kernel, schedule, after)
+    whole = kernel.clone()
+    try:
+        return lower(kernel, schedule, after)
+    except Refused as why:
+        whole.report.append(f"scalar loops instead of {schedule}: {why}")
+        return lower(whole, scalar(Group(whole)), after)
+
+
+def choose(kernel: Kernel, target: CpuTarget) -> Schedule:
+    """A schedule for a kernel whose loops are merged. Reasons for scalar loops go to kernel.report."""
+    group = Group(kernel)
+    if why := group.strange_code():
+        kernel.report.append(f"scalar loops: {why}")
+        return Schedule((), Scalar())
+    if why := group.not_for_vectors():
+        kernel.report.append(f"scalar loops: {why}")
+        return scalar(group)
+    rule = Rule(group, target)
+    for make in (rule.contraction, rule.rows, rule.window, rule.columns, rule.elementwise):
+        if found := make():
+            return found
+    kernel.report.append("scalar loops: no loop runs through the result by unit steps")
+    return scalar(group)
+
+
+def scalar(group: Group) -> Schedule:
+    """The loops that all ops share become one nest, so that what they hand to each other is one element; the innermost one stays whole where
+    rows do, so that LLVM can vectorise it."""
+    if not group.ops or group.backwards():
+        return Schedule((), Scalar())
+    last = group.ops[group.main]
+    shared = [name for name in loops_of(last) if name in group.common and name not in group.reduced]
+    if len(group.ops) > 1 and group.reduced and shared:
+        inner = next((n for n in shared if group.operands[group.main][-1].step(n) == 1), None)
+        if inner is not None and len(shared) > 1:
+            shared.remove(inner)
+    elif len(shared) > 1 or (shared and group.fixed(shared[0]) is not None and len(group.ops) == 1):
+        shared = shared[:-1]
+    while shared and obstacle(group.ops, shared):
+        shared.pop()
+    bind: dict[str, Binding] = {}
+    for name in shared:  # the outermost loops, as long as every op has them
+        bind[name] = "parallel"
+    return Schedule((Level(dict.fromkeys(shared, 1), bind),) if shared else (), Scalar())
+
+
+def even(extent: int, largest: int) -> int:
+    """The tile that covers `extent` in as few tiles as `largest` would, nearly equal: 128 by 14 -> 13 (9 x 13 + 11)."""
+    return ceil(extent / ceil(extent / largest)) if extent else 1
+
+
+class Rule:
+    def __init__(self, group: Group, target: CpuTarget):
+        self.group, self.target = group, target
+        wide = any(element_bytes(type_of(o.value).element_type) == 8 for ops in group.operands for o in ops)
+        self.bytes = 8 if wide else 4
+        self.lanes = target.lanes // 2 if wide else target.lanes
+
+    # Contractions ----------------------------------------------------------------------------------------------------
+    def contraction(self) -> Schedule | None:
+        """One sum of products, and what comes before and after it in the same tile."""
+        group = self.group
+        products = [n for n in range(len(group.ops)) if group.is_product(n) and self.reduces(n)]
+        if len(products) != 1 or len(group.operands[products[0]]) != 3:
+            return None
+        number = products[0]
+        lhs, rhs, result = group.operands[number]
+        order = [name for name in loops_of(group.ops[number]) if name in result.loops]
+        n = next((name for name in order if self.unit(result, name)), None)
+        if n is None or (n in lhs.loops) == (n in rhs.loops):
+            return None
+        panel, other = (rhs, lhs) if n in rhs.loops else (lhs, rhs)
+        rows = [name for name in order if name not in panel.loops and name in other.loops]
+        batch = [name for name in order if name != n and name not in rows]
+        if not set(order) <= group.common:
+            return None
+        spatial = len(rows) > 1 or (bool(rows) and self.window_of(other, rows[-1]))
+        make = self.convolution if spatial else self.product
+        return make(number, n, rows, batch, panel, other)
+
+    def reduces(self, number: int) -> bool:
+        return bool(set(loops_of(self.group.ops[number])) & self.group.reduced)
+
+    def unit(self, operand: Operand, loop: str) -> bool:
+        return operand.step(loop) == 1
+
+    def window_of(self, operand: Operand, loop: str) -> bool:
+        """Is the loop added to another where it indexes?"""
+        return any(loop in form.terms and len(form.terms) > 1 for form in operand.access)
+
+    def depth(self, number: int) -> int | None:
+        """How many products a sum has, if that is known."""
+        extents = [self.group.loops[name] for name in loops_of(self.group.ops[number]) if name in self.group.reduced]
+        return prod(e for e in extents if isinstance(e, int)) if all(isinstance(e, int) for e in extents) else None
+
+    def registers(self, vectors: int) -> int:
+        """Rows of accumulators beside `vectors` of the panel and one broadcast: one row more spills, and loses up to 70 %."""
+        return max(1, (self.target.registers - 2 - vectors) // vectors)
+
+    def shape(self, rows: int | None, n: int | None, aliased: bool) -> tuple[int, int]:
+        """The register tile: rows x vectors. 14x2 or 6x4 of 32 registers, 6x2 of 16. `aliased`: rows of the other operand fall on one set of
+        L1, so that few rows are better; fewer than 4 rows take wider panels, because an fma needs 4 others in flight."""
+        wide = self.target.registers >= 32
+        vectors = 4 if wide and (rows is None or aliased) else 2
+        if n is not None:
+            vectors = max(1, min(vectors, ceil(n / self.lanes)))
+        most = min(self.registers(vectors), 6 if rows is None else 14)
+        if rows is None:
+            return most, vectors
+        tall = even(rows, most)
+        if tall < 4:
+            wider = max(vectors, ceil(8 / tall) if wide else ceil(6 / tall))
+            vectors = min(wider, ceil(n / self.lanes)) if n is not None else wider
+            tall = even(rows, min(most, self.registers(vectors)))
+        return tall, vectors
+
+    def stage(self, number: int, n: str, panel: Operand, many_rows: bool) -> dict[str, Stage]:
+        """A weight is packed at compile time. A computed operand is copied where that pays: always if n is strided in it."""
+        name = self.group.kernel.name_of(panel.value)
+        if name is None:
+            return {}
+        axes = [axis for axis, form in enumerate(panel.access) if n in form.terms]
+        if len(axes) != 1 or panel.access[axes[0]].loop() != n:
+            return {}
+        order = tuple(a for a in range(len(panel.access)) if a != axes[0]) + (axes[0],)
+        stage = {name: Stage("panel", () if order == tuple(range(len(order))) else order)}
+        if name in self.group.kernel.weights:
+            return stage
+        if any(form.loop() is None and form.terms for form in panel.access) or self.depth(number) is None:
+            return {}
+        return stage if not self.unit(panel, n) or (many_rows and self.aliased(panel)) else {}
+
+    def aliased(self, operand: Operand) -> bool:
+        """Do its rows begin at multiples of 2048 bytes?"""
+        steps = [operand.step(loop) for loop in operand.loops]
+        return any(step is not None and step > 1 and step * self.bytes % 2048 == 0 for step in steps)
+
+    def product(
+        self, number: int, n: str, rows: list[str], batch: list[str], panel: Operand, other: Operand
+    ) -> Schedule | None:
+        """[batch] m n k: n in panels, m in the rows of a register tile."""
+        group, depth = self.group, self.depth(number)
+        m = rows[0] if rows else None
+        count = 1 if m is None else group.fixed(m)
+        columns = group.fixed(n)
+        if depth is None and columns is None:
+            count = None
+        step = other.step(m) if m else None
+        aliased = bool(step) and step is not None and step * self.bytes % 2048 == 0 and (columns or 0) >= 4 * self.lanes
+        tall, vectors = self.shape(count, columns, aliased)
+        staged = self.stage(number, n, panel, count is None or count >= 4 * tall)
+        outer = dict.fromkeys(batch, 1)
+        width = vectors * self.lanes
+        panels = 1 if columns is None else ceil(columns / width)
+        leaf = Vector((n,), self.lanes, tuple([*batch, *([m] if m else []), n]))
+        tile = (Level({m: tall}),) if m else ()
+        levels: dict[str, int] = {**outer, n: width}
+        if m and count is not None and depth:
+            in_l2 = (
+                max(1, (self.target.l2 * 3 // 4) // (self.bytes * depth * tall)) * tall
+            )  # a block of rows stays in L2
+            blocks = ceil(count / in_l2)
+            if not batch and panels * blocks < 8:
+                blocks = min(ceil(count / tall), max(blocks, ceil(8 / panels)))
+            if blocks > 1:
+                levels = {m: ceil(ceil(count / tall) / blocks) * tall, **levels}
+        elif m and count is None and not batch and panels < 8:
+            weight = (depth or 0) * (columns or 0) * self.bytes
+            order = {m: tall, **levels} if 0 < weight <= WEIGHTS_IN_L2 else {**levels, m: tall}
+            if staged and not self.packed(staged):
+                return self.bound([Level(levels, stage=staged), *tile], leaf)
+            levels, tile = order, ()
+        return self.bound([Level(levels, stage=staged), *tile], leaf)
+
+    def packed(self, staged: dict[str, Stage]) -> bool:
+        return all(name in self.group.kernel.weights for name in staged)
+
+    def convolution(
+        self, number: int, n: str, rows: list[str], batch: list[str], panel: Operand, other: Operand
+    ) -> Schedule | None:
+        """[batch] (image) oh ow oc kh kw.ic: a tile is a piece of an output row, or several whole short rows."""
+        group = self.group
+        *images, row, pixel = [r for r in rows] if len(rows) > 1 else [None, *rows]
+        names = [name for name in images if name is not None]
+        width, height = group.fixed(pixel or ""), group.fixed(row) if row else 1
+        columns = group.fixed(n)
+        step = other.step(pixel or "")
+        aliased = step is not None and step * self.bytes % 2048 == 0
+        tall, vectors = self.shape(width if height is not None else None, columns, aliased)
+        most = tall if width is None or height is None else min(self.registers(vectors), 14 if not aliased else 6)
+        lines = 1 if width is None or height is None else min(height, max(1, most // max(width, 1)))
+        across = tall if width is None else even(width, most)
+        staged = self.stage(number, n, panel, True)
+        if staged and not self.packed(staged):
+            return None
+        leaf = Vector((n,), self.lanes, tuple([*names, *batch, *([row] if row else []), pixel or "", n]))
+        single = dict.fromkeys(names, 1)
+        tile = Level({**({row: lines} if row else {}), pixel or "": across})
+        channels = {**dict.fromkeys(batch, 1), n: vectors * self.lanes}
+        depth = self.depth(number)
+        weight = (depth or 0) * (columns or 0) * self.bytes * prod(group.fixed(b) or 1 for b in batch)
+        line = {row: lines} if row else {}
+        if weight <= WEIGHTS_IN_L2 or height is None:
+            first = {**single, **line}
+            return self.bound([*([Level(first)] if first else []), Level(channels, stage=staged), tile], leaf)
+        row_bytes = (other.step(row) if row else 0) or 1
+        in_l2 = max(1, (self.target.l2 // 4) // (row_bytes * self.bytes * lines)) * lines
+        blocks = ceil(height / in_l2)
+        block = {row: ceil(ceil(height / lines) / blocks) * lines} if row and blocks > 1 else {}
+        return self.bound([Level({**single, **block, **channels}, stage=staged), tile], leaf)
+
+    # Windows ---------------------------------------------------------------------------------------------------------
+    def window(self) -> Schedule | None:
+        """Depthwise convolution and pooling: the vector loop is in every operand, reductions run over a few taps."""
+        group = self.group
+        if not group.results or not group.reduced:
+            return None
+        result = group.results[-1]
+        c = next((name for name in group.common if self.unit(result, name)), None)
+        taps = [name for name in group.loops if name in group.reduced]
+        if c is None or c in group.reduced:
+            return None
+        sizes = [group.fixed(name) for name in taps]
+        wide = [name for name in loops_of(group.ops[group.main]) if name in group.common and name != c]
+        moved = [w for w in wide for ops in group.operands for o in ops if self.window_of(o, w)]
+        if not moved or any(s is None for s in sizes):
+            return None
+        pixel = moved[-1] if wide[-1] not in moved else wide[-1]
+        unrolled = taps if prod(s for s in sizes if s is not None) <= TAPS else []
+        outer = [name for name in wide if name != pixel]
+        levels = [Level(dict.fromkeys(outer, 1))] if outer else []
+        most = 7 if self.target.registers >= 32 else 4
+        extent = group.fixed(pixel)
+        levels += [Level({c: self.lanes}), Level({pixel: most if extent is None else even(extent, most)})]
+        return self.bound(levels, Vector((c,), self.lanes, (*outer, pixel, c, *unrolled)))
+
+    # Rows and columns ------------------------------------------------------------------------------------------------
+    def rows(self) -> Schedule | None:
+        """Reductions along a loop that runs through memory, and element-wise work on the same rows."""
+        group = self.group
+        candidates = [c for c in group.loops if c in group.reduced and self.runs_along(c)]
+        if len(candidates) != 1:
+            return None
+        col = candidates[0]
+        others = [name for name in group.loops if name != col]
+        if any(name in group.reduced for name in others):
+            return None
+        shared = [name for name in loops_of(group.ops[group.main]) if name in group.common and name != col]
+        if set(others) != set(shared):
+            return None
+        columns = group.fixed(col)
+        wide = self.target.registers >= 32
+        short, long = (10, 24) if wide else (4, 10)
+        *outer, row = shared or [None]
+        unroll = tuple(name for name in (*outer, row) if name)
+        single = dict.fromkeys([name for name in outer if name], 1)
+
+        def plan(count: int, in_registers: bool, interleave: int = 1, fits: int = 0) -> Schedule:
+            leaf = Vector((col,), self.lanes, (*unroll, col) if in_registers else unroll, interleave)
+            level = [Level({**single, **({row: count} if row else {})})] if unroll else []
+            return self.bound([*([Level({col: fits}, fits=True)] if fits else []), *level], leaf)
+
+        exponential = group.has("math.exp")
+        if columns is None:
+            return plan(2, True, 2, (8 if wide else 4) * self.lanes)
+        if columns <= short * self.lanes:
+            return plan(2, True)
+        if columns <= long * self.lanes and exponential:
+            return plan(1, True)
+        return plan(1, False, 4) if exponential else plan(2, False, 2)
+
+    def runs_along(self, loop: str) -> bool:
+        """Does every operand step by one along the loop, or stay?"""
+        steps = [o.step(loop) for ops in self.group.operands for o in ops if loop in o.loops]
+        return bool(steps) and all(step == 1 for step in steps)
+
+    def columns(self) -> Schedule | None:
+        """Reductions across the vector loop: columns in registers, rows run."""
+        group = self.group
+        c = self.vector_loop()
+        if not group.reduced or c is None or c in group.reduced:
+            return None
+        outer = [name for name in loops_of(group.ops[group.main]) if name in group.common and name != c]
+        if set(group.loops) - {c, *outer} - group.reduced:
+            return None
+        extent = group.fixed(c)
+        vectors = 8 if self.target.registers >= 32 else 4
+        if extent is not None:
+            vectors = min(vectors, ceil(extent / self.lanes) or 1)
+        level = Level({**dict.fromkeys(outer, 1), c: vectors * self.lanes})
+        return self.bound([level], Vector((c,), self.lanes, (*outer, c)))
+
+    def vector_loop(self) -> str | None:
+        """The loop that every result of the kernel steps along by one."""
+        found = [name for name in self.group.common if all(self.unit(r, name) for r in self.group.results)]
+        return found[0] if found and self.group.results else None
+
+    def elementwise(self) -> Schedule | None:
+        group = self.group
+        if group.reduced or (i := self.vector_loop()) is None:
+            return None
+        if set(group.loops) != group.common:
+            return None
+        outer = [name for name in loops_of(group.ops[group.main]) if name != i]
+        extent = group.fixed(i)
+        leaf = Vector((i,), self.lanes, tuple(outer), 4)
+        tiles = dict.fromkeys(outer, 1)
+        if extent is not None and extent > 2 * CHUNK:
+            tiles[i] = CHUNK
+        return self.bound([Level(tiles)] if tiles else [], leaf)
+
+    # Threads ---------------------------------------------------------------------------------------------------------
+    def bound(self, levels: list[Level], leaf: Vector) -> Schedule:
+        """The tiles of the first level are shared among threads, if every op is in them."""
+        first = next((n for n, level in enumerate(levels) if not level.fits), None)
+        if first is not None and (first == 0 or self.only_fits(levels[:first])):
+            level = levels[first]
+            if set(level.tiles) <= self.group.common and not obstacle(self.group.ops, list(level.tiles)):
+                shared: dict[str, Binding] = {name: "parallel" for name in level.tiles}
+                levels[first] = Level(level.tiles, shared, level.stage)
+        return Schedule(tuple(levels), leaf)
+
+    def only_fits(self, levels: list[Level]) -> bool:
+        return all(level.fits for level in levels)

@@ -1,0 +1,117 @@
+"""What a rule sees of a kernel: loops, what runs along them, and how each operand moves. Nothing here knows a target."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from xdsl.dialects import arith, linalg, memref
+from xdsl.dialects.builtin import f32, f64
+from xdsl.dialects.linalg import GenericOp, IteratorType
+from xdsl.ir import Attribute, SSAValue
+
+from mlc.ir.kernel.access import Affine
+from mlc.ir.kernel.extents import Extent
+from mlc.ir.kernel.kernel import Kernel, loops_of, strides_of, type_of
+from mlc.passes.loops.body import BodyOps
+from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.views import accesses
+
+
+class Operand:
+    """A buffer as one op reads or writes it."""
+
+    def __init__(self, value: SSAValue, access: tuple[Affine, ...]):
+        self.value, self.access = value, access
+        self.loops = {name for form in access for name in form.terms}
+        self.strides = strides_of(value)
+
+    def step(self, loop: str) -> int | None:
+        """Elements that one step of a loop moves by; 0 where it does not, None where only the run knows."""
+        total = 0
+        for form, stride in zip(self.access, self.strides, strict=True):
+            if c := form.terms.get(loop, 0):
+                if stride is None:
+                    return None
+                total += c * stride
+        return total
+
+
+class Group:
+    """The structured ops of a kernel."""
+
+    def __init__(self, kernel: Kernel):
+        self.kernel = kernel
+        self.ops = [op for op in kernel.block.ops if isinstance(op, GenericOp)]
+        self.operands = [
+            [Operand(value, access) for value, access in zip(op.operands, accesses(op), strict=True)] for op in self.ops
+        ]
+        self.loops: dict[str, Extent] = {name: extent for op in self.ops for name, extent in loops_of(op).items()}
+        self.reduced: set[str] = set()
+        for op in self.ops:
+            kinds = zip(loops_of(op), op.iterator_types.data, strict=True)
+            self.reduced |= {name for name, kind in kinds if kind.data is IteratorType.REDUCTION}
+
+    def fixed(self, loop: str) -> int | None:
+        extent = self.loops[loop]
+        return extent if isinstance(extent, int) else None
+
+    @cached_property
+    def common(self) -> set[str]:
+        """Loops of every op."""
+        return set.intersection(*(set(loops_of(op)) for op in self.ops)) if self.ops else set()
+
+    @cached_property
+    def main(self) -> int:
+        """The op with most loops; of equals the last, which reads what the others made."""
+        return max(range(len(self.ops)), key=lambda n: (len(loops_of(self.ops[n])), n))
+
+    @cached_property
+    def results(self) -> list[Operand]:
+        """What leaves the kernel."""
+        return [ops[-1] for ops in self.operands if self.kernel.is_argument(ops[-1].value)]
+
+    def strange_code(self) -> str | None:
+        """What is in the kernel beside structured ops on buffers."""
+        plain = (GenericOp, memref.AllocOp, memref.CollapseShapeOp, arith.ConstantOp, arith.MuliOp)
+        for op in self.kernel.block.ops:
+            if not isinstance(op, plain) and op.name != "func.return":
+                return f"the kernel holds {op.name}"
+        return None if self.ops else "the kernel has no structured op"
+
+    def not_for_vectors(self) -> str | None:
+        """Why the vector leaf cannot compute these ops."""
+        kinds: set[Attribute] = {type_of(o.value).element_type for operands in self.operands for o in operands}
+        if len(kinds) > 1 or not kinds <= {f32, f64}:
+            return f"the vector leaf takes f32 or f64, not {', '.join(sorted(map(str, kinds)))}"
+        for op in self.ops:
+            for inner in op.body.walk():
+                if isinstance(inner, linalg.IndexOp):
+                    return "a body asks for the position of a loop"
+                if isinstance(inner, (memref.LoadOp, memref.StoreOp)):
+                    return "a body reads or writes a buffer itself"
+            try:
+                BodyOps(op)
+            except Refused as why:
+                return str(why)
+        return self.backwards()
+
+    def backwards(self) -> str | None:
+        for operands in self.operands:
+            for operand in operands:
+                if any(c < 0 for form in operand.access for c in form.terms.values()):
+                    return f"'{operand.value.name_hint}' is read backwards"
+        return None
+
+    def is_product(self, number: int) -> bool:
+        """Does the op add products of two operands?"""
+        op = self.ops[number]
+        last = op.body.block.last_op
+        assert last is not None
+        total = last.operands[0].owner
+        if not isinstance(total, arith.AddfOp) or op.body.block.args[-1] not in total.operands:
+            return False
+        return any(isinstance(v.owner, arith.MulfOp) for v in total.operands)
+
+    def has(self, *names: str) -> bool:
+        """Is one of these ops in a body?"""
+        return any(inner.name in names for op in self.ops for inner in op.body.walk())
