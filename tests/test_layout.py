@@ -79,7 +79,7 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
 
 
 def test_every_folder_of_the_package_is_a_package_with_a_docstring() -> None:
-    for folder in {path.parent for path in PACKAGE.rglob("*.py")}:
+    for folder in sorted({path.parent for path in PACKAGE.rglob("*.py")}):
         text = (folder / "__init__.py").read_text()
         assert ast.get_docstring(ast.parse(text)), f"{folder.relative_to(ROOT)}/__init__.py has no docstring"
 

@@ -15,6 +15,7 @@ trailing ones up to the schema's count), `*xs` for a variadic input. It returns 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -64,6 +65,7 @@ def versions(domain: str, op_type: str) -> tuple[int, ...]:
     return tuple(sorted(key.version for key in load() if (key.domain, key.op_type) == (domain, op_type)))
 
 
+@functools.cache
 def load() -> dict[Key, Handler]:
     """The whole table. The first call imports every module of `mlc.frontends.onnx.ops`."""
     from mlc.frontends.onnx import ops
