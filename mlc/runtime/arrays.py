@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import ml_dtypes
@@ -28,9 +31,25 @@ DTYPES: dict[str, tuple[np.dtype, str]] = {
 }
 
 
-def address(array: np.ndarray) -> int:
-    """Of the first element."""
+def _by_interface(array: np.ndarray) -> int:
     return array.__array_interface__["data"][0]
+
+
+def _by_object(array: np.ndarray) -> int:
+    return _word(id(array) + _DATA).value
+
+
+# NumPy's array object holds the pointer right behind CPython's header, in versions 1 and 2: 0.15 us to read, against 1.1 us for
+# __array_interface__. Where a test array says otherwise the public way is taken.
+_word = ctypes.c_size_t.from_address
+_DATA = object.__basicsize__
+_sample = np.zeros(3)
+address: Callable[[np.ndarray], int] = (
+    _by_object
+    if sys.implementation.name == "cpython" and _by_object(_sample) == _by_interface(_sample)
+    else _by_interface
+)
+"""Address of an array's first element."""
 
 
 def as_array(value: Any, dtype: np.dtype, name: str) -> np.ndarray:
@@ -62,9 +81,16 @@ def _foreign(value: Any, dtype: np.dtype, name: str) -> np.ndarray:
 
 def aligned_bytes(count: int) -> np.ndarray:
     """`count` uninitialised bytes whose first lies on a vector boundary, with room for a vector behind the last."""
-    raw = np.empty(count + ALIGNMENT + GUARD, np.uint8)
-    start = -address(raw) % ALIGNMENT
-    return raw[start : start + count]
+    return aligned_empty((count,), _BYTE, count)
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype, count: int) -> np.ndarray:
+    """A fresh row-major array of `count` bytes, with what aligned_bytes gives."""
+    raw = np.empty(count + ALIGNMENT + GUARD, _BYTE)
+    return np.ndarray(shape, dtype, raw, -address(raw) % ALIGNMENT)
+
+
+_BYTE = np.dtype(np.uint8)
 
 
 def aligned_copy(array: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from mlc.errors import MlcError
 from mlc.ir import dims
 from mlc.ir.kernel.plan import Plan, TensorSpec
 from mlc.ir.kernel.target import CpuTarget, cpu_target
-from mlc.runtime.arrays import DTYPES, address, aligned_bytes, aligned_copy, as_array
+from mlc.runtime.arrays import DTYPES, address, aligned_bytes, aligned_copy, aligned_empty, as_array
 from mlc.runtime.binding import Binder, Binding
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -96,6 +96,7 @@ class Executable:
         self._library = load(objects, {"mlc_pool_run": self._pool.run})
         self._run = _ENTRY(self._library.address(entry))
         self._binder = Binder(plan, self.threads)
+        self._bindings = self._binder.kept
         self._input_dtypes = [DTYPES[spec.dtype][0] for spec in plan.inputs]
         self._output_dtypes = [DTYPES[spec.dtype][0] for spec in plan.outputs]
         self._index = {spec.name: number for number, spec in enumerate(plan.inputs)}
@@ -153,7 +154,7 @@ class Executable:
                 value = as_array(value, dtype, spec.name)
             arrays.append(value)
         shapes = tuple([array.shape for array in arrays])
-        binding = self._binder.bind(shapes)
+        binding = self._bindings.get(shapes) or self._binder.bind(shapes)
         if self.threads > 1 and not self._pool.workers:  # this is the child of a fork
             self._pool.start(self.threads)
         try:
@@ -175,10 +176,10 @@ class Executable:
             number += 1
         outputs = []
         for shape, dtype, count in zip(binding.outputs, self._output_dtypes, binding.output_bytes, strict=True):
-            raw = aligned_bytes(count)
-            io[number] = address(raw)
+            output = aligned_empty(shape, dtype, count)
+            io[number] = address(output)
             number += 1
-            outputs.append(np.ndarray(shape, dtype, raw))
+            outputs.append(output)
         if not self.plan.counted:
             self._run(binding.address, workspace.arena, workspace.place)
             return outputs

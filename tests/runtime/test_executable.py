@@ -172,7 +172,7 @@ def test_bindings_are_kept_in_a_bounded_number(build):
     for n in range(1, 101):
         exe(random(n, 2), random(n, 2))
     assert exe._binder.made == 100
-    assert len(exe._binder._kept) == 64
+    assert len(exe._binder.kept) == 64
     exe(random(100, 2), random(100, 2))
     assert exe._binder.made == 100
 
