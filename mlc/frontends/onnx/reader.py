@@ -1,4 +1,4 @@
-"""Read an ONNX model from a file, bytes or a proto, and its tensors as arrays; external data is mapped, never loaded at once.
+"""Read an ONNX model from a file, bytes or a proto, and its tensors as arrays; large data of a file is mapped, never loaded at once.
 
 A source is binary protobuf or ONNX's own text syntax (told apart by content). External data stays within the model's folder: a location that
 is absolute, climbs out with "..", or leads out through a symbolic link is refused. Sizes are checked before anything is allocated.
@@ -7,6 +7,7 @@ is absolute, climbs out with "..", or leads out through a symbolic link is refus
 from __future__ import annotations
 
 import math
+import mmap
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,20 +19,24 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, SparseTensorProto, TensorProto
 
 from mlc.errors import InvalidModel, MlcError, UnsupportedOp
+from mlc.frontends.onnx import embedded
 from mlc.frontends.onnx.dtypes import DTYPES, element_type_name
 from mlc.ir.types import numpy_dtype
 
 OLDEST_IR = 3  # older files do not say which opset they use
+MAPPED_FROM = 1 << 20  # bytes; smaller files are read at once
 LARGEST_TENSOR = 1 << 40  # bytes; a declared size above this is a damaged or hostile file
 
 
 @dataclass(frozen=True)
 class Model:
-    """A parsed model: the proto, the name to call it by in errors, and the folder of its external data (None: not from a file)."""
+    """A parsed model: the proto, the name to call it by in errors, the folder of its external data (None: not from a file), and the
+    mapped file, where large tensors are left in it."""
 
     proto: ModelProto
     file: str | None
     folder: Path | None
+    mapped: memoryview | None = None
 
 
 @dataclass(frozen=True)
@@ -57,13 +62,23 @@ def read(source: str | os.PathLike[str] | bytes | ModelProto) -> Model:
     else:
         path = Path(source)
         try:
-            data = path.read_bytes()
+            model = _read_file(path)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise InvalidModel(f"cannot read {path}: {reason}", file=str(path)) from error
-        model = Model(_parse(data, str(path)), str(path), path.parent)
     _check_header(model)
     return model
+
+
+def _read_file(path: Path) -> Model:
+    if path.stat().st_size >= MAPPED_FROM:
+        with path.open("rb") as file:
+            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        try:
+            return Model(_parse(embedded.without_large_tensors(mapped), str(path)), str(path), path.parent, mapped)
+        except embedded.Malformed:
+            pass  # text syntax, or damaged: the parsers below say what is wrong with it
+    return Model(_parse(path.read_bytes(), str(path)), str(path), path.parent)
 
 
 def _parse(data: bytes, file: str | None) -> ModelProto:
@@ -162,7 +177,8 @@ def dense(proto: SparseTensorProto, model: Model) -> Tensor:
 def _external(proto: TensorProto, name: str, shape: tuple[int, ...], dtype: str, model: Model) -> Tensor:
     entries = {entry.key: entry.value for entry in proto.external_data}
     location = entries.get("location", "")
-    path = _confined(location, name, model)
+    inside = model.mapped if location == embedded.EMBEDDED else None
+    holder = _confined(location, name, model) if inside is None else inside
     kind = numpy_dtype(dtype)
     need = math.prod(shape) * kind.itemsize
     try:
@@ -170,17 +186,24 @@ def _external(proto: TensorProto, name: str, shape: tuple[int, ...], dtype: str,
     except ValueError as error:
         raise _damaged(name, model, f"offset or length of its external data is no number: {error}") from error
     if length != need:
-        raise _damaged(
-            name, model, f"{dtype} of shape {list(shape)} needs {need} bytes, its external data has {length}"
-        )
-    size = path.stat().st_size
+        where = "the file" if inside is not None else "its external data"
+        raise _damaged(name, model, f"{dtype} of shape {list(shape)} needs {need} bytes, {where} has {length}")
+    size = len(holder) if isinstance(holder, memoryview) else holder.stat().st_size
     if offset < 0 or offset + need > size:
         raise _damaged(
             name, model, f"bytes {offset} to {offset + need} of '{location}' are wanted, the file has {size}"
         )
     if need == 0:
         return Tensor(name, shape, dtype, lambda: np.zeros(shape, kind))
-    return Tensor(name, shape, dtype, lambda: np.memmap(path, kind, mode="r", offset=offset, shape=shape))
+    if isinstance(holder, memoryview):
+        return Tensor(name, shape, dtype, lambda: _array(holder, offset, shape, kind))
+    return Tensor(name, shape, dtype, lambda: np.memmap(holder, kind, mode="r", offset=offset, shape=shape))
+
+
+def _array(mapped: memoryview, offset: int, shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
+    """An array in the mapped file; copied where a field of the message does not start at a multiple of its element's size."""
+    array = np.frombuffer(mapped, kind, math.prod(shape), offset).reshape(shape)
+    return array if array.flags.aligned else array.copy()
 
 
 def _confined(location: str, name: str, model: Model) -> Path:
