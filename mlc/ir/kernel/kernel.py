@@ -22,7 +22,7 @@ from typing import cast
 
 import numpy as np
 from xdsl.builder import Builder
-from xdsl.dialects import arith, func, linalg, memref
+from xdsl.dialects import arith, func, memref
 from xdsl.dialects.builtin import (
     DYNAMIC_INDEX,
     DenseIntOrFPElementsAttr,
@@ -41,7 +41,8 @@ from xdsl.dialects.builtin import (
     f64,
     i64,
 )
-from xdsl.dialects.linalg import GenericOp, IteratorTypeAttr
+from xdsl.dialects.linalg.attrs import IteratorTypeAttr
+from xdsl.dialects.linalg.ops import GenericOp, IndexOp, YieldOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.printer import Printer
 from xdsl.rewriter import InsertPoint, Rewriter
@@ -76,7 +77,7 @@ class Body(Builder):
 
     def index(self, loop: str) -> SSAValue:
         """The position of a loop."""
-        return self.insert(linalg.IndexOp(self.loops.index(loop))).result
+        return self.insert(IndexOp(self.loops.index(loop))).result
 
 
 class Kernel:
@@ -400,7 +401,7 @@ def structured(
     block = Block(arg_types=[type_of(value).element_type for value, _ in operands])
     inside = Body(InsertPoint.at_end(block))
     inside.loops = list(loops)
-    inside.insert(linalg.YieldOp(body(inside, *block.args)))
+    inside.insert(YieldOp(body(inside, *block.args)))
     maps = [write_map([affine(i) for i in access], inside.loops) for _, access in operands]
     kinds = [IteratorTypeAttr.reduction() if name in reduce else IteratorTypeAttr.parallel() for name in loops]
     op = GenericOp([value for value, _ in inputs], [output[0]], Region(block), maps, kinds)

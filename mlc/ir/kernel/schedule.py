@@ -1,7 +1,7 @@
 """A kernel's schedule: a list of levels and a leaf. The same data drives every target.
 
-    CPU GEMM:  Level(n = 32; B -> panel) · Level(m = 14) · Vector(n x 16, unroll m*n)
-    GPU GEMM:  Level(m = 128 block.y, n = 128 block.x) · Level(k = 16; A, B -> workgroup) · Level(m = 8 thread.y, n = 8 thread.x) · Scalar
+    CPU GEMM:  Level(n = 32; B -> panel) | Level(m = 14) | Vector(n x 16, unroll m*n)
+    GPU GEMM:  Level(m = 128 block.y, n = 128 block.x) | Level(k = 16; A, B -> workgroup) | Level(m = 8 thread.y, n = 8 thread.x) | Scalar
 
 Loops have names, written on every structured op of the kernel; a level tiles the loops it names in every op that has them, so one list
 schedules a whole group (contraction and epilogue, or the stages of a softmax).
@@ -84,12 +84,12 @@ class Schedule:
     leaf: Leaf
 
     def __str__(self) -> str:
-        return " · ".join(str(part) for part in (*self.levels, self.leaf))
+        return " | ".join(str(part) for part in (*self.levels, self.leaf))
 
     @staticmethod
     def parse(text: str) -> Schedule:
         """The schedule that `str` gives. Raises MlcError for another text."""
-        *levels, leaf = [part.strip() for part in text.split(" · ")]
+        *levels, leaf = [part.strip() for part in text.split(" | ")]
         return Schedule(tuple(_level(part) for part in levels), _leaf(leaf))
 
 
@@ -134,5 +134,5 @@ def _match(pattern: re.Pattern[str], text: str, what: str) -> re.Match[str]:
     if found := pattern.fullmatch(text):
         return found
     raise MlcError(
-        f"schedule: '{text}' is no {what}", remedy="Write it as a printed schedule: Level(n = 32; B -> panel) · Scalar"
+        f"schedule: '{text}' is no {what}", remedy="Write it as a printed schedule: Level(n = 32; B -> panel) | Scalar"
     )

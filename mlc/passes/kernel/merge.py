@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from itertools import permutations
 
-from xdsl.dialects import linalg, memref
+from xdsl.dialects import memref
 from xdsl.dialects.builtin import ArrayAttr, IntegerAttr, i64
-from xdsl.dialects.linalg import GenericOp
+from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Attribute, SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
 
@@ -62,7 +62,7 @@ class Loops:
         self.groups: dict[SSAValue, list[list[int]]] = {v: [[a] for a in range(len(s))] for v, s in self.shapes.items()}
         self.fixed = {v for v in self.shapes if not self.collapsible(v)}
         self.accesses = [[list(form) for form in accesses(op)] for op in ops]
-        self.indices = [[i for i in op.walk() if isinstance(i, linalg.IndexOp)] for op in ops]
+        self.indices = [[i for i in op.walk() if isinstance(i, IndexOp)] for op in ops]
         self.index_loops = [
             [names[i.dim.value.data] for i in found] for names, found in zip(self.names, self.indices, strict=True)
         ]

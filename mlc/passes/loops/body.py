@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from xdsl.builder import Builder
 from xdsl.dialects import arith, math, vector
 from xdsl.dialects.builtin import VectorType
-from xdsl.dialects.linalg import GenericOp
+from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.kernel import lanes as lanewise

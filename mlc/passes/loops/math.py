@@ -65,19 +65,26 @@ def expand(b: Builder, constants: Constants, op: Operation, operands: Sequence[S
 
 
 def exp(a: Arithmetic, x: SSAValue) -> SSAValue:
-    """2^n * 2^f, n = round(x log2 e). 2^(n - 1) comes from exponent bits, so that overflow and underflow happen in the last product."""
+    """2^n * 2^f, n = round(x log2 e). What would be denormal is 0."""
     x = a.least(a.most(x, 89.0), -150.0)
     magic = a.real(12582912.0)  # 1.5 * 2^23: adding it rounds to an integer, kept in the low bits
     shifted = a.fma(x, a.real(LOG2E_HIGH), magic)
     n = a.sub(magic, shifted)
-    f = a.fma(x, a.real(LOG2E_REST), a.fma(x, a.real(LOG2E_HIGH), n))
-    twice = a.horner(f, [2 * c for c in EXP2])
-    biased = a.iadd(a.shift_left(a.bits(shifted), 23), a.integer(126 << 23))
-    return a.mul(twice, a.floats(a.imax(biased, a.integer(0))))
+    return _power_of_two(a, shifted, a.fma(x, a.real(LOG2E_REST), a.fma(x, a.real(LOG2E_HIGH), n)))
 
 
 def exp2(a: Arithmetic, x: SSAValue) -> SSAValue:
-    return exp(a, a.mul(x, a.real(LN2)))
+    x = a.least(a.most(x, 129.0), -200.0)
+    magic = a.real(12582912.0)
+    shifted = a.add(x, magic)
+    return _power_of_two(a, shifted, a.sub(x, a.sub(shifted, magic)))
+
+
+def _power_of_two(a: Arithmetic, shifted: SSAValue, f: SSAValue) -> SSAValue:
+    """2^n * 2^f, n in the low bits of `shifted`. 2^(n - 1) comes from exponent bits, so that overflow and underflow happen in the last product."""
+    twice = a.horner(f, [2 * c for c in EXP2])
+    biased = a.iadd(a.shift_left(a.bits(shifted), 23), a.integer(126 << 23))
+    return a.mul(twice, a.floats(a.imax(biased, a.integer(0))))
 
 
 def expm1(a: Arithmetic, x: SSAValue) -> SSAValue:
@@ -138,11 +145,13 @@ def erf(a: Arithmetic, x: SSAValue) -> SSAValue:
 
 
 def _quadrant(a: Arithmetic, x: SSAValue) -> tuple[SSAValue, SSAValue]:
-    """x = q pi/2 + r, |r| <= pi/4; the quadrant q modulo 4 as a float, and r. In f64, right for |x| below 1e8."""
+    """x = q pi/2 + r, |r| <= pi/4; the quadrant q modulo 4 as a float, and r. In f64, pi/2 in two parts: right for |x| below 1e14, bounded
+    beyond."""
     d = a.double()
     wide = d.extended(x)
     q = d.round(d.mul(wide, d.real(0.636619772367581343076)))
-    r = d.fma(q, d.real(-1.57079632679489661923), wide)
+    r = d.fma(q, d.real(-6.123233995736766036e-17), d.fma(q, d.real(-1.57079632679489661923), wide))
+    r = d.least(d.most(r, 0.8), -0.8)
     turn = d.fma(d.floor(d.mul(q, d.real(0.25))), d.real(-4.0), q)
     return a.truncated(turn), a.truncated(r)
 
@@ -257,7 +266,8 @@ def asinh(a: Arithmetic, x: SSAValue) -> SSAValue:
 def acosh(a: Arithmetic, x: SSAValue) -> SSAValue:
     def wide(d: Arithmetic, x: SSAValue) -> SSAValue:
         rest = d.sub(x, d.real(1.0))
-        return _log1p(d, d.add(rest, d.root(d.mul(rest, d.add(x, d.real(1.0))))))
+        found = _log1p(d, d.add(rest, d.root(d.mul(rest, d.add(x, d.real(1.0))))))
+        return d.select(d.compare("olt", x, d.real(1.0)), d.real(float("nan")), found)
 
     return a.in_double(wide, x)
 

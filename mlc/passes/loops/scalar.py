@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
 from xdsl.builder import Builder
-from xdsl.dialects import arith, linalg, memref
+from xdsl.dialects import arith, memref
 from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, FloatAttr, IntegerAttr
-from xdsl.dialects.linalg import GenericOp, IteratorType
+from xdsl.dialects.linalg.attrs import IteratorType
+from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.rewriter import InsertPoint
 
@@ -144,7 +145,7 @@ class Nest:
                 if inner is block.last_op:
                     result = values.get(inner.operands[0], inner.operands[0])
                     b.insert(memref.StoreOp.get(result, op.outputs[0], at[op.outputs[0], tuple(found[-1])]))
-                elif isinstance(inner, linalg.IndexOp):
+                elif isinstance(inner, IndexOp):
                     values[inner.result] = ivs.get(names[inner.dim.value.data], self.kernel.const(0))
                 else:
                     clone = inner.clone(values)

@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from xdsl.builder import Builder
-from xdsl.dialects import arith, linalg, memref, scf
-from xdsl.dialects.linalg import GenericOp
+from xdsl.dialects import arith, memref, scf
+from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Operation, Region, SSAValue
 from xdsl.rewriter import InsertPoint
 
@@ -292,7 +292,7 @@ def moved(op: GenericOp, kernel: Kernel, parts: Mapping[str, Part]) -> Region:
     region = op.body.clone()
     names = list(loops_of(op))
     for inner in list(region.block.ops):
-        if not isinstance(inner, linalg.IndexOp) or (name := names[inner.dim.value.data]) not in parts:
+        if not isinstance(inner, IndexOp) or (name := names[inner.dim.value.data]) not in parts:
             continue
         offset = parts[name].offset
         if isinstance(offset, int) and offset == 0:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from xdsl.dialects import arith, linalg, memref
+from xdsl.dialects import arith, memref
 from xdsl.dialects.builtin import f32, f64
-from xdsl.dialects.linalg import GenericOp, IteratorType
+from xdsl.dialects.linalg.attrs import IteratorType
+from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Attribute, SSAValue
 
 from mlc.ir.kernel.access import Affine
@@ -85,7 +86,7 @@ class Group:
             return f"the vector leaf takes f32 or f64, not {', '.join(sorted(map(str, kinds)))}"
         for op in self.ops:
             for inner in op.body.walk():
-                if isinstance(inner, linalg.IndexOp):
+                if isinstance(inner, IndexOp):
                     return "a body asks for the position of a loop"
                 if isinstance(inner, (memref.LoadOp, memref.StoreOp)):
                     return "a body reads or writes a buffer itself"
