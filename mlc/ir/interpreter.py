@@ -14,7 +14,7 @@ from mlc.ir.dims import Extent
 from mlc.ir.graph.base import GraphOp
 from mlc.ir.graph.shape import WeightOp
 from mlc.ir.module import Module
-from mlc.ir.types import numpy_dtype, shape_of, shape_text
+from mlc.ir.types import Shape, numpy_dtype, shape_text
 
 
 def run(
@@ -72,16 +72,31 @@ def bind(module: Module, arrays: Sequence[np.ndarray]) -> dict[str, int]:
     names = module.input_names
     if len(arrays) != len(names):
         raise ShapeError(f"the module takes {len(names)} inputs ({', '.join(names)}), {len(arrays)} were given")
-    binding: dict[str, int] = {}
-    equations: list[tuple[str, int, Extent, int]] = []
-    for name, arg, array in zip(names, module.main.args, arrays, strict=True):
-        shape = shape_of(arg)
-        dtype = numpy_dtype(module.input_types[names.index(name)][1])
+    for name, (_, kind), array in zip(names, module.input_types, arrays, strict=True):
+        dtype = numpy_dtype(kind)
         if array.dtype != dtype:
             raise ShapeError(f"{name}: dtype is {array.dtype}, the module takes {dtype}")
-        if array.ndim != len(shape):
-            raise ShapeError(f"{name}: has {array.ndim} axes, the module takes {shape_text(shape)}")
-        for axis, (extent, size) in enumerate(zip(shape, array.shape, strict=True)):
+    shapes = {name: shape for name, (shape, _) in zip(names, module.input_types, strict=True)}
+    binding = solve_symbols(shapes, [array.shape for array in arrays])
+    for symbol, (low, high) in module.symbols.items():
+        value = binding.get(symbol)
+        if value is not None and (value < low or (high is not None and value > high)):
+            raise ShapeError(f"{symbol} is {value}, outside {low}..{'' if high is None else high}")
+    for check in module.checks:
+        lhs, rhs = dims.evaluate(check.lhs, binding), dims.evaluate(check.rhs, binding)
+        if lhs != rhs:
+            raise ShapeError(f"{check.message}: {check.lhs} is {lhs} and {check.rhs} is {rhs}")
+    return binding
+
+
+def solve_symbols(shapes: Mapping[str, Shape], sizes: Sequence[Sequence[int]]) -> dict[str, int]:
+    """The values of the symbols in the shapes of named inputs, from the sizes of their axes. Raises ShapeError where they disagree."""
+    binding: dict[str, int] = {}
+    equations: list[tuple[str, int, Extent, int]] = []
+    for (name, shape), found_shape in zip(shapes.items(), sizes, strict=True):
+        if len(found_shape) != len(shape):
+            raise ShapeError(f"{name}: has {len(found_shape)} axes, the module takes {shape_text(shape)}")
+        for axis, (extent, size) in enumerate(zip(shape, found_shape, strict=True)):
             if isinstance(extent, dims.Dim) and str(extent) in extent.symbols() and str(extent) not in binding:
                 binding[str(extent)] = size
             equations.append((name, axis, extent, size))
@@ -92,14 +107,6 @@ def bind(module: Module, arrays: Sequence[np.ndarray]) -> dict[str, int]:
         found = dims.evaluate(extent, binding)
         if found != size:
             raise ShapeError(f"{name}: axis {axis} is {size}, but {extent} is {found}")
-    for symbol, (low, high) in module.symbols.items():
-        value = binding.get(symbol)
-        if value is not None and (value < low or (high is not None and value > high)):
-            raise ShapeError(f"{symbol} is {value}, outside {low}..{'' if high is None else high}")
-    for check in module.checks:
-        lhs, rhs = dims.evaluate(check.lhs, binding), dims.evaluate(check.rhs, binding)
-        if lhs != rhs:
-            raise ShapeError(f"{check.message}: {check.lhs} is {lhs} and {check.rhs} is {rhs}")
     return binding
 
 

@@ -1,0 +1,1 @@
+"""The reference interpreter of kernels, loops and programs."""
