@@ -176,3 +176,17 @@ def test_roi_align(mode: str, transform: str) -> None:
         spatial_scale=0.5,
         rtol=1e-4,
     )
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("group, offset_group", [(1, 1), (2, 2), (1, 2)])
+def test_deform_conv(masked: bool, group: int, offset_group: int) -> None:
+    x, w = normal(2, 4, 6, 5), normal(2, 4 // group, 3, 2, seed=1)
+    attributes = {"strides": [2, 1], "pads": [1, 0, 1, 1], "dilations": [1, 2]}
+    results = (3, 4)
+    offset = normal(2, offset_group * 12, *results, seed=2)
+    mask = np.abs(normal(2, offset_group * 6, *results, seed=3)) if masked else None
+    inputs = [x, w, offset, normal(2, seed=4), mask]
+    check(
+        "DeformConv", inputs if masked else inputs[:4], opset=22, group=group, offset_group=offset_group, **attributes
+    )

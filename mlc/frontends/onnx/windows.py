@@ -48,7 +48,7 @@ def window_of(node: Node, spatial: Sequence[Extent], kernel: Sequence[int], ceil
     strides = node.ints("strides", None) or [1] * count
     dilations = node.ints("dilations", None) or [1] * count
     pads = node.ints("pads", None) or [0] * 2 * count
-    auto = node.string("auto_pad")
+    auto = node.string("auto_pad", "NOTSET")
     if len(strides) != count or len(dilations) != count or len(pads) != 2 * count:
         raise node.invalid(
             f"{count} spatial axes need {count} strides and dilations and {2 * count} pads,"

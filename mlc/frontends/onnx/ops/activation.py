@@ -34,6 +34,15 @@ def leaky_relu(node: Node, x: Value) -> Value:
     return g.select(g.lt(x, like(x, 0)), times(x, node.float("alpha")), x)
 
 
+@handles("PRelu", since=(1, 6))
+def prelu_per_channel(node: Node, x: Value, slope: Value) -> Value:
+    """The slope is one number or one per channel, axis 1."""
+    if shape_of(slope) == (1,):
+        slope = g.reshape(slope, [])
+    wide = g.broadcast(slope, shape_of(x), [1] if rank_of(slope) else [])
+    return g.select(g.lt(x, like(x, 0)), g.mul(x, wide), x)
+
+
 @handles("PRelu", since=(7, 9, 16))
 def prelu(node: Node, x: Value, slope: Value) -> Value:
     return g.select(g.lt(x, like(x, 0)), g.mul(x, g.broadcast_to(slope, shape_of(x))), x)

@@ -1,14 +1,17 @@
-"""Sampling images at computed positions: GridSample and RoiAlign, as gathers of neighbouring elements with weights."""
+"""Sampling images at computed positions: GridSample, RoiAlign and DeformConv, as gathers of neighbouring elements with weights."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.ops.activation import like, plus, times
+from mlc.frontends.onnx.ops.linear import per_channel
 from mlc.frontends.onnx.ops.resize import cubic, extent_like
 from mlc.frontends.onnx.table import Value, handles
+from mlc.frontends.onnx.windows import Window, window_of
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent, prod
 from mlc.ir.types import dtype_of, shape_of
@@ -168,3 +171,60 @@ def largest_tap(x: Value, axes: Sequence[Sequence[tuple[Value, Value | None]]]) 
 def columns(rois: Value) -> list[Value]:
     count = shape_of(rois)[0]
     return [g.squeeze(g.slice(rois, [0, i], [count, 1], [1, 1]), [1]) for i in range(4)]
+
+
+@handles("DeformConv", since=(19, 22))
+def deform_conv(
+    node: Node, x: Value, weight: Value, offset: Value, bias: Value | None = None, mask: Value | None = None
+) -> Value:
+    """A convolution whose taps are moved by offsets and interpolated, each weighted by the mask. Dai et al. 2017, Zhu et al. 2019.
+
+    offset [n, groups * taps * axes, results...], mask [n, groups * taps, results...]; outside the image is 0.
+    """
+    batch, channels, *image = shape_of(x)
+    outputs, _, *kernel = (static(node, e, "W") for e in shape_of(weight))
+    window = window_of(node, image, kernel)
+    groups, offset_groups = node.int("group"), node.int("offset_group")
+    results = shape_of(offset)[2:]
+    taps, points = math.prod(kernel), prod(results)
+    count = len(kernel)
+    channels = static(node, channels, "X")
+    if channels % offset_groups or channels % groups or outputs % groups:
+        raise node.error(
+            f"{channels} and {outputs} channels do not form {groups} groups and {offset_groups} offset groups"
+        )
+    moves = g.reshape(offset, [batch, offset_groups, taps, count, *results])
+    shape = (batch, taps, *results)
+    sampled = []
+    for group in range(offset_groups):
+        axes = []
+        for i in range(count):
+            places = regular_places(shape, i, kernel, window, dtype_of(x))
+            one = g.slice(moves, [0, group, 0, i, *[0] * count], [batch, 1, taps, 1, *results], [1] * (count + 4))
+            places = g.reshape(g.add(places, g.reshape(one, shape)), [batch, taps * points])
+            axes.append(neighbours(places, "linear"))
+        part = channels // offset_groups
+        values = weighted_taps(g.slice_axis(x, 1, group * part, part), axes, masked=True)
+        if mask is not None:
+            factor = g.reshape(g.slice_axis(mask, 1, group * taps, taps), [batch, taps * points])
+            values = g.mul(values, g.broadcast(factor, shape_of(values), [0, 2]))
+        sampled.append(values)
+    values = g.reshape(g.concatenate(sampled, 1), [batch, groups, channels // groups, taps, points])
+    w = g.reshape(weight, [groups, outputs // groups, channels // groups, taps])
+    y = g.reshape(g.contract(values, w, "ngckp,gock->ngop"), [batch, outputs, *results])
+    return y if bias is None else g.add(y, per_channel(node, "B", bias, y))
+
+
+def static(node: Node, extent: Extent, name: str) -> int:
+    if not isinstance(extent, int):
+        raise node.unsupported(f"the symbolic extent {extent} of {name}")
+    return extent
+
+
+def regular_places(shape: Sequence[Extent], i: int, kernel: Sequence[int], window: Window, dtype: str) -> Value:
+    """Where the taps of a plain convolution lie along image axis i; shape is [batch, taps, results...]."""
+    result = g.iota(shape, 2 + i, dtype)
+    tap = g.iota(shape, 1, "i64")
+    tap = g.mod(g.div(tap, like(tap, math.prod(kernel[i + 1 :]))), like(tap, kernel[i]))
+    start = plus(times(result, window.strides[i]), -int(window.padding[i][0]))  # type: ignore[arg-type]
+    return g.add(start, times(g.cast(tap, dtype), window.dilations[i]))

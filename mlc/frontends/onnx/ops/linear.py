@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypedDict
+
+import numpy as np
 
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.table import Value, handles
 from mlc.frontends.onnx.windows import pad_window, window_of
 from mlc.ir import builder as g
-from mlc.ir.dims import Extent
-from mlc.ir.types import dtype_of, is_float, rank_of, shape_of, shape_text
+from mlc.ir.dims import Extent, prod
+from mlc.ir.types import dtype_of, is_float, numpy_dtype, rank_of, shape_of, shape_text
 
 
 @handles("MatMul", since=(1, 9, 13))
@@ -21,6 +24,10 @@ def matmul(node: Node, a: Value, b: Value) -> Value:
 @handles("Gemm", since=(7, 9, 11, 13))
 def gemm(node: Node, a: Value, b: Value, c: Value | None = None) -> Value:
     """alpha * a' b' + beta * c, c broadcast to the product's shape."""
+    return scaled_product(node, a, b, c)
+
+
+def scaled_product(node: Node, a: Value, b: Value, c: Value | None) -> Value:
     if rank_of(a) != 2 or rank_of(b) != 2:
         raise node.error(f"A has {rank_of(a)} axes and B has {rank_of(b)}, expected 2")
     lhs = "km" if node.int("transA") else "mk"
@@ -41,6 +48,17 @@ def scaled(node: Node, x: Value, attribute: str) -> Value:
     if not is_float(dtype_of(x)) and factor != int(factor):
         raise node.unsupported(f"{attribute} = {factor:g} times integers")
     return g.mul(x, g.scalar_like(x, factor))
+
+
+@handles("Gemm", since=(1, 6))
+def gemm_with_broadcast(node: Node, a: Value, b: Value, c: Value) -> Value:
+    """C broadcasts only where the attribute says so."""
+    y = scaled_product(node, a, b, c)
+    if not node.int("broadcast") and shape_of(c) != shape_of(y):
+        raise node.error(
+            f"C has shape {shape_text(shape_of(c))}, the product {shape_text(shape_of(y))}; broadcast is 0"
+        )
+    return y
 
 
 @handles("Einsum", since=(12, 28))
@@ -113,32 +131,76 @@ def conv_transpose(node: Node, x: Value, weight: Value, bias: Value | None = Non
     if len(spatial) != len(kernel) or not spatial:
         raise node.error(f"X has {len(spatial)} spatial axes, W has {len(kernel)}")
     count = len(kernel)
-    strides = node.ints("strides", [1] * count)
-    dilations = node.ints("dilations", [1] * count)
-    extra = node.ints("output_padding", [0] * count)
+    strides = node.ints("strides", None) or [1] * count
+    dilations = node.ints("dilations", None) or [1] * count
+    extra = node.ints("output_padding", None) or [0] * count
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     low, high = transpose_padding(node, spatial, strides, spans, extra)
+    groups = node.int("group")
+    trimmed = [hi - more for hi, more in zip(high, extra, strict=True)]
+    y = transposed_convolution(x, turned_around(node, weight, groups), strides, dilations, low, trimmed, groups)
+    return y if bias is None else g.add(y, per_channel(node, "B", bias, y))
 
-    padding, crops = [], []
-    for span, lo, hi, more in zip(spans, low, high, extra, strict=True):
+
+def transposed_convolution(
+    x: Value,
+    weight: Value,
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    low: Sequence[Extent],
+    high: Sequence[Extent],
+    groups: int,
+) -> Value:
+    """weight [o, c / groups, kernel...] is turned around already; low and high are what the full result loses at its ends."""
+    kernel = [int(k) for k in shape_of(weight)[2:]]  # type: ignore[arg-type]
+    padding: list[tuple[Extent, Extent]] = []
+    crops: list[tuple[Extent, Extent]] = []
+    for k, d, lo, hi in zip(kernel, dilations, low, high, strict=True):
         # A convolution cannot take negative padding: what reaches beyond the kernel is cut from the result.
-        before = span - 1 - lo if isinstance(lo, int) and lo < span else span - 1
-        after = span - 1 - hi + more if isinstance(hi, int) and hi - more < span else span - 1
+        reach = (k - 1) * d
+        before = reach - lo if isinstance(lo, int) and lo <= reach else reach
+        after = reach - hi if isinstance(hi, int) and hi <= reach else reach
         padding.append((before, after))
-        crops.append((before - (span - 1) + lo, after - (span - 1) + hi - more))
+        crops.append((before - reach + lo, after - reach + hi))
     y = g.convolution(
         x,
-        turned_around(node, weight, node.int("group")),
-        strides=[1] * count,
+        weight,
+        strides=[1] * len(kernel),
         padding=padding,
         dilations=dilations,
         lhs_dilation=strides,
-        groups=node.int("group"),
-        **layouts(count),
+        groups=groups,
+        **layouts(len(kernel)),
     )
-    if any(crop != (0, 0) for crop in crops):
-        y = crop_spatial(y, crops)
-    return y if bias is None else g.add(y, per_channel(node, "B", bias, y))
+    return crop_spatial(y, crops) if any(crop != (0, 0) for crop in crops) else y
+
+
+@handles("Col2Im", since=(18,))
+def col2im(node: Node, x: Value, image_shape: Value, block_shape: Value) -> Value:
+    """Sum overlapping blocks into an image: x [n, c * block, blocks] -> [n, c, image...].
+
+    A transposed convolution with the identity as its weight puts each element of a block in its place.
+    """
+    batch, columns, blocks = shape_of(x)
+    image, block = node.extents(1, "image_shape"), [int(b) for b in node.constants(2, "block_shape")]
+    count, size = len(block), math.prod(block)
+    strides = node.ints("strides", None) or [1] * count
+    dilations = node.ints("dilations", None) or [1] * count
+    pads = node.ints("pads", None) or [0] * 2 * count
+    if not isinstance(columns, int) or columns % size:
+        raise node.error(f"{columns} columns do not hold blocks of {size} elements")
+    spans = [(b - 1) * d + 1 for b, d in zip(block, dilations, strict=True)]
+    padded = [n + lo + hi for n, lo, hi in zip(image, pads[:count], pads[count:], strict=True)]
+    counts = [(n - span) // s + 1 for n, span, s in zip(padded, spans, strides, strict=True)]
+    g.require_equal(blocks, prod(counts), "blocks of the image")
+    x = g.reshape(x, [batch * (columns // size), size, *counts])
+    weight = np.flip(np.eye(size, dtype=numpy_dtype(dtype_of(x))).reshape(1, size, *block), tuple(range(2, count + 2)))
+    full = [(c - 1) * s + span for c, s, span in zip(counts, strides, spans, strict=True)]
+    high = [f - lo - n for f, lo, n in zip(full, pads[:count], image, strict=True)]
+    y = transposed_convolution(
+        x, g.constant(np.ascontiguousarray(weight), name="fold"), strides, dilations, pads[:count], high, 1
+    )
+    return g.reshape(y, [batch, columns // size, *image])
 
 
 def transpose_padding(
@@ -153,9 +215,8 @@ def transpose_padding(
     elif auto in ("SAME_UPPER", "SAME_LOWER"):
         output = tuple(n * s for n, s in zip(spatial, strides, strict=True))
     elif auto in ("NOTSET", "VALID"):
-        pads: list[Extent] = [0] * 2 * len(spans)
-        if auto == "NOTSET":
-            pads = node.ints("pads", pads)
+        zeros = [0] * 2 * len(spans)
+        pads: list[Extent] = list(node.ints("pads", zeros) if auto == "NOTSET" else zeros)
         return pads[: len(spans)], pads[len(spans) :]
     else:
         raise node.invalid(f"auto_pad '{auto}' is none of NOTSET, SAME_UPPER, SAME_LOWER, VALID")

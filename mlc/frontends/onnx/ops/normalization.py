@@ -15,12 +15,24 @@ from mlc.ir.types import dtype_of, rank_of, shape_of, shape_text
 @handles("BatchNormalization", since=(7, 9))
 def batch_normalization(node: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Value:
     """Extra outputs mean training in these versions, which nothing else in the file states."""
+    return normalized_by_stored(node, x, scale, bias, mean, variance)
+
+
+def normalized_by_stored(node: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Value:
     check_statistics(node, x, scale, bias, mean, variance)
     if any(node.wants(i) for i in range(1, 5)):
         raise node.unsupported("outputs of the training form (mean, var, saved_mean, saved_var) at this opset")
     if node.int("spatial", 1) != 1:
         raise node.unsupported("spatial = 0 (statistics per element)")
     return g.batch_norm(x, scale, bias, mean, variance, node.float("epsilon"))
+
+
+@handles("BatchNormalization", since=(1, 6))
+def batch_normalization_in_test(node: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Value:
+    """An attribute states whether this is training."""
+    if not node.int("is_test"):
+        raise node.unsupported("training (is_test = 0) at this opset")
+    return normalized_by_stored(node, x, scale, bias, mean, variance)
 
 
 @handles("BatchNormalization", since=(14, 15))

@@ -1,0 +1,106 @@
+"""Fourier transforms: DFT and STFT as one product with the matrix of the transform, real and imaginary parts side by side.
+
+x [..., n, c]  ->  [..., n * c] times [n * c, k * 2]  ->  [..., k, 2]
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlc.frontends.onnx.node import Node
+from mlc.frontends.onnx.ops.resize import settled
+from mlc.frontends.onnx.table import Value, handles
+from mlc.ir import builder as g
+from mlc.ir.types import dtype_of, numpy_dtype, rank_of, shape_of
+
+# Elements of the largest transform matrix: 4,096 real points to one side, 64 MiB in single precision.
+LARGEST_MATRIX = 1 << 24
+
+
+@handles("DFT", since=(17,))
+def dft_along_attribute(node: Node, x: Value, length: Value | None = None) -> Value:
+    return dft(node, x, node.int("axis"))
+
+
+@handles("DFT", since=(20,))
+def dft_along_input(node: Node, x: Value, length: Value | None = None, axis: Value | None = None) -> Value:
+    return dft(node, x, -2 if axis is None else int(node.constants(2, "axis").ravel()[0]))
+
+
+def dft(node: Node, x: Value, axis: int) -> Value:
+    rank, inverse, onesided = rank_of(x), bool(node.int("inverse")), bool(node.int("onesided"))
+    if not -rank <= axis < rank or axis % rank == rank - 1:
+        raise node.invalid(
+            f"axis {axis} is not a signal axis of {rank} axes, the last holding real and imaginary parts"
+        )
+    axis %= rank
+    size = shape_of(x)[axis]
+    if node.given(1):
+        length = int(node.constants(1, "dft_length").ravel()[0])
+    elif isinstance(size, int):
+        length = 2 * (size - 1) if inverse and onesided else size
+    else:
+        raise node.unsupported(
+            f"a transform of the symbolic extent {size}", remedy="Give dft_length, or fix the extent."
+        )
+    x = fitted(x, axis, length // 2 + 1 if inverse and onesided else length)
+    order = [i for i in range(rank - 1) if i != axis] + [axis, rank - 1]
+    y = transformed(node, g.transpose(x, order), length, inverse, onesided)
+    return g.transpose(y, [order.index(i) for i in range(rank)])
+
+
+def fitted(x: Value, axis: int, size: int) -> Value:
+    """Cut or filled with zeros to `size` along an axis."""
+    shape = shape_of(x)
+    n = shape[axis]
+    if isinstance(n, int) and n < size:
+        return g.pad(x, [0] * len(shape), [size - n if i == axis else 0 for i in range(len(shape))])
+    return g.slice_axis(x, axis, 0, size)
+
+
+def transformed(node: Node, x: Value, length: int, inverse: bool, onesided: bool) -> Value:
+    """x [..., n, 1 or 2] -> [..., k, 2], or [..., length, 1] for the inverse of a one-sided spectrum."""
+    *outer, n, parts = shape_of(x)
+    if not isinstance(n, int) or not isinstance(parts, int) or parts not in (1, 2):
+        raise node.error(f"the last axis has {parts} elements, expected 1 (real) or 2 (real and imaginary)")
+    if n * 2 * length * 2 > LARGEST_MATRIX:
+        raise node.unsupported(f"a transform of {length} points")
+    matrix = transform_matrix(n, parts, length, inverse, onesided)
+    kept, results = matrix.shape[2:]
+    flat = g.reshape(x, [*outer, n * parts])
+    weights = g.constant(matrix.reshape(n * parts, -1).astype(numpy_dtype(dtype_of(x))), name="dft")
+    return g.reshape(g.matmul(flat, weights), [*outer, kept, results])
+
+
+def transform_matrix(n: int, parts: int, length: int, inverse: bool, onesided: bool) -> np.ndarray:
+    """[n, parts, k, results] of float64: what each unit sample, real then imaginary, transforms to."""
+    units = np.eye(n)[:, None] * np.array([1, 1j][:parts])[:, None]
+    if inverse and onesided:
+        return np.fft.irfft(units, n=length)[..., None]
+    spectrum = np.fft.ifft(units, n=length) if inverse else np.fft.fft(units, n=length)
+    if onesided:
+        spectrum = spectrum[..., : length // 2 + 1]
+    return np.stack([spectrum.real, spectrum.imag], -1)
+
+
+@handles("STFT", since=(17,))
+def stft(node: Node, x: Value, step: Value, window: Value | None = None, length: Value | None = None) -> Value:
+    """DFT of windowed frames: x [batch, samples, 1 or 2] -> [batch, frames, bins, 2]."""
+    samples = shape_of(x)[1]
+    hop = int(node.constants(1, "frame_step").ravel()[0])
+    if node.given(3):
+        size = int(node.constants(3, "frame_length").ravel()[0])
+    else:
+        known = samples if window is None else shape_of(window)[0]
+        if not isinstance(known, int):
+            raise node.unsupported(f"frames of the symbolic extent {known}", remedy="Give frame_length.")
+        size = known
+    if hop < 1 or size < 1:
+        raise node.invalid(f"frame_step {hop} and frame_length {size} must be positive")
+    frames = (samples - size) // hop + 1
+    start = g.iota([frames, size], 0, "i64")
+    place = g.add(g.mul(start, g.scalar_like(start, hop)), g.iota([frames, size], 1, "i64"))
+    y = g.gather(x, settled(place), 1)
+    if window is not None:
+        y = g.mul(y, g.broadcast(window, shape_of(y), [2]))
+    return transformed(node, y, size, inverse=False, onesided=bool(node.int("onesided")))

@@ -1,0 +1,97 @@
+"""Fourier transforms against numpy.fft, and folding of blocks against its definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlc.errors import UnsupportedOp
+from mlc.frontends.onnx import load
+from tests.frontends.one_node import check, interpreted, model, normal, run
+
+
+def pairs(z: np.ndarray) -> np.ndarray:
+    return np.stack([z.real, z.imag], -1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    n=st.integers(1, 13),
+    length=st.integers(1, 13),
+    complex_=st.booleans(),
+    inverse=st.booleans(),
+    axis=st.integers(0, 1),
+)
+def test_dft_pads_or_cuts_to_its_length(n: int, length: int, complex_: bool, inverse: bool, axis: int) -> None:
+    x = normal(n, n + 1, 2 if complex_ else 1, dtype=np.float64)
+    inputs = [x, np.array(length), np.array(axis)]
+    found = interpreted(model("DFT", inputs, opset=20, constants=[1, 2], inverse=int(inverse)), inputs)[0]
+    z = x[..., 0] + (1j * x[..., 1] if complex_ else 0)
+    transform = np.fft.ifft if inverse else np.fft.fft
+    np.testing.assert_allclose(found, pairs(transform(z, n=length, axis=axis)), atol=1e-10)
+
+
+@pytest.mark.parametrize("n", [1, 2, 8, 9])
+def test_one_sided_transforms(n: int) -> None:
+    x = normal(3, n, 1, dtype=np.float64)
+    (spectrum,) = interpreted(model("DFT", [x], opset=20, onesided=1), [x])
+    np.testing.assert_allclose(spectrum, pairs(np.fft.rfft(x[..., 0])), atol=1e-12)
+    inputs = [spectrum, np.array(n)]
+    (back,) = interpreted(model("DFT", inputs, opset=20, constants=[1], onesided=1, inverse=1), inputs)
+    np.testing.assert_allclose(back, x, atol=1e-12)
+
+
+@pytest.mark.parametrize("windowed", [True, False])
+@pytest.mark.parametrize("onesided", [0, 1])
+def test_stft(windowed: bool, onesided: int) -> None:
+    window = np.hanning(16).astype(np.float32) if windowed else None
+    inputs = [normal(2, 64, 1), np.array(5), window, np.array(16)]
+    check("STFT", inputs, opset=17, constants=[1, 3], onesided=onesided, atol=1e-4)
+
+
+def test_the_number_of_frames_follows_a_symbolic_signal() -> None:
+    inputs = [normal(1, 20, 1), np.array(3), None, np.array(8)]
+    module = load(model("STFT", inputs, opset=17, constants=[1, 3], shapes={0: ("N", "T", 1)}))
+    for samples in (8, 9, 30):
+        x = normal(2, samples, 1)
+        frames = np.lib.stride_tricks.sliding_window_view(x[..., 0], 8, 1)[:, ::3]
+        np.testing.assert_allclose(run(module, [x])[0], pairs(np.fft.rfft(frames)), atol=1e-4)
+
+
+def test_a_transform_of_an_unknown_length_is_refused() -> None:
+    with pytest.raises(UnsupportedOp, match="symbolic extent T"):
+        load(model("DFT", [normal(1, 4, 1)], opset=20, shapes={0: (1, "T", 1)}))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    block=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    strides=st.tuples(st.integers(1, 2), st.integers(1, 3)),
+    dilations=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    pads=st.lists(st.integers(0, 1), min_size=4, max_size=4),
+    image=st.tuples(st.integers(5, 7), st.integers(5, 7)),
+)
+def test_col2im_sums_overlapping_blocks(
+    block: tuple[int, int],
+    strides: tuple[int, int],
+    dilations: tuple[int, int],
+    pads: list[int],
+    image: tuple[int, int],
+) -> None:
+    height, width = (n + pads[i] + pads[i + 2] for i, n in enumerate(image))
+    rows = range(0, height - (block[0] - 1) * dilations[0], strides[0])
+    columns = range(0, width - (block[1] - 1) * dilations[1], strides[1])
+    x = normal(2, 3 * block[0] * block[1], len(rows) * len(columns))
+    expected = np.zeros((2, 3, height, width))
+    parts = x.reshape(2, 3, *block, len(rows), len(columns))
+    for i in range(block[0]):
+        for j in range(block[1]):
+            for r, row in enumerate(rows):
+                for c, column in enumerate(columns):
+                    expected[:, :, row + i * dilations[0], column + j * dilations[1]] += parts[:, :, i, j, r, c]
+    inputs = [x, np.array(image), np.array(block)]
+    proto = model("Col2Im", inputs, opset=18, constants=[1, 2], strides=strides, dilations=dilations, pads=pads)
+    cropped = expected[:, :, pads[0] : pads[0] + image[0], pads[1] : pads[1] + image[1]]
+    np.testing.assert_allclose(interpreted(proto, inputs)[0], cropped, rtol=1e-5, atol=1e-5)
