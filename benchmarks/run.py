@@ -73,35 +73,47 @@ def measure_model(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     return row
 
 
-def table(rows: list[dict[str, Any]], threads: list[int], engines: list[str]) -> str:
+def latency_table(rows: list[dict[str, Any]], threads: list[int], engines: list[str]) -> str:
+    """Error against onnxruntime and milliseconds per call; "peer / mlc" above 1 means that mlc is faster."""
+    peers = [engine for engine in engines if engine != "mlc"] if "mlc" in engines else []
     heads = ["model", "error"]
     for count in threads:
-        heads += [f"{engine}, {count} T (ms)" for engine in engines]
-        heads += [f"{peer} / mlc, {count} T" for peer in engines if peer != "mlc" and "mlc" in engines]
-    heads += ["compile cold (s)", "warm (s)", "first call (ms)", "peak mlc (MiB)", "peak onnxruntime (MiB)"]
-    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
+        heads += [f"{engine}, {count} T (ms)" for engine in engines] + [f"{peer} / mlc, {count} T" for peer in peers]
+    lines = []
     for row in rows:
         cells = [row["model"], _number(row, "accuracy", "error", form=".1e")]
         for count in threads:
             times = {engine: _lookup(row, f"latency_{count}", engine, "median_ms") for engine in engines}
             cells += [_text(times[engine], ".2f") for engine in engines]
-            if "mlc" in engines:
-                own = times["mlc"]
-                for peer in engines:
-                    if peer != "mlc":
-                        other = times[peer]
-                        cells.append(_text(other / own if own and other else None, ".2f"))
-        cells += [
-            _number(row, "cold", "load_s", form=".2f"),
-            _number(row, "warm", "load_s", form=".2f"),
-            _number(row, "warm", "first_call_ms", form=".1f"),
-            _number(row, "warm", "peak_mib", form=".0f"),
-            _number(row, "onnxruntime_startup", "peak_mib", form=".0f"),
-        ]
+            cells += [_text(_ratio(times[peer], times["mlc"]), ".2f") for peer in peers]
         lines.append(cells)
-    text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    failures = [f"- {row['model']}, {key}: {said}" for row in rows for key, said in row["failed"].items()]
-    return text + ("\n\nWhat failed:\n\n" + "\n".join(failures) if failures else "") + "\n"
+    return markdown(heads, lines)
+
+
+def startup_table(rows: list[dict[str, Any]]) -> str:
+    """What it takes until the first result; peak memory is the largest resident size of the process."""
+    heads = ["model", "compile, cold cache (s)", "warm (s)", "first call (ms)", "onnxruntime load (s)"]
+    heads += ["peak (MiB)", "onnxruntime peak (MiB)"]
+    columns = (
+        ("cold", "load_s", ".2f"),
+        ("warm", "load_s", ".2f"),
+        ("warm", "first_call_ms", ".1f"),
+        ("onnxruntime_startup", "load_s", ".2f"),
+        ("warm", "peak_mib", ".0f"),
+        ("onnxruntime_startup", "peak_mib", ".0f"),
+    )
+    lines = [[row["model"], *(_number(row, what, key, form=form) for what, key, form in columns)] for row in rows]
+    return markdown(heads, lines)
+
+
+def markdown(heads: list[str], lines: list[list[str]]) -> str:
+    rule = ["---"] + ["---:"] * (len(heads) - 1)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, rule, *lines]) + "\n"
+
+
+def failures(rows: list[dict[str, Any]]) -> str:
+    said = [f"- {row['model']}, {key}: {text}" for row in rows for key, text in row["failed"].items()]
+    return "\nWhat failed:\n\n" + "\n".join(said) + "\n" if said else ""
 
 
 def machine() -> str:
@@ -149,9 +161,10 @@ def main() -> int:
     rows = []
     for path in paths:
         rows.append(measure_model(path, args))
-        print(table(rows[-1:], args.threads, args.engines).splitlines()[2], flush=True)
+        print(latency_table(rows[-1:], args.threads, args.engines).splitlines()[2], flush=True)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    text = f"{machine()}\n\n{table(rows, args.threads, args.engines)}"
+    tables = [latency_table(rows, args.threads, args.engines), startup_table(rows)]
+    text = "\n".join([machine(), "", *tables]) + failures(rows)
     args.out.with_suffix(".md").write_text(text)
     args.out.with_suffix(".json").write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
     print(text)
@@ -167,6 +180,10 @@ def _lookup(row: dict[str, Any], *keys: str) -> float | None:
     for key in keys:
         value = value.get(key) if value is not None else None
     return value
+
+
+def _ratio(other: float | None, own: float | None) -> float | None:
+    return other / own if other is not None and own is not None else None
 
 
 def _number(row: dict[str, Any], *keys: str, form: str) -> str:
