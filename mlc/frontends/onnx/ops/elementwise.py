@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
-from mlc.ir.types import dtype_of, is_float, is_integer, rank_of, shape_of
+from mlc.ir.types import dtype_of, is_float, is_integer, itemsize, rank_of, shape_of
 
 Unary = Callable[[Value], Value]
 Binary = Callable[[Value, Value], Value]
@@ -145,7 +145,14 @@ def bit_shift(node: Node, x: Value, count: Value) -> Value:
     if direction not in ("LEFT", "RIGHT"):
         raise node.invalid(f"direction is '{direction}', expected LEFT or RIGHT")
     x, count = g.lift(x, count)
-    return g.shift_left(x, count) if direction == "LEFT" else g.shift_right(x, count)
+    if direction == "LEFT":
+        return g.shift_left(x, count)
+    if dtype_of(x)[0] == "i":
+        # Beyond the width, and for negative counts, only the sign is left.
+        last = g.scalar_like(count, 8 * itemsize(dtype_of(x)) - 1)
+        beyond = g.logical_or(g.lt(count, g.scalar_like(count, 0)), g.gt(count, last))
+        count = g.select(beyond, last, count)
+    return g.shift_right(x, count)
 
 
 @handles("IsInf", since=(10, 20))
