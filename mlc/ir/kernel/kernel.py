@@ -109,7 +109,7 @@ class Kernel:
         self.schedule = ""
         self._shared: dict[object, SSAValue] = {}
         for hint, value in [*self.buffers.items(), *self.extents.items()]:
-            value.name_hint = hint
+            value.name_hint = hint.replace("*", "_")
 
     @property
     def name(self) -> str:

@@ -68,6 +68,7 @@ class Outliner:
         rows = rows_of_scratch(run, own, self.leaf)
         registers = [v for v in own if v not in rows]
         outside = [v for v in values if v not in registers and v not in constants]
+        self.check_aliases(run, outside)
         types = [anywhere(v) for v in outside]
         sizes = {e: kernel.extent(e) for op in run for e in loops_of(op).values() if isinstance(e, str)}
         sizes |= {f"{loop}_valid": size for op in run for loop, size in valid_sizes(op).items()}
@@ -98,6 +99,14 @@ class Outliner:
         erase(list(run))
         erase([v.owner for v in registers if isinstance(v.owner, Operation)])
         erase([v.owner for v in constants if isinstance(v.owner, Operation) and not v.uses.get_length()])
+
+    def check_aliases(self, run: Sequence[GenericOp], outside: Sequence[SSAValue]) -> None:
+        """Arguments of a leaf do not overlap: what it writes must come in as one view."""
+        roots = [self.kernel.root_of(v) for v in outside]
+        for op in run:
+            target = op.outputs[0]
+            if roots.count(self.kernel.root_of(target)) > 1 and target in outside:
+                raise Refused(f"'{target.name_hint}' is written and read through two views")
 
     def name(self, run: Sequence[GenericOp]) -> str:
         extents = max((loops_of(op) for op in run), key=len).values()

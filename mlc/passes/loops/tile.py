@@ -32,7 +32,7 @@ from mlc.passes.loops.control import branch, for_loop
 from mlc.passes.loops.pieces import Pieces, short_or_long
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.stage import copy, packed, staged
-from mlc.passes.loops.views import Part, Size, accesses, slice_of, subview, tiled_access, valid_sizes
+from mlc.passes.loops.views import Part, Size, Slice, accesses, slice_of, subview, tiled_access, valid_sizes
 
 
 def tile(kernel: Kernel, level: Level, lanes: Mapping[str, int]) -> None:
@@ -228,6 +228,7 @@ class TileRun:
     # Body ------------------------------------------------------------------------------------------------------------
     def body(self, b: Builder, parts: Mapping[str, Part]) -> None:
         views: dict[object, SSAValue] = {}  # ops of a run that read the same tile share its view
+        self.views: dict[tuple, SSAValue] = {}
         made: list[GenericOp] = []
         for op in self.run:
             extents = loops_of(op)
@@ -275,7 +276,7 @@ class TileRun:
             return packed(self.kernel, self.level, b, value, access, part, here, stage)
         starts_here = all(isinstance(start, int) and start == 0 for start in part.starts)
         whole = starts_here and part.counts == self.kernel.sizes(value) and not self.level.fits
-        shown = value if whole else subview(b, value, part.starts, part.counts)
+        shown = value if whole else self.shown(b, value, part)
         if not stage:
             return shown
         if value in [v for o in self.run for v in o.outputs]:
@@ -285,6 +286,13 @@ class TileRun:
         names = [form.loop() or f"i{axis}" for axis, form in enumerate(access)]
         copy(b, shown, place, {n: s for n, s in zip(names, part.shape, strict=True) if isinstance(s, int)})
         return place
+
+    def shown(self, b: Builder, value: SSAValue, part: Slice) -> SSAValue:
+        """A subview; what one op writes and another reads is one view, so that a leaf sees one buffer."""
+        key = (value, tuple(part.starts), tuple(part.counts))
+        if key not in self.views:
+            self.views[key] = subview(b, value, part.starts, part.counts)
+        return self.views[key]
 
 
 def moved(op: GenericOp, kernel: Kernel, parts: Mapping[str, Part]) -> Region:

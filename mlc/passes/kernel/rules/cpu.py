@@ -18,6 +18,7 @@ from math import ceil, prod
 from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, type_of
 from mlc.ir.kernel.schedule import Binding, Level, Scalar, Schedule, Stage, Vector
 from mlc.ir.kernel.target import CpuTarget
+from mlc.passes.kernel.accumulate import accumulate_in_temporaries
 from mlc.passes.kernel.merge import merge_loops
 from mlc.passes.kernel.rules.group import Group, Operand
 from mlc.passes.loops.lower import lower
@@ -32,6 +33,7 @@ CHUNK = 4096  # elements of a run of element-wise work: long enough to pay for a
 def lower_for_cpu(kernel: Kernel, target: CpuTarget, after: Callable[[str, Kernel], None] | None = None) -> Kernel:
     """Merge loops, choose a schedule and apply it. A schedule that a leaf refuses is replaced by the scalar one, and the kernel's report says
     so. The kernel is rewritten or, in that case, replaced: use what is returned."""
+    accumulate_in_temporaries(kernel)
     merge_loops(kernel)
     kernel.finish()
     if after:
