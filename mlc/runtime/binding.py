@@ -18,12 +18,10 @@ from threading import Lock
 from mlc.errors import MlcError, ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
-from mlc.ir.kernel.plan import ALIGNMENT, GUARD, Equality, Plan, TensorSpec
+from mlc.ir.kernel.plan import ALIGNMENT, GUARD, WORTH_SHARING, Equality, Plan, TensorSpec
 from mlc.runtime.arrays import DTYPES
 
 KEPT = 64
-# Bytes that a call must touch before it is shared among threads: a launch costs up to a few microseconds.
-WORTH_SHARING = 32 << 10
 
 Shapes = tuple[tuple[int, ...], ...]
 

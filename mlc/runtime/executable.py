@@ -11,6 +11,7 @@ runs. Any number of Python threads may call at the same time; Python's lock is r
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -120,6 +121,18 @@ class Executable:
         bytes = sum(weight.nbytes for weight in self.weights.values())
         lines.append(f"  {len(self.plan.steps)} kernel calls, {len(self.weights)} weights of {bytes / 2**20:.1f} MiB>")
         return "\n".join(lines)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a package (.mlc) that mlc.load_executable reads."""
+        from mlc.runtime.package import save
+
+        save(self, path)
+
+    def export_library(self, path: str | os.PathLike[str], header: str | os.PathLike[str] | None = None) -> None:
+        """Write a shared library with a C interface that needs neither Python nor mlc. Raises TargetUnavailable without a linker."""
+        from mlc.runtime.library import export_library
+
+        export_library(self, path, header)
 
     # Calls -----------------------------------------------------------------------------------------------------------
     def __call__(self, *arrays: Any) -> np.ndarray | tuple[np.ndarray, ...]:

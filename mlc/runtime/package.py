@@ -115,7 +115,8 @@ def _put_aligned(file: zipfile.ZipFile, weights: Mapping[str, np.ndarray]) -> No
 def _header(weights: Mapping[str, np.ndarray]) -> tuple[bytes, list[np.ndarray]]:
     """The header of a safetensors file; gaps of alignment are tensors of their own, since the format allows none."""
     header: dict[str, Any] = {}
-    arrays, offset = [], 0
+    arrays: list[np.ndarray] = []
+    offset = 0
     for key, array in weights.items():
         array = np.ascontiguousarray(array)
         end = offset + array.nbytes

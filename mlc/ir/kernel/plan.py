@@ -22,6 +22,8 @@ from mlc.ir.dims import Extent
 ALIGNMENT = 64
 # Behind every buffer: kernels read whole vectors, the last of which may begin at the last element.
 GUARD = 64
+# Bytes that a call must touch before it is shared among threads: a launch costs up to a few microseconds.
+WORTH_SHARING = 32 << 10
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,139 @@
+"""Shared libraries: `libmodel.so` with a C interface, weights in its read-only data, for programs without Python.
+
+    export_library(exe, "libmodel.so", header="model.h")
+
+Objects come from LLVM; putting them together is the one step that needs the system's linker.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from mlc.codegen.llvm.interface import emit_interface, header_text
+from mlc.codegen.llvm.object import compile_text
+from mlc.codegen.llvm.threads import pool_text
+from mlc.errors import MlcError, TargetUnavailable
+from mlc.ir.kernel.plan import ALIGNMENT
+from mlc.runtime.binding import Solver
+from mlc.runtime.executable import Executable
+
+
+def export_library(
+    executable: Executable, path: str | os.PathLike[str], header: str | os.PathLike[str] | None = None
+) -> None:
+    """Write a shared library, and the header that declares its functions. Both appear complete or not at all.
+
+    The functions are called after the library: libmodel.so gives model_run. Raises TargetUnavailable without cc or ld.
+    """
+    path = Path(path)
+    name = library_name(path)
+    plan = executable.plan
+    symbols = Solver(plan.inputs, plan).symbols
+    linker = _linker()
+    with tempfile.TemporaryDirectory(prefix="mlc-") as folder:
+        work = Path(folder)
+        offsets = _write_weights(executable, work / "weights.bin")
+        interface = emit_interface(plan, symbols, name, executable.entry, offsets)
+        parts = [
+            *executable.objects,
+            compile_text(interface, executable.target),
+            compile_text(pool_text(), executable.target),
+            compile_text(_weights_text(name, work / "weights.bin"), executable.target),
+        ]
+        files = []
+        for number, content in enumerate(parts):
+            files.append(work / f"{number}.o")
+            files[-1].write_bytes(content)
+        exported = "; ".join(f"{name}_{what}" for what in ("run", "workspace", "shapes", "threads"))
+        (work / "exports").write_text(f"{{ global: {exported}; local: *; }};\n")
+        _link(linker, files, work / "exports", work / "library.so")
+        _place(work / "library.so", path)
+    if header is not None:
+        _write_text(Path(header), header_text(plan, symbols, name))
+
+
+def library_name(path: Path) -> str:
+    """What the functions of a library are called after: libmy-model.so -> my_model."""
+    name = re.sub(r"\W", "_", path.name.split(".")[0].removeprefix("lib"), flags=re.ASCII)
+    return name if re.match(r"[A-Za-z]", name) else f"model_{name}".rstrip("_")
+
+
+def _linker() -> list[str]:
+    """The command that links shared libraries here. CC is taken where it is set."""
+    for command in (os.environ.get("CC"), "cc", "gcc", "clang", "ld"):
+        if command and (found := shutil.which(command)):
+            return [found]
+    raise TargetUnavailable(
+        "a shared library needs a linker, and there is neither cc nor ld on the PATH",
+        remedy="Install one: apt-get install binutils (or gcc), dnf install binutils. A package (.mlc) needs none.",
+    )
+
+
+def _link(linker: list[str], files: list[Path], exports: Path, out: Path) -> None:
+    # the threads of the pool wait in this code: nodelete keeps it where a program closes the library
+    options = ["--version-script", str(exports), "-z", "nodelete", "-z", "noexecstack"]
+    direct = Path(linker[0]).name.endswith("ld")
+    if not direct:
+        options = [f"-Wl,{','.join(options[i : i + 2])}" for i in range(0, len(options), 2)]
+    libraries = ["-lm", "-lpthread", "-lc"]
+    command = [*linker, "-shared", "-o", str(out), *options, *map(str, files), *libraries]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise TargetUnavailable(
+            f"{linker[0]} cannot link the library (exit status {done.returncode})",
+            remedy=(done.stderr.strip() or done.stdout.strip())[-2000:],
+        )
+
+
+def _write_weights(executable: Executable, path: Path) -> list[int]:
+    """All weights in one file, each on a vector boundary; where each begins."""
+    offsets = []
+    with path.open("wb") as file:
+        for array in executable.weights.values():
+            offsets.append(file.tell())
+            file.write(array.tobytes() if not array.flags.c_contiguous else array.reshape(-1).view("u1").data)
+            file.write(bytes(-file.tell() % ALIGNMENT))
+        file.write(bytes(ALIGNMENT))  # the last may be read in whole vectors
+    return offsets
+
+
+def _weights_text(name: str, path: Path) -> str:
+    """LLVM's assembler copies the file into read-only data."""
+    quoted = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    lines = [
+        '.section .rodata.weights,"a",@progbits',
+        f".balign {ALIGNMENT}",
+        f".globl {name}_weights",
+        f".hidden {name}_weights",
+        f"{name}_weights:",
+        f'.incbin "{quoted}"',
+    ]
+    return "\n".join('module asm "' + line.replace("\\", "\\5C").replace('"', "\\22") + '"' for line in lines) + "\n"
+
+
+def _place(source: Path, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        shutil.copyfile(source, temporary)
+        temporary.chmod(0o755)
+        temporary.replace(path)
+    except OSError as error:
+        raise MlcError(f"cannot write {path}: {(error.strerror or str(error)).lower()}", file=path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    except OSError as error:
+        raise MlcError(f"cannot write {path}: {(error.strerror or str(error)).lower()}", file=path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
