@@ -15,9 +15,10 @@ from mlc.passes.graph.cse import Cse
 from mlc.passes.graph.dce import Dce
 from mlc.passes.graph.decompose import Decompose
 from mlc.passes.graph.fold import Fold
+from mlc.passes.graph.simplify import Simplify
 from mlc.passes.manager import Pass
 
-PASSES: dict[str, type[Pass]] = {kind.name: kind for kind in (Decompose, Fold, Cse, Dce)}
+PASSES: dict[str, type[Pass]] = {kind.name: kind for kind in (Decompose, Simplify, Fold, Cse, Dce)}
 
 
 def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
@@ -27,7 +28,9 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
         raise unknown(name)
     levels: list[tuple[int, Pass]] = [
         (0, Decompose()),
+        (1, Simplify()),
         (1, Fold()),
+        (1, Simplify()),
         (1, Cse()),
         (0, Dce()),
     ]

@@ -1,0 +1,131 @@
+"""Repeat as late as possible: compute on what was there before it was broadcast.
+
+    exp(broadcast(x))                     -> broadcast(exp(x))
+    add(broadcast(row), broadcast(1.0))   -> broadcast(add(row, 1.0))
+
+Broadcasts end up with one constant or one tensor without unit axes below them, directly beside the op that needs the shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.ir import SSAValue
+
+from mlc.ir import builder as g
+from mlc.ir import dims
+from mlc.ir.graph.base import emit
+from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
+from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, SliceOp
+from mlc.ir.module import Module
+from mlc.ir.types import dtype_of, shape_of
+from mlc.passes.graph.rewrite import rule
+from mlc.passes.graph.values import axis_groups, made_by
+
+
+@rule(BroadcastOp)
+def merge_broadcasts(op: BroadcastOp, module: Module) -> SSAValue | None:
+    """broadcast(broadcast(x)) -> broadcast(x)"""
+    inner = made_by(op.x, BroadcastOp)
+    if inner is None:
+        return None
+    outer = op.axes.get_values()
+    return g.broadcast(inner.x, shape_of(op.result), [outer[a] for a in inner.axes.get_values()])
+
+
+@rule(BroadcastOp)
+def drop_unit_axes(op: BroadcastOp, module: Module) -> SSAValue | None:
+    """broadcast(x: [N, 1]) -> broadcast(reshape(x, [N])): an axis of extent 1 is new in the result as well"""
+    shape, axes = shape_of(op.x), op.axes.get_values()
+    kept = [a for a, e in enumerate(shape) if e != 1]
+    if len(kept) == len(shape) or dims.prod(shape) == dims.prod(shape_of(op.result)):
+        return None
+    return g.broadcast(g.reshape(op.x, [shape[a] for a in kept]), shape_of(op.result), [axes[a] for a in kept])
+
+
+@rule(BroadcastOp)
+def broadcast_of_one(op: BroadcastOp, module: Module) -> SSAValue | None:
+    """A broadcast whose new axes have extent 1 repeats nothing: reshape(x)"""
+    shape, axes = shape_of(op.result), op.axes.get_values()
+    if any(e != 1 for a, e in enumerate(shape) if a not in axes):
+        return None
+    return g.reshape(op.x, shape)
+
+
+@rule(ElementwiseOp, CastOp)
+def compute_before_broadcast(op: ElementwiseOp | CastOp, module: Module) -> SSAValue | None:
+    """f(broadcast(x), broadcast(y)) -> broadcast(f(x, y)) on the axes that x and y have between them"""
+    inner = [made_by(operand, BroadcastOp) for operand in op.operands]
+    if not inner or any(b is None for b in inner):
+        return None
+    sources = [b for b in inner if b is not None]
+    shape = shape_of(op.results[0])
+    axes = sorted({a for b in sources for a in b.axes.get_values()})
+    if all(e == 1 for a, e in enumerate(shape) if a not in axes):
+        return None
+    small = [shape[a] for a in axes]
+    operands = [g.broadcast(b.x, small, [axes.index(a) for a in b.axes.get_values()]) for b in sources]
+    if isinstance(op, CastOp):
+        result = g.cast(operands[0], dtype_of(op.result))
+    else:
+        result = emit(type(op)(*operands))[0]
+    return g.broadcast(result, shape, axes)
+
+
+@rule(SliceOp)
+def slice_before_broadcast(op: SliceOp, module: Module) -> SSAValue | None:
+    """slice(broadcast(x)) -> broadcast(slice(x)): only x's own axes have to be cut"""
+    inner = made_by(op.x, BroadcastOp)
+    if inner is None:
+        return None
+    axes, sizes = inner.axes.get_values(), shape_of(op.result)
+    starts, steps = op.starts.extents(), op.steps.get_values()
+    cut = g.slice(inner.x, [starts[a] for a in axes], [sizes[a] for a in axes], [steps[a] for a in axes])
+    return g.broadcast(cut, sizes, axes)
+
+
+@rule(ReshapeOp)
+def reshape_before_broadcast(op: ReshapeOp, module: Module) -> SSAValue | None:
+    """reshape(broadcast(x)) -> broadcast(reshape(x)) where every group of axes is wholly x's or wholly new"""
+    inner = made_by(op.x, BroadcastOp)
+    if inner is None:
+        return None
+    target = shape_of(op.result)
+    found = source_of_broadcast(inner, target, from_target=False)
+    if found is None:
+        return None
+    small, axes = found
+    return g.broadcast(g.reshape(inner.x, small), target, axes)
+
+
+def source_of_broadcast(
+    op: BroadcastOp, shape: Sequence[dims.Extent], from_target: bool
+) -> tuple[list[dims.Extent], list[int]] | None:
+    """The shape of op.x and the axes that give op's result under another shape of as many elements; None where groups are mixed.
+
+    With `from_target` the other shape is the reshape's source and op's result is its target.
+    """
+    own = set(op.axes.get_values())
+    wide = shape_of(op.result)
+    groups = axis_groups(tuple(shape), wide) if from_target else axis_groups(wide, tuple(shape))
+    if groups is None:
+        return None
+    axes: list[int] = []
+    for group in groups:
+        mine, other = (group.target, group.source) if from_target else (group.source, group.target)
+        held = [a for a in mine if a in own]
+        if held and any(a not in own and wide[a] != 1 for a in mine):
+            return None
+        if held:
+            axes += other
+    return [shape[a] for a in axes], axes
+
+
+RULES = (
+    merge_broadcasts,
+    broadcast_of_one,
+    drop_unit_axes,
+    compute_before_broadcast,
+    slice_before_broadcast,
+    reshape_before_broadcast,
+)

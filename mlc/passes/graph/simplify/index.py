@@ -1,0 +1,63 @@
+"""Gathers at positions known now are slices.
+
+gather(x, constant [2], axis 1)           -> slice(x, 2..3) reshaped
+gather(x, constant [0, 2, 4], axis 0)     -> slice(x) with step 2
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from xdsl.ir import SSAValue
+
+from mlc.ir import builder as g
+from mlc.ir.graph.index import GatherOp
+from mlc.ir.graph.shape import IotaOp, ReshapeOp
+from mlc.ir.module import Module
+from mlc.ir.types import shape_of
+from mlc.passes.graph.rewrite import rule
+from mlc.passes.graph.values import constant_array, made_by
+
+
+@rule(GatherOp)
+def gather_of_a_range(op: GatherOp, module: Module) -> SSAValue | None:
+    """numpy.take with constant, evenly spaced positions -> slice"""
+    axis = taken_axis(op)
+    if axis is None:
+        return None
+    whole = shape_of(op.x)[axis]
+    indices = constant_array(op.indices)
+    if indices is None or not isinstance(whole, int) or not indices.size:
+        return None
+    places = [int(i) + whole if i < 0 else int(i) for i in indices.reshape(-1)]
+    step = places[1] - places[0] if len(places) > 1 else 1
+    if step == 0 or any(b - a != step for a, b in pairwise(places)):
+        return None
+    if not all(0 <= place < whole for place in places):
+        return None
+    cut = g.slice_axis(op.x, axis, places[0], len(places), step)
+    return g.reshape(cut, shape_of(op.result))
+
+
+@rule(GatherOp)
+def gather_of_everything(op: GatherOp, module: Module) -> SSAValue | None:
+    """numpy.take with iota over the whole axis -> x"""
+    axis = taken_axis(op)
+    reshape = made_by(op.indices, ReshapeOp)
+    iota = made_by(reshape.x if reshape else op.indices, IotaOp)
+    if axis is None or iota is None or shape_of(iota.result) != (shape_of(op.x)[axis],):
+        return None
+    return g.reshape(op.x, shape_of(op.result))
+
+
+def taken_axis(op: GatherOp) -> int | None:
+    """The axis that is looked up, where the gather is numpy.take: the axis is replaced by the axes of the indices, in order."""
+    axes, loops = list(op.axes.get_values()), list(op.loops.get_values())
+    if axes.count(-1) != 1:
+        return None
+    axis, more = axes.index(-1), len(loops)
+    taken = [*range(axis), -1, *range(axis + more, len(axes) - 1 + more)]
+    return axis if axes == taken and loops == list(range(axis, axis + more)) else None
+
+
+RULES = (gather_of_a_range, gather_of_everything)

@@ -1,0 +1,123 @@
+"""Reshapes are views of a buffer: merge them, and move them out from between ops that could share a kernel.
+
+    reshape(reshape(x))                    -> reshape(x)
+    relu(reshape(x))                       -> reshape(relu(x))
+    add(reshape(x), broadcast(bias))       -> reshape(add(x, broadcast(bias)))
+    reshape(slice(x))                      -> slice(reshape(x))          a slice is free inside a kernel, if its buffer is whole
+    reduce(reshape(x))                     -> reshape(reduce(x))
+
+They sink through what computes and rise through slices, and so end up at the buffers that are stored anyway.
+"""
+
+from __future__ import annotations
+
+from xdsl.ir import SSAValue
+
+from mlc.ir import builder as g
+from mlc.ir.graph.base import emit
+from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
+from mlc.ir.graph.reduce import ReduceOp
+from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, SliceOp
+from mlc.ir.module import Module
+from mlc.ir.types import Shape, dtype_of, shape_of
+from mlc.passes.graph.rewrite import rule
+from mlc.passes.graph.simplify.broadcast import source_of_broadcast
+from mlc.passes.graph.values import axis_groups, made_by
+
+
+@rule(ReshapeOp)
+def merge_reshapes(op: ReshapeOp, module: Module) -> SSAValue | None:
+    """reshape(reshape(x)) -> reshape(x); a reshape to x's own shape -> x"""
+    if shape_of(op.x) == shape_of(op.result):
+        return op.x
+    inner = made_by(op.x, ReshapeOp)
+    return g.reshape(inner.x, shape_of(op.result)) if inner else None
+
+
+@rule(ElementwiseOp, CastOp)
+def reshape_after_elementwise(op: ElementwiseOp | CastOp, module: Module) -> SSAValue | None:
+    """f(reshape(x), reshape(y), broadcast(z)) -> reshape(f(x, y, broadcast(z))) where x and y have one shape"""
+    inner = [made_by(operand, ReshapeOp) for operand in op.operands]
+    shapes = {shape_of(r.x) for r in inner if r is not None}
+    if len(shapes) != 1:
+        return None
+    (shape,) = shapes
+    sources: list[tuple[SSAValue, list[int]] | None] = []
+    for operand, reshape in zip(op.operands, inner, strict=True):
+        broadcast = made_by(operand, BroadcastOp)
+        if reshape is not None:
+            sources.append(None)
+        elif broadcast is None or (found := source_of_broadcast(broadcast, shape, from_target=True)) is None:
+            return None
+        else:
+            small, axes = found
+            sources.append((g.reshape(broadcast.x, small), axes))
+    operands = [
+        r.x if r is not None else g.broadcast(source[0], shape, source[1])
+        for r, source in zip(inner, sources, strict=True)
+        if r is not None or source is not None
+    ]
+    if isinstance(op, CastOp):
+        result = g.cast(operands[0], dtype_of(op.result))
+    else:
+        result = emit(type(op)(*operands))[0]
+    return g.reshape(result, shape_of(op.results[0]))
+
+
+@rule(ReduceOp)
+def reshape_after_reduce(op: ReduceOp, module: Module) -> SSAValue | None:
+    """reduce(reshape(x)) -> reshape(reduce(x)) where every group of axes is reduced as a whole or not at all"""
+    inner = made_by(op.x, ReshapeOp)
+    if inner is None:
+        return None
+    groups = axis_groups(shape_of(inner.x), shape_of(inner.result))
+    if groups is None:
+        return None
+    reduced, axes = set(op.axes.get_values()), []
+    for group in groups:
+        here = [a in reduced for a in group.target if shape_of(inner.result)[a] != 1]
+        if any(here) != all(here):
+            return None
+        if here and all(here):
+            axes += group.source
+    kind = op.kind.data
+    return g.reshape(g.reduce(inner.x, axes, kind) if axes else inner.x, shape_of(op.result))
+
+
+@rule(ReshapeOp)
+def slice_after_reshape(op: ReshapeOp, module: Module) -> SSAValue | None:
+    """reshape(slice(x)) -> slice(reshape(x)): the cut axis may be split, if start and size are multiples of what it is split into"""
+    inner = made_by(op.x, SliceOp)
+    if inner is None or any(step != 1 for step in inner.steps.get_values()):
+        return None
+    whole, cut, target = shape_of(inner.x), shape_of(inner.result), shape_of(op.result)
+    groups = axis_groups(cut, target)
+    if groups is None:
+        return None
+    starts = inner.starts.extents()
+    shape, at, sizes = list(target), [0 for _ in target], list(target)
+    for group in groups:
+        changed = [a for a in group.source if cut[a] != whole[a]]
+        if not changed:
+            continue
+        if changed != [group.source[0]] or not group.target:
+            return None
+        axis, first = group.source[0], group.target[0]
+        inside = _product(target, group.target[1:]), _product(cut, group.source[1:])
+        start, extent = starts[axis] * inside[1], whole[axis] * inside[1]
+        if not all(isinstance(v, int) for v in (*inside, start, extent)) or not inside[0]:
+            return None
+        if start % inside[0] or extent % inside[0]:  # type: ignore[operator]
+            return None
+        at[first], shape[first] = start // inside[0], extent // inside[0]  # type: ignore[operator,call-overload]
+    return g.slice(g.reshape(inner.x, shape), at, sizes)
+
+
+def _product(shape: Shape | list, axes: tuple[int, ...]):  # type: ignore[no-untyped-def, type-arg]
+    total = 1
+    for a in axes:
+        total = total * shape[a]
+    return total
+
+
+RULES = (merge_reshapes, reshape_after_elementwise, reshape_after_reduce, slice_after_reshape)
