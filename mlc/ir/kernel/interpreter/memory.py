@@ -142,17 +142,24 @@ class View:
         return position
 
     def run(self, indices: Sequence[int], lanes: int, valid: int, op: object) -> slice:
-        """Of `lanes` neighbouring elements of which `valid` must be there. Rows of a panel may be read beyond their end."""
-        position = self.offset
-        last = len(self.shape) - 1
-        if self.strides and self.strides[last] != 1:
+        """Of `lanes` neighbouring elements of which `valid` must be there, along the axis whose elements are neighbours: in a transposed panel
+        that is not the last one. Rows of a panel may be read beyond their end."""
+        rooms = [
+            (extent - at, axis)
+            for axis, (at, extent) in enumerate(zip(indices, self.shape, strict=True))
+            if self.strides[axis] == 1
+        ]
+        if not rooms and lanes > 1:
             raise InternalError(
-                f"{label(op)}: a vector of '{self.storage.name}', whose elements are {self.strides[last]} apart"
+                f"{label(op)}: a vector of '{self.storage.name}', whose elements are {self.strides[-1]} apart"
             )
+        along = max(rooms, default=(0, -1))[1]
+        position = self.offset
         for axis, (at, extent, stride) in enumerate(zip(indices, self.shape, self.strides, strict=True)):
-            needed = valid if axis == last and self.space != "panel" else min(valid, 1)
+            needed = valid if axis == along and self.space != "panel" else min(valid, 1)
             if at < 0 or (needed and at + needed > extent):
-                raise self.outside(op, [*indices[:-1], f"{indices[-1]}..{indices[-1] + valid - 1}"])
+                ends = [f"{i}..{i + valid - 1}" if axis == along else str(i) for axis, i in enumerate(indices)]
+                raise self.outside(op, ends)
             position += at * stride
         if position + valid > len(self.elements):
             raise self.outside(op, indices)
@@ -210,8 +217,10 @@ def allocated(name: str, type: MemRefType, shape: Sequence[int], counters: Count
     if len(strides) != len(shape) or None in (type.get_strides() or ()):
         strides = row_major(shape)
     size = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if prod(shape) else 0
-    if space_of(type) == "panel" and len(shape) > 1 and size:
-        size = max(size, shape[0] * strides[0])  # the last row too is padded to whole vectors
+    if space_of(type) == "panel" and size:
+        size = max(
+            size, *(n * s for n, s in zip(shape, strides, strict=True))
+        )  # the last row too is padded to whole vectors
     return View(Storage(name, counters), unwritten(size, dtype), 0, shape, strides, space_of(type))
 
 

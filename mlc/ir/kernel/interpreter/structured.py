@@ -227,7 +227,7 @@ class Structured:
         named = isinstance(op.attributes.get("loops"), DictionaryAttr)
         self.names = list(loops_of(op)) if named else [f"d{loop}" for loop in range(len(kinds))]
         self.extents = [c.extent(extent, op) for extent in loops_of(op).values()] if named else None
-        self.fixed = [not named or isinstance(extent, int) for extent in (loops_of(op).values() if named else kinds)]
+        self.partial = list(dict.fromkeys(self.partial_views())) if named else []
         self.body = Body(c, op)
         self.reduction = Reduction.of(self.body, self.inputs)
         self.arguments = c.slots(op.body.block.args)
@@ -267,21 +267,40 @@ class Structured:
     # Extents ---------------------------------------------------------------------------------------------------------
     def sizes(self, frame: Frame, views: Sequence[View]) -> list[int]:
         """Of the loops. A tile whose views show less than its loops cover is a partial one: only what is there is computed."""
-        found = [extent(frame) for extent in self.extents] if self.extents is not None else [-1] * len(self.names)
-        for view, access, value in zip(views, self.accesses, self.op.operands, strict=True):
-            assert isinstance(value.type, MemRefType)
-            for form, there, stated in zip(access, view.shape, value.type.get_shape(), strict=True):
-                if (loop := form.loop()) is None:
-                    continue
-                if found[loop] < 0 or (
-                    self.extents is not None and self.fixed[loop] and stated == DYNAMIC_INDEX and there < found[loop]
-                ):
+        if self.extents is not None:
+            found = [extent(frame) for extent in self.extents]
+            for loop, slot, axis in self.partial:
+                found[loop] = min(found[loop], frame[slot].shape[axis])
+            return found
+        found = [-1] * len(self.names)
+        for view, access in zip(views, self.accesses, strict=True):
+            for form, there in zip(access, view.shape, strict=True):
+                if (loop := form.loop()) is not None and found[loop] < 0:
                     found[loop] = there
-        if min(found, default=0) < 0:
-            raise InternalError(
-                f"{label(self.op)}: no operand shows the extent of {self.names[found.index(min(found))]}"
-            )
+        if -1 in found:
+            raise InternalError(f"{label(self.op)}: no operand shows the extent of {self.names[found.index(-1)]}")
         return found
+
+    def partial_views(self) -> Iterator[tuple[int, int, int]]:
+        """(loop, slot, axis): views of run-time size, of this op or another in its block, along a loop of this op whose extent is a number."""
+        fixed = {name: extent for name, extent in loops_of(self.op).items() if isinstance(extent, int)}
+        block = self.op.parent
+        assert block is not None
+        order = {op: number for number, op in enumerate(block.ops)}
+        for other in block.ops:
+            if not isinstance(other, GenericOp) or "loops" not in other.attributes:
+                continue
+            names = list(loops_of(other))
+            for value, attr in zip(other.operands, other.indexing_maps.data, strict=True):
+                assert isinstance(value.type, MemRefType)
+                if isinstance(value.owner, Operation) and order.get(value.owner, -1) > order[self.op]:
+                    continue
+                for axis, (form, stated) in enumerate(zip(_access(attr), value.type.get_shape(), strict=True)):
+                    loop = form.loop()
+                    if stated != DYNAMIC_INDEX or loop is None or names[loop] not in fixed:
+                        continue
+                    if loops_of(other)[names[loop]] == fixed[names[loop]]:
+                        yield self.names.index(names[loop]), self.c.slot(value), axis
 
     def check(self, view: View, access: Sequence[Form], extents: Sequence[int]) -> None:
         spans = []
