@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from threading import Lock
+from threading import RLock
 
 import numpy as np
 
@@ -20,7 +20,7 @@ class WeightStore:
         self._loaders: dict[str, Callable[[], np.ndarray]] = {}
         self._types: dict[str, tuple[tuple[int, ...], str]] = {}
         self._keys: dict[int, str] = {}
-        self._lock = Lock()
+        self._lock = RLock()  # a loader may ask for other weights
 
     def add(self, array: np.ndarray, name: str = "w") -> str:
         """The key of this array, new unless this very object is stored already."""
