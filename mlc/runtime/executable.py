@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from mlc.codegen.llvm.object import check_runs_here, load
 from mlc.codegen.llvm.threads import pool, thread_count
-from mlc.errors import MlcError
+from mlc.errors import InternalError, MlcError
 from mlc.ir import dims
 from mlc.ir.kernel.plan import Plan, TensorSpec
 from mlc.ir.kernel.target import CpuTarget, cpu_target
@@ -40,6 +40,15 @@ class NodeArg:
     name: str
     shape: list[int | str]
     type: str
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """One kernel call of a run: the kernel, the nodes it computes, nanoseconds (all turns together inside a loop)."""
+
+    kernel: str
+    source: tuple[str, ...]
+    nanoseconds: float
 
 
 class _Workspace:
@@ -134,6 +143,25 @@ class Executable:
 
         export_library(self, path, header)
 
+    # Times -----------------------------------------------------------------------------------------------------------
+    def profile(self, *arrays: Any, repeats: int = 1) -> list[StepTime]:
+        """Time of each kernel call, the mean over `repeats` runs on these inputs. Raises MlcError where the code was built without."""
+        try:
+            run = _PROFILED(self._library.address(f"{self.entry}_profiled"))
+        except InternalError:
+            raise MlcError("this executable was built without the entry that takes times") from None
+        times = (ctypes.c_int64 * max(1, len(self.plan.steps)))()
+
+        def timed(sizes: int, arena: int, io: int) -> None:
+            run(sizes, arena, io, ctypes.addressof(times))
+
+        for _ in range(repeats):
+            self._call(arrays, timed)
+        return [
+            StepTime(step.kernel, step.source, nanoseconds / repeats)
+            for step, nanoseconds in zip(self.plan.steps, times, strict=False)
+        ]
+
     # Calls -----------------------------------------------------------------------------------------------------------
     def __call__(self, *arrays: Any) -> np.ndarray | tuple[np.ndarray, ...]:
         """The output, or the tuple of outputs, for one array per input."""
@@ -160,7 +188,7 @@ class Executable:
             raise MlcError(f"there is no output '{name}'", remedy=f"Outputs: {', '.join(self._output_index)}.")
         return self._output_index[name]
 
-    def _call(self, values: Sequence[Any]) -> list[np.ndarray]:
+    def _call(self, values: Sequence[Any], run: Callable[[int, int, int], None] | None = None) -> list[np.ndarray]:
         arrays = []
         for value, dtype, spec in zip(values, self._input_dtypes, self.plan.inputs, strict=True):
             if type(value) is not np.ndarray or value.dtype is not dtype or not value.flags.carray:
@@ -174,12 +202,14 @@ class Executable:
             workspace = self._free.pop()
         except IndexError:
             workspace = _Workspace(len(arrays) + len(self._output_dtypes), ctypes.addressof(self._weight_table))
-        outputs = self._run_bound(binding, workspace, arrays)
+        outputs = self._run_bound(binding, workspace, arrays, run or self._run)
         if len(self._free) < _WORKSPACES:
             self._free.append(workspace)
         return outputs
 
-    def _run_bound(self, binding: Binding, workspace: _Workspace, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    def _run_bound(
+        self, binding: Binding, workspace: _Workspace, arrays: list[np.ndarray], run: Callable[[int, int, int], None]
+    ) -> list[np.ndarray]:
         if workspace.size < binding.arena:
             workspace.reserve(binding.arena)
         io = workspace.io
@@ -194,10 +224,10 @@ class Executable:
             number += 1
             outputs.append(output)
         if not self.plan.counted:
-            self._run(binding.address, workspace.arena, workspace.place)
+            run(binding.address, workspace.arena, workspace.place)
             return outputs
         table = type(binding.table).from_buffer_copy(binding.table)  # the entry writes what it counts
-        self._run(ctypes.addressof(table), workspace.arena, workspace.place)
+        run(ctypes.addressof(table), workspace.arena, workspace.place)
         return self._counted(binding, table, outputs)
 
     def _counted(

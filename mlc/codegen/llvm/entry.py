@@ -13,7 +13,7 @@ With `profile` the function takes one more pointer, to an i64 per step, and adds
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects import func
@@ -27,7 +27,8 @@ from xdsl.ir import Attribute, Block, BlockArgument, Operation, SSAValue
 
 from mlc.codegen.llvm.control import HANDLERS
 from mlc.codegen.llvm.extents import extent_text, symbols_of
-from mlc.codegen.llvm.launch import KernelSignature, counter_slot, launch_body, open_axes, text_of, typed
+from mlc.codegen.llvm.function import open_axes
+from mlc.codegen.llvm.launch import KernelSignature, counter_slot, launch_body, text_of, typed
 from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
@@ -64,14 +65,17 @@ class Entry:
     plan: Plan
 
 
-def emit_entry(module: Module, name: str = "mlc_entry", profile: bool = False) -> Entry:
-    """The entry of a module whose @main is planned (`kernel.arena`) and whose kernels are functions of the same module."""
-    return Emitter(module, name, profile).emit()
+def emit_entry(
+    module: Module, name: str = "mlc_entry", profile: bool = False, symbols: Mapping[str, str] | None = None
+) -> Entry:
+    """The entry of a module whose @main is planned (`kernel.arena`) and whose kernels are functions of the same module.
+    `symbols` says what the machine code of a kernel is called where that is not the kernel's name."""
+    return Emitter(module, name, profile, symbols or {}).emit()
 
 
 class Emitter:
-    def __init__(self, module: Module, name: str, profile: bool):
-        self.module, self.name, self.profile = module, name, profile
+    def __init__(self, module: Module, name: str, profile: bool, symbols: Mapping[str, str]):
+        self.module, self.name, self.profile, self.symbols = module, name, profile, symbols
         self.main = module.main
         self.kernels = {op.sym_name.data: op for op in _functions(module.op) if op is not self.main}
         self.known: dict[str, KernelSignature] = {}
@@ -106,8 +110,8 @@ class Emitter:
         if self.slots:
             head.append(f"%data = alloca [{self.slots} x i64], align 64")
         declared = [
-            f"declare void @{kernel.name}({', '.join([*kernel.llvm_types(), *(['i64', 'i64'] if kernel.tiles is not None else [])])})"
-            for kernel in self.known.values()
+            f"declare void @{kernel.symbol}({', '.join([*kernel.llvm_types(), *(['i64', 'i64'] if kernel.tiles is not None else [])])})"
+            for kernel in {kernel.symbol: kernel for kernel in self.known.values()}.values()
         ]
         if self.bodies:
             declared.append(_POOL)
@@ -287,7 +291,7 @@ class Emitter:
         if kernel.scratch != 0:
             self.scratch[self.in_module(kernel.scratch, extents, kernel)] = None
         if kernel.tiles is None:
-            self.line(f"call void @{kernel.name}({typed(kernel.llvm_types(), arguments)})")
+            self.line(f"call void @{kernel.symbol}({typed(kernel.llvm_types(), arguments)})")
         else:
             self.tiled_call(kernel, arguments, indices, extents, buffers)
         if self.profile:
@@ -298,7 +302,7 @@ class Emitter:
         if name not in self.known:
             if name not in self.kernels:
                 raise InternalError(f"@main calls kernel '{name}', which is not in the module")
-            self.known[name] = KernelSignature(self.kernels[name])
+            self.known[name] = KernelSignature(self.kernels[name], self.symbols.get(name, name))
         return self.known[name]
 
     def buffer(self, kernel: KernelSignature, value: SSAValue, type: Attribute) -> list[str]:
@@ -344,7 +348,7 @@ class Emitter:
         else:
             count = self.in_module(kernel.tiles, extents, kernel)
             tiles = self.extent(count)
-        alone = f"call void @{kernel.name}({typed([*types, 'i64', 'i64'], [*arguments, '0', tiles])})"
+        alone = f"call void @{kernel.symbol}({typed([*types, 'i64', 'i64'], [*arguments, '0', tiles])})"
         if count == 1:
             self.line(alone)
             return
@@ -372,10 +376,10 @@ class Emitter:
             slot = counter_slot(len(fields)) if slot == len(fields) else slot
             self.line(f"store {type} {value}, ptr {self.define(f'getelementptr i64, ptr %data, i64 {slot}')}")
         self.slots = max(self.slots, counter_slot(len(fields)) + 8)
-        self.line(f"call void @mlc_pool_run(ptr @{kernel.name}.body, ptr %data, i64 {helpers})")
+        self.line(f"call void @mlc_pool_run(ptr @{kernel.symbol}.body, ptr %data, i64 {helpers})")
         self.line(f"br label %join{number}")
         self.open(f"join{number}")
-        self.bodies.setdefault(kernel.name, launch_body(kernel))
+        self.bodies.setdefault(kernel.symbol, launch_body(kernel))
 
     def record(self, before: str, step: int) -> None:
         spent = self.define(f"sub i64 {self.define('call i64 @now()')}, {before}")

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xdsl.dialects import func
-from xdsl.dialects.builtin import DictionaryAttr, IndexType, MemRefType, StringAttr
-from xdsl.ir import Attribute
+from xdsl.dialects.builtin import DictionaryAttr, IndexType, StringAttr
 
+from mlc.codegen.llvm.function import open_axes
 from mlc.errors import InternalError
 from mlc.ir import dims
 
 
 class KernelSignature:
-    """A kernel's arguments, by the attributes of its function."""
+    """A kernel's arguments, by the attributes of its function. `symbol` is what its machine code is called."""
 
-    def __init__(self, op: func.FuncOp):
+    def __init__(self, op: func.FuncOp, symbol: str):
         self.name = op.sym_name.data
+        self.symbol = symbol
         self.types = [arg.type for arg in op.body.block.args]
         attrs = op.arg_attrs.data if op.arg_attrs is not None else [DictionaryAttr({})] * len(self.types)
         self.roles = [
@@ -49,7 +50,7 @@ def launch_body(kernel: KernelSignature) -> str:
     """What each thread of a launch runs: chunks of tiles from the launch's counter until none is left."""
     types = kernel.llvm_types()
     scratch = _scratch_slot(kernel)
-    lines = [f"define internal void @{kernel.name}.body(ptr %data, i64 %thread) nounwind {{", "entry:"]
+    lines = [f"define internal void @{kernel.symbol}.body(ptr %data, i64 %thread) nounwind {{", "entry:"]
     for slot, type in enumerate([*types, "i64", "i64", "i64"]):
         lines.append(f"  %p{slot} = getelementptr i64, ptr %data, i64 {slot}")
         lines.append(f"  %a{slot} = load {type}, ptr %p{slot}")
@@ -71,7 +72,7 @@ def launch_body(kernel: KernelSignature) -> str:
         f"  %after = add i64 %begin, %a{count + 2}",
         f"  %over = icmp sgt i64 %after, %a{count + 1}",
         f"  %stop = select i1 %over, i64 %a{count + 1}, i64 %after",
-        f"  call void @{kernel.name}({arguments})",
+        f"  call void @{kernel.symbol}({arguments})",
         "  br label %take",
         "end:",
         "  ret void",
@@ -97,12 +98,6 @@ def counter_slot(fields: int) -> int:
 
 def typed(types: Sequence[str], values: Sequence[str]) -> str:
     return ", ".join(f"{type} {value}" for type, value in zip(types, values, strict=True))
-
-
-def open_axes(type: Attribute) -> list[int]:
-    """The axes whose strides travel with a memref."""
-    strides = type.get_strides() if isinstance(type, MemRefType) else ()
-    return [axis for axis, stride in enumerate(strides or ()) if stride is None]
 
 
 def text_of(attrs: DictionaryAttr, key: str) -> str:

@@ -1,0 +1,103 @@
+"""A lowered module -> objects: one per kernel with its private leaves, one for the entry, one for the entry that takes times.
+
+Each kernel is a module of LLVM IR of its own. Its symbol is made from its text, `gemm_3` -> `k52c1...`, so that equal kernels of
+different models, or of the same model before and after a change elsewhere, share an object in the cache.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from xdsl.dialects import func
+
+from mlc.codegen.llvm.cache import ObjectCache
+from mlc.codegen.llvm.entry import emit_entry
+from mlc.codegen.llvm.printer import emit
+from mlc.codegen.llvm.workers import ObjectCompiler
+from mlc.errors import InternalError
+from mlc.ir.kernel.plan import Plan
+from mlc.ir.kernel.program import CallOp
+from mlc.ir.kernel.target import CpuTarget
+from mlc.ir.module import Module
+
+ENTRY = "mlc_entry"
+PROFILED = "mlc_entry_profiled"
+
+
+@dataclass(frozen=True)
+class NativeCode:
+    """Objects with the plan of their entry. `texts` holds the LLVM IR by name of the kernel, and of both entries."""
+
+    objects: list[bytes]
+    plan: Plan
+    texts: dict[str, str]
+    compiled: int = 0
+    cached: int = 0
+    optimised: frozenset[str] = field(default_factory=frozenset)  # names of texts that LLVM's passes improve
+
+
+def compile_module(
+    module: Module,
+    target: CpuTarget,
+    cache: ObjectCache | None = None,
+    helpers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> NativeCode:
+    """Machine code of a module whose kernels are loops and whose @main is planned. `progress(done, all)` follows the kernels."""
+    kernels = dict(_kernels(module))
+    texts: dict[str, str] = {}
+    optimised = set()
+    symbols: dict[str, str] = {}
+    with ObjectCompiler(target, cache, helpers) as compiler:
+        for number, (name, functions) in enumerate(kernels.items()):
+            if progress is not None:
+                progress(number, len(kernels))
+            optimise = "kernel.optimise" in functions[-1].attributes
+            texts[name] = emit(functions, target)
+            symbols[name], text = neutral(texts[name], [op.sym_name.data for op in functions])
+            compiler.submit(text, optimise)
+            if optimise:
+                optimised.add(name)
+        entry = emit_entry(module, ENTRY, symbols=symbols)
+        profiled = emit_entry(module, PROFILED, profile=True, symbols=symbols)
+        for made, name in ((entry, ENTRY), (profiled, PROFILED)):
+            texts[name] = made.text
+            compiler.submit(made.text)
+        objects = compiler.finish()
+        return NativeCode(
+            objects, entry.plan, texts, compiler.compiled, len(objects) - compiler.compiled, frozenset(optimised)
+        )
+
+
+def _kernels(module: Module) -> Iterator[tuple[str, list[func.FuncOp]]]:
+    """The kernels that @main calls, each behind the private functions it calls."""
+    functions = {op.sym_name.data: op for op in module.op.ops if isinstance(op, func.FuncOp)}
+    called = dict.fromkeys(op.kernel for op in module.main.walk() if isinstance(op, CallOp))
+    for name in called:
+        if name not in functions:
+            raise InternalError(f"@main calls kernel '{name}', which is not in the module")
+        needed: dict[str, func.FuncOp] = {}
+        waiting = [functions[name]]
+        while waiting:
+            for call in waiting.pop().walk():
+                if isinstance(call, func.CallOp):
+                    leaf = call.callee.root_reference.data
+                    if leaf in functions and leaf not in needed:
+                        needed[leaf] = functions[leaf]
+                        waiting.append(functions[leaf])
+        yield name, [*needed.values(), functions[name]]
+
+
+def neutral(text: str, names: Sequence[str]) -> tuple[str, str]:
+    """(symbol, text) of a kernel whose functions are renamed: the last one, which others call, after what the text says."""
+    order = {name: f"f{number}" for number, name in enumerate(names)}
+    anonymous = _SYMBOL.sub(lambda match: f"@{order.get(match[1], match[1])}", text)
+    symbol = "k" + sha256(anonymous.encode()).hexdigest()[:16]
+    last = f"f{len(names) - 1}"
+    return symbol, _SYMBOL.sub(lambda match: f"@{symbol if match[1] == last else match[1]}", anonymous)
+
+
+_SYMBOL = re.compile(r"@([\w.$-]+)")
