@@ -110,7 +110,7 @@ def _(f: Function, op: arith.ConstantOp) -> None:
             )
 
 
-def _number(value: float | int, type: Attribute) -> str:
+def _number(value: float, type: Attribute) -> str:
     return float_text(value, type) if isinstance(value, float) else integer_text(int(value), type)
 
 
@@ -392,8 +392,8 @@ def _(f: Function, op: scf.WhileOp) -> None:
     f.inside(op.before_region.block)
     condition = op.before_region.block.last_op
     assert isinstance(condition, scf.ConditionOp)
-    passed = [f.value(v) for v in condition.arguments]
-    f.line(f"br i1 {f.value(condition.cond)}, label %{after}, label %{end}")
+    passed = [f.value(v) for v in condition.args]
+    f.line(f"br i1 {f.value(condition.condition)}, label %{after}, label %{end}")
     f.open(after)
     f.names.update(zip(op.after_region.block.args, passed, strict=True))
     f.inside(op.after_region.block)

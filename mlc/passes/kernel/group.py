@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from xdsl.dialects import arith
 from xdsl.ir import Operation, SSAValue
 
+from mlc.errors import InternalError
 from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
 from mlc.ir.graph.base import GraphOp
@@ -22,18 +23,40 @@ from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
 from mlc.ir.graph.reduce import ArgReduceOp, ReduceOp, identity
 from mlc.ir.graph.shape import ConcatenateOp, PadOp, WeightOp
-from mlc.ir.graph.window import ArgMaxWindowOp, ReduceWindowOp
+from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
 from mlc.ir.types import dtype_of, is_float, shape_of
 from mlc.passes.kernel.expression import Expression, widen
-from mlc.passes.kernel.guarded import arg_max_window, arg_reduce, guarded_reads
+from mlc.passes.kernel.guarded import arg_reduce, guarded_reads
 from mlc.passes.kernel.plan import Access, Context, Memory, Plan, Step
 
 COPIES = (PadOp, ConcatenateOp)  # written piece by piece, each piece at an offset
-ACCUMULATES = (ReduceOp, ContractOp, ConvolutionOp, ReduceWindowOp, ArgReduceOp, ArgMaxWindowOp)
+ACCUMULATES = (ReduceOp, ContractOp, ConvolutionOp, ReduceWindowOp, ArgReduceOp)
 EXPENSIVE = frozenset(
-    ["exp", "log", "pow", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "sigmoid", "div", "sqrt", "rsqrt", "reciprocal"]
+    [
+        "exp",
+        "log",
+        "pow",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "erf",
+        "sigmoid",
+        "div",
+        "sqrt",
+        "rsqrt",
+        "reciprocal",
+    ]
 )
 
 
@@ -109,7 +132,7 @@ class GroupPlan:
             case ArgReduceOp() as op:
                 axis = op.axis.value.data
                 return {f"c{axis}@{number}": shape_of(op.x)[axis]}
-            case ReduceWindowOp() | ArgMaxWindowOp() as op:
+            case ReduceWindowOp() as op:
                 return {f"w{a}@{number}": w for a, w in enumerate(op.window.get_values()) if w > 1}
             case ConvolutionOp() as op:
                 _, weight, _ = op.layout
@@ -205,7 +228,7 @@ class GroupPlan:
                 return _conv_places(op, node.axes, list(node.folded))
             case ReduceWindowOp() as op:
                 return [(op.x, _window_place(op, at, list(node.folded)))]
-            case ArgReduceOp() | ArgMaxWindowOp() | PadOp() | ConcatenateOp():
+            case ArgReduceOp() | PadOp() | ConcatenateOp():
                 return []
             case GraphOp() as op if isinstance(op, (ElementwiseOp, CastOp)) or op.results:
                 return [(node.value, at)]
@@ -330,18 +353,13 @@ class GroupPlan:
                     self.plan.steps.append(guarded_reads(op, self.memory, node.axes, node.folded, memory, self.plan))
             case ReduceWindowOp():
                 fold, _ = scalar.reduction(op.kind.data)
-                start = identity(op.kind.data, dtype_of(op.x))
-                self._fill(node, memory, start)
-                if all(e == 0 for pair in op.padding for e in pair):
-                    self._fold(node, memory, lambda b, out, xs: fold(b, dtype, out, xs[0]))
-                else:
-                    self.plan.steps.append(guarded_reads(op, self.memory, node.axes, node.folded, memory, self.plan))
+                if any(e != 0 for pair in op.padding for e in pair):
+                    raise InternalError("outline: a window reaches into padding; run expand-padding first")
+                self._fill(node, memory, identity(op.kind.data, dtype_of(op.x)))
+                self._fold(node, memory, lambda b, out, xs: fold(b, dtype, out, xs[0]))
             case ArgReduceOp():
                 self._fill(node, memory, 0)
                 self.plan.steps.append(arg_reduce(op, self.memory, node.axes, node.folded, memory, self.plan))
-            case ArgMaxWindowOp():
-                self._fill(node, memory, -1)
-                self.plan.steps.append(arg_max_window(op, self.memory, node.axes, node.folded, memory, self.plan))
 
     def _fold(self, node: Node, memory: Memory, combine: Callable[..., SSAValue]) -> None:
         """memory[d] = combine(memory[d], sources) over the folded loops."""

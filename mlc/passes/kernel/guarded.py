@@ -1,4 +1,4 @@
-"""Structured ops whose bodies compute addresses: windows that reach into padding, grouped and transposed convolutions, positions of extremes.
+"""Structured ops whose bodies compute addresses: grouped, padded and transposed convolutions, and the position of an extreme.
 
 y[n, c, p] += inside ? x[n, c, p * stride + t - low] * w : 0        the position is tested, and clamped where it is outside
 """
@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from xdsl.dialects import arith, memref
-from xdsl.dialects.builtin import i1, i64
+from xdsl.dialects.builtin import i64
 from xdsl.ir import SSAValue
 
 from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
 from mlc.ir.graph.linear import ConvolutionOp
-from mlc.ir.graph.reduce import ArgReduceOp, identity
-from mlc.ir.graph.window import ArgMaxWindowOp, ReduceWindowOp
+from mlc.ir.graph.reduce import ArgReduceOp
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
-from mlc.ir.types import dtype_of, is_float, shape_of
+from mlc.ir.types import is_float, shape_of
 from mlc.passes.kernel.expression import index, place, widen
 from mlc.passes.kernel.plan import Context, Memory, Plan, Step
 
@@ -26,44 +25,32 @@ Materialised = Mapping[SSAValue, Memory]
 
 
 def guarded_reads(
-    op: ConvolutionOp | ReduceWindowOp,
+    op: ConvolutionOp,
     memory: Materialised,
     axes: Sequence[str],
     folded: Mapping[str, Extent],
     acc: Memory,
     plan: Plan,
 ) -> Step:
-    """Fold windows that may lie outside x: what is outside counts as the identity."""
+    """Fold windows that may lie outside x, between its dilated elements or in one group's channels: what is not there counts as 0."""
     x = memory[op.x]
     x.pinned = True
     loops = {**dict(zip(axes, shape_of(op.result), strict=True)), **folded}
     at = tuple(Affine({n: 1}) for n in axes)
-    wheres = (
-        conv_reads(op, axes, list(folded)) if isinstance(op, ConvolutionOp) else window_reads(op, axes, list(folded))
-    )
     plan.extents += [e for e in (*x.shape, *(lo for lo, _ in op.padding)) if not isinstance(e, int)]
-    weight: list[tuple[Memory, tuple[Affine, ...]]] = []
-    if isinstance(op, ConvolutionOp):
-        taps = dict(zip([c for c in op.layout[1] if c != "o"], folded, strict=True)) | {
-            "o": axes[op.layout[2].index("c")]
-        }
-        weight = [(memory[op.weight], tuple(Affine({taps[c]: 1}) for c in op.layout[1]))]
-        neutral: float | int | bool = 0
-    else:
-        neutral = identity(op.kind.data, dtype_of(op.x))
+    taps = dict(zip([c for c in op.layout[1] if c != "o"], folded, strict=True)) | {"o": axes[op.layout[2].index("c")]}
+    weight = (memory[op.weight], tuple(Affine({taps[c]: 1}) for c in op.layout[1]))
+    reads = conv_reads(op, axes, list(folded))
 
     def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
-        position, inside = wheres(context, b)
+        position, inside = reads(context, b)
         value = b.insert(memref.LoadOp.get(context.values[x], position)).results[0]
-        value = widen(b, scalar.select(b, inside, value, scalar.constant(b, x.dtype, neutral)), acc.dtype)
-        if isinstance(op, ReduceWindowOp):
-            fold, _ = scalar.reduction(op.kind.data)
-            return fold(b, acc.dtype, out, value)
+        value = widen(b, scalar.select(b, inside, value, scalar.constant(b, x.dtype, 0)), acc.dtype)
         times, plus = (arith.MulfOp, arith.AddfOp) if is_float(acc.dtype) else (arith.MuliOp, arith.AddiOp)
         product = b.insert(times(value, widen(b, inputs[0], acc.dtype))).results[0]
         return b.insert(plus(out, product)).results[0]
 
-    return Step(loops, weight, (acc, at), body, set(folded), set(loops))
+    return Step(loops, [weight], (acc, at), body, set(folded), set(loops))
 
 
 Reads = Callable[[Context, Body], tuple[list[SSAValue], SSAValue]]
@@ -93,29 +80,6 @@ def conv_reads(op: ConvolutionOp, axes: Sequence[str], folded: Sequence[str]) ->
             where[c], fine = _tested(context, b, spot, extents[c], op.x_dilation.get_values()[d])
             inside = fine if inside is None else b.insert(arith.AndIOp(inside, fine)).result
         return [where[c] for c in x_layout], _always(b) if inside is None else inside
-
-    return reads
-
-
-def window_reads(op: ReduceWindowOp | ArgMaxWindowOp, axes: Sequence[str], folded: Sequence[str]) -> Reads:
-    """Where one tap of a window reads x, and whether that is inside."""
-
-    def reads(context: Context, b: Body) -> tuple[list[SSAValue], SSAValue]:
-        taps, position, inside = iter(folded), [], _always(b)
-        for axis, size in enumerate(shape_of(op.x)):
-            window, stride = op.window.get_values()[axis], op.strides.get_values()[axis]
-            far = Affine({axes[axis]: stride})
-            if window > 1:
-                far = far + Affine({next(taps): op.dilations.get_values()[axis]})
-            low, high = op.padding[axis]
-            spot = place(context, b, far)
-            if low == 0 and high == 0:
-                position.append(spot)
-                continue
-            where, fine = _tested(context, b, _minus(context, b, spot, low), size, 1)
-            position.append(where)
-            inside = b.insert(arith.AndIOp(inside, fine)).result
-        return position, inside
 
     return reads
 
@@ -165,44 +129,12 @@ def arg_reduce(
 
     def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
         kept = [place(context, b, Affine({n: 1})) for n in axes]
-        now = place(context, b, Affine({run: 1}))
         before = b.insert(arith.IndexCastOp(out, index)).result
         load = lambda at: b.insert(memref.LoadOp.get(context.values[x], [*kept[:axis], at, *kept[axis:]])).results[0]
-        better = _better(b, x.dtype, op.kind.data, load(now), load(before), bool(op.last.value.data))
-        return scalar.select(b, better, b.insert(arith.IndexCastOp(now, i64)).result, out)
+        better = _better(b, x.dtype, op.kind.data, inputs[0], load(before), bool(op.last.value.data))
+        now = b.insert(arith.IndexCastOp(place(context, b, Affine({run: 1})), i64)).result
+        return scalar.select(b, better, now, out)
 
     at = tuple(Affine({n: 1}) for n in axes)
-    return Step(loops, [], (acc, at), body, set(folded), set(loops))
-
-
-def arg_max_window(
-    op: ArgMaxWindowOp, memory: Materialised, axes: Sequence[str], folded: Mapping[str, Extent], acc: Memory, plan: Plan
-) -> Step:
-    """acc[d] = the flat position in x of the best element of the window so far, -1 before the first."""
-    x = memory[op.x]
-    x.pinned = True
-    loops = {**dict(zip(axes, shape_of(op.result), strict=True)), **folded}
-    wheres = window_reads(op, axes, list(folded))
-    plan.extents += [e for e in (*x.shape, *(lo for lo, _ in op.padding)) if not isinstance(e, int)]
-
-    def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
-        position, inside = wheres(context, b)
-        flat: SSAValue = context.kernel.const(0)
-        for where, size in zip(position, x.shape, strict=True):
-            flat = b.insert(arith.AddiOp(b.insert(arith.MuliOp(flat, context.extent(size))).result, where)).result
-        zero = scalar.constant(b, "i64", 0)
-        none = b.insert(arith.CmpiOp(out, zero, "slt")).result
-        rest = b.insert(arith.IndexCastOp(scalar.select(b, none, zero, out), index)).result
-        held: list[SSAValue] = []
-        for size in reversed(x.shape):
-            whole = context.extent(size)
-            held.insert(0, b.insert(arith.RemUIOp(rest, whole)).result)
-            rest = b.insert(arith.DivUIOp(rest, whole)).result
-        load = lambda at: b.insert(memref.LoadOp.get(context.values[x], at)).results[0]
-        better = _better(b, x.dtype, "max", load(position), load(held), False)
-        taken = b.insert(arith.AndIOp(inside, b.insert(arith.OrIOp(better, none)).result)).result
-        assert taken.type == i1
-        return scalar.select(b, taken, b.insert(arith.IndexCastOp(flat, i64)).result, out)
-
-    at = tuple(Affine({n: 1}) for n in axes)
-    return Step(loops, [], (acc, at), body, set(folded), set(loops))
+    along = (*at[:axis], Affine({run: 1}), *at[axis:])
+    return Step(loops, [(x, along)], (acc, at), body, set(folded), set(loops))

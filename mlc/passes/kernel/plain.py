@@ -1,6 +1,6 @@
 """Kernels written as plain loops: ops whose stores go where data or run-time offsets say, or whose steps depend on each other.
 
-scatter, cumulative, top_k, and concatenate or pad with offsets known at run time only.
+scatter, cumulative, top_k, arg_max_window, and concatenate or pad with offsets known at run time only.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mlc.ir.graph.control import GroupOp, YieldOp
 from mlc.ir.graph.index import ScatterOp
 from mlc.ir.graph.reduce import CumulativeOp, TopKOp
 from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp
+from mlc.ir.graph.window import ArgMaxWindowOp
 from mlc.ir.kernel.kernel import Buffer, Kernel, index
 from mlc.ir.types import dtype_of, is_float, shape_of
 
@@ -31,7 +32,7 @@ def plain_op(group: GroupOp) -> GraphOp | None:
         return None
     (op,) = ops
     match op:
-        case ScatterOp() | CumulativeOp() | TopKOp():
+        case ScatterOp() | CumulativeOp() | TopKOp() | ArgMaxWindowOp():
             return op
         case ConcatenateOp():
             axis = op.axis.value.data
@@ -125,6 +126,8 @@ def write_plain(op: GraphOp, name: str) -> tuple[Kernel, list[Extent], list[str]
             return _cumulative(op, name)
         case TopKOp():
             return _top_k(op, name)
+        case ArgMaxWindowOp():
+            return _arg_max_window(op, name)
     raise NotImplementedError(op.name)
 
 
@@ -307,4 +310,53 @@ def _top_k(op: TopKOp, name: str) -> tuple[Kernel, list[Extent], list[str]]:
         loops.branch(loops.compare(most, zero, "sgt"), lambda: loops.loop(zero, size, element))
 
     loops.nest([e for a, e in enumerate(shape) if a != axis], line)
+    return *loops.finish(), [n for n, _, _ in buffers]
+
+
+def _arg_max_window(op: ArgMaxWindowOp, name: str) -> tuple[Kernel, list[Extent], list[str]]:
+    """y[p] = the flat position in x of the first largest element that the window at p covers, -1 where it covers none."""
+    buffers, shape = _buffers(op), shape_of(op.x)
+    loops = Loops(name, buffers, [lo for lo, _ in op.padding])
+    dtype = dtype_of(op.x)
+
+    def window(at: list[SSAValue]) -> None:
+        loops.store(scalar.constant(loops.b, "i64", -1), "y0", at)
+
+        def tap(taps: list[SSAValue]) -> None:
+            where, inside = [], scalar.constant(loops.b, "bool", True)
+            for axis, size in enumerate(shape):
+                stride, dilation = op.strides.get_values()[axis], op.dilations.get_values()[axis]
+                far = loops.b.insert(arith.MuliOp(at[axis], loops.const(stride))).result
+                near = loops.b.insert(arith.MuliOp(taps[axis], loops.const(dilation))).result
+                spot = loops.sub(loops.add(far, near), loops.extent(op.padding[axis][0]))
+                for fine in (
+                    loops.compare(spot, loops.const(0), "sge"),
+                    loops.compare(spot, loops.extent(size), "slt"),
+                ):
+                    inside = loops.b.insert(arith.AndIOp(inside, fine)).result
+                where.append(spot)
+
+            def consider() -> None:
+                flat: SSAValue = loops.const(0)
+                for spot, size in zip(where, shape, strict=True):
+                    flat = loops.add(loops.b.insert(arith.MuliOp(flat, loops.extent(size))).result, spot)
+                best = loops.load("y0", at)
+                none = loops.b.insert(arith.CmpiOp(best, scalar.constant(loops.b, "i64", 0), "slt")).result
+                rest = loops.b.insert(arith.IndexCastOp(best, index)).result
+                rest = loops.b.insert(arith.MaxSIOp(rest, loops.const(0))).result
+                held: list[SSAValue] = []
+                for size in reversed(shape):
+                    held.insert(0, loops.b.insert(arith.RemUIOp(rest, loops.extent(size))).result)
+                    rest = loops.b.insert(arith.DivUIOp(rest, loops.extent(size))).result
+                x, kept = loops.load("x0", where), loops.load("x0", held)
+                more = scalar.compare("ogt", "sgt", "ugt")(loops.b, dtype, x, kept)
+                taken = loops.b.insert(arith.OrIOp(more, none)).result
+                number = loops.b.insert(arith.IndexCastOp(flat, i64)).result
+                loops.store(scalar.select(loops.b, taken, number, best), "y0", at)
+
+            loops.branch(inside, consider)
+
+        loops.nest(list(op.window.get_values()), tap)
+
+    loops.nest(shape_of(op.result), window)
     return *loops.finish(), [n for n, _, _ in buffers]
