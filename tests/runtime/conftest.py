@@ -17,15 +17,15 @@ from mlc.runtime.executable import Executable
 Build = Callable[..., Executable]
 
 
+def compiled(text: str, code: list[str], weights: dict[str, np.ndarray] | None = None, **options: Any) -> Executable:
+    """The executable of a module's text with the LLVM IR of its kernels."""
+    module = Module.parse(text)
+    plan_arena(module.main)
+    entry = emit_entry(module)
+    objects = [compile_text(part) for part in [entry.text, *code]]
+    return Executable(entry.plan, objects, weights or {}, **options)
+
+
 @pytest.fixture
 def build() -> Build:
-    """Compile a module's text with the LLVM IR of its kernels."""
-
-    def make(text: str, code: list[str], weights: dict[str, np.ndarray] | None = None, **options: Any) -> Executable:
-        module = Module.parse(text)
-        plan_arena(module.main)
-        entry = emit_entry(module)
-        objects = [compile_text(part) for part in [entry.text, *code]]
-        return Executable(entry.plan, objects, weights or {}, **options)
-
-    return make
+    return compiled

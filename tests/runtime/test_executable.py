@@ -1,6 +1,9 @@
 """Whole programs through the entry function: values, symbols, threads, control flow, errors before anything runs."""
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -412,3 +415,56 @@ def test_an_executable_describes_itself(build):
     text = repr(build(chain(), [ADD_CODE, MUL_CODE], threads=1))
     assert "in  x: f32[N, S]" in text and "3 kernel calls" in text
     assert len(text.splitlines()) <= 10
+
+
+def test_a_new_binding_is_found_without_compiling_and_memory_stays_flat(build):
+    exe = build(chain(), [ADD_CODE, MUL_CODE], threads=1)
+    x = np.zeros((64, 64), np.float32)
+
+    def resident() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * 4096
+
+    def sweep() -> None:
+        for n in range(1, 41):
+            for s in range(1, 51):
+                exe(x[:n, :s].copy(), x[:n, :s].copy())
+
+    sweep()
+    before = resident()
+    sweep()
+    assert resident() - before < 4 << 20
+    assert exe._binder.made == 4000
+    assert len(exe._free) == 1
+
+
+FORK = """
+import os, sys
+import numpy as np
+sys.path.insert(0, {root!r})
+from tests.runtime import test_executable as t
+from tests.runtime.conftest import compiled
+exe = compiled(t.chain(), [t.ADD_CODE, t.MUL_CODE], threads=3)
+x = t.random(300, 200)
+want = exe(x, x)
+child = os.fork()
+if child == 0:
+    same = all(np.array_equal(exe(x, x), want) for _ in range(50))
+    os._exit(0 if same and exe._pool.workers == 2 else 1)
+same = all(np.array_equal(exe(x, x), want) for _ in range(50))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), same)
+"""
+
+
+def test_an_executable_works_in_parent_and_child_after_a_fork():
+    program = FORK.format(root=str(Path(__file__).parents[2]))
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["0", "True"], done.stderr
+
+
+def test_running_a_package_needs_none_of_the_compiler():
+    program = "import sys, mlc.runtime.package; print(*sys.modules.keys() & {'xdsl', 'onnx', 'mlc.passes'})"
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert done.stdout.split() == []
