@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from io import StringIO
+from itertools import chain, count
 from math import prod
 from typing import cast
 
@@ -101,6 +102,7 @@ class Kernel:
         self.packs: dict[str, Pack] = {}  # weight -> how the weight store must pack it
         self.op = func.FuncOp(name, ([arg.type for arg in self.block.args], []), Region(self.block))
         self.leaves: list[func.FuncOp] = []  # private functions that the kernel calls
+        self.local: dict[str, SSAValue] = {}  # extents of partial tiles: values inside the loops over tiles
         self.range: tuple[SSAValue, ...] = ()
         self.tiles: Extent | None = None  # how many tiles %begin and %end count
         self.scratch: Extent = 0  # bytes that every call needs for itself
@@ -157,8 +159,8 @@ class Kernel:
         """A number, an index argument, or a product of them, as a value at the entry."""
         if isinstance(extent, int):
             return self.const(extent)
-        if extent in self.extents:
-            return self.extents[extent]
+        if (found := self.extents.get(extent) or self.local.get(extent)) is not None:
+            return found
         names, number = factors(extent)
         unknown = [name for name in names if name not in self.extents]
         if unknown:
@@ -166,6 +168,17 @@ class Kernel:
         rest = product(*names[1:], number)
         lhs, rhs = self.extents[names[0]], self.extent(rest)
         return self.shared(extent, lambda: arith.MuliOp(lhs, rhs))
+
+    def local_extent(self, loop: str, value: SSAValue) -> str:
+        """A name for how much of a loop one tile has; `value` is an arith op inside the loop over tiles."""
+        stem = f"{loop.replace('.', '_')}_part"
+        names = chain([stem], (f"{stem}{k}" for k in count(2)))
+        name = next(n for n in names if n not in self.local and n not in self.extents)
+        assert isinstance(value.owner, Operation)
+        value.owner.attributes["extent"] = StringAttr(name)
+        value.name_hint = name
+        self.local[name] = value
+        return name
 
     def shape_of(self, value: SSAValue) -> tuple[Extent, ...]:
         """The extents of an argument, a temporary or a collapsed view of one."""

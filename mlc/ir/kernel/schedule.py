@@ -37,16 +37,18 @@ class Level:
     """Tile loops by name; bind tile loops to hardware; stage named buffers at this depth.
 
     Loops bound to "parallel" are shared among threads: the kernel takes a range of their tiles, the first loop outermost. `fits`: only where
-    the whole loop fits in one tile, chosen at run time by a switch over its number of vectors.
+    the whole loop fits in one tile, chosen at run time by a switch over its number of vectors. `ragged`: tiles of a run-time loop keep a
+    run-time size, which the leaf loops over, instead of a static tile for every size.
     """
 
     tiles: Mapping[str, int]
     bind: Mapping[str, Binding] = field(default_factory=dict)
     stage: Mapping[str, Stage] = field(default_factory=dict)
     fits: bool = False
+    ragged: bool = False
 
     def __str__(self) -> str:
-        sign = "<=" if self.fits else "="
+        sign = "<=" if self.fits else "~" if self.ragged else "="
         loops = ", ".join(
             f"{n} {sign} {t}" + (f" {self.bind[n]}" if n in self.bind else "") for n, t in self.tiles.items()
         )
@@ -94,7 +96,7 @@ class Schedule:
 
 
 _LEVEL = re.compile(r"Level\((?P<tiles>[^;]*)(?P<stages>(; .*)?)\)")
-_TILE = re.compile(r"(?P<loop>\S+) (?P<sign><=|=) (?P<size>\d+)(?: (?P<bind>\S+))?")
+_TILE = re.compile(r"(?P<loop>\S+) (?P<sign><=|=|~) (?P<size>\d+)(?: (?P<bind>\S+))?")
 _STAGE = re.compile(
     r"(?P<name>\S+) -> (?P<space>panel|workgroup|register)(?:\[(?P<order>[\d, ]*)\])?(?:\+(?P<pad>\d+))?"
 )
@@ -107,11 +109,12 @@ def _level(text: str) -> Level:
     level = _match(_LEVEL, text, "level")
     tiles: dict[str, int] = {}
     bind: dict[str, Binding] = {}
-    fits = False
+    fits = ragged = False
     for part in filter(None, level["tiles"].split(", ")):
         tile = _match(_TILE, part, "tile")
         tiles[tile["loop"]] = int(tile["size"])
         fits |= tile["sign"] == "<="
+        ragged |= tile["sign"] == "~"
         if tile["bind"]:
             bind[tile["loop"]] = tile["bind"]  # type: ignore[assignment]
     stages = {}
@@ -119,7 +122,7 @@ def _level(text: str) -> Level:
         stage = _match(_STAGE, part, "stage")
         order = tuple(int(axis) for axis in stage["order"].split(",")) if stage["order"] else ()
         stages[stage["name"]] = Stage(stage["space"], order, int(stage["pad"] or 0))  # type: ignore[arg-type]
-    return Level(tiles, bind, stages, fits)
+    return Level(tiles, bind, stages, fits, ragged)
 
 
 def _leaf(text: str) -> Leaf:

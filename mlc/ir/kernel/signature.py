@@ -84,6 +84,9 @@ def read_signature(op: func.FuncOp, leaves: Sequence[func.FuncOp] = ()) -> Kerne
     kernel.schedule = schedule.data if isinstance(schedule, StringAttr) else ""
     kernel.report = [line.data for line in report.data] if isinstance(report, ArrayAttr) else []
     _find_shared(kernel)
+    for inner in op.walk():
+        if isinstance(name := inner.attributes.get("extent"), StringAttr):
+            kernel.local[name.data] = inner.results[0]
     return kernel
 
 

@@ -45,7 +45,7 @@ class Operand:
 
     def indices(self, b: Builder, point: Point, chunk: Chunk | None, ivs: Mapping[str, SSAValue]) -> list[SSAValue]:
         const, found = self.step.tile.function.const, []
-        moving = dict(ivs)
+        moving = {**self.step.tile.around, **ivs}
         if chunk and chunk.iv is not None and self.step.across:
             moving[self.step.across] = chunk.iv
         for form, fixed in zip(self.access, self.position(point, chunk), strict=True):

@@ -126,7 +126,7 @@ class TileRun:
         extent, size = self.extents[name], self.size(name)
 
         def inner(b: Builder, offset: Size, size: int, valid: Size | None = None) -> None:
-            self.nest(rest, b, {**parts, name: Part(offset, size, size if valid is None else valid)})
+            self.nest(rest, b, {**parts, name: Part(offset, size, size if valid is None else valid, size)})
 
         if self.level.fits:
             assert isinstance(extent, str)
@@ -134,8 +134,15 @@ class TileRun:
             short_or_long(self.kernel, b, extent, size, unit, inner, lambda b: self.nest(rest, b, parts))
         elif name in self.valid:
             self.loop(b, name, extent, size, lambda b, offset: inner(b, offset, size, self.left(b, name, offset, size)))
+        elif isinstance(extent, str) and self.ragged(name):
+            const = self.kernel.const
+
+            def ragged(b: Builder, number: SSAValue) -> None:
+                self.nest(rest, b, {**parts, name: self.part_of(b, name, number)})
+
+            b.insert(for_loop(const(0), self.count_value(name), const(1), name, ragged))
         elif isinstance(extent, str):
-            Pieces(self.kernel, name, extent, size, self.unit(name, size)).all(b, inner)
+            self.pieces(name).all(b, inner)
         else:
             whole = extent // size * size
             if whole == size:
@@ -144,6 +151,24 @@ class TileRun:
                 self.loop(b, name, whole, size, lambda b, iv: inner(b, iv, size))
             if whole < extent:
                 inner(b, whole, extent - whole)
+
+    def ragged(self, name: str) -> bool:
+        return self.level.ragged and isinstance(self.extents[name], str) and self.size(name) > 1
+
+    def part_of(self, b: Builder, name: str, number: SSAValue) -> Part:
+        """Tile `number` of a ragged level: all of its size, or what is left."""
+        size, const = self.size(name), self.kernel.const
+        offset = b.insert(arith.MuliOp(number, const(size))).result
+        left = b.insert(arith.SubiOp(self.kernel.extent(self.extents[name]), offset)).result
+        valid = b.insert(arith.MinSIOp(left, const(size))).result
+        return Part(offset, size, valid, self.kernel.local_extent(name, valid))
+
+    def pieces(self, name: str) -> Pieces:
+        extent, size = self.extents[name], self.size(name)
+        assert isinstance(extent, str)
+        if extent in self.kernel.local and size > 1:
+            raise Refused(f"{self.level}: loop {name} is a partial tile already")
+        return Pieces(self.kernel, name, extent, size, self.unit(name, size))
 
     def unit(self, name: str, size: int) -> int:
         """A run-time loop across the lanes is cut into whole vectors."""
@@ -185,7 +210,7 @@ class TileRun:
         extent, size = self.extents[name], self.size(name)
         if isinstance(extent, int):
             return self.kernel.const(-(-extent // size))
-        return Pieces(self.kernel, name, extent, size, self.unit(name, size)).count()
+        return self.pieces(name).count()
 
     def numbered(
         self,
@@ -203,11 +228,14 @@ class TileRun:
         extent, size, number = self.extents[name], self.size(name), numbers[name]
 
         def inner(b: Builder, offset: Size, size: int, valid: Size | None = None) -> None:
-            part = Part(offset, size, size if valid is None else valid)
+            part = Part(offset, size, size if valid is None else valid, size)
             self.numbered(b, rest, numbers, {**parts, name: part}, fill)
 
+        if isinstance(extent, str) and self.ragged(name):
+            self.numbered(b, rest, numbers, {**parts, name: self.part_of(b, name, number)}, fill)
+            return
         if isinstance(extent, str):
-            Pieces(self.kernel, name, extent, size, self.unit(name, size)).piece(b, number, inner)
+            self.pieces(name).piece(b, number, inner)
             return
         whole = extent // size
 

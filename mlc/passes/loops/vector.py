@@ -18,7 +18,7 @@ of scratch that the kernel passes in.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -35,6 +35,7 @@ from mlc.passes.loops.control import for_loop
 from mlc.passes.loops.lanes import NEUTRAL, Lanes
 from mlc.passes.loops.operand import Chunk, Operand, Point
 from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.tile import obstacle
 
 
 @dataclass
@@ -47,9 +48,19 @@ class Tile:
     buffers: Mapping[SSAValue, SSAValue]
     constants: Mapping[SSAValue, np.ndarray]
     registers: dict[tuple[SSAValue, tuple[int, ...]], SSAValue] = field(default_factory=dict)
+    around: dict[str, SSAValue] = field(default_factory=dict)  # loops around all steps, and where they stand
 
     def lower(self, b: Builder, run: Sequence[GenericOp]) -> None:
-        for group in jammed([Step(self, op) for op in run]):
+        steps = [Step(self, op) for op in run]
+        if (name := loop_around(steps)) is not None:
+            const, stop = self.function.const, self.function.extent(steps[0].extents[name])
+
+            def fill(b: Builder, iv: SSAValue) -> None:
+                replace(self, registers={}, around={**self.around, name: iv}).lower(b, run)
+
+            b.insert(for_loop(const(0), stop, const(1), name, fill))
+            return
+        for group in jammed(steps):
             if group[0].across_looped or group[0].reduces_across:
                 AcrossLoop(group).lower(b)
             else:
@@ -75,10 +86,21 @@ def jammed(steps: Sequence[Step]) -> Iterator[list[Step]]:
         yield group
 
 
+def loop_around(steps: Sequence[Step]) -> str | None:
+    """A loop that all steps have, that none unrolls or reduces over, and that they may run through together."""
+    for name in steps[0].sequential:
+        shared = all(name in s.sequential and name in s.result_loops and name not in s.reduced for s in steps)
+        if shared and obstacle([s.op for s in steps], [name]) is None:
+            return name
+    return None
+
+
 def rows_of_scratch(run: Sequence[GenericOp], temporaries: Sequence[SSAValue], leaf: Vector) -> list[SSAValue]:
     """The temporaries of a tile that one loop fills and another reads."""
     shell = Tile(None, leaf, None, {v: v for v in temporaries}, {})  # type: ignore[arg-type]
-    groups = list(jammed([Step(shell, op) for op in run]))
+    while name := loop_around(steps := [Step(shell, op) for op in run]):
+        shell.around[name] = None  # type: ignore[assignment]
+    groups = list(jammed(steps))
     found = []
     for group in groups:
         for step in group:
@@ -102,7 +124,8 @@ class Step:
         fixed = {n for n, extent in self.extents.items() if isinstance(extent, int)}
         self.unrolled = [n for n in self.names if n in self.leaf.unroll and n != across and n in fixed]
         self.across_looped = across is not None and (across not in self.leaf.unroll or across not in fixed)
-        self.sequential = [n for n in self.names if n not in self.unrolled and n != across]
+        self.sequential = [n for n in self.names if n not in (*self.unrolled, across) and n not in tile.around]
+        self.reduced = {name for name, kind in kinds.items() if kind is IteratorType.REDUCTION}
         self.reduces_across = across is not None and kinds[across] is IteratorType.REDUCTION
         self.operands = [Operand(self, number) for number in range(len(op.operands))]
         self.result = self.operands[-1]

@@ -27,11 +27,13 @@ Size = SSAValue | int
 
 @dataclass(frozen=True)
 class Part:
-    """What a tile takes of a loop: where it begins, its static extent, and how much of that is there."""
+    """What a tile takes of a loop: where it begins, how much of it is there, its largest size, and its own extent: that size, or the name of
+    how much is there."""
 
     offset: Size
-    extent: int
+    bound: int
     valid: Size
+    extent: Extent
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def slice_of(
             start = add(kernel, b, start, scaled(kernel, b, parts[name].offset if name in parts else 0, c))
         found.starts.append(start)
         tiled = {name: c for name, c in used.items() if name in parts}
-        sizes = {name: tile_extents[name] for name in used}
+        sizes = {name: parts[name].bound if name in parts else tile_extents[name] for name in used}
         fixed = {name: size for name, size in sizes.items() if isinstance(size, int)}
         if (
             len(fixed) < len(sizes) or min(used.values(), default=0) < 0

@@ -13,6 +13,7 @@ Figures behind the sizes are from a Zen 4 with AVX-512 and hold for 16 and 8 lan
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import ceil, prod
 
 from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, type_of
@@ -30,12 +31,17 @@ TAPS = 25  # of a window that are unrolled
 CHUNK = 4096  # elements of a run of element-wise work: long enough to pay for a thread's next tile
 
 
-def lower_for_cpu(kernel: Kernel, target: CpuTarget, after: Callable[[str, Kernel], None] | None = None) -> Kernel:
-    """Merge loops, choose a schedule and apply it. A schedule that a leaf refuses is replaced by the scalar one, and the kernel's report says
-    so. The kernel is rewritten or, in that case, replaced: use what is returned."""
+def prepare(kernel: Kernel) -> None:
+    """Bring the kernel's structured ops into the form that rules know: reductions in temporaries, loops merged."""
     accumulate_in_temporaries(kernel)
     merge_loops(kernel)
     kernel.finish()
+
+
+def lower_for_cpu(kernel: Kernel, target: CpuTarget, after: Callable[[str, Kernel], None] | None = None) -> Kernel:
+    """Merge loops, choose a schedule and apply it. A schedule that a leaf refuses is replaced by the scalar one, and the kernel's report says
+    so. The kernel is rewritten or, in that case, replaced: use what is returned."""
+    prepare(kernel)
     if after:
         after("merge", kernel)
     schedule = choose(kernel, target)
@@ -50,7 +56,7 @@ def lower_for_cpu(kernel: Kernel, target: CpuTarget, after: Callable[[str, Kerne
 
 
 def choose(kernel: Kernel, target: CpuTarget) -> Schedule:
-    """A schedule for a kernel whose loops are merged. Reasons for scalar loops go to kernel.report."""
+    """A schedule for a kernel that is prepared. Reasons for scalar loops go to kernel.report."""
     group = Group(kernel)
     if why := group.strange_code():
         kernel.report.append(f"scalar loops: {why}")
@@ -344,13 +350,16 @@ class Rule:
             return None
         if set(group.loops) != group.common:
             return None
-        outer = [name for name in loops_of(group.ops[group.main]) if name != i]
+        *outer, row = [name for name in loops_of(group.ops[group.main]) if name != i] or [None]
         extent = group.fixed(i)
-        leaf = Vector((i,), self.lanes, tuple(outer), 4)
-        tiles = dict.fromkeys(outer, 1)
-        if extent is not None and extent > 2 * CHUNK:
+        tiles = {name: 1 for name in outer if name}
+        if row is not None:
+            tiles[row] = max(1, CHUNK // max(extent or CHUNK, 1))
+        if extent is None or extent > 2 * CHUNK:
             tiles[i] = CHUNK
-        return self.bound([Level(tiles)] if tiles else [], leaf)
+        short = extent is not None and extent <= 8 * self.lanes
+        leaf = Vector((i,), self.lanes, (*(n for n in outer if n), *((i,) if short else ())), 4)
+        return self.bound([Level(tiles, ragged=True)] if tiles else [], leaf)
 
     # Threads ---------------------------------------------------------------------------------------------------------
     def bound(self, levels: list[Level], leaf: Vector) -> Schedule:
@@ -360,7 +369,7 @@ class Rule:
             level = levels[first]
             if set(level.tiles) <= self.group.common and not obstacle(self.group.ops, list(level.tiles)):
                 shared: dict[str, Binding] = {name: "parallel" for name in level.tiles}
-                levels[first] = Level(level.tiles, shared, level.stage)
+                levels[first] = replace(level, bind=shared)
         return Schedule(tuple(levels), leaf)
 
     def only_fits(self, levels: list[Level]) -> bool:
