@@ -15,26 +15,53 @@ from mlc.passes.graph.cse import Cse
 from mlc.passes.graph.dce import Dce
 from mlc.passes.graph.decompose import Decompose
 from mlc.passes.graph.fold import Fold
+from mlc.passes.graph.fuse import Fuse
 from mlc.passes.graph.simplify import Simplify
+from mlc.passes.graph.transposes import MoveTransposes
+from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, OutlineKernels, PlanArena
 from mlc.passes.manager import Pass
 
-PASSES: dict[str, type[Pass]] = {kind.name: kind for kind in (Decompose, Simplify, Fold, Cse, Dce)}
+_LOWERING = (OutlineKernels, ChooseSchedules, LowerKernels, PlanArena)
+PASSES: dict[str, type[Pass]] = {
+    kind.name: kind for kind in (Decompose, Simplify, MoveTransposes, Fold, Cse, Dce, Fuse, *_LOWERING)
+}
 
 
 def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
     """From an imported module to one that can be fused."""
     left_out = set(disable)
-    for name in left_out - PASSES.keys():
+    for name in sorted(left_out - PASSES.keys()):
         raise unknown(name)
     levels: list[tuple[int, Pass]] = [
         (0, Decompose()),
         (1, Simplify()),
+        (1, MoveTransposes()),
         (1, Fold()),
         (1, Simplify()),
         (1, Cse()),
         (0, Dce()),
     ]
     return [step for level, step in levels if level <= opt_level and step.name not in left_out]
+
+
+def lowering_passes(target: str = "native", fuse: bool = True) -> list[Pass]:
+    """From a graph to loops that a printer takes. Without `fuse` every op is a kernel of its own."""
+    grouping = Fuse() if fuse else Fuse(max_ops=1)
+    return [grouping, OutlineKernels(), ChooseSchedules(target), LowerKernels(), PlanArena()]
+
+
+def pipeline(
+    opt_level: int = 2, target: str = "native", disable: Iterable[str] = (), passes: str | None = None
+) -> list[Pass]:
+    """All passes from an imported module to loops for a CPU. `passes` is text that takes the place of the graph passes; it may name some of
+    the last ones too, which are then not added again."""
+    left_out = set(disable)
+    if needed := sorted(left_out & {kind.name for kind in _LOWERING}):
+        raise MlcError(f"pass '{needed[0]}' cannot be left out", remedy="--stop-after shows the module before it.")
+    first = graph_passes(opt_level, left_out) if passes is None else parse(passes)
+    named = {step.name for step in first}
+    last = lowering_passes(target, fuse=opt_level > 0 and Fuse.name not in left_out)
+    return [*first, *(step for step in last if step.name not in named)]
 
 
 def parse(text: str) -> list[Pass]:

@@ -22,11 +22,11 @@ class Dce(Pass):
         for function in module.op.ops:
             for region in function.regions:
                 for block in region.blocks:
-                    _sweep(block)
+                    sweep(block)
 
 
-def _sweep(block: Block) -> None:
-    """Backwards, so that users are gone before their operands are looked at."""
+def sweep(block: Block) -> None:
+    """Erase dead ops of a block, backwards, so that users are gone before their operands are looked at."""
     op = block.last_op
     while op is not None:
         before = op.prev_op
@@ -35,5 +35,5 @@ def _sweep(block: Block) -> None:
         else:
             for region in op.regions:
                 for inner in region.blocks:
-                    _sweep(inner)
+                    sweep(inner)
         op = before

@@ -3,6 +3,7 @@
     transpose(transpose(x, p), q)              -> transpose(x, p[q]), or x itself
     transpose(x: [N, 1, 5], [1, 0, 2])         -> reshape(x, [1, N, 5])
     transpose(broadcast(x))                    -> broadcast(transpose(x))
+    transpose(reshape(x: [N, H, S], [N*H, S])) -> reshape(transpose(x))
 
 How they travel through a graph is the subject of mlc.passes.graph.transposes.
 """
@@ -12,11 +13,11 @@ from __future__ import annotations
 from xdsl.ir import SSAValue
 
 from mlc.ir import builder as g
-from mlc.ir.graph.shape import BroadcastOp, IotaOp, TransposeOp
+from mlc.ir.graph.shape import BroadcastOp, IotaOp, ReshapeOp, TransposeOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, shape_of
 from mlc.passes.graph.rewrite import rule
-from mlc.passes.graph.values import made_by
+from mlc.passes.graph.values import axis_groups, made_by
 
 
 @rule(TransposeOp)
@@ -64,4 +65,25 @@ def transposed_iota(op: TransposeOp, module: Module) -> SSAValue | None:
     return g.iota(shape_of(op.result), axis, dtype_of(op.result))
 
 
-RULES = (merge_transposes, only_unit_axes_move, transpose_before_broadcast, transposed_iota)
+@rule(TransposeOp)
+def transpose_before_merge(op: TransposeOp, module: Module) -> SSAValue | None:
+    """transpose(reshape(x)) -> reshape(transpose(x)) where the reshape only merges axes, or adds and drops unit axes"""
+    inner = made_by(op.x, ReshapeOp)
+    if inner is None:
+        return None
+    groups = axis_groups(shape_of(inner.x), shape_of(inner.result))
+    if groups is None or any(len(group.target) > 1 for group in groups):
+        return None
+    source = {group.target[0]: group.source for group in groups if group.target}
+    dropped = [a for group in groups if not group.target for a in group.source]
+    order = [*dropped, *(a for axis in op.permutation.get_values() for a in source[axis])]
+    return g.reshape(g.transpose(inner.x, order), shape_of(op.result))
+
+
+RULES = (
+    merge_transposes,
+    only_unit_axes_move,
+    transpose_before_broadcast,
+    transposed_iota,
+    transpose_before_merge,
+)

@@ -1,0 +1,243 @@
+"""What each op does with operands whose axes are stored in another order.
+
+`Stored(value, order)` stands for the tensor x with value == transpose(x, order): axis j of what is stored is axis order[j] of x.
+A rule builds the op on what is stored and says in which order its results are stored; None where the op needs the axes as they were.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from xdsl.ir import Operation, SSAValue
+
+from mlc.ir import builder as g
+from mlc.ir.dims import Extent
+from mlc.ir.graph.base import emit
+from mlc.ir.graph.composites import LogSoftmaxOp, SoftmaxOp
+from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
+from mlc.ir.graph.index import GatherOp
+from mlc.ir.graph.linear import ContractOp, labels
+from mlc.ir.graph.reduce import ArgReduceOp, CumulativeOp, ReduceOp, TopKOp
+from mlc.ir.graph.shape import (
+    BroadcastOp,
+    ConcatenateOp,
+    ConstantOp,
+    IotaOp,
+    PadOp,
+    ReshapeOp,
+    SliceOp,
+    TransposeOp,
+    WeightOp,
+)
+from mlc.ir.graph.window import ReduceWindowOp
+from mlc.ir.types import dtype_of, rank_of, shape_of
+from mlc.passes.graph.simplify.transpose import permuted_broadcast
+from mlc.passes.graph.values import axis_groups, made_by
+
+Order = tuple[int, ...]
+
+
+class Stored(NamedTuple):
+    """value == transpose(x, order)"""
+
+    value: SSAValue
+    order: Order
+
+
+def identity(value: SSAValue) -> Order:
+    return tuple(range(rank_of(value)))
+
+
+def inverse(order: Sequence[int]) -> Order:
+    return tuple(order.index(a) for a in range(len(order)))
+
+
+def in_order(x: Stored, order: Order) -> SSAValue:
+    """x stored in this order: for nothing where it is a broadcast or known at compile time, else by a transpose."""
+    if x.order == order:
+        return x.value
+    permutation = [x.order.index(a) for a in order]
+    if broadcast := made_by(x.value, BroadcastOp):
+        return permuted_broadcast(broadcast, permutation)
+    if iota := made_by(x.value, IotaOp):
+        shape = shape_of(x.value)
+        return g.iota([shape[a] for a in permutation], permutation.index(iota.axis.value.data), dtype_of(x.value))
+    return g.transpose(x.value, permutation)
+
+
+def is_flexible(value: SSAValue) -> bool:
+    """Any order of axes costs nothing at run time."""
+    return isinstance(value.owner, BroadcastOp | WeightOp | ConstantOp | IotaOp)
+
+
+def best_order(operands: Sequence[Stored]) -> Order:
+    """The order that leaves the fewest operands to transpose; among equals the axes as they are."""
+    fixed = [x for x in operands if not is_flexible(x.value)] or list(operands)
+    votes = Counter(x.order for x in fixed)
+    plain = tuple(range(len(operands[0].order)))
+    return max(votes, key=lambda order: (votes[order], order == plain))
+
+
+def permuted(values: Sequence[Any], order: Order) -> list[Any]:
+    return [values[a] for a in order]
+
+
+Results = Sequence[Stored] | None
+
+
+def _transpose(op: TransposeOp, operands: Sequence[Stored]) -> Results:
+    (x,) = operands
+    back = inverse(tuple(op.permutation.get_values()))
+    return [Stored(x.value, tuple(back[a] for a in x.order))]
+
+
+def _elementwise(op: ElementwiseOp, operands: Sequence[Stored]) -> Results:
+    order = best_order(operands)
+    if order == identity(op.results[0]):
+        return None
+    return [Stored(emit(type(op)(*(in_order(x, order) for x in operands)))[0], order)]
+
+
+def _cast(op: CastOp, operands: Sequence[Stored]) -> Results:
+    (x,) = operands
+    return [Stored(g.cast(x.value, dtype_of(op.result)), x.order)]
+
+
+def _contract(op: ContractOp, operands: Sequence[Stored]) -> Results:
+    lhs, rhs, out = labels(op.spec.data)
+    names = ["".join(permuted(text, x.order)) for text, x in zip((lhs, rhs), operands, strict=True)]
+    result = g.contract(operands[0].value, operands[1].value, f"{names[0]},{names[1]}->{out}")
+    return [Stored(result, identity(result))]
+
+
+def _reshape(op: ReshapeOp, operands: Sequence[Stored]) -> Results:
+    """Groups of axes that lie together in storage, in order, are reshaped there."""
+    (x,) = operands
+    source, target = shape_of(op.x), shape_of(op.result)
+    groups = axis_groups(source, target)
+    if groups is None:
+        return None
+    place = inverse(x.order)
+    slots: list[tuple[float, tuple[int, ...]]] = []
+    last = -1.0
+    for group in groups:
+        if not group.source:  # a new unit axis goes behind the group before it
+            last += 1 / (len(groups) + 1)
+            slots.append((last, group.target))
+            continue
+        at = [place[a] for a in group.source if source[a] != 1] or [place[group.source[0]]]
+        if any(b <= a for a, b in pairwise(at)):
+            return None
+        between = [a for a in range(at[0], at[-1] + 1) if a not in at and source[x.order[a]] != 1]
+        if between:
+            return None
+        last = float(at[0])
+        slots.append((last, group.target))
+    order = tuple(a for _, axes in sorted(slots, key=lambda s: s[0]) for a in axes)
+    return [Stored(g.reshape(x.value, permuted(target, order)), order)]
+
+
+def _reduce(op: ReduceOp, operands: Sequence[Stored]) -> Results:
+    (x,) = operands
+    axes = op.axes.get_values()
+    return [Stored(g.reduce(x.value, [x.order.index(a) for a in axes], op.kind.data), _without(x.order, axes))]
+
+
+def _without(order: Order, axes: Sequence[int]) -> Order:
+    """The order of the axes that are left, numbered anew."""
+    left = [a for a in range(len(order)) if a not in axes]
+    return tuple(left.index(a) for a in order if a not in axes)
+
+
+def _arg_reduce(op: ArgReduceOp, operands: Sequence[Stored]) -> Results:
+    (x,) = operands
+    axis = op.axis.value.data
+    result = g.arg_max(x.value, x.order.index(axis), False, bool(op.last.value.data), op.kind.data)
+    return [Stored(result, _without(x.order, [axis]))]
+
+
+def _cumulative(op: CumulativeOp, operands: Sequence[Stored]) -> Results:
+    (x,) = operands
+    axis = x.order.index(op.axis.value.data)
+    result = g.cumulative(x.value, axis, op.kind.data, bool(op.exclusive.value.data), bool(op.reverse.value.data))
+    return [Stored(result, x.order)]
+
+
+def _top_k(op: TopKOp, operands: Sequence[Stored]) -> Results:
+    (x,) = operands
+    axis = x.order.index(op.axis.value.data)
+    values, indices = g.top_k(x.value, op.k.extents()[0], axis, bool(op.largest.value.data))
+    return [Stored(values, x.order), Stored(indices, x.order)]
+
+
+def _softmax(op: SoftmaxOp | LogSoftmaxOp, operands: Sequence[Stored]) -> Results:
+    (x,) = operands
+    return [Stored(emit(type(op)(x.value, x.order.index(op.axis.value.data)))[0], x.order)]
+
+
+def _slice(op: SliceOp, operands: Sequence[Stored]) -> Results:
+    (x,) = operands
+    starts, sizes, steps = op.starts.extents(), shape_of(op.result), op.steps.get_values()
+    cut = g.slice(x.value, permuted(starts, x.order), permuted(sizes, x.order), permuted(steps, x.order))
+    return [Stored(cut, x.order)]
+
+
+def _pad(op: PadOp, operands: Sequence[Stored]) -> Results:
+    x, value = operands
+    low, high = op.low.extents(), op.high.extents()
+    return [Stored(g.pad(x.value, permuted(low, x.order), permuted(high, x.order), value.value), x.order)]
+
+
+def _concatenate(op: ConcatenateOp, operands: Sequence[Stored]) -> Results:
+    order = best_order(operands)
+    if order == identity(op.result):
+        return None
+    return [Stored(g.concatenate([in_order(x, order) for x in operands], order.index(op.axis.value.data)), order)]
+
+
+def _reduce_window(op: ReduceWindowOp, operands: Sequence[Stored]) -> Results:
+    (x,) = operands
+    window, strides, dilations = (permuted(p.get_values(), x.order) for p in (op.window, op.strides, op.dilations))
+    padding: list[tuple[Extent, Extent]] = permuted(op.padding, x.order)
+    return [Stored(g.reduce_window(x.value, op.kind.data, window, strides, padding, dilations), x.order)]
+
+
+def _gather(op: GatherOp, operands: Sequence[Stored]) -> Results:
+    """x's axes are read in any order, and the loops follow them; positions have to be as they were."""
+    x, indices = operands
+    if indices.order != identity(indices.value):
+        indices = Stored(in_order(indices, identity(indices.value)), identity(indices.value))
+    axes, loops = list(op.axes.get_values()), list(op.loops.get_values())
+    looked_up = [a for a in x.order if axes[a] == -1]
+    if looked_up != sorted(looked_up):
+        return None
+    order: list[int] = []
+    for a in x.order:
+        order += [d for d in ([axes[a]] if axes[a] != -1 else loops) if d not in order]
+    order += [d for d in loops if d not in order]
+    new_axes = [-1 if axes[a] == -1 else order.index(axes[a]) for a in x.order]
+    result = emit(GatherOp(x.value, indices.value, [order.index(d) for d in loops], new_axes))[0]
+    return [Stored(result, tuple(order))]
+
+
+RULES: dict[type[Operation], Callable[[Any, Sequence[Stored]], Results]] = {
+    TransposeOp: _transpose,
+    ElementwiseOp: _elementwise,
+    CastOp: _cast,
+    ContractOp: _contract,
+    ReshapeOp: _reshape,
+    ReduceOp: _reduce,
+    ArgReduceOp: _arg_reduce,
+    CumulativeOp: _cumulative,
+    TopKOp: _top_k,
+    SoftmaxOp: _softmax,
+    LogSoftmaxOp: _softmax,
+    SliceOp: _slice,
+    PadOp: _pad,
+    ConcatenateOp: _concatenate,
+    ReduceWindowOp: _reduce_window,
+    GatherOp: _gather,
+}
