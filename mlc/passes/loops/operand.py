@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from xdsl.ir import SSAValue
 from mlc.ir.kernel.access import read_map
 from mlc.ir.kernel.kernel import space_of, strides_of, type_of
 from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.transpose import transposed
 
 if TYPE_CHECKING:
     from mlc.passes.loops.vector import Step
@@ -75,7 +76,10 @@ class Operand:
         if key not in seen:
             if tile.in_registers(self.value):
                 raise Refused(f"temporary '{self.value.name_hint}' is read before it is written")
-            seen[key] = self.load(b, point, mine, ivs)
+            if mine is not None and (row := self.row_loop()) is not None:
+                self.read_square(b, row, point, mine, ivs, seen)
+            else:
+                seen[key] = self.load(b, point, mine, ivs)
         found = seen[key]
         if chunk is not None and not isinstance(found.type, VectorType):
             wide = (*key, "in every lane")
@@ -111,11 +115,44 @@ class Operand:
     def whole(self, source: SSAValue, chunk: Chunk) -> bool:
         return chunk.valid == self.step.lanes.width or space_of(source) == "panel"
 
-    def gather(self, b: Builder, source: SSAValue, where: list[SSAValue], chunk: Chunk) -> SSAValue:
-        """A strided read: lane by lane; behind a run-time end the last lane again."""
+    # A square of elements: read along another loop, transposed ------------------------------------------------------
+    def row_loop(self) -> str | None:
+        """An unrolled loop along which a strided operand is contiguous."""
+        source = self.step.tile.buffers[self.value]
+        if self.contiguous(source) or len(self.axes()) != 1 or self.step.lanes.width & (self.step.lanes.width - 1):
+            return None
+        for axis, form in enumerate(self.access):
+            loop = form.loop()
+            if loop in self.step.unrolled and strides_of(source)[axis] == 1:
+                return loop
+        return None
+
+    def read_square(
+        self, b: Builder, row: str, point: Point, chunk: Chunk, ivs: Mapping[str, SSAValue], seen: dict
+    ) -> None:
+        """One vector along `row` for each lane of the chunk; transposed, each is what one position of `row` reads."""
+        lanes, source = self.step.lanes, self.step.tile.buffers[self.value]
+        width, extent = lanes.width, self.step.extents[row]
+        assert isinstance(extent, int)
+        first = point[row] // width * width
+        here = min(width, extent - first)
+        corner = self.indices(b, {**point, row: first}, chunk, ivs)
+        type = lanes.type(type_of(source).element_type)
+        found: list[SSAValue] = []
+        for at in self.each_lane(b, corner, chunk):
+            if here == width:
+                found.append(b.insert(vector.LoadOp.create(operands=[source, *at], result_types=[type])).results[0])
+            else:
+                found.append(b.insert(vector.MaskedLoadOp(source, at, lanes.mask(here), lanes.splat(0.0))).results[0])
+        found += [lanes.splat(0.0)] * (width - len(found))
+        for position, value in enumerate(transposed(b, found)[:here]):
+            where = self.position({**point, row: first + position}, chunk)
+            seen[self.value, self.access, where, chunk] = value
+
+    def each_lane(self, b: Builder, where: list[SSAValue], chunk: Chunk) -> Iterator[list[SSAValue]]:
+        """Where each lane of a strided read lies; behind a run-time end the last lane again."""
         step, const = self.step, self.step.tile.function.const
         fixed = chunk.valid if isinstance(chunk.valid, int) else None
-        result = step.lanes.splat(0.0)
         for lane in range(step.lanes.width if fixed is None else fixed):
             by = const(lane)
             if fixed is None and lane:
@@ -127,6 +164,12 @@ class Operand:
                 c = self.access[axis].terms[step.across or ""]
                 moved = by if c == 1 else b.insert(arith.MuliOp(by, const(c))).result
                 at[axis] = b.insert(arith.AddiOp(at[axis], moved)).result
+            yield at
+
+    def gather(self, b: Builder, source: SSAValue, where: list[SSAValue], chunk: Chunk) -> SSAValue:
+        """A strided read: lane by lane."""
+        result = self.step.lanes.splat(0.0)
+        for lane, at in enumerate(self.each_lane(b, where, chunk)):
             scalar = b.insert(memref.LoadOp.get(source, at)).results[0]
             result = b.insert(vector.InsertOp(scalar, result, [lane])).results[0]
         return result

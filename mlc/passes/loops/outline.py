@@ -9,6 +9,7 @@ so peeling and switches cost calls, not code. A run-time extent, and how much of
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from xdsl.builder import Builder
@@ -22,6 +23,7 @@ from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, erase, loops_of, 
 from mlc.ir.kernel.schedule import Vector
 from mlc.passes.loops.lanes import Lanes
 from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.stage import loop_along
 from mlc.passes.loops.vector import Tile, rows_of_scratch
 from mlc.passes.loops.views import valid_sizes
 
@@ -65,7 +67,8 @@ class Outliner:
         constants = {v: array for v in values if (array := constant_values(v)) is not None}
         own = [v for v in values if isinstance(v.owner, memref.AllocOp) and v not in constants]
         own = [v for v in own if "stages" not in v.owner.attributes and all(use.operation in run for use in v.uses)]  # type: ignore[union-attr]
-        rows = rows_of_scratch(run, own, self.leaf)
+        leaf = self.leaf_of(run)
+        rows = rows_of_scratch(run, own, leaf)
         registers = [v for v in own if v not in rows]
         outside = [v for v in values if v not in registers and v not in constants]
         self.check_aliases(run, outside)
@@ -81,8 +84,8 @@ class Outliner:
             inside = dict(zip([*outside, *sizes.values()], function.block.args, strict=True))
             tile = Tile(
                 function,
-                self.leaf,
-                Lanes(function, element_of(run), self.leaf.lanes),
+                leaf,
+                Lanes(function, element_of(run), leaf.lanes),
                 {**inside, **{v: v for v in registers}},
                 constants,
             )
@@ -99,6 +102,15 @@ class Outliner:
         erase(list(run))
         erase([v.owner for v in registers if isinstance(v.owner, Operation)])
         erase([v.owner for v in constants if isinstance(v.owner, Operation) and not v.uses.get_length()])
+
+    def leaf_of(self, run: Sequence[GenericOp]) -> Vector:
+        """A copy that transposes unrolls the loop along which its source lies."""
+        op = run[0]
+        if "copy" in op.attributes and (along := loop_along(op, op.inputs[0])) not in (None, *self.leaf.loops):
+            extent = loops_of(op)[along or ""]
+            if isinstance(extent, int) and extent <= self.leaf.lanes:
+                return replace(self.leaf, unroll=(*self.leaf.unroll, along or ""))
+        return self.leaf
 
     def check_aliases(self, run: Sequence[GenericOp], outside: Sequence[SSAValue]) -> None:
         """Arguments of a leaf do not overlap: what it writes must come in as one view."""

@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from xdsl.builder import Builder
 from xdsl.dialects import arith, memref
 from xdsl.dialects.builtin import DYNAMIC_INDEX, StringAttr, UnitAttr
+from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import SSAValue
 from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.extents import Extent
-from mlc.ir.kernel.kernel import Kernel, buffer_type, structured, type_of
+from mlc.ir.kernel.kernel import Kernel, buffer_type, loops_of, strides_of, structured, type_of
 from mlc.ir.kernel.pack import Pack, panel_strides
 from mlc.ir.kernel.schedule import Level, Stage
 from mlc.passes.loops.refused import Refused
@@ -75,7 +76,14 @@ def staged(kernel: Kernel, part: SSAValue, shape: Sequence[int | SSAValue], stag
     return value
 
 
-def copy(b: Builder, source: SSAValue, target: SSAValue, loops: Mapping[str, Extent]) -> None:
+def copy(b: Builder, source: SSAValue, target: SSAValue, loops: Mapping[str, Extent]) -> GenericOp:
     """linalg.generic that copies a tile, over loops with the names that the tile's axes have."""
     op = structured(b, loops, [(source, list(loops))], (target, list(loops)), lambda b, x, out: x)
     op.attributes["copy"] = UnitAttr()
+    return op
+
+
+def loop_along(op: GenericOp, value: SSAValue) -> str | None:
+    """The loop of a copy along which an operand is contiguous."""
+    strides = strides_of(value)
+    return next((name for name, stride in zip(loops_of(op), strides, strict=True) if stride == 1), None)

@@ -31,7 +31,7 @@ from mlc.ir.kernel.schedule import Level
 from mlc.passes.loops.control import branch, for_loop
 from mlc.passes.loops.pieces import Pieces, short_or_long
 from mlc.passes.loops.refused import Refused
-from mlc.passes.loops.stage import copy, packed, staged
+from mlc.passes.loops.stage import copy, loop_along, packed, staged
 from mlc.passes.loops.views import Part, Size, Slice, accesses, slice_of, subview, tiled_access, valid_sizes
 
 
@@ -85,7 +85,7 @@ class TileRun:
             for op in run
             for value in op.operands
             if isinstance(value.owner, memref.AllocOp)
-            and "constant" not in value.owner.attributes
+            and not {"constant", "stages"} & value.owner.attributes.keys()
             and all(use.operation in run for use in value.uses)
         }
 
@@ -312,7 +312,11 @@ class TileRun:
         place = staged(self.kernel, shown, part.shape, stage)
         # the copy's loops keep their names, so that the vector leaf vectorises it
         names = [form.loop() or f"i{axis}" for axis, form in enumerate(access)]
-        copy(b, shown, place, {n: s for n, s in zip(names, part.shape, strict=True) if isinstance(s, int)})
+        op = copy(b, shown, place, {n: s for n, s in zip(names, part.shape, strict=True) if isinstance(s, int)})
+        along = loop_along(op, shown)
+        if along is not None and along != loop_along(op, place):  # the leaf transposes squares of as many elements as it has lanes
+            width = max(self.lanes.values(), default=1)
+            TileRun(self.kernel, Level({along: width}), self.lanes, [op]).rewrite()
         return place
 
     def shown(self, b: Builder, value: SSAValue, part: Slice) -> SSAValue:

@@ -28,6 +28,7 @@ from mlc.passes.loops.tile import obstacle
 
 WEIGHTS_IN_L2 = 400 << 10  # bytes of a weight that stay in L2 while pixels stream by
 TAPS = 25  # of a window that are unrolled
+SQUARES = 16  # of a transpose along one loop, before the next tile
 CHUNK = 4096  # elements of a run of element-wise work: long enough to pay for a thread's next tile
 
 
@@ -352,6 +353,10 @@ class Rule:
             return None
         *outer, row = [name for name in loops_of(group.ops[group.main]) if name != i] or [None]
         extent = group.fixed(i)
+        if (other := self.transposes(i)) is not None:
+            tiles = {name: 1 for name in (*outer, row) if name and name != other}
+            tiles |= {other: self.lanes, i: SQUARES * self.lanes}
+            return self.bound([Level(tiles, ragged=True)], Vector((i,), self.lanes, (*tiles.keys() - {i},)))
         tiles = {name: 1 for name in outer if name}
         if row is not None:
             tiles[row] = max(1, CHUNK // max(extent or CHUNK, 1))
@@ -360,6 +365,15 @@ class Rule:
         short = extent is not None and extent <= 8 * self.lanes
         leaf = Vector((i,), self.lanes, (*(n for n in outer if n), *((i,) if short else ())), 4)
         return self.bound([Level(tiles, ragged=True)] if tiles else [], leaf)
+
+    def transposes(self, i: str) -> str | None:
+        """The loop along which an operand lies that moves in strides along the vector loop."""
+        for operand in (o for operands in self.group.operands for o in operands if o.step(i) not in (0, 1)):
+            for name in operand.loops - {i}:
+                extent = self.group.fixed(name)
+                if self.unit(operand, name) and extent is not None and extent >= 4:
+                    return name
+        return None
 
     # Threads ---------------------------------------------------------------------------------------------------------
     def bound(self, levels: list[Level], leaf: Vector) -> Schedule:
