@@ -1,0 +1,139 @@
+"""From fused groups to loops: the passes that end every pipeline.
+
+    outline      groups become kernels on memrefs, @main calls them
+    schedule     each kernel gets a schedule, written on it as text: kernel.schedule = "Level(n = 32; B -> panel) · Vector(...)"
+    lower        each kernel is rewritten as its schedule says; packed weights become weights of their own
+    plan-arena   @main says which buffers live when
+
+The schedule is data: whoever edits it in the printed module and goes on from there gets the kernel they wrote down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.dialects.builtin import MemRefType
+from xdsl.dialects.func import FuncOp
+from xdsl.rewriter import InsertPoint, Rewriter
+
+from mlc.errors import InternalError
+from mlc.ir.kernel import program
+from mlc.ir.kernel.kernel import Kernel
+from mlc.ir.kernel.pack import Pack, pack
+from mlc.ir.kernel.schedule import Schedule
+from mlc.ir.kernel.target import cpu_target
+from mlc.ir.module import Module
+from mlc.passes.kernel.arena import plan_arena
+from mlc.passes.kernel.outline import outline
+from mlc.passes.kernel.rules.cpu import choose, prepare, scalar
+from mlc.passes.kernel.rules.group import Group
+from mlc.passes.loops.lower import lower
+from mlc.passes.loops.refused import Refused
+from mlc.passes.manager import Pass
+
+
+@dataclass(frozen=True)
+class OutlineKernels(Pass):
+    """Make a kernel of each group, and @main the function that calls them."""
+
+    name: ClassVar[str] = "outline"
+
+    def run(self, module: Module) -> None:
+        made = outline(module)
+        module.op, module.checks = made.op, made.checks
+
+
+@dataclass(frozen=True)
+class ChooseSchedules(Pass):
+    """Write a schedule on each kernel, for the CPU `target`."""
+
+    name: ClassVar[str] = "schedule"
+    target: str = "native"
+
+    def run(self, module: Module) -> None:
+        target = cpu_target(self.target)
+        for function in kernels(module):
+            kernel = Kernel.from_func(function)
+            prepare(kernel)
+            if not kernel.schedule:
+                kernel.schedule = str(choose(kernel, target))
+            kernel.finish()
+
+
+@dataclass(frozen=True)
+class LowerKernels(Pass):
+    """Rewrite each kernel to loops, as its schedule says."""
+
+    name: ClassVar[str] = "lower"
+
+    def run(self, module: Module) -> None:
+        for function in list(kernels(module)):
+            kernel = lowered(function)
+            for made in kernel.functions():
+                if made is not function:
+                    Rewriter.insert_op(made, InsertPoint.before(function))
+            if kernel.op is not function:
+                Rewriter.erase_op(function, safe_erase=False)
+            _pack_weights(module, kernel)
+
+
+def lowered(function: FuncOp) -> Kernel:
+    """A kernel as loops. One that refuses its schedule becomes plain loops, and its report says why."""
+    kernel = Kernel.from_func(function.clone())
+    if not kernel.schedule:
+        raise InternalError(f"kernel '{kernel.name}' has no schedule: run the pass schedule first")
+    try:
+        return lower(kernel, Schedule.parse(kernel.schedule))
+    except Refused as refusal:
+        kernel = Kernel.from_func(function.clone())
+        kernel.report.append(f"scalar loops instead of {kernel.schedule}: {refusal}")
+        return lower(kernel, scalar(Group(kernel)))
+
+
+def _pack_weights(module: Module, kernel: Kernel) -> None:
+    """Calls of a kernel that wants panels get a packed copy of their weight: "fc.weight" -> "fc.weight.packed"."""
+    places = [(list(kernel.buffers).index(name), how) for name, how in kernel.packs.items()]
+    for call in [op for op in module.main.walk() if isinstance(op, program.CallOp) and op.kernel == kernel.name]:
+        for place, how in places:
+            value = call.arguments[place]
+            while isinstance(value.owner, program.ViewOp):
+                value = value.owner.base
+            if not isinstance(value.owner, program.WeightOp):
+                raise InternalError(f"kernel '{kernel.name}' packs argument {place}, which is no weight in a call")
+            type = kernel.buffers[list(kernel.buffers)[place]].type
+            assert isinstance(type, MemRefType)
+            packed = program.WeightOp(_packed_key(module, value.owner.key.data, how), type)
+            Rewriter.insert_op(packed, InsertPoint.after(value.owner))
+            call.operands[place] = packed.result
+
+
+def _packed_key(module: Module, key: str, how: Pack) -> str:
+    """The same weight packed in the same way is one weight."""
+    name = f"{key}.packed.{'x'.join(map(str, how.tiles.values()))}.{'x'.join(map(str, how.shape))}"
+    if how.order:
+        name += f".{''.join(map(str, how.order))}"
+    if name in module.weights:
+        return name
+    dtype = module.weights.type_of(key)[1]
+    weights = module.weights
+    return weights.add_lazy(name, (how.elements(),), dtype, lambda: pack(weights.get(key), how))
+
+
+@dataclass(frozen=True)
+class PlanArena(Pass):
+    """Write down the size and life of each buffer of @main."""
+
+    name: ClassVar[str] = "plan-arena"
+
+    def run(self, module: Module) -> None:
+        plan_arena(module.main)
+
+
+def kernels(module: Module) -> Iterator[FuncOp]:
+    """The functions that @main calls."""
+    called = {op.kernel for op in module.main.walk() if isinstance(op, program.CallOp)}
+    for op in module.op.ops:
+        if isinstance(op, FuncOp) and op.sym_name.data in called:
+            yield op
