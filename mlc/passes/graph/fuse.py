@@ -68,7 +68,7 @@ def is_view(op: Operation | Block | None) -> bool:
         case BroadcastOp() | TransposeOp() | ConstantOp() | DimensionOp() | IotaOp():
             return not isinstance(op, ConstantOp) or rank_of(op.result) == 0
         case SliceOp():
-            return all(isinstance(start, int) for start in op.starts.extents())
+            return has_fixed_offsets(op)
         case ReshapeOp():
             return only_unit_axes(op)
     return False
@@ -85,9 +85,31 @@ def only_unit_axes(op: ReshapeOp) -> bool:
     return before == after
 
 
+def has_fixed_offsets(op: SliceOp | ConcatenateOp | PadOp) -> bool:
+    """Are the places of its pieces numbers, whatever the symbols are?"""
+    if isinstance(op, ConcatenateOp):
+        return all(isinstance(shape_of(x)[op.axis.value.data], int) for x in op.xs[:-1])
+    offsets = op.starts if isinstance(op, SliceOp) else op.low
+    return all(isinstance(e, int) for e in offsets.extents())
+
+
 def is_map(op: Operation | Block | None) -> bool:
     """One element of the result per point, from elements of the operands."""
-    return isinstance(op, (ElementwiseOp, CastOp, GatherOp)) or is_view(op)
+    return isinstance(op, (ElementwiseOp, CastOp, GatherOp, SliceOp)) or is_view(op)
+
+
+def reads_memory(op: Operation, operand: SSAValue) -> bool:
+    """Must this operand be memory: does the kernel compute addresses in it, or not look through views of it?"""
+    match op:
+        case GatherOp():
+            return operand is op.x
+        case SliceOp():
+            return not is_view(op)
+        case ConcatenateOp() | PadOp():
+            return not has_fixed_offsets(op)
+        case ElementwiseOp() | CastOp() | ReduceOp():
+            return False
+    return not is_view(op)
 
 
 def takes_epilogue(op: Operation) -> bool:
@@ -143,15 +165,13 @@ class Fusion:
 
     def escapes(self, op: Operation) -> bool:
         """Is a view needed as memory of its own, by something that does not look through it?"""
-        return any(
-            not is_map(r) and not isinstance(r, ReduceOp) for r in (u.operation for v in op.results for u in v.uses)
-        )
+        return any(reads_memory(self.in_block(u.operation), v) for v in op.results for u in v.uses)
 
     def sources(self, op: Operation) -> Iterator[Operation]:
-        """The ops behind the operands, views looked through."""
+        """The ops behind the operands that may be computed where they are read, views looked through."""
         for operand in op.operands:
             owner = operand.owner
-            if isinstance(owner, Operation) and owner in self.order:
+            if isinstance(owner, Operation) and not reads_memory(op, operand) and owner in self.order:
                 if is_view(owner):
                     yield from self.sources(owner)
                 else:
@@ -326,25 +346,19 @@ class Fusion:
                 self.new("single", op)
 
     def needed_as_memory(self, op: Operation) -> bool:
-        def outside(reader: Operation) -> bool:
-            if reader is self.block.last_op or isinstance(reader, (ScanOp,)):
-                return True
-            if isinstance(reader, ReshapeOp):
-                return self.reshape_needed(reader)
-            return not is_view(reader) and not looks_through(reader)
+        """Does something outside groups, or a kernel that does not look through it, read this view?"""
+        return any(self.wants_memory(self.in_block(use.operation), v) for v in op.results for use in v.uses)
 
-        return any(outside(self.in_block(u.operation)) for v in op.results for u in v.uses)
+    def wants_memory(self, reader: Operation, value: SSAValue) -> bool:
+        if reader is self.block.last_op or isinstance(reader, ScanOp):
+            return True
+        if isinstance(reader, ReshapeOp):
+            return self.reshape_needed(reader)
+        return reads_memory(reader, value)
 
     def reshape_needed(self, op: ReshapeOp) -> bool:
         """A reshape that readers look through does not need its operand as memory."""
-        if not is_view(op):
-            return True
-        return any(
-            self.in_block(u.operation) is self.block.last_op
-            or not (is_view(self.in_block(u.operation)) or looks_through(self.in_block(u.operation)))
-            or (isinstance(self.in_block(u.operation), ReshapeOp) and self.reshape_needed(self.in_block(u.operation)))  # type: ignore[arg-type]
-            for u in op.result.uses
-        )
+        return not is_view(op) or self.needed_as_memory(op)
 
     # Rewriting ----------------------------------------------------------------------------------------------------------
     def rewrite(self) -> None:
@@ -463,8 +477,3 @@ class Fusion:
         if is_view(reader) and reader not in self.group_of and not self.stays(reader):
             return any(self.leaves(u.operation, members) for v in reader.results for u in v.uses)
         return True
-
-
-def looks_through(op: Operation) -> bool:
-    """Does the kernel made of this op read its operands through views?"""
-    return isinstance(op, (ElementwiseOp, CastOp, ReduceOp, GatherOp, PadOp, ConcatenateOp))

@@ -64,6 +64,13 @@ class Expression:
                         self.indexed |= at[a].terms.keys()
                     else:
                         self._ask(shape_of(op.x)[axis])
+            case SliceOp() if not all(isinstance(start, int) for start in op.starts.extents()):
+                if op.x not in self.memory:
+                    raise InternalError("slice: its operand is not in memory")
+                self.memory[op.x].pinned = True
+                for where, start in zip(at, op.starts.extents(), strict=True):
+                    self.indexed |= where.terms.keys()
+                    self._ask(start)
             case ElementwiseOp() | CastOp():
                 for operand in op.operands:
                     self.collect(operand, at)
@@ -106,6 +113,12 @@ class Expression:
                         else:
                             looked_up = scalar.cast(b, dtype_of(op.indices), "i64", next(columns))
                             where.append(clamped(context, b, looked_up, shape_of(op.x)[axis]))
+                    return b.insert(memref.LoadOp.get(context.values[self.memory[op.x]], where)).results[0]
+                case SliceOp() if not all(isinstance(start, int) for start in op.starts.extents()):
+                    where = []
+                    for spot, start, step in zip(at, op.starts.extents(), op.steps.get_values(), strict=True):
+                        moved = place(context, b, spot * step)
+                        where.append(moved if start == 0 else b.insert(arith.AddiOp(moved, context.extent(start))).result)
                     return b.insert(memref.LoadOp.get(context.values[self.memory[op.x]], where)).results[0]
                 case ElementwiseOp() | CastOp():
                     return op.scalar_body(b, *(scalar_of(operand, at) for operand in op.operands))

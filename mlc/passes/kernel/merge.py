@@ -119,9 +119,13 @@ class Loops:
             return False
         if isinstance(self.extents[inner], str) and not self.single(outer):
             return False
+        touched: dict[SSAValue, bool] = {}  # a buffer that one op runs through, all ops must
         for op, access in zip(self.ops, self.accesses, strict=True):
             for value, form in zip(op.operands, access, strict=True):
                 if not self.runs_on(value, form, outer, inner):
+                    return False
+                through = any(outer in index.terms for index in form)
+                if touched.setdefault(value, through) != through:
                     return False
         return True
 

@@ -105,6 +105,9 @@ def _contracted(op: GenericOp) -> Iterator[tuple[Operation, SSAValue | None]]:
         and o.result.has_one_use()
         and isinstance(next(iter(o.result.uses)).operation, arith.AddfOp)
     }
+    for o in ops:  # of a sum of two products one is computed first
+        behind = [v.owner for v in o.operands if v.owner in products]
+        products -= set(behind[1:])
     for o in ops:
         if o in products:
             continue
