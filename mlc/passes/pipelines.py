@@ -16,6 +16,8 @@ from mlc.passes.graph.dce import Dce
 from mlc.passes.graph.decompose import Decompose
 from mlc.passes.graph.fold import Fold
 from mlc.passes.graph.fuse import Fuse
+from mlc.passes.graph.layout import SelectLayout
+from mlc.passes.graph.padding import ExpandPadding
 from mlc.passes.graph.simplify import Simplify
 from mlc.passes.graph.transposes import MoveTransposes
 from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, OutlineKernels, PlanArena
@@ -23,7 +25,8 @@ from mlc.passes.manager import Pass
 
 _LOWERING = (OutlineKernels, ChooseSchedules, LowerKernels, PlanArena)
 PASSES: dict[str, type[Pass]] = {
-    kind.name: kind for kind in (Decompose, Simplify, MoveTransposes, Fold, Cse, Dce, Fuse, *_LOWERING)
+    kind.name: kind
+    for kind in (Decompose, Simplify, MoveTransposes, SelectLayout, Fold, Cse, ExpandPadding, Dce, Fuse, *_LOWERING)
 }
 
 
@@ -36,9 +39,11 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
         (0, Decompose()),
         (1, Simplify()),
         (1, MoveTransposes()),
+        (2, SelectLayout()),
         (1, Fold()),
         (1, Simplify()),
         (1, Cse()),
+        (0, ExpandPadding()),
         (0, Dce()),
     ]
     return [step for level, step in levels if level <= opt_level and step.name not in left_out]

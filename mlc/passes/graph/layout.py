@@ -1,0 +1,104 @@
+"""Select a layout: convolutions read and write channels last, and what stands between them follows.
+
+    convolution x: [n, c, h, w], weight: [o, i, kh, kw]
+    ->
+    transpose(convolution(transpose(x) as n01c, transpose(weight) as 01io) as n01c)
+
+The transposes around each convolution then sink through pooling, element-wise ops, padding, concatenation and reductions until they
+meet those of the next one: what is left stands at the graph's inputs and outputs. Weights are transposed once, at compile time.
+A convolution that looks at one element only is a contraction over channels, and a transposed one whose windows do not overlap as well.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.ir import SSAValue
+
+from mlc.ir import builder as g
+from mlc.ir.graph.linear import ConvolutionOp
+from mlc.ir.module import Module
+from mlc.ir.types import shape_of
+from mlc.passes.graph.orders import inverse
+from mlc.passes.graph.rewrite import rewrite, rule
+from mlc.passes.graph.simplify.slices import is_zero
+from mlc.passes.graph.transposes import MoveTransposes
+from mlc.passes.manager import Pass
+
+
+@dataclass(frozen=True)
+class SelectLayout(Pass):
+    """Channels last for convolutions and all that stands between them."""
+
+    name: ClassVar[str] = "select-layout"
+
+    def run(self, module: Module) -> None:
+        if rewrite(module, [channels_last]):
+            rewrite(module, [one_element_windows, windows_side_by_side])
+            MoveTransposes().run(module)
+
+
+@rule(ConvolutionOp)
+def channels_last(op: ConvolutionOp, module: Module) -> SSAValue | None:
+    """One convolution in n01c, 01io, n01c, with transposes around it."""
+    x, weight, result = op.layout
+    spatial = "".join(sorted(c for c in x if c.isdigit()))
+    wanted = (f"n{spatial}c", f"{spatial}io", f"n{spatial}c")
+    if op.layout == wanted:
+        return None
+    y = g.convolution(
+        g.transpose(op.x, [x.index(c) for c in wanted[0]]),
+        g.transpose(op.weight, [weight.index(c) for c in wanted[1]]),
+        op.strides.get_values(),
+        op.padding,
+        op.dilations.get_values(),
+        op.x_dilation.get_values(),
+        op.groups.value.data,
+        *wanted,
+    )
+    return g.transpose(y, inverse([result.index(c) for c in wanted[2]]))
+
+
+@rule(ConvolutionOp)
+def one_element_windows(op: ConvolutionOp, module: Module) -> SSAValue | None:
+    """A 1x1 convolution with stride 1 -> contract(x, weight, "nabc,co->nabo")"""
+    if op.groups.value.data != 1 or any(e != 1 for e in shape_of(op.weight)[:-2]):
+        return None
+    if not all(v == 1 for p in (op.strides, op.x_dilation) for v in p.get_values()) or _is_padded(op):
+        return None
+    letters = _letters(op)
+    spec = f"n{letters}c,co->n{letters}o"
+    return g.contract(op.x, g.reshape(op.weight, shape_of(op.weight)[-2:]), spec)
+
+
+@rule(ConvolutionOp)
+def windows_side_by_side(op: ConvolutionOp, module: Module) -> SSAValue | None:
+    """A transposed convolution with stride equal to its window -> every element gives a window of its own
+
+    result[q * s + r] = x[q] * weight[s - 1 - r], a contraction to [n, h, s, w, s, o], reshaped.
+    """
+    taps, stride = shape_of(op.weight)[:-2], tuple(op.x_dilation.get_values())
+    if op.groups.value.data != 1 or taps != stride or all(s == 1 for s in stride):
+        return None
+    if not all(v == 1 for p in (op.strides, op.dilations) for v in p.get_values()):
+        return None
+    if any(tuple(pair) != (s - 1, s - 1) for pair, s in zip(op.padding, stride, strict=True)):
+        return None
+    letters = _letters(op)
+    inner = letters.upper()
+    pairs = "".join(a + b for a, b in zip(letters, inner, strict=True))
+    weight = g.reverse(op.weight, list(range(len(taps))))
+    y = g.contract(op.x, weight, f"n{letters}c,{inner}co->n{pairs}o")
+    return g.reshape(y, shape_of(op.result))
+
+
+def _letters(op: ConvolutionOp) -> str:
+    """A label per spatial axis."""
+    free = [c for c in string.ascii_lowercase if c not in "nco"]
+    return "".join(free[: len(op.strides.get_values())])
+
+
+def _is_padded(op: ConvolutionOp) -> bool:
+    return not all(is_zero(e) for pair in op.padding for e in pair)
