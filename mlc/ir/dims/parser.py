@@ -7,7 +7,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from mlc.ir.dims.expression import Extent, ceildiv, dmax, dmin, exact_quotient, floordiv, symbol
+from mlc.ir.dims.expression import Dim, Extent, ceildiv, dmax, dmin, exact_quotient, floordiv, symbol
+
+# Terms of a product: text from a file must not take exponential time.
+_LARGEST = 256
 
 _TOKEN = re.compile(r"\s*(?:(\d+(?:\.0*)?)|([^\W\d][\w.]*)|'((?:[^'\\]|\\.)*)'|(//|\*\*|[-+*/%(),]))")
 
@@ -55,7 +58,14 @@ def _add(a: Extent | _Ratio, b: Extent | _Ratio, sign: int) -> Extent | _Ratio:
 def _multiply(a: Extent | _Ratio, b: Extent | _Ratio) -> Extent | _Ratio:
     if isinstance(a, _Ratio) or isinstance(b, _Ratio):
         a, b = _ratio(a), _ratio(b)
-        return _Ratio(a.top * b.top, a.bottom * b.bottom)
+        return _Ratio(_product(a.top, b.top), _product(a.bottom, b.bottom))
+    return _product(a, b)
+
+
+def _product(a: Extent, b: Extent) -> Extent:
+    terms = [len(factor.terms) if isinstance(factor, Dim) else 1 for factor in (a, b)]
+    if terms[0] * terms[1] > _LARGEST:
+        raise ValueError(f"a product of {terms[0]} by {terms[1]} terms is beyond any extent")
     return a * b
 
 
@@ -110,6 +120,10 @@ def parse(text: str) -> Extent:
         return _Parser(text).extent()
     except ZeroDivisionError:
         raise ValueError(f"cannot read the dimension {text!r}: division by zero") from None
+    except ValueError as error:
+        if str(error).startswith("cannot read"):
+            raise
+        raise ValueError(f"cannot read the dimension {text[:80]!r}: {error}") from None
     except RecursionError:
         raise ValueError(f"cannot read the dimension {text[:40]!r}...: nested too deeply") from None
 

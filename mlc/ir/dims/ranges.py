@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from mlc.ir.dims.expression import Atom, Call, Dim, Extent, Monomial, apply_call, dim_of
 
@@ -11,8 +11,8 @@ Range = tuple[int | None, int | None]
 # Symbol -> (low, high); a missing symbol is an extent, hence (0, None); None is "no limit".
 Bounds = Mapping[str, tuple[int, int | None]]
 
-# Nested relaxations tried when bounds of single terms decide nothing.
-_RELAXATIONS = 4
+# Calls replaced one after the other by what limits them, when bounds of single terms decide nothing.
+_RELAXATIONS = 8
 
 
 def bounds_of(extent: Extent, bounds: Bounds) -> Range:
@@ -82,33 +82,32 @@ def _low(extent: Extent, bounds: Bounds, relaxations: int) -> int | None:
         least = _range(monomial, coefficient, bounds, relaxations)[0]
         total = None if least is None or total is None else total + least
     best = total
-    if not relaxations or len(extent.terms) < 2:
+    calls = [(m[0], c) for m, c in extent.terms if len(m) == 1 and isinstance(m[0], Call)]
+    if not relaxations or not calls or len(extent.terms) < 2:
         return best
-    for monomial, coefficient in extent.terms:
-        atom = monomial[0] if len(monomial) == 1 else ""
-        if isinstance(atom, str):
-            continue
-        for low in _relaxed(extent, atom, coefficient, bounds, relaxations - 1):
-            if low is not None and (best is None or low > best):
-                best = low
+    # each call by itself, and all of them one after the other: trying every subset would take exponential time
+    for number, (call, coefficient) in enumerate(calls):
+        found = _relaxed(extent, call, coefficient, bounds, relaxations - 1 if not number else 0)
+        if found is not None and (best is None or found > best):
+            best = found
     return best
 
 
-def _relaxed(extent: Dim, atom: Call, coefficient: int, bounds: Bounds, relaxations: int) -> Iterable[int | None]:
-    """Lower bounds of an extent that has the term coefficient*atom."""
+def _relaxed(extent: Dim, atom: Call, coefficient: int, bounds: Bounds, relaxations: int) -> int | None:
+    """A lower bound of an extent that has the term coefficient*atom."""
     others = extent - dim_of(atom) * coefficient
     if atom.op == "//":
         x, k = atom.args
-        if isinstance(k, int):  # x - k + 1 <= k*(x//k) <= x
-            low = _low(others * k + (x - (k - 1 if coefficient > 0 else 0)) * coefficient, bounds, relaxations)
-            yield None if low is None else -(-low // k)
-        return
+        if not isinstance(k, int):
+            return None
+        # x - k + 1 <= k*(x//k) <= x
+        low = _low(others * k + (x - (k - 1 if coefficient > 0 else 0)) * coefficient, bounds, relaxations)
+        return None if low is None else -(-low // k)
     cases = [_low(others + arg * coefficient, bounds, relaxations) for arg in atom.args]
+    known = [low for low in cases if low is not None]
     if (atom.op == "min") == (coefficient < 0):  # -min(x, y) >= -x and >= -y: the best of them
-        yield max((low for low in cases if low is not None), default=None)
-    else:
-        known = [low for low in cases if low is not None]
-        yield min(known) if len(known) == len(cases) else None
+        return max(known, default=None)
+    return min(known) if len(known) == len(cases) else None
 
 
 def _range(monomial: Monomial, coefficient: int, bounds: Bounds, relaxations: int) -> Range:
