@@ -164,9 +164,10 @@ def test_a_range_of_tiles_writes_its_rows_alone():
 
 
 def test_a_kernel_parsed_from_its_text_runs_alike():
-    from mlc.ir.kernel.lanes import dialects
     from xdsl.dialects.func import FuncOp
     from xdsl.parser import Parser
+
+    from mlc.ir.kernel.lanes import dialects
 
     module = Parser(dialects(), lowered_gemm().text()).parse_module()
     sample = gemm(9, 5, 4, False)

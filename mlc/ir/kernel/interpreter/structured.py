@@ -272,14 +272,14 @@ class Structured:
             for loop, slot, axis in self.partial:
                 found[loop] = min(found[loop], frame[slot].shape[axis])
             return found
-        found = [-1] * len(self.names)
+        shown: dict[int, int] = {}
         for view, access in zip(views, self.accesses, strict=True):
             for form, there in zip(access, view.shape, strict=True):
-                if (loop := form.loop()) is not None and found[loop] < 0:
-                    found[loop] = there
-        if -1 in found:
-            raise InternalError(f"{label(self.op)}: no operand shows the extent of {self.names[found.index(-1)]}")
-        return found
+                if (bare := form.loop()) is not None:
+                    shown.setdefault(bare, there)
+        if missing := [name for loop, name in enumerate(self.names) if loop not in shown]:
+            raise InternalError(f"{label(self.op)}: no operand shows the extent of {missing[0]}")
+        return [shown[loop] for loop in range(len(self.names))]
 
     def partial_views(self) -> Iterator[tuple[int, int, int]]:
         """(loop, slot, axis): views of run-time size, of this op or another in its block, along a loop of this op whose extent is a number."""
