@@ -38,8 +38,8 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
     levels: list[tuple[int, Pass]] = [
         (0, Decompose()),
         (1, Simplify()),
-        (1, MoveTransposes()),
         (2, SelectLayout()),
+        (1, MoveTransposes()),
         (1, Fold()),
         (1, Simplify()),
         (1, Cse()),

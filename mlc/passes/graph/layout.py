@@ -4,7 +4,7 @@
     ->
     transpose(convolution(transpose(x) as n01c, transpose(weight) as 01io) as n01c)
 
-The transposes around each convolution then sink through pooling, element-wise ops, padding, concatenation and reductions until they
+With move-transposes behind it, the transposes around each convolution sink through pooling, element-wise ops, padding, concatenation and reductions until they
 meet those of the next one: what is left stands at the graph's inputs and outputs. Weights are transposed once, at compile time.
 A convolution that looks at one element only is a contraction over channels, and a transposed one whose windows do not overlap as well.
 """
@@ -24,7 +24,6 @@ from mlc.ir.types import shape_of
 from mlc.passes.graph.orders import inverse
 from mlc.passes.graph.rewrite import rewrite, rule
 from mlc.passes.graph.simplify.slices import is_zero
-from mlc.passes.graph.transposes import MoveTransposes
 from mlc.passes.manager import Pass
 
 
@@ -35,9 +34,8 @@ class SelectLayout(Pass):
     name: ClassVar[str] = "select-layout"
 
     def run(self, module: Module) -> None:
-        if rewrite(module, [channels_last]):
-            rewrite(module, [one_element_windows, windows_side_by_side])
-            MoveTransposes().run(module)
+        rewrite(module, [channels_last])
+        rewrite(module, [one_element_windows, windows_side_by_side])
 
 
 @rule(ConvolutionOp)

@@ -35,7 +35,7 @@ from mlc.ir.graph.shape import (
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.types import dtype_of, rank_of, shape_of
 from mlc.passes.graph.simplify.transpose import permuted_broadcast
-from mlc.passes.graph.values import axis_groups, made_by
+from mlc.passes.graph.values import axis_groups
 
 Order = tuple[int, ...]
 
@@ -56,27 +56,48 @@ def inverse(order: Sequence[int]) -> Order:
 
 
 def in_order(x: Stored, order: Order) -> SSAValue:
-    """x stored in this order: for nothing where it is a broadcast or known at compile time, else by a transpose."""
+    """x stored in this order: for nothing where whatever makes it can write any order, else by a transpose."""
     if x.order == order:
         return x.value
-    permutation = [x.order.index(a) for a in order]
-    if broadcast := made_by(x.value, BroadcastOp):
-        return permuted_broadcast(broadcast, permutation)
-    if iota := made_by(x.value, IotaOp):
-        shape = shape_of(x.value)
-        return g.iota([shape[a] for a in permutation], permutation.index(iota.axis.value.data), dtype_of(x.value))
-    return g.transpose(x.value, permutation)
+    permutation = tuple(x.order.index(a) for a in order)
+    return reordered(x.value, permutation) if takes_any_order(x.value) else g.transpose(x.value, permutation)
 
 
-def is_flexible(value: SSAValue) -> bool:
-    """Any order of axes costs nothing at run time."""
-    return isinstance(value.owner, BroadcastOp | WeightOp | ConstantOp | IotaOp)
+def takes_any_order(value: SSAValue) -> bool:
+    """Any order of axes costs nothing at run time: known at compile time, a broadcast, or a contraction that nobody else reads."""
+    op = value.owner
+    if isinstance(op, BroadcastOp):
+        return len(op.axes) <= 1 or takes_any_order(op.x)
+    if isinstance(op, ContractOp):
+        return value.has_one_use()
+    if isinstance(op, ElementwiseOp | CastOp):
+        return value.has_one_use() and all(takes_any_order(operand) for operand in op.operands)
+    return isinstance(op, WeightOp | ConstantOp | IotaOp)
+
+
+def reordered(value: SSAValue, permutation: Order) -> SSAValue:
+    """transpose(value, permutation), made in that order; the value takes any order."""
+    op = value.owner
+    if isinstance(op, BroadcastOp):
+        return permuted_broadcast(op, list(permutation))
+    if isinstance(op, IotaOp):
+        shape = permuted(shape_of(value), permutation)
+        return g.iota(shape, permutation.index(op.axis.value.data), dtype_of(value))
+    if isinstance(op, ContractOp):
+        lhs, rhs, out = labels(op.spec.data)
+        return g.contract(op.lhs, op.rhs, f"{lhs},{rhs}->{''.join(permuted(out, permutation))}")
+    if isinstance(op, CastOp):
+        return g.cast(reordered(op.x, permutation), dtype_of(op.result))
+    if isinstance(op, ElementwiseOp):
+        return emit(type(op)(*(reordered(operand, permutation) for operand in op.operands)))[0]
+    return g.transpose(value, permutation)
 
 
 def best_order(operands: Sequence[Stored]) -> Order:
     """The order that leaves the fewest operands to transpose; among equals the axes as they are."""
-    fixed = [x for x in operands if not is_flexible(x.value)] or list(operands)
-    votes = Counter(x.order for x in fixed)
+    fixed = [x for x in operands if not takes_any_order(x.value)]
+    computed = [x for x in operands if not isinstance(x.value.owner, BroadcastOp | WeightOp | ConstantOp | IotaOp)]
+    votes = Counter(x.order for x in fixed or computed or operands)
     plain = tuple(range(len(operands[0].order)))
     return max(votes, key=lambda order: (votes[order], order == plain))
 

@@ -17,16 +17,11 @@ from typing import ClassVar
 from xdsl.ir import Block, SSAValue
 
 from mlc.ir import builder as g
-from mlc.ir.graph.base import emit
-from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
-from mlc.ir.graph.linear import ContractOp, labels
-from mlc.ir.graph.shape import BroadcastOp, TransposeOp
+from mlc.ir.graph.shape import TransposeOp
 from mlc.ir.module import Module
-from mlc.ir.types import dtype_of
 from mlc.passes.graph.dce import sweep
-from mlc.passes.graph.orders import RULES, Order, Stored, identity, inverse
+from mlc.passes.graph.orders import RULES, Stored, identity, inverse, reordered, takes_any_order
 from mlc.passes.graph.rewrite import before, replace
-from mlc.passes.graph.simplify.transpose import permuted_broadcast
 from mlc.passes.manager import Pass
 
 
@@ -85,32 +80,7 @@ class _Sinker:
 def lift(block: Block, module: Module) -> None:
     """transpose(add(contract(x, w), broadcast(b))) -> add(contract(x, w) with permuted labels, broadcast(b) permuted)"""
     for op in reversed(list(block.ops)):
-        if isinstance(op, TransposeOp) and _liftable(op.x):
+        if isinstance(op, TransposeOp) and takes_any_order(op.x):
             with before(op, module):
-                value = _lifted(op.x, tuple(op.permutation.get_values()))
+                value = reordered(op.x, tuple(op.permutation.get_values()))
             replace(op, [value])
-
-
-def _liftable(value: SSAValue) -> bool:
-    """Nobody else reads the value, and all it is made of takes any order for nothing."""
-    op = value.owner
-    if isinstance(op, BroadcastOp):
-        return len(op.axes) <= 1
-    if isinstance(op, ContractOp):
-        return value.has_one_use()
-    if isinstance(op, ElementwiseOp | CastOp):
-        return value.has_one_use() and all(_liftable(operand) for operand in op.operands)
-    return False
-
-
-def _lifted(value: SSAValue, order: Order) -> SSAValue:
-    op = value.owner
-    if isinstance(op, BroadcastOp):
-        return permuted_broadcast(op, list(order))
-    if isinstance(op, ContractOp):
-        lhs, rhs, out = labels(op.spec.data)
-        return g.contract(op.lhs, op.rhs, f"{lhs},{rhs}->{''.join(out[a] for a in order)}")
-    operands = [_lifted(operand, order) for operand in op.operands]  # type: ignore[union-attr]
-    if isinstance(op, CastOp):
-        return g.cast(operands[0], dtype_of(op.result))
-    return emit(type(op)(*operands))[0]  # type: ignore[arg-type]
