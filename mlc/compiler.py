@@ -1,7 +1,8 @@
 """Joins the stages: the only file that knows them all.
 
-load      ONNX file, IR text       -> Module of the graph dialect
-optimise  Module, CompileOptions   -> Module after the passes of the pipeline
+load      ONNX file, IR text         ->  Module of the graph dialect
+lower     Module, CompileOptions     ->  Module whose kernels are loops and whose @main is planned
+compile   any of these               ->  Executable
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from mlc.errors import InvalidModel, MlcError
+from mlc.errors import InvalidModel, MlcError, TargetUnavailable
+from mlc.insight.text import bytes_text
 from mlc.ir import safetensors
 from mlc.ir.graph.shape import WeightOp
+from mlc.ir.kernel.target import cpu_target
 from mlc.ir.module import Module
 from mlc.ir.weights import WeightStore
 from mlc.options import CompileOptions, DimRange
@@ -25,13 +28,18 @@ from mlc.progress import Progress, stage
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from mlc.codegen.llvm.build import NativeCode
     from mlc.passes.manager import Pass, PassManager, Selection
+    from mlc.runtime.executable import Executable
+    from mlc.specialise import Specialising
+
+    Source = str | os.PathLike[str] | bytes | ModelProto | Module
 
 WEIGHTS_FILE = "weights.safetensors"  # beside IR text
 
 
 def load(
-    source: str | os.PathLike[str] | bytes | ModelProto | Module,
+    source: Source,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
     dims: Mapping[str, int | tuple[int, int | None] | DimRange] | None = None,
     known: Mapping[str, np.ndarray] | None = None,
@@ -116,12 +124,13 @@ class Compilation:
     progress: Progress | None = None
     inspection: Inspection = field(default_factory=Inspection)
     seconds: dict[str, float] = field(default_factory=dict)  # of each stage
+    report: dict[str, Any] = field(default_factory=dict)
 
-    def load(
-        self,
-        source: str | os.PathLike[str] | bytes | ModelProto | Module,
-        known: Mapping[str, np.ndarray] | None = None,
-    ) -> Module:
+    def __post_init__(self) -> None:
+        _check_available(self.options)
+        self.target = cpu_target(self.options.arch)
+
+    def load(self, source: Source, known: Mapping[str, np.ndarray] | None = None) -> Module:
         """The module of a model, with the shapes and bounds of the options."""
         from mlc.insight.summary import headline
 
@@ -130,41 +139,169 @@ class Compilation:
             step.text = headline(module)
         return module
 
-    def optimise(self, module: Module) -> Module:
-        """The module after the pipeline; the one given stays as it is."""
-        with stage("optimise", self.progress, self.seconds) as step:
-            manager = self.manager()
-            total = len(manager.sequence)
+    def lower(self, module: Module, passes: Sequence[Pass] | None = None) -> Module:
+        """The module after the pipeline of the options (or after `passes`); the one given stays as it is."""
+        from mlc.insight.kernels import describe
+        from mlc.passes.loops.lower import without_collections
+        from mlc.passes.pipelines import pipeline
+
+        options = self.options
+        chosen = (
+            pipeline(options.opt_level, options.arch, options.disable_passes, options.passes)
+            if passes is None
+            else passes
+        )
+        with stage("optimise", self.progress, self.seconds) as step, without_collections():
+            manager = self._manager(chosen)
             named = _weights_of(module)
 
             def after(number: int, done: Pass, changed: Module) -> None:
-                step.at(number, total, done.name)
-                named.update(_weights_of(changed))
+                step.at(number, len(chosen), done.name)
+                if self.inspection.dump:
+                    named.update(_weights_of(changed))
+                if done.name == "schedule":
+                    self.report["kernels"] = describe(changed)
 
             manager.callback = after
             result = manager.run(module)
-            first, last = manager.records[0].ops_before, manager.records[-1].ops_after
-            step.text = (
-                f"{len(manager.records)} of {total} passes, {first} -> {last} ops" if manager.records else "no passes"
-            )
+            self.report["passes"] = [
+                {"name": r.name, "seconds": r.seconds, "ops": r.ops_after} for r in manager.records
+            ]
+            step.text = _summary(manager, self.report.get("kernels", []))
         if self.inspection.dump:
             safetensors.write(result.weights, self.inspection.dump / WEIGHTS_FILE, named)
         return result
 
-    def manager(self) -> PassManager:
-        """The pass manager of the options' pipeline."""
-        from mlc.passes.manager import PassManager
-        from mlc.passes.pipelines import graph_passes
+    def generate(self, lowered: Module) -> NativeCode:
+        """Machine code of a lowered module, from the cache where it is known."""
+        from mlc.codegen.llvm.build import compile_module
+        from mlc.codegen.llvm.cache import ObjectCache
 
-        options, look = self.options, self.inspection
+        with stage("codegen", self.progress, self.seconds) as step:
+            cache = ObjectCache() if self.options.cache else None
+            code = compile_module(lowered, self.target, cache, progress=step.at)
+            self.report["objects"] = {"compiled": code.compiled, "cached": code.cached}
+            scalar = len(code.optimised)
+            step.text = f"{len(code.texts) - 2} kernels" + (f", {scalar} of them scalar" if scalar else "")
+            step.text += f"; {code.compiled} objects compiled, {code.cached} from the cache"
+        return code
+
+    def link(self, module: Module, lowered: Module, code: NativeCode) -> Executable:
+        """The executable of a module that was lowered and compiled."""
+        from mlc.runtime.executable import Executable
+
+        with stage("link", self.progress, self.seconds) as step:
+            weights = {key: lowered.weights.get(key) for key in code.plan.weights}
+            made = Executable(
+                code.plan,
+                code.objects,
+                weights,
+                target=self.target,
+                threads=self.options.threads,
+                report=self.report,
+                module_text=module.text(locations=True),
+            )
+            step.text = (
+                f"{len(code.plan.steps)} kernel calls, weights {bytes_text(sum(w.nbytes for w in weights.values()))}"
+            )
+        made.report.update(seconds=dict(self.seconds), target=str(self.target), source=module.source)
+        return made
+
+    def compile(self, source: Source, known: Mapping[str, np.ndarray] | None = None) -> Executable:
+        """All stages."""
+        module = self.load(source, known)
+        lowered = self.lower(module)
+        return self.link(module, lowered, self.generate(lowered))
+
+    def _manager(self, passes: Sequence[Pass]) -> PassManager:
+        from mlc.passes.manager import PassManager
+
+        look = self.inspection
         return PassManager(
-            graph_passes(options.opt_level, options.disable_passes) if options.passes is None else options.passes,
+            passes,
             print_before=look.print_before,
             print_after=look.print_after,
             print_on_change=look.print_on_change,
             dump=look.dump,
-            verify_each=options.verify_each,
+            verify_each=self.options.verify_each,
             stop_after=look.stop_after,
             time=look.time,
             stream=look.stream,
         )
+
+
+def compile(
+    source: Source,
+    target: str = "cpu",
+    arch: str = "native",
+    *,
+    shapes: Mapping[str, Sequence[int | str]] | None = None,
+    dims: Mapping[str, int | tuple[int, int | None] | DimRange] | None = None,
+    threads: int | None = None,
+    opt_level: int = 2,
+    progress: Progress | None = None,
+    **more: Any,
+) -> Executable | Specialising:
+    """Compile a model: a path, bytes, a ModelProto or a Module. The code serves every size that symbolic dimensions may have.
+
+    exe = mlc.compile("model.onnx", shapes={"x": ("N", 3, 224, 224)}, dims={"N": (1, 32)})
+    y = exe(x)
+
+    The other keywords are the fields of mlc.CompileOptions. `progress` is called with an mlc.progress.Event per step. Where values of an
+    input decide shapes, the result compiles for each new value it is called with. Raises MlcError for whatever the caller can mend.
+    """
+    options = CompileOptions.of(
+        target=target, arch=arch, shapes=shapes, dims=dims, threads=threads, opt_level=opt_level, **more
+    )
+    return compile_with(options, source, progress)
+
+
+def compile_with(
+    options: CompileOptions, source: Source, progress: Progress | None = None, inspection: Inspection | None = None
+) -> Executable | Specialising:
+    """As `compile`, with options made before."""
+    from mlc.frontends.onnx.node import NeedsValue
+    from mlc.specialise import Specialising
+
+    compilation = Compilation(options, progress, inspection or Inspection())
+    try:
+        module = compilation.load(source)
+    except NeedsValue as error:
+        return Specialising(source, options, error)
+    lowered = compilation.lower(module)
+    return compilation.link(module, lowered, compilation.generate(lowered))
+
+
+def load_executable(path: str | os.PathLike[str], threads: int | None = None) -> Executable:
+    """The executable in a package that `exe.save` or `mlc compile` wrote."""
+    from mlc.runtime.package import load as load_package
+
+    return load_package(path, threads)
+
+
+def _check_available(options: CompileOptions) -> None:
+    """Raises TargetUnavailable for what this version has no code for."""
+    if options.target != "cpu":
+        raise TargetUnavailable(
+            f"this version of mlc has no {options.target} backend",
+            remedy="Targets: cpu (native code for this machine or a named one).",
+        )
+    if options.precision != "f32" or options.keep_f32:
+        raise TargetUnavailable(f"this version of mlc computes in the model's own types, not in {options.precision}")
+    if options.settings:
+        raise MlcError(f"there is no setting '{next(iter(options.settings))}'", remedy="This version has no settings.")
+    if special := [name for name, bounds in options.dims.items() if bounds.specialise]:
+        raise TargetUnavailable(
+            f"dimension '{special[0]}': this version makes no extra code for single sizes",
+            remedy=f"Leave out @: one code serves every size. --dim {special[0]}=SIZE compiles for one size alone.",
+        )
+
+
+def _summary(manager: PassManager, kernels: Sequence[Mapping[str, Any]]) -> str:
+    if not manager.records:
+        return "no passes"
+    done, total = len(manager.records), len(manager.sequence)
+    if not kernels:
+        return f"{done} of {total} passes, {manager.records[0].ops_before} -> {manager.records[-1].ops_after} ops"
+    calls = sum(len(kernel["calls"]) for kernel in kernels)
+    return f"{done} of {total} passes, {manager.records[0].ops_before} ops -> {calls} calls of {len(kernels)} kernels"

@@ -1,6 +1,6 @@
 """Arrays to run a module on: random inputs that fit its signature, under a binding of its symbols that its checks allow.
 
-Floats are standard normal. Integers that end up as positions in a table stay inside of it; others are small.
+Floats are standard normal. Integers that end up as positions in a table stay inside of it; others are 0 or 1, as masks are, or small.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, is_float, is_integer, numpy_dtype, shape_of
 
 SMALL = 10  # integers that index nothing are below it
+_MASK = 2  # those of 32 and 64 bits are mostly masks
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
 _TRIED = (3, 1, 2, 4, 8, 16, 32, 64, 224, 0)
 
@@ -108,7 +109,8 @@ def random_inputs(module: Module, binding: Mapping[str, int] | None = None, seed
         if is_float(dtype):
             arrays.append(rng.standard_normal(found).astype(numpy_dtype(dtype)))
             continue
-        limit = 2 if dtype == "bool" else max(1, dims.evaluate(bounds.get(name, SMALL), sizes))
+        small = _MASK if dtype in ("bool", "i32", "i64") else SMALL
+        limit = max(1, dims.evaluate(bounds.get(name, small), sizes))
         if is_integer(dtype):
             limit = min(limit, int(np.iinfo(numpy_dtype(dtype)).max))
         arrays.append(rng.integers(0, limit, found).astype(numpy_dtype(dtype)))

@@ -1,0 +1,89 @@
+"""What the compiler decided about each kernel, as plain data: it becomes the executable's report and the package's decisions.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xdsl.dialects.builtin import ArrayAttr, MemRefType, StringAttr
+from xdsl.dialects.func import FuncOp
+from xdsl.dialects.linalg import GenericOp
+from xdsl.ir import SSAValue
+
+from mlc.ir import dims
+from mlc.ir.dims import Extent
+from mlc.ir.kernel import program
+from mlc.ir.kernel.kernel import element_bytes, loops_of
+from mlc.ir.module import Module
+
+_FREE = (
+    "arith.constant",
+    "arith.index_cast",
+    "linalg.index",
+    "linalg.yield",
+    "arith.select",
+    "memref.load",
+    "arith.bitcast",
+)
+
+
+def describe(module: Module) -> list[dict[str, Any]]:
+    """One entry per kernel of a scheduled module: its schedule, its notes, and its calls with source nodes, work and bytes."""
+    kernels = {op.sym_name.data: op for op in module.op.ops if isinstance(op, FuncOp)}
+    found: dict[str, dict[str, Any]] = {}
+    for call in (op for op in module.main.walk() if isinstance(op, program.CallOp)):
+        function = kernels[call.kernel]
+        entry = found.setdefault(call.kernel, {**_facts(function), "calls": []})
+        flops, bytes = _work(function, call)
+        entry["calls"].append(
+            {"source": [name.data for name in call.source.data], "flops": str(flops), "bytes": str(bytes)}
+        )
+    return list(found.values())
+
+
+def _facts(function: FuncOp) -> dict[str, Any]:
+    schedule, notes = function.attributes.get("kernel.schedule"), function.attributes.get("kernel.report")
+    return {
+        "name": function.sym_name.data,
+        "schedule": schedule.data if isinstance(schedule, StringAttr) else "",
+        "notes": [line.data for line in notes.data] if isinstance(notes, ArrayAttr) else [],
+        "ops": [_op_text(op) for op in function.walk() if isinstance(op, GenericOp)],
+    }
+
+
+def _op_text(op: GenericOp) -> str:
+    """The loops of a structured op and what its body computes: [m: 128, n: 768] mulf, addf."""
+    loops = ", ".join(f"{name}: {extent}" for name, extent in loops_of(op).items())
+    body = [inner.name.split(".")[-1] for inner in op.body.block.ops if inner.name not in _FREE]
+    return f"[{loops}] {', '.join(body) or 'copy'}"
+
+
+def _work(function: FuncOp, call: program.CallOp) -> tuple[Extent, Extent]:
+    """Operations and bytes of one call, as expressions of the module's symbols."""
+    values = [v for v in call.arguments if not isinstance(v.type, MemRefType)]
+    names = _extent_names(function)
+    known = {name: _size(value) for name, value in zip(names, values, strict=False)}
+    flops: Extent = 0
+    for op in (op for op in function.walk() if isinstance(op, GenericOp)):
+        each = sum(1 for inner in op.body.block.ops if inner.name not in _FREE)
+        extents = [e if isinstance(e, int) else dims.substitute(dims.parse(e), known) for e in loops_of(op).values()]
+        flops = flops + each * dims.prod(extents)
+    buffers = dict.fromkeys(v for v in call.arguments if isinstance(v.type, MemRefType))
+    bytes: Extent = 0
+    for value in buffers:
+        bytes = bytes + dims.prod(program.shape_of(value)) * element_bytes(program.memref_of(value).element_type)
+    return flops, bytes
+
+
+def _extent_names(function: FuncOp) -> list[str]:
+    """The index arguments of a kernel, in order."""
+    rows = function.arg_attrs.data if function.arg_attrs else ()
+    return [
+        row.data["kernel.name"].data for row in rows if getattr(row.data.get("kernel.role"), "data", "") == "extent"
+    ]  # type: ignore[attr-defined]
+
+
+def _size(value: SSAValue) -> Extent:
+    if isinstance(value.owner, program.SizeOp):
+        return value.owner.extent
+    constant = getattr(getattr(value.owner, "value", None), "value", None)
+    return constant.data if constant is not None else dims.symbol(value.name_hint or "unknown")
