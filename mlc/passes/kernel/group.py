@@ -295,9 +295,10 @@ class GroupPlan:
             pieces.append((op.x, [int(e) for e in op.low.extents()]))  # type: ignore[arg-type]
         elif isinstance(op, ConcatenateOp):
             axis, start = op.axis.value.data, 0
-            for x in op.xs:
+            for number, x in enumerate(op.xs):
                 pieces.append((x, [start if a == axis else 0 for a in range(len(node.axes))]))
-                start = start + shape_of(x)[axis] if x is not op.xs[-1] else start  # type: ignore[assignment]
+                if number + 1 < len(op.xs):
+                    start += int(shape_of(x)[axis])  # type: ignore[arg-type]
         for x, offsets in pieces:
             self._copy(node, memory, x, shape_of(x), offsets)
 
