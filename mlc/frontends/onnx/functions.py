@@ -99,12 +99,16 @@ def _newest(versions: Sequence[int], opset: int) -> int | None:
     return max((v for v in versions if v <= opset), default=None)
 
 
-def instantiate(body: FunctionProto, call: NodeProto) -> list[NodeProto]:
+def instantiate(body: FunctionProto, call: NodeProto, schema: OpSchema | None) -> list[NodeProto]:
     """The nodes of a body with references to the function's attributes replaced by the call's values, or by defaults.
 
-    An attribute that refers to one that is neither given nor has a default is left out.
+    Defaults are the function's own, or those of the schema it belongs to. An attribute that refers to one that is neither given nor has a
+    default is left out.
     """
     values: dict[str, AttributeProto] = {default.name: default for default in body.attribute_proto}
+    for name, attribute in schema.attributes.items() if schema is not None else ():
+        if attribute.default_value.name:
+            values[name] = attribute.default_value
     values.update({given.name: given for given in call.attribute})
     return [_bind(node, values) for node in body.node]
 

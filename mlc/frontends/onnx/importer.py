@@ -46,6 +46,7 @@ class Limits:
 class _Refusal:
     op: str
     node: str
+    proto: NodeProto
     error: UnsupportedOp
 
 
@@ -74,6 +75,9 @@ class Importer:
             )
         self.refusals: list[_Refusal] = []
         self.folded: dict[SSAValue, np.ndarray] = {}  # results of ops on constants
+        self.known: dict[
+            SSAValue, Record
+        ] = {}  # values whose contents are known, to know them again as a node's result
         self.built = 0
 
     def run(self) -> Module:
@@ -120,7 +124,7 @@ class Importer:
 
     def refuse(self, node: Node, error: UnsupportedOp) -> None:
         label = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        self.refusals.append(_Refusal(label, node.name, error))
+        self.refusals.append(_Refusal(label, node.name, node.proto, error))
 
     def _refuse(self, graph: GraphProto) -> None:
         """One error for all refusals."""
@@ -139,10 +143,12 @@ class Importer:
             raise error
         names = Counter(n.op_type for n in functions.all_nodes(graph.node))
         operators = len({kind.op for kind in kinds})
-        message = (
-            f"{operators} of {len(names)} operator kinds cannot be compiled "
-            f"({len(self.refusals):,} of {sum(names.values()):,} nodes)"
-        )
+        message = f"{operators} operator kinds cannot be compiled ({len(self.refusals):,} nodes)"
+        if all(r.proto.op_type in names for r in self.refusals):
+            message = (
+                f"{operators} of {len(names)} operator kinds cannot be compiled "
+                f"({len(self.refusals):,} of {sum(names.values()):,} nodes)"
+            )
         needs = [r.error for r in self.refusals]
         if all(isinstance(error, NeedsValue) for error in needs):
             inputs = dict.fromkeys(name for error in needs if isinstance(error, NeedsValue) for name in error.inputs)
@@ -270,6 +276,7 @@ class Scope:
         """The value as data: built at the current position where it exists only as entries or as a tensor of the file."""
         if record.value is None:
             record.value = self._materialise(record)
+            self.importer.known[record.value] = record
         return record.value
 
     def _materialise(self, record: Record) -> SSAValue:
@@ -420,8 +427,13 @@ class Scope:
         results = [result] if isinstance(result, SSAValue | np.ndarray) else list(result)
         if len(results) < len([name for name in node.outputs if name]):
             raise node.unsupported(f"output {len(results)} ('{node.outputs[len(results)]}') is not supported")
+        read = (
+            [*operands, *(self.find(name) for name in names_read(node.proto))]
+            if _has_subgraphs(node.proto)
+            else operands
+        )
         pure = all(r is None or r.constant for r in operands) and not _has_subgraphs(node.proto)
-        sources = merged_sources(operands) or (() if pure else (f"node {node.name}",))
+        sources = merged_sources(read)
         for name, value in zip(node.outputs, results, strict=False):
             if not name:
                 continue
@@ -430,6 +442,8 @@ class Scope:
             origin = f"node {node.index}"
             if isinstance(value, np.ndarray):
                 self.bind(name, _literal(name, value, origin, node))
+            elif value in self.importer.known:
+                self.bind(name, replace(self.importer.known[value], name=name))
             else:
                 self.bind(name, Record.of_value(name, value, origin, pure, sources))
 
@@ -444,7 +458,7 @@ class Scope:
         scope = self.inner({**self.opsets, **own}, None, node.proto.name or node.op_type)
         for i, name in enumerate(body.input):
             scope.bind(name, operands[i] if i < len(operands) else None)
-        scope.nodes(in_order(functions.instantiate(body, proto), self.importer.file))
+        scope.nodes(in_order(functions.instantiate(body, proto, node.schema), self.importer.file))
         for name, inner in zip(node.outputs, body.output, strict=False):
             if name:
                 result = scope.record(inner)

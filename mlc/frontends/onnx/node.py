@@ -50,7 +50,7 @@ class Scope(Protocol):
         """The value as an object array of integers and dimension expressions, where it is known as such."""
 
     def sources(self, name: str) -> tuple[str, ...]:
-        """The graph inputs (or data-dependent nodes) a value is computed from."""
+        """The graph inputs that a value is computed from."""
 
     def tensor(self, proto: TensorProto) -> Tensor:
         """A tensor of the file, checked."""
@@ -248,10 +248,15 @@ class Node:
         name = self.inputs[i]
         inputs = self.scope.sources(name)
         origin = f" comes from {', '.join(repr(s) for s in inputs)} and" if inputs else ""
+        hint = (
+            f" give its value at import (known={{'{inputs[0]}': ...}})"
+            if inputs
+            else " make it a constant of the model"
+        )
         return NeedsValue(
             f"{self.title}: {what} '{name}'{origin} is known only at run time",
             inputs=inputs,
             node=self.index,
             file=self.file,
-            remedy=f"It decides a shape: give its value at import (known={{'{inputs[0] if inputs else name}': ...}}).",
+            remedy=f"It decides a shape:{hint}.",
         )

@@ -12,11 +12,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import ModelProto, SparseTensorProto, TensorProto
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
+from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto
 
 from mlc.errors import InvalidModel, MlcError, UnsupportedOp
 from mlc.frontends.onnx import embedded
@@ -67,6 +68,7 @@ def read(source: str | os.PathLike[str] | bytes | ModelProto) -> Model:
             reason = (error.strerror or str(error)).lower()
             raise InvalidModel(f"cannot read {path}: {reason}", file=str(path)) from error
     _check_header(model)
+    _check_text(model)
     return model
 
 
@@ -119,6 +121,33 @@ def _check_header(model: Model) -> None:
             file=model.file,
             remedy="Upgrade the onnx package, or export with an older opset.",
         )
+
+
+def _check_text(model: Model) -> None:
+    """Names and attributes are UTF-8; protobuf hands what is not on as bytes, or fails when it is first read."""
+    stack: list[Any] = [model.proto]
+    while stack:
+        message = stack.pop()
+        if isinstance(message, TensorProto):  # its other fields are data, which is not to be copied here
+            texts: list[Any] = [message.name]
+        else:
+            try:
+                fields = [value for _, value in message.ListFields()]
+            except UnicodeDecodeError as error:
+                raise InvalidModel(f"the model holds text that is not UTF-8: {error}", file=model.file) from error
+            texts = [message.name] if hasattr(message, "name") else []
+            texts += [message.op_type, message.domain] if isinstance(message, NodeProto) else []
+            for value in fields:
+                if isinstance(value, Message):
+                    stack.append(value)
+                elif not isinstance(value, str | bytes | int | float):
+                    elements = list(value)
+                    stack.extend(e for e in elements if isinstance(e, Message))
+                    texts += elements if isinstance(message, NodeProto) else []
+        if any(isinstance(text, bytes) for text in texts):
+            raise InvalidModel(
+                "the model holds a name that is not UTF-8", file=model.file, remedy="The file is damaged."
+            )
 
 
 def tensor(proto: TensorProto, model: Model) -> Tensor:

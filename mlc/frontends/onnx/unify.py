@@ -70,6 +70,8 @@ def _solved(difference: Dim, signature: Signature) -> tuple[str, Extent] | None:
         rest = (dims.symbol(symbol) * coefficient - difference) * coefficient
         if isinstance(rest, Dim) and symbol in rest.symbols() or symbol not in order:
             continue
+        if isinstance(rest, Dim) and not all(isinstance(a, str) for m, _ in rest.terms for a in m):
+            continue  # another check will give a plainer form
         plain = isinstance(rest, int) or symbol_name(rest) is not None
         low = dims.bounds_of(rest, signature.bounds)[0]
         if low is None or low < 0 or not (plain or signature.bounds[symbol] == (0, None)):

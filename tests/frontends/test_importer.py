@@ -1,0 +1,270 @@
+"""Whole graphs: well-formedness, functions, versions, and the report of everything unsupported."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from mlc.errors import InvalidModel, MlcError, ShapeError, UnsupportedOp
+from mlc.frontends.onnx import load
+from mlc.frontends.onnx.importer import Importer, Limits
+from mlc.frontends.onnx.node import NeedsValue
+from mlc.frontends.onnx.reader import read
+from mlc.frontends.onnx.signature import signature
+from mlc.ir import interpreter
+from mlc.ir.graph.base import location_name
+
+
+def parse(body: str, opset: int = 17, functions: str = "", imports: str = "") -> onnx.ModelProto:
+    return onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": {opset}{imports}]>\nmain {body}\n{functions}')
+
+
+def node(op_type: str, inputs: list[str], outputs: list[str], **attributes: object) -> onnx.NodeProto:
+    return helper.make_node(op_type, inputs, outputs, name=f"{op_type.lower()}_{outputs[0]}", **attributes)
+
+
+def graph(
+    *nodes: onnx.NodeProto, inputs: tuple[str, ...] = ("x",), outputs: tuple[str, ...] = ("y",)
+) -> onnx.ModelProto:
+    values = [
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 2]) for n in names] for names in (inputs, outputs)
+    ]
+    return helper.make_model(
+        helper.make_graph(list(nodes), "g", *values), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+
+
+X = np.array([[1.0, -2.0], [3.0, 4.0], [0.5, 0.0]], np.float32)
+
+
+def run(model: onnx.ModelProto, *arrays: np.ndarray) -> list[np.ndarray]:
+    return interpreter.run(load(model), arrays)
+
+
+def test_nodes_out_of_order_are_sorted() -> None:
+    model = graph(node("Neg", ["a"], ["y"]), node("Relu", ["x"], ["a"]))
+    np.testing.assert_array_equal(run(model, X)[0], -np.maximum(X, 0))
+
+
+def test_a_cycle_is_named() -> None:
+    model = graph(node("Neg", ["b"], ["a"]), node("Relu", ["a"], ["b"]), node("Neg", ["b"], ["y"]))
+    with pytest.raises(InvalidModel, match="cycle: 'neg_a' <- 'relu_b' <- 'neg_a'"):
+        load(model)
+
+
+def test_a_node_that_reads_its_own_output_is_a_cycle() -> None:
+    with pytest.raises(InvalidModel, match="cycle"):
+        load(graph(node("Add", ["x", "y"], ["y"])))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ([node("Neg", ["x"], ["y"]), node("Relu", ["x"], ["y"])], "'y' is made twice, by node 0 .Neg. and by node 1"),
+        ([node("Neg", ["x"], ["x"])], "'x' is made twice, by a graph input"),
+        ([node("Neg", ["nothing"], ["y"])], "'nothing' is used and nothing makes it"),
+        ([node("Neg", ["x"], ["z"])], "graph output 'y' is made by nothing"),
+        ([node("Neg", ["x", "x"], ["y"])], "2 inputs, the operator takes 1"),
+        ([node("Add", ["x"], ["y"])], "1 inputs, the operator takes 2"),
+        ([node("Neg", ["x"], ["y"], alpha=1.0)], "unknown attribute 'alpha'"),
+        ([node("LeakyRelu", ["x"], ["y"], alpha=1)], "attribute 'alpha' has type INT, expected FLOAT"),
+        ([node("Cast", ["x"], ["y"])], "attribute 'to' is missing"),
+    ],
+)
+def test_an_ill_formed_graph_is_refused(nodes: list[onnx.NodeProto], words: str) -> None:
+    with pytest.raises(InvalidModel, match=words):
+        load(graph(*nodes))
+
+
+def test_everything_unsupported_is_reported_at_once() -> None:
+    nodes = [
+        node("Relu", ["x"], ["a"]),
+        helper.make_node("FancyNorm", ["a"], ["b"], name="one", domain="com.acme"),
+        helper.make_node("FancyNorm", ["b"], ["c"], name="after one", domain="com.acme"),
+        helper.make_node("FancyNorm", ["x"], ["d"], name="two", domain="com.acme"),
+        node("RandomNormalLike", ["x"], ["e"]),
+        node("Sum", ["c", "d", "e"], ["y"]),
+    ]
+    model = graph(*nodes)
+    model.opset_import.append(helper.make_opsetid("com.acme", 1))
+    with pytest.raises(UnsupportedOp) as error:
+        load(model)
+    assert [(kind.op, kind.nodes) for kind in error.value.kinds] == [
+        ("com.acme.FancyNorm", ("one", "two")),
+        ("RandomNormalLike", ("randomnormallike_e",)),
+    ]
+    assert error.value.message == "2 of 4 operator kinds cannot be compiled (3 of 6 nodes)"
+
+
+def test_one_unsupported_node_is_reported_as_itself() -> None:
+    with pytest.raises(UnsupportedOp, match="^RandomNormalLike 'randomnormallike_y': the operator is not supported"):
+        load(graph(node("RandomNormalLike", ["x"], ["y"])))
+
+
+def test_a_version_without_a_handler_is_refused_by_number() -> None:
+    with pytest.raises(UnsupportedOp, match=r"Tile .*version 1 of the operator is not supported \(supported: 6, 13\)"):
+        load(parse("(float[2, 2] x, float n, float axis) => (float[a, b] y) { y = Tile(x, n, axis) }", opset=5))
+
+
+def test_an_opset_newer_than_the_package_is_refused() -> None:
+    with pytest.raises(UnsupportedOp, match="opset 999 is newer than"):
+        load(parse("(float[N] x) => (float[N] y) { y = Relu(x) }", opset=999))
+
+
+def test_a_domain_that_is_not_imported_is_refused() -> None:
+    with pytest.raises(InvalidModel, match="does not import an opset of domain 'com.acme'"):
+        load(graph(helper.make_node("Relu", ["x"], ["y"], domain="com.acme")))
+
+
+def test_a_wrong_shape_names_node_operands_and_place() -> None:
+    model = parse("(float[2, 8] x) => (float[2, 4] y) <float[7, 4] w = {" + "0, " * 27 + "0}> { y = MatMul(x, w) }")
+    with pytest.raises(ShapeError) as error:
+        load(model)
+    text = str(error.value)
+    assert text.startswith("MatMul 'MatMul(y)': ")
+    assert "8" in error.value.message and "7" in error.value.message
+    assert [(note.role, note.name, note.type, note.origin) for note in error.value.shapes] == [
+        ("A", "x", "f32[2, 8]", "graph input"),
+        ("B", "w", "f32[7, 4]", "initializer"),
+    ]
+
+
+def test_an_output_may_be_an_input_an_initializer_and_one_value_twice() -> None:
+    model = graph(
+        node("Relu", ["x"], ["a"]), node("Identity", ["a"], ["b"]), inputs=("x",), outputs=("x", "a", "b", "w")
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((40, 2), np.float32), "w"))
+    found = run(model, X)
+    for array, expected in zip(found, [X, np.maximum(X, 0), np.maximum(X, 0), np.ones((40, 2))], strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_an_initializer_that_is_an_input_is_a_default() -> None:
+    model = graph(node("Add", ["x", "b"], ["y"]), inputs=("x", "b"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 2], np.float32), "b"))
+    module = load(model)
+    assert module.input_names == ["x"]
+    np.testing.assert_array_equal(interpreter.run(module, [X])[0], X + [1, 2])
+
+
+def test_ops_carry_the_node_they_came_from() -> None:
+    module = load(graph(node("Relu", ["x"], ["a"]), node("Exp", ["a"], ["y"])))
+    assert [location_name(op) for op in module.main.body.block.ops][:2] == ["relu_a", "exp_y"]
+
+
+# Functions
+
+SCALE = """
+<domain: "local", opset_import: ["": 17]>
+scale <factor, shift: float = 0.5> (a) => (b) {
+    f = Constant <value_float: float = @factor> ()
+    s = Constant <value_float: float = @shift> ()
+    c = Mul(a, f)
+    b = Add(c, s)
+}
+"""
+LOCAL = ', "local": 1'
+
+
+def test_a_function_of_the_model_is_expanded_with_attributes_and_defaults() -> None:
+    body = "(float[N, 2] x) => (float[N, 2] y) { a = local.scale <factor = 2.0> (x) y = local.scale <factor = 3.0, shift = 1.0> (a) }"
+    np.testing.assert_allclose(run(parse(body, functions=SCALE, imports=LOCAL), X)[0], (X * 2 + 0.5) * 3 + 1)
+
+
+def test_a_function_may_leave_out_an_optional_input() -> None:
+    clip = '<domain: "local", opset_import: ["": 17]> cut (a, low, high) => (b) { b = Clip(a, low, high) }'
+    body = "(float[N, 2] x, float low) => (float[N, 2] y) { y = local.cut(x, low) }"
+    found = run(parse(body, functions=clip, imports=LOCAL), X, np.array(0.25, np.float32))
+    np.testing.assert_array_equal(found[0], np.maximum(X, 0.25))
+
+
+def test_functions_that_call_each_other_in_a_circle_are_refused() -> None:
+    functions = """
+    <domain: "local", opset_import: ["": 17, "local": 1]> f (a) => (b) { b = local.g(a) }
+    <domain: "local", opset_import: ["": 17, "local": 1]> g (a) => (b) { b = local.f(a) }
+    """
+    with pytest.raises(InvalidModel, match=r"calls itself: local.f -> local.g -> local.f"):
+        load(parse("(float[N] x) => (float[N] y) { y = local.f(x) }", functions=functions, imports=LOCAL))
+
+
+def test_exponential_nesting_stops_at_the_limit() -> None:
+    levels = [
+        f'<domain: "local", opset_import: ["": 17, "local": 1]> f{i} (a) => (c) {{ b = local.f{i + 1}(a) c = local.f{i + 1}(b) }}'
+        for i in range(40)
+    ]
+    levels.append('<domain: "local", opset_import: ["": 17]> f40 (a) => (b) { b = Neg(a) }')
+    model = parse("(float[N] x) => (float[N] y) { y = local.f0(x) }", functions="\n".join(levels), imports=LOCAL)
+    source = read(model)
+    found = signature(source.proto.graph.input)
+    with pytest.raises(InvalidModel, match="more than 2000 nodes"):
+        Importer(source, found, limits=Limits(nodes=2000)).run()
+
+
+def test_an_operator_without_a_handler_is_built_from_the_body_of_its_schema() -> None:
+    from mlc.frontends.onnx import table
+
+    assert not table.versions("", "AffineGrid")
+    theta = np.array([[[1, 0, 0.5], [0, 1, -0.5]], [[2, 1, 0], [1, 2, 0]]], np.float32)
+    model = parse(
+        "(float[2, 2, 3] theta) => (float[2, 2, 2, 2] y) <int64[4] size = {2, 1, 2, 2}> { y = AffineGrid(theta, size) }",
+        opset=20,
+    )
+    expected = ReferenceEvaluator(model).run(None, {"theta": theta})[0]
+    np.testing.assert_allclose(run(model, theta)[0], expected, rtol=1e-6)
+
+
+# Values that decide shapes
+
+RESHAPE = "(float[2, 6] x, int64[2] shape) => (float[a, b] y) { y = Reshape(x, shape) }"
+
+
+def test_an_input_that_decides_a_shape_is_named() -> None:
+    with pytest.raises(NeedsValue) as error:
+        load(parse(RESHAPE))
+    assert error.value.inputs == ("shape",)
+    assert "'shape'" in str(error.value)
+
+
+def test_a_known_input_decides_a_shape() -> None:
+    shape = np.array([3, -1], np.int64)
+    module = load(parse(RESHAPE), known={"shape": shape})
+    x = np.arange(12, dtype=np.float32).reshape(2, 6)
+    np.testing.assert_array_equal(interpreter.run(module, [x, shape])[0], x.reshape(3, 4))
+
+
+def test_a_known_value_must_fit_its_input() -> None:
+    with pytest.raises(ShapeError, match="'shape' is i64.*float64"):
+        load(parse(RESHAPE), known={"shape": np.zeros(2)})
+
+
+def test_sizes_computed_from_constants_by_any_operator_are_folded() -> None:
+    """ReduceL2 has no rule of its own for entries: its ops are run at import."""
+    body = """(float[N, 12] x) => (float[N, a, b] y) <float[2] f = {3.0, 4.0}, int64[1] axis = {0}, int64[1] keep = {0}, int64[1] rest = {-1}> {
+        length = ReduceL2 <axes = [0], keepdims = 1> (f)
+        size = Cast <to = 7> (length)
+        one = Constant <value_ints = [1]> ()
+        less = Sub(size, one)
+        shape = Concat <axis = 0> (keep, less, rest)
+        y = Reshape(x, shape)
+    }"""
+    module = load(parse(body))
+    assert [op.name for op in module.main.body.block.ops] == ["graph.reshape", "func.return"]
+    assert interpreter.run(module, [np.zeros((5, 12), np.float32)])[0].shape == (5, 4, 3)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_flipped_or_cut_file_gives_a_module_or_an_error_of_ours(seed: int) -> None:
+    body = """(float[N, 4] x) => (float[N, 2] y) <float[4, 2] w = {1, 2, 3, 4, 5, 6, 7, 8}> {
+        s = Shape(x) r = Reshape(x, s) m = MatMul(r, w) c = local.scale <factor = 2.0> (m) y = Softmax <axis = -1> (c)
+    }"""
+    data = bytearray(parse(body, functions=SCALE, imports=LOCAL).SerializeToString())
+    rng = np.random.default_rng(seed)
+    for _ in range(rng.integers(1, 4)):
+        data[rng.integers(len(data))] = rng.integers(256)
+    if seed % 5 == 0:
+        data = data[: rng.integers(len(data))]
+    try:
+        load(bytes(data))
+    except MlcError as error:
+        assert str(error)
