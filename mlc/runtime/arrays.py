@@ -64,7 +64,7 @@ def as_array(value: Any, dtype: np.dtype, name: str) -> np.ndarray:
             f"input '{name}' takes {dtype.name}, the array is {value.dtype.name}",
             remedy=f"Convert it: {name}.astype('{dtype.name}')." if name.isidentifier() else None,
         )
-    return value if value.flags.c_contiguous and value.flags.aligned else np.array(value, order="C")
+    return in_place(value)
 
 
 def _foreign(value: Any, dtype: np.dtype, name: str) -> np.ndarray:
@@ -79,24 +79,24 @@ def _foreign(value: Any, dtype: np.dtype, name: str) -> np.ndarray:
         ) from error
 
 
-def aligned_bytes(count: int) -> np.ndarray:
-    """`count` uninitialised bytes whose first lies on a vector boundary, with room for a vector behind the last."""
+_BYTE = np.dtype(np.uint8)
+_BEHIND = ALIGNMENT + GUARD
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype, count: int) -> tuple[np.ndarray, int]:
+    """A fresh row-major array of `count` bytes on a vector boundary, with room for a vector behind the last, and its address."""
+    raw = np.empty(count + _BEHIND, _BYTE)
+    start = address(raw)
+    offset = -start % ALIGNMENT
+    return np.ndarray(shape, dtype, raw, offset), start + offset
+
+
+def aligned_bytes(count: int) -> tuple[np.ndarray, int]:
+    """`count` uninitialised bytes, as aligned_empty gives them."""
     return aligned_empty((count,), _BYTE, count)
 
 
-def aligned_empty(shape: tuple[int, ...], dtype: np.dtype, count: int) -> np.ndarray:
-    """A fresh row-major array of `count` bytes, with what aligned_bytes gives."""
-    raw = np.empty(count + ALIGNMENT + GUARD, _BYTE)
-    return np.ndarray(shape, dtype, raw, -address(raw) % ALIGNMENT)
-
-
-_BYTE = np.dtype(np.uint8)
-
-
-def aligned_copy(array: np.ndarray) -> np.ndarray:
-    """The array, or a row-major copy where it is not on a vector boundary."""
-    if array.flags.c_contiguous and address(array) % ALIGNMENT == 0:
-        return array
-    copy = aligned_bytes(array.nbytes).view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
+def in_place(array: np.ndarray) -> np.ndarray:
+    """The array, or a row-major copy where native code could not read it as it lies. Packed weights lie on vector boundaries by
+    themselves; for the others it makes no difference, and a model's weights are too large to copy without need."""
+    return array if array.flags.c_contiguous and array.flags.aligned else np.array(array, order="C")

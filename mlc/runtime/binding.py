@@ -15,6 +15,8 @@ from functools import cache
 from math import prod
 from threading import Lock
 
+import numpy as np
+
 from mlc.errors import MlcError, ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
@@ -34,8 +36,7 @@ class Binding:
     table: ctypes.Array[ctypes.c_int64]
     address: int  # of the table
     arena: int  # bytes
-    outputs: tuple[tuple[int, ...], ...]
-    output_bytes: tuple[int, ...]
+    outputs: tuple[tuple[tuple[int, ...], np.dtype, int], ...]  # shape, dtype, bytes
 
 
 class Binder:
@@ -58,7 +59,7 @@ class Binder:
         ]
         self._evaluate = dims.evaluator(wanted, self.solver.symbols)
         self._layout = Layout([(life.first, life.last) for life in plan.buffers])
-        self._item_bytes = [DTYPES[spec.dtype][0].itemsize for spec in plan.outputs]
+        self._dtypes = [DTYPES[spec.dtype][0] for spec in plan.outputs]
 
     def bind(self, shapes: Shapes) -> Binding:
         """The binding for inputs of these shapes. Raises ShapeError, naming input and axis, where they do not fit the module."""
@@ -89,18 +90,20 @@ class Binder:
                 raise ShapeError(f"output '{spec.name}' would have the shape {list(shape)} at {_text(symbols)}")
         if min(buffers, default=0) < 0:
             raise ShapeError(f"an intermediate size is negative at {_text(symbols)}")
-        output_bytes = tuple(prod(shape) * size for shape, size in zip(outputs, self._item_bytes, strict=True))
+        memory = tuple(
+            (shape, dtype, prod(shape) * dtype.itemsize) for shape, dtype in zip(outputs, self._dtypes, strict=True)
+        )
         scratch = _rounded(scratch)
         own = scratch * self.threads
         offsets, top = self._layout.offsets([size and _rounded(size + GUARD) for size in buffers])
         arena = own + top
-        self._check_memory(arena, sum(output_bytes), symbols)
+        self._check_memory(arena, sum(bytes for _, _, bytes in memory), symbols)
         helpers = [
             min(self.threads, tiles) - 1 if bytes >= WORTH_SHARING and tiles > 1 else 0 for bytes, tiles in launches
         ]
         numbers = [scratch, *sizes, *helpers, *(own + offset for offset in offsets)]
         table = (ctypes.c_int64 * len(numbers))(*numbers)
-        return Binding(symbols, table, ctypes.addressof(table), arena, outputs, output_bytes)
+        return Binding(symbols, table, ctypes.addressof(table), arena, memory)
 
     def _check_memory(self, arena: int, outputs: int, symbols: dict[str, int]) -> None:
         have = _memory()

@@ -24,7 +24,7 @@ from mlc.errors import InternalError, MlcError
 from mlc.ir import dims
 from mlc.ir.kernel.plan import Plan, TensorSpec
 from mlc.ir.kernel.target import CpuTarget, cpu_target
-from mlc.runtime.arrays import DTYPES, address, aligned_bytes, aligned_copy, aligned_empty, as_array
+from mlc.runtime.arrays import DTYPES, address, aligned_bytes, aligned_empty, as_array, in_place
 from mlc.runtime.binding import Binder, Binding
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -66,8 +66,7 @@ class _Workspace:
 
     def reserve(self, size: int) -> None:
         self.memory = None  # give back the old before asking for the new
-        self.memory = aligned_bytes(size)
-        self.arena = address(self.memory)
+        self.memory, self.arena = aligned_bytes(size)
         self.size = size
 
 
@@ -101,14 +100,13 @@ class Executable:
         self.threads = thread_count(threads)
         self._pool = pool()
         self.threads = self._pool.start(self.threads)
-        self.weights = {key: aligned_copy(weights[key]) for key in plan.weights}
+        self.weights = {key: in_place(weights[key]) for key in plan.weights}
         self._weight_table = (ctypes.c_void_p * max(1, len(plan.weights)))(*map(address, self.weights.values()))
         self._library = load(objects, {"mlc_pool_run": self._pool.run})
         self._run = _ENTRY(self._library.address(entry))
         self._binder = Binder(plan, self.threads)
         self._bindings = self._binder.kept
         self._input_dtypes = [DTYPES[spec.dtype][0] for spec in plan.inputs]
-        self._output_dtypes = [DTYPES[spec.dtype][0] for spec in plan.outputs]
         self._index = {spec.name: number for number, spec in enumerate(plan.inputs)}
         self._output_index = {spec.name: number for number, spec in enumerate(plan.outputs)}
         self._counts = {name: 1 + plan.sizes.index(dims.symbol(name)) for name in plan.counted}
@@ -173,7 +171,7 @@ class Executable:
 
     def run(self, output_names: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[np.ndarray]:
         """The outputs named (all of them for None), in that order, for inputs by name."""
-        wanted = range(len(self._output_dtypes)) if output_names is None else [self._output(n) for n in output_names]
+        wanted = range(len(self.plan.outputs)) if output_names is None else [self._output(n) for n in output_names]
         if inputs.keys() != self._index.keys():
             for name in inputs:
                 if name not in self._index:
@@ -201,7 +199,7 @@ class Executable:
         try:
             workspace = self._free.pop()
         except IndexError:
-            workspace = _Workspace(len(arrays) + len(self._output_dtypes), ctypes.addressof(self._weight_table))
+            workspace = _Workspace(len(arrays) + len(self.plan.outputs), ctypes.addressof(self._weight_table))
         outputs = self._run_bound(binding, workspace, arrays, run or self._run)
         if len(self._free) < _WORKSPACES:
             self._free.append(workspace)
@@ -218,9 +216,9 @@ class Executable:
             io[number] = address(array)
             number += 1
         outputs = []
-        for shape, dtype, count in zip(binding.outputs, self._output_dtypes, binding.output_bytes, strict=True):
-            output = aligned_empty(shape, dtype, count)
-            io[number] = address(output)
+        for shape, dtype, count in binding.outputs:
+            output, place = aligned_empty(shape, dtype, count)
+            io[number] = place
             number += 1
             outputs.append(output)
         if not self.plan.counted:
