@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 
 from mlc.errors import MlcError
+from mlc.passes.graph.batch_norm import FoldBatchNorm
 from mlc.passes.graph.cse import Cse
 from mlc.passes.graph.dce import Dce
 from mlc.passes.graph.decompose import Decompose
@@ -26,7 +27,19 @@ from mlc.passes.manager import Pass
 _LOWERING = (OutlineKernels, ChooseSchedules, LowerKernels, PlanArena)
 PASSES: dict[str, type[Pass]] = {
     kind.name: kind
-    for kind in (Decompose, Simplify, MoveTransposes, SelectLayout, Fold, Cse, ExpandPadding, Dce, Fuse, *_LOWERING)
+    for kind in (
+        Decompose,
+        Cse,
+        Simplify,
+        FoldBatchNorm,
+        SelectLayout,
+        MoveTransposes,
+        Fold,
+        ExpandPadding,
+        Dce,
+        Fuse,
+        *_LOWERING,
+    )
 }
 
 
@@ -37,7 +50,9 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
         raise unknown(name)
     levels: list[tuple[int, Pass]] = [
         (0, Decompose()),
+        (1, Cse()),
         (1, Simplify()),
+        (2, FoldBatchNorm()),
         (2, SelectLayout()),
         (1, MoveTransposes()),
         (1, Fold()),

@@ -66,13 +66,11 @@ def in_order(x: Stored, order: Order) -> SSAValue:
 def takes_any_order(value: SSAValue) -> bool:
     """Any order of axes costs nothing at run time: known at compile time, a broadcast, or a contraction that nobody else reads."""
     op = value.owner
-    if isinstance(op, BroadcastOp):
-        return len(op.axes) <= 1 or takes_any_order(op.x)
     if isinstance(op, ContractOp):
         return value.has_one_use()
     if isinstance(op, ElementwiseOp | CastOp):
         return value.has_one_use() and all(takes_any_order(operand) for operand in op.operands)
-    return isinstance(op, WeightOp | ConstantOp | IotaOp)
+    return isinstance(op, BroadcastOp | WeightOp | ConstantOp | IotaOp)
 
 
 def reordered(value: SSAValue, permutation: Order) -> SSAValue:

@@ -109,36 +109,52 @@ class _Engine:
         return self.by_class[kind]
 
     def _apply(self, op: Operation) -> bool:
-        for function in self._rules_of(type(op)):
-            previous, block = op.prev_op, op.parent
-            assert isinstance(block, Block)
-            with before(op, self.module):
+        rules = self._rules_of(type(op))
+        if not rules:
+            return False
+        previous, block = op.prev_op, op.parent
+        assert isinstance(block, Block)
+        found: Replacement = None
+        with before(op, self.module):
+            for function in rules:
                 found = function(op, self.module)
-            new = block.first_op if previous is None else previous.next_op
-            while new is not op and new is not None:
-                self._push(new)
-                new = new.next_op
-            if found is None:
-                continue
-            results = (found,) if isinstance(found, SSAValue) else tuple(found)
-            users = [use.operation for result in op.results for use in result.uses]
-            operands = tuple(op.operands)
-            replace(op, results)
-            for user in users:
-                self._push(user)
-            self._push_owners((*operands, *results))
-            return True
-        return False
+                if found is not None:
+                    break
+        new = block.first_op if previous is None else previous.next_op
+        while new is not op and new is not None:
+            self._push(new)
+            new = new.next_op
+        if found is None:
+            return False
+        results = (found,) if isinstance(found, SSAValue) else tuple(found)
+        users = [use.operation for result in op.results for use in result.uses]
+        operands = tuple(op.operands)
+        replace(op, results)
+        for user in users:
+            self._push(user)
+        self._release(operands)
+        for value in results:
+            if isinstance(value.owner, Operation):
+                self._push(value.owner)
+        return True
 
     def _remove(self, op: Operation) -> None:
         operands = tuple(op.operands)
         erase(op)
-        self._push_owners(operands)
+        self._release(operands)
 
-    def _push_owners(self, values: Iterable[SSAValue]) -> None:
+    def _release(self, values: Iterable[SSAValue]) -> None:
+        """Values that have lost a use: what made them may be dead, and a last reader has them for itself now."""
         for value in values:
-            if isinstance(value.owner, Operation):
-                self._push(value.owner)
+            owner = value.owner
+            if not isinstance(owner, Operation) or owner.parent is None:
+                continue
+            if is_dead(owner):
+                self._remove(owner)
+                continue
+            self._push(owner)
+            if value.has_one_use():
+                self._push(next(iter(value.uses)).operation)
 
     def _push(self, op: Operation) -> None:
         if op not in self.queued:

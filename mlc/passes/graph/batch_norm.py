@@ -1,0 +1,135 @@
+"""Fold a factor per channel into the weight in front of it, as batch normalisation leaves one.
+
+    mul(convolution(x, w), broadcast(factor))            -> convolution(x, w * factor)
+    mul(add(convolution(x, w), broadcast(b)), factor)    -> add(convolution(x, w * factor), b * factor)
+    add(add(y, broadcast(b)), broadcast(offset))         -> add(y, b + offset)
+
+The same for contractions. Weight, factor and offset are known at compile time; products of weights round once more than before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.ir import SSAValue
+
+from mlc.ir import builder as g
+from mlc.ir.graph.elementwise import OPS, ElementwiseOp
+from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
+from mlc.ir.graph.shape import BroadcastOp, ConstantOp, ReshapeOp, WeightOp
+from mlc.ir.module import Module
+from mlc.ir.types import dtype_of, is_float, shape_of
+from mlc.passes.graph.rewrite import rewrite, rule
+from mlc.passes.graph.values import made_by
+from mlc.passes.manager import Pass
+
+
+@dataclass(frozen=True)
+class FoldBatchNorm(Pass):
+    """Multiply factors per channel into weights."""
+
+    name: ClassVar[str] = "fold-batch-norm"
+
+    def run(self, module: Module) -> None:
+        rewrite(module, [scale_weight, scale_sum])
+        rewrite(module, [add_offsets])
+
+
+Scale = tuple[BroadcastOp, SSAValue]
+
+
+@rule(OPS["mul"])
+def scale_weight(op: ElementwiseOp, module: Module) -> SSAValue | None:
+    """mul(convolution(x, w), broadcast(factor)) -> convolution(x, mul(w, broadcast(factor)))"""
+    found = _per_channel(op)
+    if found is None:
+        return None
+    factor, y = found
+    product = y.owner
+    if not isinstance(product, ConvolutionOp | ContractOp) or not y.has_one_use():
+        return None
+    return _scaled(product, factor)
+
+
+@rule(OPS["mul"])
+def scale_sum(op: ElementwiseOp, module: Module) -> SSAValue | None:
+    """mul(add(y, broadcast(b)), broadcast(factor)) -> add(mul(y, factor), broadcast(b * factor)) where y is a product with a weight"""
+    found = _per_channel(op)
+    if found is None:
+        return None
+    factor, total = found
+    inner = made_by(total, OPS["add"])
+    bias = _per_channel(inner) if inner is not None and total.has_one_use() else None
+    if bias is None or bias[0].axes != factor.axes:
+        return None
+    y = bias[1]
+    if not isinstance(y.owner, ConvolutionOp | ContractOp) or not y.has_one_use() or _scaled(y.owner, factor) is None:
+        return None
+    shape = shape_of(op.result)
+    scaled = g.mul(y, g.broadcast(factor.x, shape, factor.axes.get_values()))
+    return g.add(scaled, g.broadcast(g.mul(bias[0].x, factor.x), shape, factor.axes.get_values()))
+
+
+@rule(OPS["add"])
+def add_offsets(op: ElementwiseOp, module: Module) -> SSAValue | None:
+    """add(add(y, broadcast(b)), broadcast(offset)) -> add(y, broadcast(b + offset)) where y is a product with a weight"""
+    found = _per_channel(op)
+    if found is None:
+        return None
+    offset, total = found
+    inner = made_by(total, OPS["add"])
+    bias = _per_channel(inner) if inner is not None and total.has_one_use() else None
+    if bias is None or bias[0].axes != offset.axes or not isinstance(bias[1].owner, ConvolutionOp | ContractOp):
+        return None
+    summed = g.add(bias[0].x, offset.x)
+    return g.add(bias[1], g.broadcast(summed, shape_of(op.result), offset.axes.get_values()))
+
+
+def _per_channel(op: ElementwiseOp) -> Scale | None:
+    """(broadcast of a known tensor, the other operand) of a float op with one of each."""
+    if not is_float(dtype_of(op.operands[0])):
+        return None
+    for this, other in (op.operands, tuple(reversed(op.operands))):
+        broadcast = made_by(this, BroadcastOp)
+        if broadcast is not None and len(broadcast.axes) and _known(broadcast.x):
+            return broadcast, other
+    return None
+
+
+def _known(value: SSAValue) -> bool:
+    """The value depends on weights and constants alone, and is as small as they are."""
+    op = value.owner
+    if isinstance(op, ReshapeOp | ElementwiseOp):
+        return all(_known(operand) for operand in op.operands)
+    if isinstance(op, BroadcastOp):
+        return _known(op.x)
+    return isinstance(op, WeightOp | ConstantOp)
+
+
+def _scaled(op: ConvolutionOp | ContractOp, factor: BroadcastOp) -> SSAValue | None:
+    """The product with the factor in its weight, if the factor's axes are the weight's."""
+    axes = factor.axes.get_values()
+    if isinstance(op, ConvolutionOp):
+        _, layout, out = op.layout
+        if not _known(op.weight) or [out[a] for a in axes] != ["c"]:
+            return None
+        weight = g.mul(op.weight, g.broadcast(factor.x, shape_of(op.weight), [layout.index("o")]))
+        return g.convolution(
+            op.x,
+            weight,
+            op.strides.get_values(),
+            op.padding,
+            op.dilations.get_values(),
+            op.x_dilation.get_values(),
+            op.groups.value.data,
+            *op.layout,
+        )
+    *names, out = labels(op.spec.data)
+    for side in (1, 0):
+        places = [names[side].find(out[a]) for a in axes]
+        if _known(op.operands[side]) and -1 not in places and places == sorted(places):
+            operands = list(op.operands)
+            operands[side] = g.mul(operands[side], g.broadcast(factor.x, shape_of(operands[side]), places))
+            return g.contract(operands[0], operands[1], op.spec.data)
+    return None
