@@ -8,7 +8,7 @@ compile   any of these               ->  Executable
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -19,6 +19,7 @@ from mlc.errors import InvalidModel, MlcError, TargetUnavailable
 from mlc.insight.text import bytes_text
 from mlc.ir import safetensors
 from mlc.ir.graph.shape import WeightOp
+from mlc.ir.kernel.program import WeightOp as KernelWeightOp
 from mlc.ir.kernel.target import cpu_target
 from mlc.ir.module import Module
 from mlc.ir.weights import WeightStore
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mlc.runtime.executable import Executable
     from mlc.specialise import Specialising
 
+    Watch = Callable[[int, Pass, Module], None]
     Source = str | os.PathLike[str] | bytes | ModelProto | Module
 
 WEIGHTS_FILE = "weights.safetensors"  # beside IR text
@@ -100,7 +102,11 @@ def _parse(path: Path) -> Module:
 
 def _weights_of(module: Module) -> dict[str, None]:
     """Keys of the weights that a module names, in order."""
-    return dict.fromkeys(op.weight_key for op in module.op.walk() if isinstance(op, WeightOp))
+    return dict.fromkeys(
+        op.weight_key if isinstance(op, WeightOp) else op.key.data
+        for op in module.op.walk()
+        if isinstance(op, WeightOp | KernelWeightOp)
+    )
 
 
 @dataclass(frozen=True)
@@ -139,8 +145,8 @@ class Compilation:
             step.text = headline(module)
         return module
 
-    def lower(self, module: Module, passes: Sequence[Pass] | None = None) -> Module:
-        """The module after the pipeline of the options (or after `passes`); the one given stays as it is."""
+    def lower(self, module: Module, passes: Sequence[Pass] | None = None, watch: Watch | None = None) -> Module:
+        """The module after the pipeline of the options (or after `passes`); the one given stays as it is. `watch` sees it after each pass."""
         from mlc.insight.kernels import describe
         from mlc.passes.loops.lower import without_collections
         from mlc.passes.pipelines import pipeline
@@ -161,6 +167,8 @@ class Compilation:
                     named.update(_weights_of(changed))
                 if done.name == "schedule":
                     self.report["kernels"] = describe(changed)
+                if watch is not None:
+                    watch(number, done, changed)
 
             manager.callback = after
             result = manager.run(module)
