@@ -9,7 +9,8 @@ Equal kernels are one function. Results that leave the function are written wher
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 from xdsl.builder import Builder
 from xdsl.dialects import arith, func, memref, scf
@@ -38,6 +39,32 @@ def outline(module: Module) -> Module:
     return Outline(module).run()
 
 
+@dataclass(frozen=True)
+class Made:
+    """A kernel as calls see it: its name, which memory each buffer is and with which extents, and its index arguments."""
+
+    callee: str
+    order: list[int]
+    shapes: list[tuple[Extent, ...]]
+    extents: list[Extent]
+    spare: list[tuple[tuple[Extent, ...], str]]
+
+
+def structure(group: GroupOp) -> Hashable:
+    """Equal for groups that do the same to operands of the same types."""
+    numbers: dict[SSAValue, int] = {arg: n for n, arg in enumerate(group.body.block.args)}
+    rows: list[Hashable] = [
+        group.kind.data,
+        *((value.type, isinstance(value.owner, WeightOp)) for value in group.inputs),
+    ]
+    for op in group.body.block.ops:
+        operands = tuple(numbers[v] for v in op.operands)
+        rows.append((type(op), operands, tuple(op.properties.items()), tuple(r.type for r in op.results)))
+        for result in op.results:
+            numbers[result] = len(numbers)
+    return tuple(rows)
+
+
 class Outline:
     def __init__(self, module: Module):
         self.module = module
@@ -49,6 +76,7 @@ class Outline:
         self.shapes: dict[SSAValue, tuple[Extent, ...]] = {}  # a memref -> its extents
         self.sizes: dict[Extent, SSAValue] = {}
         self.weights: dict[str, SSAValue] = {}
+        self.made: dict[Hashable, Made] = {}  # by the structure of a group
 
     def run(self) -> Module:
         main, names = self.module.main, self.module.output_names
@@ -120,35 +148,43 @@ class Outline:
     def group(self, op: GroupOp) -> None:
         outputs = [self._result(value) for value in op.outputs]
         operands = [self.values[v] for v in op.inputs]
-        if (alone := plain_op(op)) is not None:
-            name = alone.name.removeprefix("graph.")
-            kernel, extents, wanted = write_plain(alone, self._fresh(name))
-            by_value = dict(zip(op.body.block.args, operands, strict=True))
-            held = {f"x{n}": by_value.get(v) for n, v in enumerate(alone.operands)}
-            held |= {
-                f"y{n}": outputs[yielded(op.body.block).index(v)] if v in yielded(op.body.block) else None
-                for n, v in enumerate(alone.results)
-            }
-            for n, value in enumerate(alone.results):
-                if held[f"y{n}"] is None:
-                    held[f"y{n}"] = self._buffer(shape_of(value), dtype_of(value))
-            memories = [held[name] for name in wanted]
-            shapes = [kernel.shapes[kernel.buffers[name]] for name in wanted]
-        else:
-            plan, arguments, results = plan_group(op, self._fresh(op.kind.data))
-            kernel, extents = plan.write()
-            bound = dict(zip(arguments, operands, strict=True)) | dict(zip(results, outputs, strict=True))
-            order = [m for m in plan.memories if not m.temporary]
-            memories = [bound[m] for m in order]
-            shapes = [kernel.shapes[kernel.buffers[m.name]] for m in order]
-        by_name = dict(zip(kernel.extents, extents, strict=True))
-        views = [
-            self._view(memory, [by_name[e] if isinstance(e, str) else e for e in shape])  # type: ignore[arg-type]
-            for memory, shape in zip(memories, shapes, strict=True)
-        ]
-        callee = self._shared(kernel)
+        key = structure(op)
+        if key not in self.made:
+            self.made[key] = self._make(op)
+        made = self.made[key]
+        spare = [self._buffer(shape, dtype) for shape, dtype in made.spare]
+        memories = [*operands, *outputs, *spare]
+        views = [self._view(memories[n], shape) for n, shape in zip(made.order, made.shapes, strict=True)]
         sources = list(dict.fromkeys(n for o in op.body.block.ops if (n := location_name(o))))
-        self.b.insert(program.CallOp(callee, [*views, *(self._size(e) for e in extents)], sources))
+        self.b.insert(program.CallOp(made.callee, [*views, *(self._size(e) for e in made.extents)], sources))
+
+    def _make(self, op: GroupOp) -> Made:
+        """The kernel of a group, and which memory of a call (operands, results, spare results) each of its buffers is."""
+        results = yielded(op.body.block)
+        spare: list[tuple[tuple[Extent, ...], str]] = []
+        if (alone := plain_op(op)) is not None:
+            kernel, extents, wanted = write_plain(alone, self._fresh(alone.name.removeprefix("graph.")))
+            numbers = {arg: n for n, arg in enumerate(op.body.block.args)}
+            numbers |= {value: len(op.inputs) + n for n, value in enumerate(results)}
+            for value in alone.results:  # a result that nobody reads is written all the same
+                if value not in numbers:
+                    numbers[value] = len(op.inputs) + len(results) + len(spare)
+                    spare.append((shape_of(value), dtype_of(value)))
+            held = {f"x{n}": v for n, v in enumerate(alone.operands)} | {
+                f"y{n}": v for n, v in enumerate(alone.results)
+            }
+            order = [numbers[held[name]] for name in wanted]
+            buffers = [kernel.buffers[name] for name in wanted]
+        else:
+            plan, arguments, written = plan_group(op, self._fresh(op.kind.data))
+            kernel, extents = plan.write()
+            memories = [*arguments, *written]
+            bound = [m for m in plan.memories if not m.temporary]
+            order = [memories.index(m) for m in bound]
+            buffers = [kernel.buffers[m.name] for m in bound]
+        by_name = dict(zip(kernel.extents, extents, strict=True))
+        shapes = [tuple(by_name[e] if isinstance(e, str) else e for e in kernel.shapes[buffer]) for buffer in buffers]
+        return Made(self._shared(kernel), order, shapes, extents, spare)
 
     def scan(self, op: ScanOp) -> None:
         """Carries live in buffers that each step overwrites; a step's slices are rows of the sequences."""
