@@ -118,13 +118,18 @@ def concat(node: Node, *xs: Value) -> Value:
 @handles("Split", since=(1, 2, 11, 13, 18))
 def split(node: Node, x: Value, sizes: Value | None = None) -> list[Value]:
     """Sizes from the attribute (to opset 12) or the input, else equal pieces; from opset 18 the last may be smaller."""
+    if not rank_of(x):
+        raise node.error("a scalar cannot be split")
     axis = _axis(node, node.int("axis", 0), rank_of(x))
     if node.has("split"):
         pieces: list[Extent] = list(node.ints("split"))
     elif node.given(1):
         pieces = node.extents(1, "split")
     else:
-        pieces = _equal_pieces(node, shape_of(x)[axis], node.int("num_outputs", None) or len(node.outputs))
+        count = node.int("num_outputs", len(node.outputs))
+        if count != len(node.outputs):
+            raise node.invalid(f"num_outputs is {count}, there are {len(node.outputs)} outputs")
+        pieces = _equal_pieces(node, shape_of(x)[axis], count)
     if len(pieces) != len(node.outputs):
         raise node.invalid(f"{len(pieces)} sizes for {len(node.outputs)} outputs")
     return g.split(x, pieces, axis)
@@ -203,7 +208,7 @@ def _clamped(node: Node, position: Extent, whole: Extent, low: Extent, high: Ext
         if not node.at_least(-position, 0):
             raise node.unsupported(f"whether the position {position} counts from the end is not known")
         position = whole + position
-    return node.simplify(dims.dmax(dims.dmin(position, high), low))
+    return node.simplify(dims.dmin(dims.dmax(position, low), high))
 
 
 @handles("Expand", since=(8, 13))
@@ -309,6 +314,8 @@ def center_crop_pad(node: Node, x: Value, shape: Value) -> Value:
     """Each axis is cropped or padded with zeros on both sides; of an odd amount the end gets the larger half."""
     targets = node.extents(1)
     axes = node.ints("axes", None) or range(rank_of(x))
+    if len(axes) != len(targets):
+        raise node.error(f"shape has {len(targets)} entries for {len(axes)} axes")
     for axis, target in zip(axes, targets, strict=True):
         axis = _axis(node, axis, rank_of(x))
         whole = shape_of(x)[axis]
