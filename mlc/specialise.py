@@ -35,7 +35,7 @@ class Specialising:
     def __init__(self, source: Source, options: CompileOptions, need: NeedsValue):
         self.source = source
         self.options = options
-        self.inputs = _declared(source, options)
+        self.inputs = declared_inputs(source, options)
         self.deciding = _deciding(need, self.inputs, ())
         self.native_compilations = 0
         self.report: dict[str, Any] = {"specialised": {"inputs": self.deciding, "kept": KEPT, "compiled": []}}
@@ -112,7 +112,7 @@ class Specialising:
         return f"<mlc executable that compiles per value of {_quoted(self.deciding)}: {len(self._made)} kept>"
 
 
-def _declared(source: Source, options: CompileOptions) -> dict[str, NodeArg]:
+def declared_inputs(source: Source, options: CompileOptions) -> dict[str, NodeArg]:
     """The inputs of an ONNX model, without importing its nodes."""
     from mlc.frontends.onnx.reader import read
     from mlc.frontends.onnx.signature import signature

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from xdsl.dialects.builtin import ArrayAttr, MemRefType, StringAttr
 from xdsl.dialects.func import FuncOp
@@ -14,6 +15,9 @@ from mlc.ir.dims import Extent
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import element_bytes, loops_of
 from mlc.ir.module import Module
+
+if TYPE_CHECKING:
+    from mlc.runtime.executable import Executable
 
 _FREE = (
     "arith.constant",
@@ -87,3 +91,19 @@ def _size(value: SSAValue) -> Extent:
         return value.owner.extent
     constant = getattr(getattr(value.owner, "value", None), "value", None)
     return constant.data if constant is not None else dims.symbol(value.name_hint or "unknown")
+
+
+def work_of_calls(executable: Executable, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
+    """(operations, bytes) of each call of an executable for inputs of these shapes, in the order of its plan."""
+    from mlc.runtime.binding import Solver
+
+    symbols = Solver(executable.plan.inputs, executable.plan).solve(tuple(shapes))
+    waiting = {kernel["name"]: iter(kernel["calls"]) for kernel in executable.report.get("kernels", [])}
+    found = []
+    for step in executable.plan.steps:
+        call = next(waiting.get(step.kernel, iter(())), None)
+        texts = (call["flops"], call["bytes"]) if call else ("0", "0")
+        known = {**dict.fromkeys(executable.plan.counted, 0), **symbols}
+        flops, bytes = (dims.evaluate(dims.parse(text), known) for text in texts)
+        found.append((flops, bytes))
+    return found

@@ -1,0 +1,69 @@
+"""`mlc explain MODEL|PACKAGE`: what was decided for each kernel: the nodes it computes, its schedule, its work and bytes, and notes."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mlc.cli.console import Console
+from mlc.cli.parser import Parser, UsageError, model_flags, target_flags
+from mlc.cli.source import model, options
+
+
+def configure(parser: Parser) -> None:
+    model_flags(parser, "MODEL|PACKAGE")
+    parser.add_argument(
+        "--op", metavar="NODE", help="only the kernels that compute a node of the model, or have this name"
+    )
+    target_flags(parser)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    source = model(args.model)
+    if source.is_package and source.path is not None:
+        from mlc.compiler import load_executable
+
+        report = load_executable(source.path).report
+    else:
+        from mlc.compiler import Compilation
+
+        compilation = Compilation(options(args), console.progress)
+        compilation.lower(compilation.load(source.source))
+        report = {**compilation.report, "target": str(compilation.target)}
+    kernels = report.get("kernels", [])
+    chosen = kernels if args.op is None else _about(args.op, kernels)
+    console.result("explain", model=source.name, target=report.get("target"), kernels=chosen)
+    console.print(f"{source.name}  for {report.get('target', 'an unnamed target')}")
+    calls = sum(len(kernel["calls"]) for kernel in kernels)
+    console.print(f"{calls} calls of {len(kernels)} kernels")
+    for kernel in chosen:
+        _print(kernel, console)
+    return 0
+
+
+def _about(name: str, kernels: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found = []
+    for kernel in kernels:
+        calls = [call for call in kernel["calls"] if name in call["source"]]
+        if calls or kernel["name"] == name:
+            found.append({**kernel, "calls": calls or kernel["calls"]})
+    if not found:
+        nodes = dict.fromkeys(node for kernel in kernels for call in kernel["calls"] for node in call["source"])
+        raise UsageError.unknown("node", name, nodes)
+    return found
+
+
+def _print(kernel: dict[str, Any], console: Console) -> None:
+    calls = kernel["calls"]
+    console.print()
+    console.print(f"{kernel['name']}{f'  called {len(calls)} times' if len(calls) > 1 else ''}")
+    for call in calls[:4]:
+        console.print(f"  computes  {', '.join(call['source']) or '(no node of the model)'}")
+    if len(calls) > 4:
+        console.print(f"            and {len(calls) - 4} calls more for other nodes")
+    for number, op in enumerate(kernel["ops"]):
+        console.print(f"  {'loops' if not number else '':<9} {op}")
+    console.print(f"  schedule  {kernel['schedule']}")
+    console.print(f"  work      {calls[0]['flops']} operations, {calls[0]['bytes']} bytes")
+    for note in kernel["notes"]:
+        console.print(f"  note      {note}")

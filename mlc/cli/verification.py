@@ -1,0 +1,53 @@
+"""`--verify`: run what was compiled on given or random inputs, at two sizes where sizes are symbolic, and compare with another engine."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from mlc.cli import data, sizes
+from mlc.cli.console import Console
+from mlc.cli.source import Model
+
+if TYPE_CHECKING:
+    from mlc.ir.module import Module
+
+_SIZES = (None, 1)  # small distinct ones, then ones
+
+
+def verify(
+    args: argparse.Namespace, source: Model, module: Module, executable: Any, console: Console
+) -> dict[str, Any]:
+    """Raises NumericMismatch for the first binding that differs; returns what was compared."""
+    from mlc import references
+    from mlc.ir.interpreter import bind
+    from mlc.numeric import compare_outputs, largest, require_agreement
+    from mlc.progress import stage
+
+    reference = args.verify
+    if reference == "any":
+        reference = "onnxruntime" if source.kind != ".mlir" and references.has_onnxruntime() else "interpreter"
+    run = references.interpreter(module) if reference == "interpreter" else references.onnxruntime(source.source)
+    given = data.read(args.input, module.input_names)
+    fixed = {name: bounds.low for name, bounds in sizes.dims(args.dim).items() if bounds.low == bounds.high}
+    bindings, worst = [], 0.0
+    with stage("verify", console.progress) as step:
+        for preferred in _SIZES:
+            feeds = data.feeds(module, given, fixed, args.seed, preferred)
+            binding = bind(module, list(feeds.values()))
+            if binding in bindings:
+                continue
+            bindings.append(binding)
+            differences = compare_outputs(
+                module.output_names, executable.run(None, feeds), run(feeds), args.rtol, args.atol
+            )
+            worst = max(worst, largest(differences))
+            at = ", ".join(f"{symbol}={size}" for symbol, size in binding.items())
+            require_agreement(
+                differences,
+                reference + (f" at {at}" if at else ""),
+                remedy=f"mlc compare {source.name} finds the stage; --rtol allows more.",
+            )
+        shown = " and ".join(", ".join(f"{s}={n}" for s, n in b.items()) for b in bindings if b)
+        step.text = f"{reference}{', ' + shown if shown else ''}, seed {args.seed}: max rel err {worst:.1e}, ok"
+    return {"reference": reference, "bindings": bindings, "error": worst}
