@@ -15,9 +15,11 @@ from xdsl.dialects import func
 
 from mlc.codegen.llvm.cache import ObjectCache
 from mlc.codegen.llvm.entry import emit_entry
+from mlc.codegen.llvm.known import KernelCache
 from mlc.codegen.llvm.printer import emit
 from mlc.codegen.llvm.workers import ObjectCompiler
 from mlc.errors import InternalError
+from mlc.ir.kernel.known import is_stub, known_as
 from mlc.ir.kernel.plan import Plan
 from mlc.ir.kernel.program import CallOp
 from mlc.ir.kernel.target import CpuTarget
@@ -45,31 +47,55 @@ def compile_module(
     cache: ObjectCache | None = None,
     helpers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    known: KernelCache | None = None,
 ) -> NativeCode:
-    """Machine code of a module whose kernels are loops and whose @main is planned. `progress(done, all)` follows the kernels."""
+    """Machine code of a module whose kernels are loops and whose @main is planned. `progress(done, all)` follows the kernels.
+
+    Stubs stand for kernels that `known` has found; kernels that were looked for in vain are remembered there.
+    """
     kernels = dict(_kernels(module))
     texts: dict[str, str] = {}
     optimised = set()
     symbols: dict[str, str] = {}
+    ready: dict[str, bytes] = {}  # symbol -> object
+    learnt: list[tuple[str, func.FuncOp, str, str]] = []
     with ObjectCompiler(target, cache, helpers) as compiler:
-        for number, (name, functions) in enumerate(kernels.items()):
+        for done, (name, functions) in enumerate(kernels.items()):
             if progress is not None:
-                progress(number, len(kernels))
-            optimise = "kernel.optimise" in functions[-1].attributes
+                progress(done, len(kernels))
+            kernel = functions[-1]
+            if is_stub(kernel):
+                symbols[name], code = _found(kernel, known)
+                ready[symbols[name]] = code
+                texts[name] = f"; {name} was compiled before: {symbols[name]}\n"
+                continue
+            optimise = "kernel.optimise" in kernel.attributes
             texts[name] = emit(functions, target)
             symbols[name], text = neutral(texts[name], [op.sym_name.data for op in functions])
-            compiler.submit(text, optimise)
+            number = compiler.submit(text, optimise)
             if optimise:
                 optimised.add(name)
+            if known is not None and (key := known_as(kernel)) is not None:
+                learnt.append((key, kernel, symbols[name], compiler.key(number)))
         entry = emit_entry(module, ENTRY, symbols=symbols)
         profiled = emit_entry(module, PROFILED, profile=True, symbols=symbols)
         for made, name in ((entry, ENTRY), (profiled, PROFILED)):
             texts[name] = made.text
             compiler.submit(made.text)
-        objects = compiler.finish()
+        objects = [*compiler.finish(), *ready.values()]
+        for item in learnt:
+            assert known is not None
+            known.remember(*item)
         return NativeCode(
             objects, entry.plan, texts, compiler.compiled, len(objects) - compiler.compiled, frozenset(optimised)
         )
+
+
+def _found(stub: func.FuncOp, known: KernelCache | None) -> tuple[str, bytes]:
+    key = known_as(stub)
+    if known is None or key is None:
+        raise InternalError(f"kernel '{stub.sym_name.data}' is a stub, and there is no machine code for it")
+    return known.code(key)
 
 
 def _kernels(module: Module) -> Iterator[tuple[str, list[func.FuncOp]]]:
@@ -101,3 +127,20 @@ def neutral(text: str, names: Sequence[str]) -> tuple[str, str]:
 
 
 _SYMBOL = re.compile(r"@([\w.$-]+)")
+
+
+def module_text(module: Module, target: CpuTarget) -> str:
+    """The LLVM IR of a lowered module as one text, to look at: every kernel with its leaves, then the entry."""
+    functions = [op for _, group in _kernels(module) for op in group]
+    kernels = emit(functions, target)
+    known = {match[1] for line in kernels.splitlines() if (match := _HEAD.match(line))}
+    entry = []
+    for line in emit_entry(module, ENTRY).text.splitlines():
+        match = _HEAD.match(line)
+        if line.startswith("declare") and match and match[1] in known:
+            continue
+        entry.append(line)
+    return "\n".join([kernels, *entry, ""])
+
+
+_HEAD = re.compile(r"(?:declare|define)\b[^@]*@([\w.$-]+)\(")

@@ -82,6 +82,10 @@ class ObjectCompiler:
                 self._start_helper()
         return number
 
+    def key(self, number: int) -> str:
+        """Under which the cache keeps the object of a module that was handed in."""
+        return self._keys[number]
+
     def finish(self) -> list[bytes]:
         """All objects. Raises InternalError for a module that LLVM refuses."""
         while (job := self._take()) is not None:

@@ -14,17 +14,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xdsl.dialects.builtin import MemRefType
+from xdsl.dialects.builtin import MemRefType, StringAttr
 from xdsl.dialects.func import FuncOp
+from xdsl.parser import Parser
 from xdsl.rewriter import InsertPoint, Rewriter
 
 from mlc.errors import InternalError
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
+from mlc.ir.kernel.known import KNOWN, KnownKernels
 from mlc.ir.kernel.pack import Pack, pack
 from mlc.ir.kernel.schedule import Schedule
 from mlc.ir.kernel.target import cpu_target
-from mlc.ir.module import Module
+from mlc.ir.module import Module, context
 from mlc.passes.kernel.arena import plan_arena
 from mlc.passes.kernel.outline import outline
 from mlc.passes.kernel.rules.cpu import choose, prepare, scalar
@@ -70,13 +72,43 @@ class LowerKernels(Pass):
 
     def run(self, module: Module) -> None:
         for function in list(kernels(module)):
-            kernel = lowered(function)
+            kernel = self.kernel(function)
             for made in kernel.functions():
                 if made is not function:
                     Rewriter.insert_op(made, InsertPoint.before(function))
             if kernel.op is not function:
                 Rewriter.erase_op(function, safe_erase=False)
             _pack_weights(module, kernel)
+
+    def kernel(self, function: FuncOp) -> Kernel:
+        return lowered(function)
+
+
+class LowerNewKernels(LowerKernels):
+    """The same, with stubs in place of the kernels whose machine code is known."""
+
+    known: KnownKernels
+
+    def __init__(self, known: KnownKernels):
+        object.__setattr__(self, "known", known)  # no option of the pass: it does not change what a module means
+
+    def kernel(self, function: FuncOp) -> Kernel:
+        return lowered_once(function, self.known)
+
+
+def lowered_once(function: FuncOp, known: KnownKernels) -> Kernel:
+    """A kernel as loops, or its stub; either says under which key its machine code is kept."""
+    key = known.key(Kernel.from_func(function).key())
+    text = known.find(key)
+    if text is None:
+        kernel = lowered(function)
+    else:
+        stub = Parser(context(), text).parse_op()
+        assert isinstance(stub, FuncOp)
+        kernel = Kernel.from_func(stub)
+        stub.properties["sym_name"] = function.sym_name
+    kernel.op.attributes[KNOWN] = StringAttr(key)
+    return kernel
 
 
 def lowered(function: FuncOp) -> Kernel:
