@@ -18,6 +18,7 @@ import numpy as np
 from mlc.errors import InvalidModel, MlcError, TargetUnavailable
 from mlc.insight.text import bytes_text
 from mlc.ir import safetensors
+from mlc.ir.graph.control import GroupOp
 from mlc.ir.graph.shape import WeightOp
 from mlc.ir.kernel.program import WeightOp as KernelWeightOp
 from mlc.ir.kernel.target import cpu_target
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from mlc.codegen.llvm.build import NativeCode
+    from mlc.codegen.llvm.known import KernelCache
     from mlc.passes.manager import Pass, PassManager, Selection
     from mlc.runtime.executable import Executable
     from mlc.specialise import Specialising
@@ -52,7 +54,8 @@ def load(
     dims    a size that fixes a symbol, or its bounds (low, high)
     known   values of inputs that decide shapes; the module is right for these values only
 
-    The weights of IR text are read from weights.safetensors in its folder. Raises InvalidModel, ShapeError, UnsupportedOp.
+    The weights of IR text m.mlir are read from m.safetensors or weights.safetensors in its folder. Raises InvalidModel, ShapeError,
+    UnsupportedOp.
     """
     if isinstance(source, Module):
         _no_sizes("a module", shapes, dims, known)
@@ -92,12 +95,33 @@ def _parse(path: Path) -> Module:
     except UnicodeDecodeError as error:
         raise InvalidModel(f"{path} is not text", file=str(path)) from error
     weights = WeightStore()
-    beside = path.parent / WEIGHTS_FILE
-    if beside.exists():
-        safetensors.add_file(weights, beside)
+    for beside in (path.with_suffix(".safetensors"), path.parent / WEIGHTS_FILE):
+        if beside.exists():
+            safetensors.add_file(weights, beside)
+            break
     module = Module.parse(text, weights, str(path))
     module.source = str(path)
     return module
+
+
+def write_module(module: Module, path: Path) -> None:
+    """IR text, and its weights in a .safetensors file of the same name, from which `load` reads them again."""
+    named = _weights_of(module)
+    if named:
+        safetensors.write(module.weights, path.with_suffix(".safetensors"), named)
+    path.write_text(module.text(locations=True), encoding="utf-8")
+
+
+def done_before(module: Module) -> set[str]:
+    """Names of the passes that a module shows to have run: IR text may come from any stage."""
+    from mlc.passes.pipelines import PASSES, lowering_passes
+
+    last = [step.name for step in lowering_passes()]
+    if module.is_program:
+        lowered = not any(op.name == "linalg.generic" for op in module.op.walk())
+        return PASSES.keys() - set(last[3:]) if lowered else PASSES.keys() - set(last[2:])
+    fused = any(isinstance(op, GroupOp) for op in module.main.walk())
+    return PASSES.keys() - set(last[1:]) if fused else set()
 
 
 def _weights_of(module: Module) -> dict[str, None]:
@@ -145,24 +169,40 @@ class Compilation:
             step.text = headline(module)
         return module
 
-    def lower(self, module: Module, passes: Sequence[Pass] | None = None, watch: Watch | None = None) -> Module:
-        """The module after the pipeline of the options (or after `passes`); the one given stays as it is. `watch` sees it after each pass."""
+    def known(self) -> KernelCache | None:
+        """The kernels of earlier compilations; none where the cache is off or someone looks at the IR on its way."""
+        from mlc.codegen.llvm.cache import ObjectCache
+        from mlc.codegen.llvm.known import KernelCache
+
+        look = self.inspection != Inspection() or self.options.verify_each
+        return None if look or not self.options.cache else KernelCache(self.target, ObjectCache())
+
+    def lower(
+        self,
+        module: Module,
+        passes: Sequence[Pass] | None = None,
+        watch: Watch | None = None,
+        known: KernelCache | None = None,
+    ) -> Module:
+        """The module after the pipeline of the options (or after `passes`); the one given stays as it is. `watch` sees it after each pass.
+        Kernels that are `known` become stubs, which only `generate` with the same cache can use."""
         from mlc.insight.kernels import describe
+        from mlc.passes.kernel.lowering import LowerKernels, LowerNewKernels
         from mlc.passes.loops.lower import without_collections
         from mlc.passes.pipelines import pipeline
 
         options = self.options
-        chosen = (
-            pipeline(options.opt_level, options.arch, options.disable_passes, options.passes)
-            if passes is None
-            else passes
-        )
+        if passes is None:
+            every = pipeline(options.opt_level, options.arch, options.disable_passes, options.passes)
+            passes = [step for step in every if step.name not in done_before(module)]
+        if known is not None:
+            passes = [LowerNewKernels(known) if type(step) is LowerKernels else step for step in passes]
         with stage("optimise", self.progress, self.seconds) as step, without_collections():
-            manager = self._manager(chosen)
+            manager = self._manager(passes)
             named = _weights_of(module)
 
             def after(number: int, done: Pass, changed: Module) -> None:
-                step.at(number, len(chosen), done.name)
+                step.at(number, len(passes), done.name)
                 if self.inspection.dump:
                     named.update(_weights_of(changed))
                 if done.name == "schedule":
@@ -180,14 +220,14 @@ class Compilation:
             safetensors.write(result.weights, self.inspection.dump / WEIGHTS_FILE, named)
         return result
 
-    def generate(self, lowered: Module) -> NativeCode:
+    def generate(self, lowered: Module, known: KernelCache | None = None) -> NativeCode:
         """Machine code of a lowered module, from the cache where it is known."""
         from mlc.codegen.llvm.build import compile_module
         from mlc.codegen.llvm.cache import ObjectCache
 
         with stage("codegen", self.progress, self.seconds) as step:
-            cache = ObjectCache() if self.options.cache else None
-            code = compile_module(lowered, self.target, cache, progress=step.at)
+            cache = known.objects if known is not None else ObjectCache() if self.options.cache else None
+            code = compile_module(lowered, self.target, cache, progress=step.at, known=known)
             self.report["objects"] = {"compiled": code.compiled, "cached": code.cached}
             scalar = len(code.optimised)
             step.text = f"{len(code.texts) - 2} kernels" + (f", {scalar} of them scalar" if scalar else "")
@@ -218,8 +258,13 @@ class Compilation:
     def compile(self, source: Source, known: Mapping[str, np.ndarray] | None = None) -> Executable:
         """All stages."""
         module = self.load(source, known)
-        lowered = self.lower(module)
-        return self.link(module, lowered, self.generate(lowered))
+        return self.finish(module)
+
+    def finish(self, module: Module) -> Executable:
+        """From a loaded module to its executable."""
+        known = self.known()
+        lowered = self.lower(module, known=known)
+        return self.link(module, lowered, self.generate(lowered, known))
 
     def _manager(self, passes: Sequence[Pass]) -> PassManager:
         from mlc.passes.manager import PassManager
@@ -276,8 +321,7 @@ def compile_with(
         module = compilation.load(source)
     except NeedsValue as error:
         return Specialising(source, options, error)
-    lowered = compilation.lower(module)
-    return compilation.link(module, lowered, compilation.generate(lowered))
+    return compilation.finish(module)
 
 
 def load_executable(path: str | os.PathLike[str], threads: int | None = None) -> Executable:

@@ -64,17 +64,17 @@ def compile_module(
             if progress is not None:
                 progress(done, len(kernels))
             kernel = functions[-1]
+            optimise = "kernel.optimise" in kernel.attributes
+            if optimise:
+                optimised.add(name)
             if is_stub(kernel):
                 symbols[name], code = _found(kernel, known)
                 ready[symbols[name]] = code
                 texts[name] = f"; {name} was compiled before: {symbols[name]}\n"
                 continue
-            optimise = "kernel.optimise" in kernel.attributes
             texts[name] = emit(functions, target)
             symbols[name], text = neutral(texts[name], [op.sym_name.data for op in functions])
             number = compiler.submit(text, optimise)
-            if optimise:
-                optimised.add(name)
             if known is not None and (key := known_as(kernel)) is not None:
                 learnt.append((key, kernel, symbols[name], compiler.key(number)))
         entry = emit_entry(module, ENTRY, symbols=symbols)
