@@ -12,6 +12,7 @@ from xdsl.ir import SSAValue
 
 from mlc.ir import builder as g
 from mlc.ir.graph.elementwise import OPS, CastOp, ElementwiseOp
+from mlc.ir.graph.shape import BroadcastOp, ConstantOp, WeightOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, highest, is_float, is_integer, lowest, numpy_dtype
 from mlc.passes.graph.rewrite import rule
@@ -35,12 +36,16 @@ _MIRROR = {"lt": "gt", "gt": "lt", "le": "ge", "ge": "le"}
 
 @rule(*(OPS[name] for name in (*_COMMUTE, *_MIRROR)))
 def constants_to_the_right(op: ElementwiseOp, module: Module) -> SSAValue | None:
-    """c + x -> x + c; c < x -> x > c"""
+    """c + x -> x + c; broadcast(b) + x -> x + broadcast(b); c < x -> x > c"""
     lhs, rhs = op.operands
-    if number(lhs) is None or number(rhs) is not None:
+    if _constancy(lhs) <= _constancy(rhs):
         return None
     name = op.ROW.name
     return getattr(g, _MIRROR.get(name, name))(rhs, lhs)
+
+
+def _constancy(value: SSAValue) -> int:
+    return 2 if number(value) is not None else 1 if isinstance(value.owner, BroadcastOp | WeightOp | ConstantOp) else 0
 
 
 @rule(

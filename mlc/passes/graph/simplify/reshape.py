@@ -76,10 +76,11 @@ def reshape_after_reduce(op: ReduceOp, module: Module) -> SSAValue | None:
     reduced, axes = set(op.axes.get_values()), []
     for group in groups:
         here = [a in reduced for a in group.target if shape_of(inner.result)[a] != 1]
-        if any(here) != all(here):
+        if not any(here):
+            continue
+        if not all(here):
             return None
-        if here and all(here):
-            axes += group.source
+        axes += group.source
     kind = op.kind.data
     return g.reshape(g.reduce(inner.x, axes, kind) if axes else inner.x, shape_of(op.result))
 
