@@ -250,6 +250,13 @@ class Kernel:
             self._shared[key] = op.results[0]
         return self._shared[key]
 
+    def shared_first(self) -> None:
+        """Move the shared values in front of everything else at the entry: they use arguments and one another alone."""
+        for value in reversed(self._shared.values()):
+            if isinstance(value.owner, Operation):
+                value.owner.detach()
+                Builder(InsertPoint.at_start(self.block)).insert(value.owner)
+
     # Arguments -------------------------------------------------------------------------------------------------------
     def replace_buffer(self, name: str, type: MemRefType) -> SSAValue:
         """Give a buffer another type. Uses of the old argument are the caller's to replace before `finish`."""
