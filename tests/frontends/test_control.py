@@ -1,0 +1,161 @@
+"""If, Loop and Scan against onnxruntime and the reference of the standard."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from mlc.errors import UnsupportedOp
+from mlc.frontends.onnx import load
+from mlc.ir import interpreter
+from mlc.ir.module import Module
+
+
+def parse(body: str, opset: int = 17) -> onnx.ModelProto:
+    return onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": {opset}]>\nmain {body}')
+
+
+def op_names(module: Module) -> list[str]:
+    return [op.name for op in module.main.body.block.ops]
+
+
+def assert_agrees(proto: onnx.ModelProto, *arrays: np.ndarray) -> Module:
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    expected = session.run(None, {i.name: x for i, x in zip(session.get_inputs(), arrays, strict=True)})
+    module = load(proto)
+    for x, y in zip(interpreter.run(module, arrays), expected, strict=True):
+        assert (x.dtype, x.shape) == (y.dtype, y.shape)
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+    return module
+
+
+X = np.array([[1, -2, 3], [-4, 5, -6]], np.float32)
+
+CHOICE = """(float[N, 3] x, bool c) => (float[N, 3] y) {
+    b = Relu(x)
+    y = If (c) <then_branch = yes () => (float[N, 3] t) { t = Add(x, b) }, else_branch = no () => (float[N, 3] e) { e = Neg(b) }>
+}"""
+
+
+@pytest.mark.parametrize("condition", [True, False])
+def test_an_open_if_selects_between_both_branches(condition: bool) -> None:
+    assert "graph.select" in op_names(assert_agrees(parse(CHOICE), X, np.array(condition)))
+
+
+@pytest.mark.parametrize(("value", "op"), [(True, "graph.add"), (False, "graph.neg")])
+def test_only_the_branch_known_to_be_taken_is_built(value: bool, op: str) -> None:
+    module = load(parse(CHOICE), known={"c": np.array(value)})
+    assert [name for name in op_names(module) if name != "func.return"] == ["graph.relu", op]
+
+
+def test_a_condition_on_sizes_that_bounds_decide_is_known() -> None:
+    body = """(float[N, 3] x) => (float[N, 3] y) <int64 rank = {2}> {
+        shape = Shape(x) n = Size(shape) c = Equal(n, rank)
+        y = If (c) <then_branch = yes () => (t) { t = Neg(x) }, else_branch = no () => (e) { e = Unknown(x) }>
+    }"""
+    assert op_names(load(parse(body))) == ["graph.neg", "func.return"]
+
+
+def test_branches_of_different_shapes_need_a_known_condition() -> None:
+    body = """(float[N, 3] x, bool c) => (float[a, b] y) {
+        y = If (c) <then_branch = yes () => (t) { t = Neg(x) }, else_branch = no () => (e) { e = Transpose(x) }>
+    }"""
+    with pytest.raises(UnsupportedOp, match=r"output 0 the shapes \[N, 3\] and \[3, N\]"):
+        load(parse(body))
+    assert load(parse(body), known={"c": np.array(False)}).main
+
+
+LOOP = """(float[3] x, float[3] step) => (float[3] last, float[k, 3] all) <int64 trips = {%d}, bool go = {1}> {
+    last, all = Loop (trips, go, x) <body = b (int64 i, bool before, float[3] state) => (bool after, float[3] next, float[3] seen) {
+        after = Identity(before)
+        f = Cast <to = 1> (i)
+        scaled = Mul(step, f)
+        next = Add(state, scaled)
+        seen = Neg(next)
+    }>
+}"""
+
+
+@pytest.mark.parametrize("trips", [0, 1, 4])
+def test_a_counted_loop_is_a_scan(trips: int) -> None:
+    module = assert_agrees(parse(LOOP % trips), X[0], X[1])
+    assert "graph.scan" in op_names(module)
+
+
+def test_a_loop_may_run_over_a_size() -> None:
+    body = """(float[N, 3] x, float[3] y) => (float[3] last) <bool go = {1}> {
+        trips = Shape <start = 0, end = 1> (x) n = Squeeze(trips)
+        last = Loop (n, go, y) <body = b (int64 i, bool before, float[3] state) => (bool after, float[3] next) {
+            after = Identity(before) row = Gather <axis = 0> (x, i) next = Add(state, row)
+        }>
+    }"""
+    proto = parse(body)
+    for size in (0, 1, 5):
+        rows = np.arange(size * 3, dtype=np.float32).reshape(size, 3)
+        assert_agrees(proto, rows, X[0])
+
+
+@pytest.mark.parametrize(
+    ("trips", "condition", "words"),
+    [
+        ("", "go", "without a trip count"),
+        ("trips", "open", "condition .* is known only at run time"),
+    ],
+)
+def test_a_loop_whose_end_is_not_known_is_refused(trips: str, condition: str, words: str) -> None:
+    body = f"""(float[3] x, bool open) => (float[3] y) <int64 trips = {{3}}, bool go = {{1}}> {{
+        y = Loop ({trips}, {condition}, x) <body = b (int64 i, bool before, float[3] state) => (bool after, float[3] next) {{
+            after = Identity(before) next = Neg(state)
+        }}>
+    }}"""
+    with pytest.raises(UnsupportedOp, match=words):
+        load(parse(body))
+
+
+def test_a_loop_that_computes_its_condition_is_refused() -> None:
+    body = """(float x) => (float y) <int64 trips = {3}, bool go = {1}, float limit = {10.0}> {
+        y = Loop (trips, go, x) <body = b (int64 i, bool before, float state) => (bool after, float next) {
+            next = Add(state, state) after = Less(next, limit)
+        }>
+    }"""
+    with pytest.raises(UnsupportedOp, match="condition may end early"):
+        load(parse(body))
+
+
+SCAN = """(float[3] x, float[%s] xs) => (float[3] last, float[%s] all) {
+    last, all = Scan <num_scan_inputs = 1, %s
+        body = b (float[3] state, float[3] row) => (float[3] next, float[3] seen) { next = Add(state, row) seen = Mul(next, row) }
+    > (x, xs)
+}"""
+
+
+@pytest.mark.parametrize(
+    ("shape", "attributes"),
+    [
+        ("T, 3", ""),
+        ("T, 3", "scan_input_directions = [1],"),
+        ("T, 3", "scan_input_directions = [1], scan_output_directions = [1],"),
+        ("3, T", "scan_input_axes = [1],"),
+        ("3, T", "scan_input_axes = [-1], scan_output_axes = [1],"),
+    ],
+)
+def test_scan_over_any_axis_in_both_directions(shape: str, attributes: str) -> None:
+    proto = parse(SCAN % (shape, "a, b", attributes))
+    for steps in (1, 4):
+        rows = np.random.default_rng(steps).standard_normal((steps, 3)).astype(np.float32)
+        assert_agrees(proto, X[0], rows if shape == "T, 3" else np.ascontiguousarray(rows.T))
+
+
+def test_a_body_reads_values_and_constants_from_outside() -> None:
+    weights = ", ".join(str(i % 5) for i in range(18))
+    body = f"""(float[3] x, float[T, 6] xs) => (float[3] last) <float[6, 3] w = {{{weights}}}, int64[2] to = {{1, 3}}, int64[1] flat = {{3}}> {{
+        scale = Exp(x)
+        last = Scan <num_scan_inputs = 1, body = b (float[3] state, float[6] row) => (float[3] next) {{
+            m = MatMul(row, w)
+            two = Reshape(m, to)
+            one = Reshape(two, flat)
+            s = Mul(one, scale)
+            next = Add(state, s)
+        }}> (x, xs)
+    }}"""
+    assert_agrees(parse(body), X[0] * 0.1, np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32))
