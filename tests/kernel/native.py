@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +14,8 @@ from mlc.ir import dims
 from mlc.ir.kernel.kernel import Kernel, strides_of
 from mlc.ir.kernel.pack import pack
 from mlc.ir.kernel.schedule import Schedule
-from mlc.ir.kernel.target import cpu_target
+from mlc.ir.kernel.target import CpuTarget, cpu_target, supports
+from mlc.passes.kernel.rules.cpu import lower_for_cpu
 from mlc.passes.loops.lower import lower
 
 
@@ -61,7 +63,7 @@ class Native:
             return
         tiles = self.tiles(extents)
         cuts = [tiles * n // parts for n in range(parts + 1)]
-        for begin, end in zip(cuts, cuts[1:], strict=False):
+        for begin, end in itertools.pairwise(cuts):
             self.entry(*arguments, begin, end)
 
 
@@ -72,3 +74,38 @@ def aligned(array: np.ndarray) -> np.ndarray:
     out = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     out[...] = array
     return out
+
+
+TARGETS = [cpu_target(name) for name in ("x86-64-v4", "x86-64-v3", "x86-64-v2")]
+RUNNABLE = [target for target in TARGETS if not supports(cpu_target(), target)]
+GUARD = 64  # elements on both sides of a result
+
+
+def run(
+    kernel: Kernel,
+    arrays: dict[str, np.ndarray],
+    out: str,
+    target: CpuTarget | None = None,
+    parts: int = 1,
+    **extents: int,
+) -> np.ndarray:
+    """Lower, compile and run a kernel; the array `out` in a buffer of its own, whose surroundings must stay as they were."""
+    target = target or cpu_target()
+    native = Native(lower_for_cpu(kernel, target), target=target)
+    like = arrays[out]
+    raw = np.full(like.size + 2 * GUARD, 77, like.dtype)
+    result = raw[GUARD : GUARD + like.size].reshape(like.shape)
+    native({**arrays, out: result}, parts, **extents)
+    assert (raw[:GUARD] == 77).all() and (raw[GUARD + like.size :] == 77).all(), "wrote outside the result"
+    return result
+
+
+def floats(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
+
+
+def close(found: np.ndarray, exact: np.ndarray, tolerance: float = 2e-6) -> None:
+    """Within a tolerance of the largest exact value."""
+    assert found.shape == exact.shape
+    if exact.size:
+        assert np.max(np.abs(found.astype(np.float64) - exact)) <= tolerance * max(1.0, float(np.max(np.abs(exact))))

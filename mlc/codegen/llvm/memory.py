@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from xdsl.dialects import memref, vector
-from xdsl.dialects.builtin import DYNAMIC_INDEX, IntegerType
+from xdsl.dialects.builtin import DYNAMIC_INDEX, IntegerType, VectorType
 from xdsl.ir import SSAValue
 
 from mlc.codegen.llvm.function import Function, mangled, memory_text, prints, type_text
@@ -37,29 +37,57 @@ def _alignment(value: SSAValue) -> int:
     return element_bytes(type_of(value).element_type)
 
 
+# Truth values take a byte each, in vectors too
 @prints("vector.load")
 def _(f: Function, op: vector.LoadOp) -> None:
     at = f.address(op.base, op.indices)
-    f.define(op.result, f"load {type_text(op.result.type)}, ptr {at}, align {_alignment(op.base)}")
+    found = f.let(f"load {_in_memory(op.result.type)}, ptr {at}, align {_alignment(op.base)}")
+    f.names[op.result] = _truth(f, op.result.type, found)
 
 
 @prints("vector.store")
 def _(f: Function, op: vector.StoreOp) -> None:
-    f.line(f"store {f.typed(op.vector)}, ptr {f.address(op.base, op.indices)}, align {_alignment(op.base)}")
+    at = f.address(op.base, op.indices)
+    f.line(f"store {_in_memory(op.vector.type)} {_bytes(f, op.vector)}, ptr {at}, align {_alignment(op.base)}")
 
 
 @prints("vector.maskedload")
 def _(f: Function, op: vector.MaskedLoadOp) -> None:
-    wide, mask = type_text(op.result.type), type_text(op.mask.type)
-    args = [("ptr", f.address(op.base, op.indices)), (mask, f.value(op.mask)), (wide, f.value(op.pass_thru))]
-    f.names[op.result] = f.call(f"llvm.masked.load.{mangled(op.result.type)}.p0", args, wide)
+    wide, mask = _in_memory(op.result.type), type_text(op.mask.type)
+    args = [("ptr", f.address(op.base, op.indices)), (mask, f.value(op.mask)), (wide, _bytes(f, op.pass_thru))]
+    found = f.call(f"llvm.masked.load.{_mangled(op.result.type)}.p0", args, wide)
+    f.names[op.result] = _truth(f, op.result.type, found)
 
 
 @prints("vector.maskedstore")
 def _(f: Function, op: vector.MaskedStoreOp) -> None:
-    wide, mask = type_text(op.value_to_store.type), type_text(op.mask.type)
-    args = [(wide, f.value(op.value_to_store)), ("ptr", f.address(op.base, op.indices)), (mask, f.value(op.mask))]
-    f.call(f"llvm.masked.store.{mangled(op.value_to_store.type)}.p0", args, "void")
+    kind = op.value_to_store.type
+    wide, mask = _in_memory(kind), type_text(op.mask.type)
+    args = [(wide, _bytes(f, op.value_to_store)), ("ptr", f.address(op.base, op.indices)), (mask, f.value(op.mask))]
+    f.call(f"llvm.masked.store.{_mangled(kind)}.p0", args, "void")
+
+
+def _is_truth(type: VectorType) -> bool:
+    return type.element_type == IntegerType(1)
+
+
+def _in_memory(type: VectorType) -> str:
+    return f"<{type.get_shape()[0]} x i8>" if _is_truth(type) else type_text(type)
+
+
+def _mangled(type: VectorType) -> str:
+    return f"v{type.get_shape()[0]}i8" if _is_truth(type) else mangled(type)
+
+
+def _truth(f: Function, type: VectorType, value: str) -> str:
+    return f.let(f"icmp ne {_in_memory(type)} {value}, zeroinitializer") if _is_truth(type) else value
+
+
+def _bytes(f: Function, value: SSAValue) -> str:
+    assert isinstance(value.type, VectorType)
+    if not _is_truth(value.type):
+        return f.value(value)
+    return f.let(f"zext {f.typed(value)} to {_in_memory(value.type)}")
 
 
 # Views ---------------------------------------------------------------------------------------------------------------

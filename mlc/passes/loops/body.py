@@ -16,7 +16,39 @@ from mlc.passes.loops.math import expand, expansion
 from mlc.passes.loops.refused import Refused
 
 LANEWISE = frozenset(
-    ["arith.addf", "arith.subf", "arith.mulf", "arith.divf", "arith.negf", "arith.maximumf", "arith.minimumf", "arith.extf", "arith.truncf", "arith.addi", "arith.subi", "arith.muli", "arith.andi", "arith.ori", "arith.xori", "arith.shli", "arith.shrsi", "arith.shrui", "arith.maxsi", "arith.minsi", "arith.maxui", "arith.minui", "math.absf", "math.sqrt", "math.fma", "math.floor", "math.ceil", "math.roundeven", "math.round", "math.trunc", "math.copysign"]
+    [
+        "arith.addf",
+        "arith.subf",
+        "arith.mulf",
+        "arith.divf",
+        "arith.negf",
+        "arith.maximumf",
+        "arith.minimumf",
+        "arith.extf",
+        "arith.truncf",
+        "arith.addi",
+        "arith.subi",
+        "arith.muli",
+        "arith.andi",
+        "arith.ori",
+        "arith.xori",
+        "arith.shli",
+        "arith.shrsi",
+        "arith.shrui",
+        "arith.maxsi",
+        "arith.minsi",
+        "arith.maxui",
+        "arith.minui",
+        "math.absf",
+        "math.sqrt",
+        "math.fma",
+        "math.floor",
+        "math.ceil",
+        "math.roundeven",
+        "math.round",
+        "math.trunc",
+        "math.copysign",
+    ]
 )
 
 

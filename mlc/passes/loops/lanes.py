@@ -6,7 +6,7 @@ from functools import cache
 
 from xdsl.builder import Builder
 from xdsl.dialects import arith, vector
-from xdsl.dialects.builtin import DenseArrayBase, FloatAttr, IntegerAttr, VectorType, i1, i64
+from xdsl.dialects.builtin import DenseArrayBase, FloatAttr, IntegerAttr, IntegerType, VectorType, i1, i64
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from mlc.ir.kernel import lanes as lanewise
@@ -26,19 +26,23 @@ class Lanes:
         """A constant of the type, made once. Not `dense<...>`: xDSL 0.74 prints some floats there in hexadecimal and parses them back as
         integers."""
         one = self.function.number(attr)
-        if not isinstance(type, VectorType):
-            return one
-        return self.function.shared(
-            (one, self.width), lambda: vector.BroadcastOp.create(operands=[one], result_types=[type])
-        )
+        return self.everywhere(one) if isinstance(type, VectorType) else one
 
     def splat(self, value: float) -> SSAValue:
         """A constant in every lane."""
         one = self.function.number(FloatAttr(value, self.element))  # type: ignore[arg-type]
+        return self.everywhere(one)
+
+    def everywhere(self, one: SSAValue) -> SSAValue:
         type = self.type(one.type)
         return self.function.shared(
             (one, self.width), lambda: vector.BroadcastOp.create(operands=[one], result_types=[type])
         )
+
+    def nothing(self, element: Attribute) -> SSAValue:
+        """Zero, or false, in every lane: what a masked load gives where it does not read."""
+        attr = IntegerAttr(0, element) if isinstance(element, IntegerType) else FloatAttr(0.0, element)  # type: ignore[arg-type]
+        return self.everywhere(self.function.number(attr))
 
     def broadcast(self, b: Builder, value: SSAValue) -> SSAValue:
         """A value in every lane; constants at the entry."""

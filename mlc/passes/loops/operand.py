@@ -98,7 +98,9 @@ class Operand:
         if self.contiguous(source):
             if self.whole(source, chunk):
                 return b.insert(vector.LoadOp.create(operands=[source, *where], result_types=[type])).results[0]
-            return b.insert(vector.MaskedLoadOp(source, where, lanes.mask(chunk.valid), lanes.splat(0.0))).results[0]
+            return b.insert(
+                vector.MaskedLoadOp(source, where, lanes.mask(chunk.valid), lanes.nothing(type.element_type))
+            ).results[0]
         return self.gather(b, source, where, chunk)
 
     def contiguous(self, source: SSAValue) -> bool:
@@ -143,8 +145,12 @@ class Operand:
             if here == width:
                 found.append(b.insert(vector.LoadOp.create(operands=[source, *at], result_types=[type])).results[0])
             else:
-                found.append(b.insert(vector.MaskedLoadOp(source, at, lanes.mask(here), lanes.splat(0.0))).results[0])
-        found += [lanes.splat(0.0)] * (width - len(found))
+                found.append(
+                    b.insert(
+                        vector.MaskedLoadOp(source, at, lanes.mask(here), lanes.nothing(type.element_type))
+                    ).results[0]
+                )
+        found += [lanes.nothing(type.element_type)] * (width - len(found))
         for position, value in enumerate(transposed(b, found)[:here]):
             where = self.position({**point, row: first + position}, chunk)
             seen[self.value, self.access, where, chunk] = value
@@ -168,7 +174,7 @@ class Operand:
 
     def gather(self, b: Builder, source: SSAValue, where: list[SSAValue], chunk: Chunk) -> SSAValue:
         """A strided read: lane by lane."""
-        result = self.step.lanes.splat(0.0)
+        result = self.step.lanes.nothing(type_of(source).element_type)
         for lane, at in enumerate(self.each_lane(b, where, chunk)):
             scalar = b.insert(memref.LoadOp.get(source, at)).results[0]
             result = b.insert(vector.InsertOp(scalar, result, [lane])).results[0]

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from xdsl.builder import Builder
 from xdsl.dialects import func, memref
-from xdsl.dialects.builtin import DYNAMIC_INDEX, DenseIntOrFPElementsAttr, MemRefType, StringAttr, f32, f64
+from xdsl.dialects.builtin import DYNAMIC_INDEX, DenseIntOrFPElementsAttr, MemRefType, StringAttr, f32, f64, i1
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.rewriter import InsertPoint
@@ -127,8 +127,8 @@ class Outliner:
 
 
 def element_of(run: Sequence[GenericOp]) -> Attribute:
-    """The one type of elements in a tile."""
-    found = {type_of(value).element_type for op in run for value in op.operands}
+    """The one type of elements in a tile, beside truth values."""
+    found = {type_of(value).element_type for op in run for value in op.operands} - {i1}
     if len(found) != 1 or not found <= {f32, f64}:
         raise Refused(f"the vector leaf does not mix {', '.join(sorted(map(str, found)))}")
     return found.pop()

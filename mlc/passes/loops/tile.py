@@ -314,7 +314,9 @@ class TileRun:
         names = [form.loop() or f"i{axis}" for axis, form in enumerate(access)]
         op = copy(b, shown, place, {n: s for n, s in zip(names, part.shape, strict=True) if isinstance(s, int)})
         along = loop_along(op, shown)
-        if along is not None and along != loop_along(op, place):  # the leaf transposes squares of as many elements as it has lanes
+        if along is not None and along != loop_along(
+            op, place
+        ):  # the leaf transposes squares of as many elements as it has lanes
             width = max(self.lanes.values(), default=1)
             TileRun(self.kernel, Level({along: width}), self.lanes, [op]).rewrite()
         return place

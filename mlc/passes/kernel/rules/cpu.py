@@ -65,6 +65,8 @@ def choose(kernel: Kernel, target: CpuTarget) -> Schedule:
     if why := group.not_for_vectors():
         kernel.report.append(f"scalar loops: {why}")
         return scalar(group)
+    if 0 in group.loops.values():
+        return Schedule((), Scalar())
     rule = Rule(group, target)
     for make in (rule.contraction, rule.rows, rule.window, rule.columns, rule.elementwise):
         if found := make():

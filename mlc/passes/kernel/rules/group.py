@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from xdsl.dialects import arith, memref
-from xdsl.dialects.builtin import f32, f64
+from xdsl.dialects.builtin import f32, f64, i1
 from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Attribute, SSAValue
@@ -81,9 +81,9 @@ class Group:
 
     def not_for_vectors(self) -> str | None:
         """Why the vector leaf cannot compute these ops."""
-        kinds: set[Attribute] = {type_of(o.value).element_type for operands in self.operands for o in operands}
-        if len(kinds) > 1 or not kinds <= {f32, f64}:
-            return f"the vector leaf takes f32 or f64, not {', '.join(sorted(map(str, kinds)))}"
+        kinds: set[Attribute] = {type_of(o.value).element_type for operands in self.operands for o in operands} - {i1}
+        if len(kinds) != 1 or not kinds <= {f32, f64}:
+            return f"the vector leaf takes f32 or f64, not {', '.join(sorted(map(str, kinds))) or 'i1'}"
         for op in self.ops:
             for inner in op.body.walk():
                 if isinstance(inner, IndexOp):
