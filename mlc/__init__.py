@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mlc.compiler import compare, compile, load, load_executable
+    from mlc.comparison import compare
+    from mlc.compiler import compile, load, load_executable
     from mlc.errors import (
         DTypeError,
         InternalError,
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from mlc.runtime.executable import Executable
 
 _HOMES = {
-    "mlc.compiler": ("compare", "compile", "load", "load_executable"),
+    "mlc.comparison": ("compare",),
+    "mlc.compiler": ("compile", "load", "load_executable"),
     "mlc.errors": (
         "DTypeError",
         "InternalError",

@@ -104,14 +104,6 @@ def _parse(path: Path) -> Module:
     return module
 
 
-def write_module(module: Module, path: Path) -> None:
-    """IR text, and its weights in a .safetensors file of the same name, from which `load` reads them again."""
-    named = _weights_of(module)
-    if named:
-        safetensors.write(module.weights, path.with_suffix(".safetensors"), named)
-    path.write_text(module.text(locations=True), encoding="utf-8")
-
-
 def done_before(module: Module) -> set[str]:
     """Names of the passes that a module shows to have run: IR text may come from any stage."""
     from mlc.passes.pipelines import PASSES, lowering_passes
@@ -119,12 +111,12 @@ def done_before(module: Module) -> set[str]:
     last = [step.name for step in lowering_passes()]
     if module.is_program:
         lowered = not any(op.name == "linalg.generic" for op in module.op.walk())
-        return PASSES.keys() - set(last[3:]) if lowered else PASSES.keys() - set(last[2:])
+        return PASSES.keys() - set(last[4:]) if lowered else PASSES.keys() - set(last[2:])
     fused = any(isinstance(op, GroupOp) for op in module.main.walk())
     return PASSES.keys() - set(last[1:]) if fused else set()
 
 
-def _weights_of(module: Module) -> dict[str, None]:
+def weights_of(module: Module) -> dict[str, None]:
     """Keys of the weights that a module names, in order."""
     return dict.fromkeys(
         op.weight_key if isinstance(op, WeightOp) else op.key.data
@@ -199,12 +191,12 @@ class Compilation:
             passes = [LowerNewKernels(known) if type(step) is LowerKernels else step for step in passes]
         with stage("optimise", self.progress, self.seconds) as step, without_collections():
             manager = self._manager(passes)
-            named = _weights_of(module)
+            named = weights_of(module)
 
             def after(number: int, done: Pass, changed: Module) -> None:
                 step.at(number, len(passes), done.name)
                 if self.inspection.dump:
-                    named.update(_weights_of(changed))
+                    named.update(weights_of(changed))
                 if done.name == "schedule":
                     self.report["kernels"] = describe(changed)
                 if watch is not None:

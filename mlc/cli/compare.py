@@ -30,7 +30,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     source = model(args.model)
     if source.is_package:
         raise UsageError(f"{source.name} is compiled already", remedy="Compare the model it was compiled from.")
-    from mlc.compare import compare
+    from mlc.comparison import compare
     from mlc.compiler import load
 
     chosen = options(args)

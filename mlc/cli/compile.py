@@ -10,6 +10,7 @@ from mlc.cli.console import Console
 from mlc.cli.inspection import inspection
 from mlc.cli.parser import Parser, UsageError, data_flags, ir_flags, model_flags, target_flags, tolerance_flags
 from mlc.cli.source import Model, model, options
+from mlc.cli.verification import verify
 from mlc.cli.writing import write_bytes, write_text
 
 if TYPE_CHECKING:
@@ -49,23 +50,22 @@ def run(args: argparse.Namespace, console: Console) -> int:
     compilation = Compilation(chosen, console.progress, inspection(args))
     console.note(_headline(compilation))
     module = compilation.load(source.source)
-    lowered = compilation.lower(module)
-    if kind == "mlir":
-        write_text(out, lowered.text(locations=True))
+    if kind in ("package", "so"):
+        executable = compilation.finish(module)
+        if args.verify:
+            verify(args, source, module, executable, console)
+        if kind == "package":
+            executable.save(out)
+        else:
+            executable.export_library(out, args.header)
     else:
-        code = compilation.generate(lowered)
-        if kind in ("llvm", "asm", "obj"):
+        lowered = compilation.lower(module)
+        if args.verify:
+            verify(args, source, module, compilation.finish(module), console)
+        if kind == "mlir":
+            _write_module(out, lowered)
+        else:
             _write_stage(kind, out, compilation, lowered)
-        if kind in ("package", "so") or args.verify:
-            executable = compilation.link(module, lowered, code)
-            if args.verify:
-                from mlc.cli.verification import verify
-
-                verify(args, source, module, executable, console)
-            if kind == "package":
-                executable.save(out)
-            elif kind == "so":
-                executable.export_library(out, args.header)
     from mlc.insight.text import bytes_text
 
     size = out.stat().st_size
@@ -112,6 +112,16 @@ def _output(args: argparse.Namespace, source: Model) -> tuple[str, Path]:
     if not out.parent.is_dir():
         raise UsageError(f"{out}: there is no folder {out.parent}")
     return kind, out
+
+
+def _write_module(out: Path, module: Module) -> None:
+    """IR text, and its weights in a .safetensors file of the same name, from which mlc.load reads them again."""
+    from mlc.compiler import weights_of
+    from mlc.ir import safetensors
+
+    if named := weights_of(module):
+        safetensors.write(module.weights, out.with_suffix(".safetensors"), named)
+    write_text(out, module.text(locations=True))
 
 
 def _write_stage(kind: str, out: Path, compilation: Compilation, lowered: Module) -> None:

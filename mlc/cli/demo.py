@@ -28,8 +28,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     compilation = Compilation(CompileOptions(threads=args.threads), console.progress)
     module = compilation.load(MODEL)
-    lowered = compilation.lower(module)
-    executable = compilation.link(module, lowered, compilation.generate(lowered))
+    executable = compilation.finish(module)
     images, labels = digits()
     (name,) = module.input_names
     feeds = {name: images}

@@ -62,8 +62,7 @@ def open_session(args: argparse.Namespace, console: Console) -> Session:
         module = compilation.load(source.source)
     except NeedsValue as need:
         module = _with_values(compilation, source, args, need)
-    lowered = compilation.lower(module)
-    return Session(source, compilation.link(module, lowered, compilation.generate(lowered)), module, compiled=True)
+    return Session(source, compilation.finish(module), module, compiled=True)
 
 
 def _with_values(compilation: Any, source: Model, args: argparse.Namespace, need: Any) -> Module:

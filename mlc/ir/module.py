@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from io import StringIO
 from typing import Any
 
+import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, ModuleOp, StringAttr, i64
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, MemRefType, ModuleOp, StringAttr, i64
 from xdsl.dialects.func import FuncOp
 from xdsl.parser import Parser
 from xdsl.printer import Printer
@@ -50,17 +51,38 @@ class Module:
         raise InvalidModel("the module has no function @main")
 
     @property
+    def is_program(self) -> bool:
+        """Whether @main is a planned function on memrefs (mlc/ir/kernel/program.py), not a graph."""
+        return any(isinstance(arg.type, MemRefType) for arg in self.main.args)
+
+    @property
     def input_names(self) -> list[str]:
+        if self.is_program:
+            return [name for name, _, _ in self._arguments("input")]
         return _names(self.main.arg_attrs, len(self.main.args), "input")
 
     @property
     def output_names(self) -> list[str]:
+        if self.is_program:
+            return [name for name, _, _ in self._arguments("output")]
         return _names(self.main.res_attrs, len(self.main.function_type.outputs.data), "output")
 
     @property
     def input_types(self) -> list[tuple[Shape, str]]:
         """(shape, dtype) of each input, in order."""
+        if self.is_program:
+            return [(shape, dtype) for _, shape, dtype in self._arguments("input")]
         return [(shape_of(arg), dtype_of(arg)) for arg in self.main.args]
+
+    def _arguments(self, role: str) -> list[tuple[str, Shape, str]]:
+        """Name, shape and dtype of the arguments of a program that have this role."""
+        found = []
+        for row in self.main.arg_attrs.data if self.main.arg_attrs else ():
+            texts = {key: attr.data for key, attr in row.data.items() if isinstance(attr, StringAttr)}
+            extents = row.data.get("kernel.dims")
+            if texts.get("kernel.role") == role and isinstance(extents, DimsAttr):
+                found.append((texts["kernel.name"], extents.extents(), texts["kernel.dtype"]))
+        return found
 
     def __str__(self) -> str:
         return self.text()
@@ -93,6 +115,12 @@ class Module:
         module = cls(op, weights, symbols, checks)
         module.verify()
         return module
+
+    def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """The outputs by the reference interpreter: slow, and right by definition. For graphs; see run_program for programs."""
+        from mlc.ir.interpreter import run
+
+        return run(self, inputs)
 
     def verify(self) -> None:
         """Raises InvalidModel naming the op that breaks a rule."""

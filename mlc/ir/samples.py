@@ -120,6 +120,8 @@ def random_inputs(module: Module, binding: Mapping[str, int] | None = None, seed
 def index_bounds(module: Module) -> dict[str, Extent]:
     """Input -> the extent that its values index, for integer inputs that reach the indices of a gather or scatter."""
     found: dict[str, Extent] = {}
+    if module.is_program:
+        return found
     for name, argument, (_, dtype) in zip(module.input_names, module.main.args, module.input_types, strict=True):
         limits = _limits(argument) if is_integer(dtype) else []
         if limits:
