@@ -11,6 +11,8 @@ from onnx.defs import OpSchema
 from mlc.errors import InvalidModel
 from mlc.frontends.onnx.node import Node
 
+# PyTorch's exporter leaves out the region of interest, which is optional from version 13 on.
+_MAY_OMIT = {("Resize", 11)}
 _VARIADIC = OpSchema.FormalParameterOption.Variadic
 
 
@@ -113,6 +115,11 @@ def check_against_schema(node: Node, schema: OpSchema) -> None:
         raise node.invalid(
             f"{len(node.inputs)} inputs, the operator takes {_range(schema.min_input, schema.max_input)}"
         )
+    for i, name in enumerate(node.inputs):
+        formal = schema.inputs[min(i, len(schema.inputs) - 1)]
+        required = formal.option != OpSchema.FormalParameterOption.Optional
+        if required and not name and (node.op_type, node.version) not in _MAY_OMIT:
+            raise node.invalid(f"input {i} ({formal.name}) is missing")
     if len(node.outputs) > schema.max_output:
         raise node.invalid(
             f"{len(node.outputs)} outputs, the operator has {_range(schema.min_output, schema.max_output)}"

@@ -82,10 +82,12 @@ def attend(
     present_key, present_value = k, v
 
     heads, kv_heads = shape_of(q)[1], shape_of(k)[1]
+    of_values = [g.require_equal(shape_of(k)[i], shape_of(v)[i], f"axis {i} of keys and values") for i in range(3)]
+    v = g.reshape(v, [*of_values, shape_of(v)[3]])
     divides = isinstance(heads, int) and isinstance(kv_heads, int) and kv_heads > 0 and heads % kv_heads == 0
     if heads != kv_heads and not divides:
         raise node.error(f"{heads} query heads are not a multiple of {kv_heads} key and value heads")
-    scale = node.float("scale", None) or 1 / math.sqrt(static_head_size(node, q))
+    scale = node.float("scale", 0.0) or 1 / math.sqrt(static_head_size(node, q))
     y, scores = product(node, q, k, v, mask, frontier, scale)
     return [join_heads(y) if flat else y, present_key, present_value, scores]
 
@@ -107,6 +109,8 @@ def static_head_size(node: Node, q: Value) -> int:
     size = shape_of(q)[3]
     if not isinstance(size, int):
         raise node.unsupported(f"the head size {size} must be a number")
+    if size < 1:
+        raise node.error("heads have no elements")
     return size
 
 
@@ -123,8 +127,12 @@ def product(
     if not (softcap or wants_scores or allowed is not None or wide != dtype or bias is not None):
         return g.attention(q, k, v, None, scale), None
 
-    root = math.sqrt(scale)
-    scores = per_group(times(q, root), times(k, root), "bhsd,bhtd->bhst")
+    if dtype == "f16":
+        # Both factors are scaled where their product could overflow.
+        root = math.sqrt(scale)
+        scores = per_group(times(q, root), times(k, root), "bhsd,bhtd->bhst")
+    else:
+        scores = per_group(times(q, scale), k, "bhsd,bhtd->bhst")
     mode, shown = node.int("qk_matmul_output_mode"), None
     if mode not in (0, 1, 2, 3):
         raise node.invalid(f"qk_matmul_output_mode is {mode}, expected 0 to 3")
@@ -224,6 +232,8 @@ def query_positions(frontier: Frontier, shape: Sequence[Extent]) -> Value:
 
 def to_all_keys(node: Node, mask: Value, keys: Extent) -> Value:
     """A mask that covers fewer keys than there are forbids the rest."""
+    if not rank_of(mask):
+        return mask
     covered = shape_of(mask)[-1]
     if node.version < 24 or not (isinstance(covered, int) and isinstance(keys, int)) or covered in (1, keys):
         return mask
@@ -242,6 +252,8 @@ def rotary_embedding(
     rotary_embedding_dim features, or neighbours when interleaved. Caches are [positions, pairs] with
     position_ids [batch, sequence], else [batch, sequence, pairs].
     """
+    if rank_of(x) not in (3, 4):
+        raise node.error(f"X has {rank_of(x)} axes, expected 3 or 4")
     flat = rank_of(x) == 3
     if flat:
         heads = node.int("num_heads", 0)
@@ -253,6 +265,10 @@ def rotary_embedding(
     turned = node.int("rotary_embedding_dim") or size
     if turned % 2 or turned > size:
         raise node.invalid(f"rotary_embedding_dim {turned} must be even and at most the head size {size}")
+    for name, cache in (("cos_cache", cos_cache), ("sin_cache", sin_cache)):
+        wanted = 3 if position_ids is None else 2
+        if rank_of(cache) != wanted:
+            raise node.error(f"{name} has {rank_of(cache)} axes, expected {wanted}")
     if position_ids is not None:
         cos_cache, sin_cache = (g.gather(cache, position_ids, 0) for cache in (cos_cache, sin_cache))
     pair_shape = [*shape[:3], turned // 2]

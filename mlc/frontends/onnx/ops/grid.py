@@ -14,7 +14,7 @@ from mlc.frontends.onnx.table import Value, handles
 from mlc.frontends.onnx.windows import Window, window_of
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent, prod
-from mlc.ir.types import dtype_of, shape_of
+from mlc.ir.types import dtype_of, rank_of, shape_of
 
 CUBIC_SLOPE = -0.75
 
@@ -25,6 +25,8 @@ def grid_sample(node: Node, x: Value, grid: Value) -> Value:
     mode = {"bilinear": "linear", "bicubic": "cubic"}.get(node.string("mode"), node.string("mode"))
     border = node.string("padding_mode")
     aligned = bool(node.int("align_corners"))
+    if rank_of(x) < 3 or rank_of(grid) != rank_of(x):
+        raise node.error(f"X has {rank_of(x)} axes and the grid {rank_of(grid)}")
     batch, channels, *image = shape_of(x)
     results = shape_of(grid)[1:-1]
     if shape_of(grid)[-1] != len(image):
@@ -125,6 +127,9 @@ def roi_align(node: Node, x: Value, rois: Value, batch_indices: Value) -> Value:
         raise node.invalid(f"mode '{mode}' is neither avg nor max")
     if samples <= 0:
         raise node.unsupported("sampling_ratio 0, whose number of samples depends on each region's size")
+    for name, v, rank in (("X", x, 4), ("rois", rois, 2), ("batch_indices", batch_indices, 1)):
+        if rank_of(v) != rank:
+            raise node.error(f"{name} has {rank_of(v)} axes, expected {rank}")
     half_pixel = node.string("coordinate_transformation_mode", "output_half_pixel") == "half_pixel"
     image = shape_of(x)[2:]
     count, channels = shape_of(rois)[0], shape_of(x)[1]
@@ -181,6 +186,8 @@ def deform_conv(
 
     offset [n, groups * taps * axes, results...], mask [n, groups * taps, results...]; outside the image is 0.
     """
+    if not rank_of(x) == rank_of(weight) == rank_of(offset) >= 3:
+        raise node.error(f"X, W and offset have {rank_of(x)}, {rank_of(weight)} and {rank_of(offset)} axes")
     batch, channels, *image = shape_of(x)
     outputs, _, *kernel = (static(node, e, "W") for e in shape_of(weight))
     window = window_of(node, image, kernel)

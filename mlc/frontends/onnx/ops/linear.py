@@ -134,12 +134,23 @@ def conv_transpose(node: Node, x: Value, weight: Value, bias: Value | None = Non
     strides = node.ints("strides", None) or [1] * count
     dilations = node.ints("dilations", None) or [1] * count
     extra = node.ints("output_padding", None) or [0] * count
+    check_lengths(node, count, strides=strides, dilations=dilations, output_padding=extra)
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     low, high = transpose_padding(node, spatial, strides, spans, extra)
     groups = node.int("group")
     trimmed = [hi - more for hi, more in zip(high, extra, strict=True)]
     y = transposed_convolution(x, turned_around(node, weight, groups), strides, dilations, low, trimmed, groups)
     return y if bias is None else g.add(y, per_channel(node, "B", bias, y))
+
+
+def check_lengths(node: Node, count: int, **lists: Sequence[Extent]) -> None:
+    """Raises InvalidModel unless each list has one positive entry per spatial axis; pads have two of any sign."""
+    for name, values in lists.items():
+        wanted = 2 * count if name == "pads" else count
+        if len(values) != wanted:
+            raise node.invalid(f"{name} has {len(values)} entries for {count} spatial axes")
+        if name in ("strides", "dilations") and any(isinstance(v, int) and v < 1 for v in values):
+            raise node.invalid(f"{name} {list(values)} must be positive")
 
 
 def transposed_convolution(
@@ -181,13 +192,16 @@ def col2im(node: Node, x: Value, image_shape: Value, block_shape: Value) -> Valu
 
     A transposed convolution with the identity as its weight puts each element of a block in its place.
     """
+    if rank_of(x) != 3:
+        raise node.error(f"the input has {rank_of(x)} axes, expected 3")
     batch, columns, blocks = shape_of(x)
     image, block = node.extents(1, "image_shape"), [int(b) for b in node.constants(2, "block_shape")]
     count, size = len(block), math.prod(block)
     strides = node.ints("strides", None) or [1] * count
     dilations = node.ints("dilations", None) or [1] * count
     pads = node.ints("pads", None) or [0] * 2 * count
-    if not isinstance(columns, int) or columns % size:
+    check_lengths(node, count, image_shape=image, strides=strides, dilations=dilations, pads=pads)
+    if not isinstance(columns, int) or size < 1 or columns % size:
         raise node.error(f"{columns} columns do not hold blocks of {size} elements")
     spans = [(b - 1) * d + 1 for b, d in zip(block, dilations, strict=True)]
     padded = [n + lo + hi for n, lo, hi in zip(image, pads[:count], pads[count:], strict=True)]
@@ -210,12 +224,15 @@ def transpose_padding(
     auto = node.string("auto_pad")
     given = node.ints("output_shape", None)
     output: Sequence[Extent]
-    if given is not None:
+    if given:
+        if len(given) < len(spans):
+            raise node.invalid(f"output_shape has {len(given)} entries for {len(spans)} spatial axes")
         output = given[-len(spans) :]
     elif auto in ("SAME_UPPER", "SAME_LOWER"):
         output = tuple(n * s for n, s in zip(spatial, strides, strict=True))
     elif auto in ("NOTSET", "VALID"):
         zeros = [0] * 2 * len(spans)
+        check_lengths(node, len(spans), pads=node.ints("pads", zeros))
         pads: list[Extent] = list(node.ints("pads", zeros) if auto == "NOTSET" else zeros)
         return pads[: len(spans)], pads[len(spans) :]
     else:

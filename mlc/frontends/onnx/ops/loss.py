@@ -31,6 +31,8 @@ def picked_loss(node: Node, x: Value, target: Value, weight: Value | None) -> Va
     reduction = node.string("reduction")
     if reduction not in ("none", "sum", "mean"):
         raise node.invalid(f"reduction '{reduction}' is none of none, sum, mean")
+    if rank_of(x) < 2:
+        raise node.error(f"scores have {rank_of(x)} axes, batch and classes are needed")
     classes, dtype = shape_of(x)[1], dtype_of(x)
     wanted = (shape_of(x)[0], *shape_of(x)[2:])
     if rank_of(target) != len(wanted):

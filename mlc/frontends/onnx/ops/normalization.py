@@ -111,6 +111,8 @@ def instance_normalization(node: Node, x: Value, scale: Value, bias: Value) -> V
 def group_normalization(node: Node, x: Value, scale: Value, bias: Value) -> Value:
     """Statistics over each group of channels, scale and bias per channel. Version 18, which scaled groups, was withdrawn."""
     shape, groups = shape_of(x), node.int("num_groups")
+    if len(shape) < 2 or groups < 1:
+        raise node.error(f"X has {len(shape)} axes and num_groups is {groups}; batch, channels and a group are needed")
     batch, channels, *spatial = shape
     if isinstance(channels, int) and channels % groups:
         raise node.error(f"{channels} channels cannot form {groups} groups")

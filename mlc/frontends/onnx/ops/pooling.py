@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.ops.activation import like
+from mlc.frontends.onnx.ops.linear import check_lengths
 from mlc.frontends.onnx.ops.normalization import widened
+from mlc.frontends.onnx.ops.resize import settled
 from mlc.frontends.onnx.table import Value, handles
 from mlc.frontends.onnx.windows import Window, crop_or_pad, pad_window, window_of
 from mlc.ir import builder as g
@@ -95,7 +97,7 @@ def divided_by_counts(total: Value, spatial: Sequence[Extent], window: Window, i
             continue
         ones = crop_or_pad(g.full([n], 1, dtype), [padded], 0)
         counts = g.reduce_window(ones, "sum", [window.kernel[i]], [window.strides[i]], [(0, 0)], [window.dilations[i]])
-        factors.append(g.broadcast(counts, shape, [len(shape) - len(spatial) + i]))
+        factors.append(g.broadcast(settled(counts), shape, [len(shape) - len(spatial) + i]))
     for counts in factors:
         total = g.div(total, counts)
     return g.div(total, like(total, constant)) if constant != 1 else total
@@ -103,8 +105,15 @@ def divided_by_counts(total: Value, spatial: Sequence[Extent], window: Window, i
 
 @handles("LpPool", since=(2, 11, 18, 22))
 def lp_pool(node: Node, x: Value) -> Value:
-    p = node.int("p")
+    p = norm_order(node)
     return root(reduce_spatial(power(x, p), "sum", pooling_window(node, x)), p)
+
+
+def norm_order(node: Node) -> int:
+    p = node.int("p")
+    if p < 1:
+        raise node.invalid(f"p is {p}, expected at least 1")
+    return p
 
 
 def power(x: Value, p: int) -> Value:
@@ -128,7 +137,7 @@ def global_max_pool(node: Node, x: Value) -> Value:
 
 @handles("GlobalLpPool", since=(2, 22))
 def global_lp_pool(node: Node, x: Value) -> Value:
-    p = node.int("p")
+    p = norm_order(node)
     return root(g.reduce(power(x, p), list(range(2, rank_of(x))), "sum", keepdims=True), p)
 
 
@@ -142,6 +151,7 @@ def max_unpool(node: Node, x: Value, indices: Value, output_shape: Value | None 
     kernel = node.ints("kernel_shape")
     count = len(kernel)
     strides, pads = node.ints("strides", [1] * count), node.ints("pads", [0] * 2 * count)
+    check_lengths(node, len(shape) - 2, kernel_shape=kernel, strides=strides, pads=pads)
     inferred = [
         *shape[:2],
         *((n - 1) * s + k - lo - hi
@@ -154,4 +164,6 @@ def max_unpool(node: Node, x: Value, indices: Value, output_shape: Value | None 
     if output_shape is None:
         return y
     wanted = node.extents(2, "output_shape")
+    if len(wanted) != len(inferred):
+        raise node.error(f"output_shape has {len(wanted)} entries, X has {len(inferred)} axes")
     return crop_or_pad(y, [(0, size - n) for size, n in zip(wanted, inferred, strict=True)], 0)

@@ -66,7 +66,7 @@ def upsample_attribute(node: Node, x: Value) -> Value:
 @handles("Upsample", since=(9,))
 @handles("Resize", since=(10,))
 def resize_by_scales(node: Node, x: Value, scales: Value) -> Value:
-    factors = [float(s) for s in node.constants(1, "scales")]
+    factors = [float(s) for s in node.constants(1, "scales").ravel()]
     return resized(node, x, scaled_axes(node, x, factors, range(rank_of(x))), early_method(node))
 
 
@@ -92,16 +92,21 @@ def resize(
     if method.transform not in TRANSFORMS:
         raise node.invalid(f"coordinate_transformation_mode '{method.transform}' is not known")
     rank = rank_of(x)
-    indices = [axis % rank for axis in node.ints("axes", None) or range(rank)]
+    indices = list(node.ints("axes", None) or range(rank))
+    if any(not -rank <= axis < rank for axis in indices):
+        raise node.invalid(f"axes {indices} are not all of the {rank} axes")
+    indices = [axis % rank for axis in indices]
     regions = [(0.0, 1.0)] * len(indices)
     if method.transform == "tf_crop_and_resize":
-        bounds = [float(v) for v in node.constants(1, "roi")]
+        bounds = [float(v) for v in node.constants(1, "roi").ravel()]
+        if len(bounds) != 2 * len(indices):
+            raise node.error(f"roi has {len(bounds)} entries for {len(indices)} axes")
         regions = list(zip(bounds[: len(indices)], bounds[len(indices) :], strict=True))
     known = node.constant(2)
     if node.given(3) and (not node.given(2) or (known is not None and known.size == 0)):
         axes = sized_axes(node, x, node.extents(3, "sizes"), indices, regions)
     else:
-        axes = scaled_axes(node, x, [float(s) for s in node.constants(2, "scales")], indices, regions)
+        axes = scaled_axes(node, x, [float(s) for s in node.constants(2, "scales").ravel()], indices, regions)
     return resized(node, x, axes, method)
 
 

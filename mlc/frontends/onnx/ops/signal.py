@@ -43,6 +43,8 @@ def dft(node: Node, x: Value, axis: int) -> Value:
         raise node.unsupported(
             f"a transform of the symbolic extent {size}", remedy="Give dft_length, or fix the extent."
         )
+    if length < 1:
+        raise node.error(f"a transform of {length} points")
     x = fitted(x, axis, length // 2 + 1 if inverse and onesided else length)
     order = [i for i in range(rank - 1) if i != axis] + [axis, rank - 1]
     y = transformed(node, g.transpose(x, order), length, inverse, onesided)
@@ -86,6 +88,8 @@ def transform_matrix(n: int, parts: int, length: int, inverse: bool, onesided: b
 @handles("STFT", since=(17,))
 def stft(node: Node, x: Value, step: Value, window: Value | None = None, length: Value | None = None) -> Value:
     """DFT of windowed frames: x [batch, samples, 1 or 2] -> [batch, frames, bins, 2]."""
+    if rank_of(x) != 3 or (window is not None and rank_of(window) != 1):
+        raise node.error("the signal needs 3 axes (batch, samples, parts) and the window 1")
     samples = shape_of(x)[1]
     hop = int(node.constants(1, "frame_step").ravel()[0])
     if node.given(3):
