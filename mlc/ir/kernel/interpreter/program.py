@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import numpy as np
@@ -16,7 +16,17 @@ from mlc.ir.dims import Extent
 from mlc.ir.interpreter import solve_symbols
 from mlc.ir.kernel.interpreter.engine import Compiler, Frame, Machine, Step, steps
 from mlc.ir.kernel.interpreter.kernels import Argument, evaluated, packed_view
-from mlc.ir.kernel.interpreter.memory import Counters, Storage, View, dtype_of, flat, label, row_major, unwritten
+from mlc.ir.kernel.interpreter.memory import (
+    Counters,
+    Shadow,
+    Storage,
+    View,
+    dtype_of,
+    flat,
+    label,
+    row_major,
+    unwritten,
+)
 from mlc.ir.kernel.pack import Pack, pack
 from mlc.ir.kernel.program import BufferOp, CallOp, CountOp, RowOp, SizeOp, ViewOp, WeightOp, memref_of, shape_of
 from mlc.ir.module import Module
@@ -26,9 +36,11 @@ from mlc.ir.types import numpy_dtype
 class Run(Machine):
     """One call of a program."""
 
-    def __init__(self, module: Module, sizes: dict[str, int], counters: Counters | None):
-        super().__init__({op.sym_name.data: op for op in module.op.ops if isinstance(op, FuncOp)}, counters)
-        self.module, self.sizes = module, sizes
+    def __init__(self, module: Module, sizes: dict[str, int], counters: Counters | None, races: bool):
+        super().__init__(
+            {op.sym_name.data: op for op in module.op.ops if isinstance(op, FuncOp)}, counters, watched=races
+        )
+        self.module, self.sizes, self.races = module, sizes, races
         # a size that depends on data has its bound until it is counted
         for op in module.main.walk():
             if isinstance(op, CountOp):
@@ -44,8 +56,13 @@ class Run(Machine):
         return View(Storage(name, self.counters), elements, 0, shape, row_major(shape))
 
 
-def run_program(module: Module, inputs: Sequence[np.ndarray], counters: Counters | None = None) -> list[np.ndarray]:
+def run_program(
+    module: Module, inputs: Sequence[np.ndarray], *, counters: Counters | None = None, races: bool = False
+) -> list[np.ndarray]:
     """The outputs of a planned module, in order; `inputs` in the order of its signature.
+
+    counters  counts the elements that kernels read and write
+    races     run each tile of a kernel by itself, last to first, and find elements that two tiles touch where one writes
 
     Raises ShapeError where the inputs do not fit, InternalError where a kernel does what it must not.
     """
@@ -57,7 +74,7 @@ def run_program(module: Module, inputs: Sequence[np.ndarray], counters: Counters
     }
     if len(inputs) != len(shapes):
         raise ShapeError(f"the program takes {len(shapes)} inputs ({', '.join(shapes)}), {len(inputs)} were given")
-    run = Run(module, solve_symbols(shapes, [np.shape(array) for array in inputs]), counters)
+    run = Run(module, solve_symbols(shapes, [np.shape(array) for array in inputs]), counters, races)
     given, arguments, outputs = iter(inputs), [], []
     for text, arg in zip(texts, main.args, strict=True):
         name, role, dtype = (text[f"kernel.{key}"] for key in ("name", "role", "dtype"))
@@ -195,29 +212,37 @@ def _call(c: Compiler, op: CallOp) -> Step:
 
     def step(frame: Frame) -> None:
         extents = {a.name: frame[slot] for a, slot in zip(kinds[1], indices, strict=True)}
-        views = iter(
-            [
-                _argument(run, op, a, frame[slot], shape, extents)
-                for a, slot, shape in zip(kinds[0], slots, shapes, strict=True)
-            ]
-        )
-        arguments: list[object] = []
-        for a in signature:
-            match a.role:
-                case "buffer":
-                    arguments.append(next(views))
-                case "scratch":
-                    bytes = evaluated(cast(StringAttr, scratch).data, extents)
-                    arguments.append(run.memory("scratch", unwritten(bytes, np.dtype(np.int8)), [bytes]))
-                case "begin":
-                    arguments.append(0)
-                case "end":
-                    arguments.append(evaluated(cast(StringAttr, tiles).data, extents))
-                case _:
-                    arguments.append(extents[a.name])
-        run.call(kernel, arguments)
+        views = [
+            _argument(run, op, a, frame[slot], shape, extents)
+            for a, slot, shape in zip(kinds[0], slots, shapes, strict=True)
+        ]
+        total = evaluated(cast(StringAttr, tiles).data, extents) if tiles is not None else 1
+        bytes = evaluated(cast(StringAttr, scratch).data, extents) if scratch is not None else 0
+        for begin, end in _ranges(run, views, total):
+            memory = run.memory("scratch", unwritten(bytes, np.dtype(np.int8)), [bytes])
+            others = {"scratch": memory, "begin": begin, "end": end}
+            left = iter(views)
+            run.call(
+                kernel,
+                [next(left) if a.role == "buffer" else others.get(a.role, extents.get(a.name)) for a in signature],
+            )
 
     return step
+
+
+def _ranges(run: Run, views: Sequence[View], tiles: int) -> Iterator[tuple[int, int]]:
+    """All tiles at once; one by one, with a record of who touched what, where races are looked for."""
+    if not run.races:
+        yield 0, tiles
+        return
+    for view in views:
+        view.storage.shadow = Shadow(len(view.elements))
+    for tile in reversed(range(tiles)):
+        for view in views:
+            view.storage.tile = tile
+        yield tile, tile + 1
+    for view in views:
+        view.storage.shadow = None
 
 
 def _stated(value: SSAValue) -> tuple[Extent, ...] | None:
