@@ -7,7 +7,8 @@
     sources.json           kernel -> nodes of the user's model
     decisions.json         the compiler's report
 
-Any zip program can look inside. A package holds native code: load only what you trust as you would trust a program.
+Any zip program can look inside, and test the checksum of the weights, which loading does not read. A package holds native code: load
+only what you trust as you would trust a program.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Executable
             weights = _mapped(raw, *_place(file, raw), path)
     except OSError as error:
         raise InvalidModel(f"cannot read {path}: {(error.strerror or str(error)).lower()}", file=path) from error
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: methods that zipfile does not have, encryption
         raise InvalidModel(
             f"{path} is no mlc package, or it is truncated: {str(error)[:1].lower()}{str(error)[1:]}", file=path
         ) from error

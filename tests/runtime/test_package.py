@@ -155,3 +155,20 @@ def test_a_package_that_cannot_be_written_leaves_nothing(exe, tmp_path):
 def test_a_moved_package_still_runs(package, tmp_path):
     again = load(shutil.move(package, tmp_path / "moved.mlc"))
     assert again(np.ones((2, 5), np.float32)).shape == (2, 5)
+
+
+def test_flipped_bytes_are_reported_or_harmless(package, tmp_path):
+    whole = package.read_bytes()
+    rng = np.random.default_rng(7)
+    path = tmp_path / "flipped.mlc"
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for at in rng.integers(0, len(whole), rng.integers(1, 4)):
+            damaged[at] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            load(path)
+        except MlcError:
+            refused += 1
+    assert refused > 50
