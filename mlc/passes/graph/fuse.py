@@ -241,6 +241,16 @@ class Fusion:
                 for reader in more:
                     self.add(group, reader)
                 tip = more[-1]
+            self.take_border(group, tip)
+
+    def take_border(self, group: Group, tip: Operation) -> None:
+        """A constant border around the result is written in place: the padded buffer is the group's result."""
+        match self.readers(tip):
+            case [PadOp() as pad] if (
+                self.free(pad) and has_fixed_offsets(pad) and isinstance(pad.value.owner, ConstantOp)
+            ):
+                if pad.x.owner is tip:
+                    self.add(group, pad)
 
     def extends(self, reader: Operation, tip: Operation) -> bool:
         if not self.free(reader) or not isinstance(reader, (ElementwiseOp, CastOp)):
@@ -295,10 +305,11 @@ class Fusion:
                     return True
         for member in list(group.ops):
             for reader in self.readers(member):
-                if self.free(reader) and fits(reader) and not self.depends([reader], group):
-                    if isinstance(reader, ReduceOp) or self.reads_plainly(reader, group):
-                        self.add(group, reader)
-                        return True
+                if not self.free(reader) or not fits(reader) or self.depends([reader], group):
+                    continue
+                if isinstance(reader, ReduceOp) or self.reads_plainly(reader, group):
+                    self.add(group, reader)
+                    return True
         return False
 
     def reads_plainly(self, reader: Operation, group: Group) -> bool:

@@ -22,7 +22,7 @@ from mlc.ir.graph.control import GroupOp, YieldOp, yielded
 from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
 from mlc.ir.graph.reduce import ArgReduceOp, ReduceOp, identity
-from mlc.ir.graph.shape import ConcatenateOp, PadOp, WeightOp
+from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, WeightOp
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
@@ -228,7 +228,9 @@ class GroupPlan:
                 return _conv_places(op, node.axes, list(node.folded))
             case ReduceWindowOp() as op:
                 return [(op.x, _window_place(op, at, list(node.folded)))]
-            case ArgReduceOp() | PadOp() | ConcatenateOp():
+            case PadOp() as op:
+                return [(op.x, at)]
+            case ArgReduceOp() | ConcatenateOp():
                 return []
             case GraphOp() as op if isinstance(op, (ElementwiseOp, CastOp)) or op.results:
                 return [(node.value, at)]
@@ -287,12 +289,14 @@ class GroupPlan:
         )
 
     def _pieces(self, node: Node, memory: Memory) -> None:
-        """Each operand at its offset; around a padded one stands the value."""
+        """Each operand at its offset. The border of a padded one is written by a kernel of its own, if its value is a constant."""
         op = node.value.owner
         pieces: list[tuple[SSAValue, list[int]]] = []
         if isinstance(op, PadOp):
-            self._copy(node, memory, op.value, shape_of(node.value), [0] * len(node.axes), scalar_source=True)
-            pieces.append((op.x, [int(e) for e in op.low.extents()]))  # type: ignore[arg-type]
+            if not isinstance(op.value.owner, ConstantOp):
+                self._copy(node, memory, op.value, shape_of(node.value), [0] * len(node.axes), scalar_source=True)
+            offsets = [int(e) for e in op.low.extents()]  # type: ignore[arg-type]
+            self._copy(node, memory, op.x, shape_of(op.x), offsets, names=node.axes)
         elif isinstance(op, ConcatenateOp):
             axis, start = op.axis.value.data, 0
             for number, x in enumerate(op.xs):
@@ -310,17 +314,20 @@ class GroupPlan:
         shape: Sequence[Extent],
         offsets: Sequence[int],
         scalar_source: bool = False,
+        names: Sequence[str] | None = None,
     ) -> None:
         """memory[d + offsets] = value[d] over `shape`."""
-        names = [f"{n}_p{len(self.plan.steps)}" for n in node.axes]
+        names = names or [f"{n}_p{len(self.plan.steps)}" for n in node.axes]
         at = tuple(Affine({n: 1}) for n in names)
         place = () if scalar_source else at
         expression = Expression(dict(self.memory))
         expression.collect(value, place)
         self.plan.extents += expression.extents
+        narrow = value in self.memory and self.memory[value].dtype != memory.dtype
 
         def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
-            return expression.build(context, b, inputs, value, place)
+            result = expression.build(context, b, inputs, value, place)
+            return scalar.cast(b, "f32", memory.dtype, result) if narrow else result
 
         target = tuple(Affine({n: 1}, by) for n, by in zip(names, offsets, strict=True))
         loops = dict(zip(names, shape, strict=True))

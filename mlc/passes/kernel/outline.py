@@ -23,13 +23,13 @@ from mlc.ir.dims import Extent
 from mlc.ir.graph.base import location_name
 from mlc.ir.graph.control import GroupOp, ScanOp, YieldOp, yielded
 from mlc.ir.graph.scalar import signless
-from mlc.ir.graph.shape import ConstantOp, ReshapeOp, WeightOp
+from mlc.ir.graph.shape import ConstantOp, PadOp, ReshapeOp, WeightOp
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.module import Module
 from mlc.ir.types import DimsAttr, dtype_of, shape_of
 from mlc.passes.kernel.group import plan_group
-from mlc.passes.kernel.plain import plain_op, write_plain
+from mlc.passes.kernel.plain import plain_op, write_border, write_plain
 
 index = IndexType()
 
@@ -76,7 +76,7 @@ class Outline:
         self.shapes: dict[SSAValue, tuple[Extent, ...]] = {}  # a memref -> its extents
         self.sizes: dict[Extent, SSAValue] = {}
         self.weights: dict[str, SSAValue] = {}
-        self.made: dict[Hashable, Made] = {}  # by the structure of a group
+        self.made: dict[Hashable, list[Made]] = {}  # by the structure of a group
 
     def run(self) -> Module:
         main, names = self.module.main, self.module.output_names
@@ -151,14 +151,29 @@ class Outline:
         key = structure(op)
         if key not in self.made:
             self.made[key] = self._make(op)
-        made = self.made[key]
+        sources = list(dict.fromkeys(n for o in op.body.block.ops if (n := location_name(o))))
+        for made in self.made[key]:
+            self._call(made, operands, outputs, sources)
+
+    def _call(self, made: Made, operands: list[SSAValue], outputs: list[SSAValue], sources: list[str]) -> None:
         spare = [self._buffer(shape, dtype) for shape, dtype in made.spare]
         memories = [*operands, *outputs, *spare]
         views = [self._view(memories[n], shape) for n, shape in zip(made.order, made.shapes, strict=True)]
-        sources = list(dict.fromkeys(n for o in op.body.block.ops if (n := location_name(o))))
         self.b.insert(program.CallOp(made.callee, [*views, *(self._size(e) for e in made.extents)], sources))
 
-    def _make(self, op: GroupOp) -> Made:
+    def _make(self, op: GroupOp) -> list[Made]:
+        """The kernels of a group: one, and before it one for the border of a padded result."""
+        kernels = []
+        for number, value in enumerate(yielded(op.body.block)):
+            pad = value.owner
+            if isinstance(pad, PadOp) and isinstance(pad.value.owner, ConstantOp) and plain_op(op) is not pad:
+                kernel, extents = write_border(pad, self._fresh("border"))
+                by_name = dict(zip(kernel.extents, extents, strict=True))
+                shape = tuple(by_name[e] if isinstance(e, str) else e for e in kernel.shapes[kernel.buffers["y0"]])
+                kernels.append(Made(self._shared(kernel), [len(op.inputs) + number], [shape], extents, []))
+        return [*kernels, self._make_main(op)]
+
+    def _make_main(self, op: GroupOp) -> Made:
         """The kernel of a group, and which memory of a call (operands, results, spare results) each of its buffers is."""
         results = yielded(op.body.block)
         spare: list[tuple[tuple[Extent, ...], str]] = []

@@ -131,6 +131,28 @@ def write_plain(op: GraphOp, name: str) -> tuple[Kernel, list[Extent], list[str]
     raise NotImplementedError(op.name)
 
 
+def write_border(op: PadOp, name: str) -> tuple[Kernel, list[Extent]]:
+    """A kernel that writes the constant border of a padded tensor, slab by slab, and leaves the inside alone."""
+    assert isinstance(op.value.owner, ConstantOp)
+    value, inside = op.value.owner.value.item(), shape_of(op.x)
+    low, high = op.low.extents(), op.high.extents()
+    behind = [lo + size for lo, size in zip(low, inside, strict=True)]
+    loops = Loops(name, [("y0", shape_of(op.result), dtype_of(op.x))], [*low, *high, *behind, *inside])
+    for axis in range(len(inside)):
+        for start, size in ((0, low[axis]), (behind[axis], high[axis])):
+            if size == 0:
+                continue
+            extents = [*inside[:axis], size, *shape_of(op.result)[axis + 1 :]]
+            offsets = [*low[:axis], start, *[0] * (len(inside) - axis - 1)]
+
+            def store(at: list[SSAValue], offsets: list[Extent] = offsets) -> None:
+                there = [loops.add(i, loops.extent(o)) if o != 0 else i for i, o in zip(at, offsets, strict=True)]
+                loops.store(scalar.constant(loops.b, dtype_of(op.x), value), "y0", there)
+
+            loops.nest(extents, store)
+    return loops.finish()
+
+
 def _buffers(op: GraphOp) -> list[tuple[str, Sequence[Extent], str]]:
     found = [(f"x{n}", shape_of(v), dtype_of(v)) for n, v in enumerate(op.operands)]
     return found + [(f"y{n}", shape_of(v), dtype_of(v)) for n, v in enumerate(op.results)]
