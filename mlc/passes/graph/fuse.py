@@ -49,7 +49,7 @@ class Fuse(Pass):
 
     def run(self, module: Module) -> None:
         for op in list(module.op.walk()):
-            if isinstance(op, FuncOp) or isinstance(op, ScanOp):
+            if isinstance(op, (FuncOp, ScanOp)):
                 fuse_block(op.body.block, self.max_ops)
 
 
@@ -261,7 +261,6 @@ class Fusion:
         """A small diamond of element-wise ops behind `tip` that ends in one op (x * sigmoid(x), gelu): its ops in order."""
         shape = shape_of(tip.results[0])
         members: dict[Operation, None] = dict.fromkeys(readers)
-        frontier = list(readers)
         for _ in range(24):
             tails = [m for m in members if not self.readers(m) or any(r not in members for r in self.readers(m))]
             if len(tails) == 1 and (len(members) > 1):
@@ -272,8 +271,7 @@ class Fusion:
             if not after or len(fits) < len(after) or any(shape_of(r.results[0]) != shape for r in fits):
                 return []
             members.update(dict.fromkeys(fits))
-            frontier = fits
-        return [] if frontier else []
+        return []
 
     def rows(self) -> None:
         """A reduction, what feeds it alone, and what follows over the same rows."""
