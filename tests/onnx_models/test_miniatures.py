@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+import mlc
 from mlc.frontends.onnx import load
 from mlc.ir import interpreter
 from tests.onnx_models import PATHS, bindings, signature
@@ -33,3 +34,13 @@ def test_the_imported_module_interpreted_agrees_with_onnxruntime(path: Path) -> 
     for seed, sizes in enumerate(bindings(path, count=3)):
         feeds = signature(path).feeds(sizes, seed)
         assert_agree(interpreter.run(module, [feeds[name] for name in module.input_names]), expected(path, feeds))
+
+
+@each_miniature
+def test_one_native_code_agrees_with_onnxruntime_at_every_binding(path: Path) -> None:
+    executable = mlc.compile(path, threads=2)
+    compiled = executable.native_compilations
+    for seed, sizes in enumerate(bindings(path, count=6)):
+        feeds = signature(path).feeds(sizes, seed)
+        assert_agree(executable.run(None, feeds), expected(path, feeds))
+    assert executable.native_compilations == compiled
