@@ -33,11 +33,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.model is None:
         raise UsageError("opt needs a FILE", remedy="mlc opt module.mlir --passes simplify, or mlc opt --list-passes.")
     from mlc.compiler import Compilation
+    from mlc.passes.pipelines import parse
 
     source = model(args.model)
     compilation = Compilation(options(args), inspection=inspection(args))
     before = compilation.load(source.source)
-    after = compilation.optimise(before)
+    after = compilation.lower(before, parse(args.passes))
     text = after.text(locations=args.locations)
     if args.diff:
         lines = difflib.unified_diff(

@@ -27,6 +27,7 @@ from mlc.frontends.onnx.node import NeedsValue, Node, canonical_domain
 from mlc.frontends.onnx.reader import Model, Tensor
 from mlc.frontends.onnx.shapes import Known
 from mlc.frontends.onnx.signature import Signature
+from mlc.frontends.onnx.table import Items
 from mlc.frontends.onnx.values import Record, merged_sources
 from mlc.ir import builder as g
 from mlc.ir.dims import Bounds, Dim
@@ -221,10 +222,10 @@ class Scope:
     def sources(self, name: str) -> tuple[str, ...]:
         return self.record(name).sources
 
-    def inline(self, graph: GraphProto, operands: Sequence[SSAValue]) -> list[SSAValue]:
+    def inline(self, graph: GraphProto, operands: Sequence[SSAValue]) -> list[SSAValue | Items]:
         return self.inner(self.opsets, self, graph.name)._body(graph, operands)
 
-    def _body(self, graph: GraphProto, operands: Sequence[SSAValue]) -> list[SSAValue]:
+    def _body(self, graph: GraphProto, operands: Sequence[SSAValue]) -> list[SSAValue | Items]:
         """The outputs of a subgraph of which this is the scope."""
         if len(operands) != len(graph.input):
             raise InvalidModel(
@@ -238,7 +239,7 @@ class Scope:
         self.nodes(in_order(graph.node, self.importer.file))
         if len(self.importer.refusals) > before:
             raise self.importer.refusals.pop().error
-        return [self.value(self.record(output.name)) for output in graph.output]
+        return [self.content(self.record(output.name)) for output in graph.output]
 
     def tensor(self, proto: TensorProto) -> Tensor:
         return reader.tensor(proto, self.importer.model)
@@ -258,7 +259,10 @@ class Scope:
         scope = self.inner(self.opsets, None, graph.name)
         for name, value in captured.items():
             scope.bind(name, replace(self.record(name), value=value, make=None))
-        return scope._body(graph, operands)
+        results = scope._body(graph, operands)
+        if any(isinstance(x, Items) for x in results):
+            raise UnsupportedOp(f"subgraph '{graph.name}' gives a sequence", file=self.importer.file)
+        return [x for x in results if not isinstance(x, Items)]
 
     def inner(self, opsets: Mapping[str, int], outer: Scope | None, name: str) -> Scope:
         scope = Scope(self.importer, opsets, outer, f"{self.prefix}{name}/" if name else self.prefix)
@@ -272,8 +276,15 @@ class Scope:
 
     # Values as ops
 
+    def content(self, record: Record) -> SSAValue | Items:
+        return record.items if record.items is not None else self.value(record)
+
     def value(self, record: Record) -> SSAValue:
         """The value as data: built at the current position where it exists only as entries or as a tensor of the file."""
+        if record.items is not None:
+            raise UnsupportedOp(
+                f"'{record.name}' is a sequence, which is supported only inside of a model", file=self.importer.file
+            )
         if record.value is None:
             record.value = self._materialise(record)
             self.importer.known[record.value] = record
@@ -312,6 +323,8 @@ class Scope:
         if _has_subgraphs(proto):
             read = [self.find(name) for name in names_read(proto)]
         if any(r is not None and r.broken for r in read):
+            if not self._is_known(node, proto):
+                self.importer.refuse(node, node.unsupported(_why_not(node)))
             self._break(node)
             return
         try:
@@ -374,8 +387,18 @@ class Scope:
             raise node.unsupported(_why_not(node))
         self._call(body, node, proto, operands)
 
+    def _is_known(self, node: Node, proto: NodeProto) -> bool:
+        """Whether anything can build this kind of node, whatever its operands are."""
+        if self.importer.functions.find(proto) is not None or shapes.has_rule(node):
+            return True
+        if table.find(node.domain, node.op_type, node.version) is not None:
+            return True
+        return node.schema is not None and (node.schema.has_function or node.schema.has_context_dependent_function)
+
     def _handle(self, handler: table.Handler, node: Node, operands: Sequence[Record | None]) -> table.Result:
-        values: list[SSAValue | None] = [None if r is None else self.value(r) for r in operands]
+        values: list[SSAValue | Items | None] = [None if r is None else self.content(r) for r in operands]
+        if any(isinstance(v, Items) for v in values) and not table.takes_sequences(handler):
+            raise node.unsupported("a sequence as operand is not supported")
         if node.schema is not None and node.schema.max_input < 1 << 16:
             values += [None] * (plain_inputs(node.schema) - len(values))
         return handler(node, *values)
@@ -442,6 +465,8 @@ class Scope:
             origin = f"node {node.index}"
             if isinstance(value, np.ndarray):
                 self.bind(name, _literal(name, value, origin, node))
+            elif isinstance(value, Items):
+                self.bind(name, Record(name, "f32", (), origin, items=value, sources=sources))
             elif value in self.importer.known:
                 self.bind(name, replace(self.importer.known[value], name=name))
             else:

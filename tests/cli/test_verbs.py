@@ -1,0 +1,269 @@
+"""Every verb on small models: what it prints and writes, and its exit code."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from mlc.compiler import load_executable
+
+
+def feeds(size: int = 5) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    return {"x": rng.standard_normal((size, 4), np.float32), "z": rng.standard_normal((size, 30), np.float32)}
+
+
+def expected(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    model = onnx.load(path)
+    w, b = (onnx.numpy_helper.to_array(t).astype(np.float64) for t in model.graph.initializer)
+    return np.maximum(arrays["x"] @ w + b, 0) * arrays["z"]
+
+
+def test_check_shows_what_a_model_holds(mlc: Callable, small: Path) -> None:
+    outcome = mlc("check", small)
+    assert outcome.code == 0
+    assert "f32[N, 4]" in outcome.out and "150 parameters" in outcome.out and "4 nodes" in outcome.out
+
+
+def test_check_reports_everything_unsupported_at_once(mlc: Callable, foreign: Path) -> None:
+    outcome = mlc("check", foreign)
+    assert outcome.code == 2
+    assert "com.acme.FancyNorm" in outcome.err and "strange, other" in outcome.err and "2 nodes" in outcome.err
+
+
+def test_check_ops_lists_what_can_be_imported(mlc: Callable) -> None:
+    found = json.loads(mlc("check", "--ops", "--json").out)["operators"]
+    versions = {row["name"]: row["since_versions"] for row in found}
+    assert 13 in versions["Softmax"] and len(versions) > 150
+
+
+def test_check_fixes_and_bounds_sizes(mlc: Callable, small: Path) -> None:
+    assert "f32[8, 4]" in mlc("check", small, "--dim", "N=8").out
+    assert "f32[8, 4]" in mlc("check", small, "--shape", "x:8x4").out
+    assert "N in 1..32" in mlc("check", small, "--dim", "N=1..32").out
+
+
+def test_an_unknown_dimension_or_input_is_an_error_with_the_known_ones(mlc: Callable, small: Path) -> None:
+    for flag, value in (("--dim", "M=8"), ("--shape", "q:8x4")):
+        outcome = mlc("check", small, flag, value)
+        assert outcome.code == 1 and "It has:" in outcome.err
+
+
+def test_compile_writes_a_package_that_runs(mlc: Callable, small: Path) -> None:
+    outcome = mlc("compile", small, "--verify")
+    assert outcome.code == 0 and "wrote      small.mlc" in outcome.out
+    assert "verify" in outcome.err and "ok" in outcome.err
+    arrays = feeds()
+    (y,) = load_executable("small.mlc").run(None, arrays)
+    np.testing.assert_allclose(y, expected(small, arrays), rtol=1e-5, atol=1e-6)
+
+
+def test_run_of_model_and_package_save_the_same_outputs(mlc: Callable, small: Path, tmp_path: Path) -> None:
+    arrays = feeds()
+    np.savez(tmp_path / "in.npz", **arrays)
+    assert mlc("compile", small, "-q").code == 0
+    for name, model in (("a", small), ("b", "small.mlc")):
+        outcome = mlc("run", model, "--input", "in.npz", "--save-output", name, "-q")
+        assert outcome.code == 0 and "f32[5, 30]" in outcome.out and outcome.err == ""
+        y = np.load(tmp_path / name / "y.npy")
+        np.testing.assert_allclose(y, expected(small, arrays), rtol=1e-5, atol=1e-6)
+
+
+def test_run_takes_inputs_in_every_form(mlc: Callable, small: Path, tmp_path: Path) -> None:
+    arrays = feeds(2)
+    np.save(tmp_path / "x.npy", arrays["x"])
+    data = tmp_path / "test_data_set_0"
+    data.mkdir()
+    for number, name in enumerate("xz"):
+        (data / f"input_{number}.pb").write_bytes(onnx.numpy_helper.from_array(arrays[name]).SerializeToString())
+    ones = mlc("run", small, "--input", "x=@x.npy", "--input", "z=ones", "--json")
+    found = json.loads(ones.out)
+    assert found["inputs"]["z"].startswith("f32[2, 30]  1 .. 1")
+    assert mlc("run", small, "--input", data, "--save-output", "o", "-q").code == 0
+    np.testing.assert_allclose(np.load("o/y.npy"), expected(small, arrays), rtol=1e-5, atol=1e-6)
+    zeros = json.loads(mlc("run", small, "--input", "z=0", "--dim", "N=7", "--json").out)
+    assert zeros["outputs"]["y"].startswith("f32[7, 30]  0 .. 0")
+
+
+def test_the_same_seed_gives_the_same_random_inputs(mlc: Callable, small: Path) -> None:
+    first, again, other = (json.loads(mlc("run", small, "--seed", s, "--json").out)["inputs"] for s in (1, 1, 2))
+    assert first == again and first != other
+
+
+def test_run_verifies_and_says_against_what(mlc: Callable, small: Path) -> None:
+    found = json.loads(mlc("run", small, "--verify=interpreter", "--json").out)["verified"]
+    assert found["reference"] == "interpreter" and found["error"] < 1e-5 and len(found["bindings"]) == 2
+
+
+def test_a_tolerance_that_cannot_be_met_is_exit_3(mlc: Callable, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlc.runtime.executable import Executable
+
+    run = Executable.run
+    monkeypatch.setattr(Executable, "run", lambda self, names, inputs: [y + 1 for y in run(self, names, inputs)])
+    outcome = mlc("run", small, "--verify=interpreter")
+    assert outcome.code == 3 and "output 'y' differs from interpreter" in outcome.err
+
+
+def test_inputs_that_do_not_fit_are_errors(mlc: Callable, small: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "bad.npy", np.zeros((3, 5), np.float32))
+    outcome = mlc("run", small, "--input", "x=@bad.npy")
+    assert outcome.code == 1 and "x" in outcome.err and "5" in outcome.err
+    (tmp_path / "junk.npy").write_bytes(b"junk")
+    assert mlc("run", small, "--input", "x=@junk.npy").code == 1
+    assert mlc("run", small, "--input", "x=@none.npy").code == 1
+    assert mlc("run", small, "--input", "x=many").code == 1
+    assert "Did you mean" in mlc("run", small, "--input", "xx=ones").err
+
+
+def test_run_compiles_for_the_value_that_decides_a_shape(mlc: Callable, reshaped: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "s.npy", np.array([2, 3]))
+    outcome = mlc("run", reshaped, "--input", "shape=@s.npy", "-q")
+    assert outcome.code == 0 and "f32[2, 3]" in outcome.out
+    assert mlc("run", reshaped).code == 2
+
+
+@pytest.mark.parametrize("kind", ["mlir", "llvm", "asm", "obj"])
+def test_compile_emits_any_stage(kind: str, mlc: Callable, small: Path, tmp_path: Path) -> None:
+    suffix = {"mlir": "mlir", "llvm": "ll", "asm": "s", "obj": "o"}[kind]
+    outcome = mlc("compile", small, "-o", f"out.{suffix}", "-q")
+    content = (tmp_path / f"out.{suffix}").read_bytes()
+    start = {"mlir": b"builtin.module", "llvm": b"define", "asm": b"\t.text", "obj": b"\x7fELF"}[kind]
+    assert outcome.code == 0 and content.lstrip(b"\n").startswith(start[:1]) and start in content
+
+
+def test_ir_written_after_a_pass_can_be_run(mlc: Callable, small: Path) -> None:
+    arrays = feeds(3)
+    np.savez("in.npz", **arrays)
+    for stop in ("simplify", "fuse", "outline", "lower"):
+        assert mlc("compile", small, "--stop-after", stop, "-o", "cut.mlir", "-q").code == 0
+        assert mlc("run", "cut.mlir", "--input", "in.npz", "--save-output", stop, "-q").code == 0
+        np.testing.assert_allclose(np.load(f"{stop}/y.npy"), expected(small, arrays), rtol=1e-5, atol=1e-6)
+
+
+def test_dump_ir_writes_a_file_per_pass_that_runs(mlc: Callable, small: Path, tmp_path: Path) -> None:
+    assert mlc("compile", small, "--dump-ir", "ir", "-q").code == 0
+    files = sorted((tmp_path / "ir").glob("*.mlir"))
+    assert files[0].name == "00-input.mlir" and files[-1].stem.endswith("plan-arena")
+    assert (tmp_path / "ir" / "weights.safetensors").exists()
+    arrays = feeds(2)
+    np.savez("in.npz", **arrays)
+    for file in (files[0], files[-1]):
+        assert mlc("run", file, "--input", "in.npz", "--save-output", "o", "-q").code == 0
+        np.testing.assert_allclose(np.load("o/y.npy"), expected(small, arrays), rtol=1e-5, atol=1e-6)
+
+
+def test_an_old_output_survives_a_compilation_that_fails(mlc: Callable, mismatched: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.mlc").write_text("old")
+    assert mlc("compile", mismatched, "-o", "out.mlc").code == 1
+    assert (tmp_path / "out.mlc").read_text() == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mismatched.onnx", "out.mlc"]
+
+
+def test_compile_refuses_what_it_cannot_write(mlc: Callable, small: Path) -> None:
+    assert mlc("compile", small, "-o", "no/where.mlc").code == 1
+    assert mlc("compile", small, "-o", small).code == 1
+    assert mlc("compile", small, "--stop-after", "fuse", "--emit", "obj").code == 1
+
+
+def test_targets_that_are_not_there_are_exit_4(mlc: Callable, small: Path) -> None:
+    outcome = mlc("compile", small, "--target", "cuda")
+    assert outcome.code == 4 and "no cuda backend" in outcome.err
+    assert mlc("compile", small, "--arch", "x86-64-v9").code == 4
+    assert mlc("run", small, "--target", "gpu").code == 1
+
+
+def test_progress_and_pass_times_go_to_standard_error(mlc: Callable, small: Path) -> None:
+    outcome = mlc("compile", small, "--time-passes")
+    assert [line.split()[0] for line in outcome.err.splitlines() if line.startswith(("import", "codegen"))] == [
+        "import",
+        "codegen",
+    ]
+    assert "all passes" in outcome.err and "import" not in outcome.out
+
+
+def test_optimisation_levels_and_disabled_passes_give_the_same_numbers(mlc: Callable, small: Path) -> None:
+    arrays = feeds(4)
+    np.savez("in.npz", **arrays)
+    for flags in (["-O0"], ["-O1"], ["-O3"], ["--disable-pass", "fuse"], ["--passes", "dce"]):
+        assert mlc("run", small, "--input", "in.npz", "--save-output", "o", "-q", *flags).code == 0
+        np.testing.assert_allclose(np.load("o/y.npy"), expected(small, arrays), rtol=1e-5, atol=1e-6)
+    assert mlc("run", small, "--disable-pass", "lower").code == 1
+    assert "Did you mean 'fuse'?" in mlc("run", small, "--disable-pass", "fus").err
+
+
+def test_bench_times_and_names_kernels(mlc: Callable, small: Path) -> None:
+    flags = ["--seconds", "0.02", "--against", "interpreter", "--per-op", "--json"]
+    found = json.loads(mlc("bench", small, *flags).out)
+    assert found["latencies"].keys() == {"mlc", "interpreter"} and found["latencies"]["mlc"]["runs"] > 1
+    assert "product" in {node for row in found["kernels"] for node in row["source"]}
+    text = mlc("bench", small, "--seconds", "0.02", "--against", "interpreter").out
+    assert "latency ms" in text and "interpreter" in text
+    assert mlc("bench", small, "--against", "tpu").code == 1
+
+
+def test_explain_says_what_each_kernel_computes_and_how(mlc: Callable, small: Path) -> None:
+    assert mlc("compile", small, "-q").code == 0
+    for model in (small, "small.mlc"):
+        outcome = mlc("explain", model, "--op", "product")
+        assert outcome.code == 0
+        assert "product, shift, cut, mix" in outcome.out and "schedule" in outcome.out and "bytes" in outcome.out
+    assert mlc("explain", "small.mlc", "--op", "produkt").code == 1
+
+
+def test_opt_runs_passes_and_shows_what_they_changed(mlc: Callable, small: Path, tmp_path: Path) -> None:
+    assert mlc("opt", small, "-o", "in.mlir").code == 0
+    before = (tmp_path / "in.mlir").read_text()
+    assert mlc("opt", "in.mlir").out == before
+    fused = mlc("opt", "in.mlir", "--passes", "simplify,fuse{max-ops=2},dce").out
+    assert "graph.group" in fused and "graph.group" not in before
+    diff = mlc("opt", "in.mlir", "--passes", "fuse", "--diff").out
+    assert diff.startswith("--- before\n+++ after\n")
+    listed = mlc("opt", "--list-passes").out
+    assert "max-ops" in listed and "simplify" in listed
+    assert "Did you mean 'simplify'?" in mlc("opt", "in.mlir", "--passes", "simplfy").err
+
+
+def test_opt_reports_text_that_does_not_parse(mlc: Callable, tmp_path: Path) -> None:
+    (tmp_path / "bad.mlir").write_text("builtin.module { func.func @main( }")
+    outcome = mlc("opt", "bad.mlir")
+    assert outcome.code == 1 and "does not parse" in outcome.err
+
+
+def test_a_model_can_come_through_standard_input(mlc: Callable, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stdin:
+        def __init__(self, path: Path):
+            self.buffer = path.open("rb")
+
+    monkeypatch.setattr("sys.stdin", Stdin(small))
+    assert "f32[N, 4]" in mlc("check", "-").out
+
+
+def test_doctor_says_what_works(mlc: Callable) -> None:
+    outcome = mlc("doctor")
+    assert outcome.code == 0 and "llvmlite" in outcome.out and "cuda" in outcome.out
+    names = {f["name"]: f["ok"] for f in json.loads(mlc("doctor", "--json").out)["findings"]}
+    assert names["cpu"] and not names["cuda"]
+
+
+def test_cache_shows_and_clears(mlc: Callable, small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLC_CACHE_DIR", str(tmp_path / "cache"))
+    assert mlc("run", small, "--no-cache", "-q").code == 0
+    assert json.loads(mlc("cache", "--json").out)["objects"] == 0
+    assert mlc("run", small, "-q").code == 0
+    held = json.loads(mlc("cache", "--json").out)["objects"]
+    assert held > 0
+    assert json.loads(mlc("cache", "--clear", "--json").out)["dropped"] == held
+    assert json.loads(mlc("cache", "--json").out)["objects"] == 0
+
+
+def test_demo_recognises_digits(mlc: Callable) -> None:
+    outcome = mlc("demo", "--seconds", "0.02")
+    assert outcome.code == 0
+    assert (
+        "verified" in outcome.out and "50 handwritten digits" in outcome.out and "now try: mlc compile" in outcome.out
+    )
+    found = json.loads(mlc("demo", "--seconds", "0.02", "--json").out)
+    assert found["right"] >= 45 and found["error"] < 1e-4
