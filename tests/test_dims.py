@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlc.ir.dims import (
     Dim,
@@ -158,6 +160,16 @@ def test_text_that_would_grow_without_end_is_refused():
         parse("((a + b + c + d)**8 + e)**8")
     with pytest.raises(ValueError, match="the power 99 is beyond"):
         parse("a**99")
+
+
+@given(st.text(alphabet="NS12 +-*/%(),.'\\minaxflor", max_size=40))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_read_or_refused(text):
+    try:
+        extent = parse(text)
+    except ValueError:
+        return
+    assert parse(str(extent)) == extent
 
 
 def test_deep_nesting_is_refused_rather_than_crashing():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -37,6 +37,16 @@ class Binding:
     address: int  # of the table
     arena: int  # bytes
     outputs: tuple[tuple[tuple[int, ...], np.dtype, int], ...]  # shape, dtype, bytes
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes of one call: the arena, what is alive at once at most and in which step of the plan, the outputs."""
+
+    arena: int
+    peak: int
+    step: int | None
+    outputs: int
 
 
 class Binder:
@@ -104,6 +114,20 @@ class Binder:
         numbers = [scratch, *sizes, *helpers, *(own + offset for offset in offsets)]
         table = (ctypes.c_int64 * len(numbers))(*numbers)
         return Binding(symbols, table, ctypes.addressof(table), arena, memory)
+
+    def memory(self, symbols: Mapping[str, int]) -> MemoryUse:
+        """What a call at these sizes takes. Raises ShapeError where they do not fit the module."""
+        if missing := [name for name in self.solver.symbols if name not in symbols]:
+            raise ShapeError(f"the size {missing[0]} is not given", remedy=f"Sizes: {', '.join(self.solver.symbols)}.")
+        found = {name: symbols[name] for name in self.solver.symbols}
+        binding = self._make(found)
+        sizes = [dims.evaluate(life.bytes, found) for life in self.plan.buffers]
+        live = [
+            (sum(s for s, b in zip(sizes, self.plan.buffers, strict=True) if b.first <= step.at <= b.last), number)
+            for number, step in enumerate(self.plan.steps)
+        ]
+        peak, number = max(live, key=lambda item: (item[0], -item[1]), default=(0, None))
+        return MemoryUse(binding.arena, peak, number, sum(count for _, _, count in binding.outputs))
 
     def _check_memory(self, arena: int, outputs: int, symbols: dict[str, int]) -> None:
         have = _memory()

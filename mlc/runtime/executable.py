@@ -25,7 +25,7 @@ from mlc.ir import dims
 from mlc.ir.kernel.plan import Plan, TensorSpec
 from mlc.ir.kernel.target import CpuTarget, cpu_target
 from mlc.runtime.arrays import DTYPES, address, aligned_bytes, aligned_empty, as_array, in_place
-from mlc.runtime.binding import Binder, Binding
+from mlc.runtime.binding import Binder, Binding, MemoryUse
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 _PROFILED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -159,6 +159,10 @@ class Executable:
             StepTime(step.kernel, step.source, nanoseconds / repeats)
             for step, nanoseconds in zip(self.plan.steps, times, strict=False)
         ]
+
+    def memory_analysis(self, **sizes: int) -> MemoryUse:
+        """What a call takes at these sizes of the symbols; `step` is a place in plan.steps. Weights are not counted."""
+        return self._binder.memory(sizes)
 
     # Calls -----------------------------------------------------------------------------------------------------------
     def __call__(self, *arrays: Any) -> np.ndarray | tuple[np.ndarray, ...]:

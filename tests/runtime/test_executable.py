@@ -411,6 +411,17 @@ func.func @main({arg("x", "input", ["N//2"])}, {arg("out", "output", ["N"])}) {{
         build(text, [])
 
 
+def test_memory_is_told_for_any_size(build):
+    exe = build(chain(), [ADD_CODE, MUL_CODE], threads=1)
+    use = exe.memory_analysis(N=100, S=16)
+    # a and b are alive together in the second call
+    assert (use.peak, use.step, use.outputs) == (2 * 6400, 1, 6400)
+    assert use.peak <= use.arena <= use.peak + 2 * 128
+    assert exe.memory_analysis(N=0, S=3).peak == 0
+    with pytest.raises(ShapeError, match="the size S is not given"):
+        exe.memory_analysis(N=1)
+
+
 def test_an_executable_describes_itself(build):
     text = repr(build(chain(), [ADD_CODE, MUL_CODE], threads=1))
     assert "in  x: f32[N, S]" in text and "3 kernel calls" in text

@@ -81,6 +81,7 @@ class Emitter:
         self.known: dict[str, KernelSignature] = {}
         self.lines: list[str] = []
         self.label = "entry"
+        self.at = 0  # the op of @main that is written, as lifetimes count them
         self.count = 0
         self.names: dict[SSAValue, str] = {}
         self.sizes: dict[Extent, int] = {}
@@ -96,7 +97,9 @@ class Emitter:
 
     # Results ---------------------------------------------------------------------------------------------------------
     def emit(self) -> Entry:
-        self.block(self.main.body.block)
+        for at, op in enumerate(self.main.body.block.ops):
+            self.at = at
+            self.op(op)
         self.write_counts()
         sizes, launches = 1, 1 + len(self.sizes)
         offsets = launches + len(self.launches)
@@ -296,7 +299,7 @@ class Emitter:
             self.tiled_call(kernel, arguments, indices, extents, buffers)
         if self.profile:
             self.record(before, len(self.steps))
-        self.steps.append(Step(kernel.name, tuple(name.data for name in op.source.data)))
+        self.steps.append(Step(kernel.name, tuple(name.data for name in op.source.data), self.at))
 
     def kernel(self, name: str) -> KernelSignature:
         if name not in self.known:

@@ -54,10 +54,11 @@ class Launch:
 
 @dataclass(frozen=True)
 class Step:
-    """One call of a kernel: its name, and the nodes of the user's model that it computes."""
+    """One call of a kernel: its name, the nodes of the user's model that it computes, and its place on the clock of lifetimes."""
 
     kernel: str
     source: tuple[str, ...] = ()
+    at: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Plan:
             "launches": [[_text(item.bytes), _text(item.tiles)] for item in self.launches],
             "buffers": [[_text(item.bytes), item.first, item.last] for item in self.buffers],
             "scratch": [_text(e) for e in self.scratch],
-            "steps": [[step.kernel, list(step.source)] for step in self.steps],
+            "steps": [[step.kernel, list(step.source), step.at] for step in self.steps],
             "symbols": {name: list(bounds) for name, bounds in self.symbols.items()},
             "checks": [[_text(check.lhs), _text(check.rhs), check.message] for check in self.checks],
             "counted": {name: _text(bound) for name, bound in self.counted.items()},
@@ -116,7 +117,7 @@ class Plan:
             tuple(Launch(_extent(b), _extent(t)) for b, t in data["launches"]),
             tuple(Lifetime(_extent(b), int(first), int(last)) for b, first, last in data["buffers"]),
             tuple(_extent(e) for e in data["scratch"]),
-            tuple(Step(kernel, tuple(source)) for kernel, source in data["steps"]),
+            tuple(Step(kernel, tuple(source), int(at)) for kernel, source, at in data["steps"]),
             {name: (int(low), None if high is None else int(high)) for name, (low, high) in data["symbols"].items()},
             tuple(Equality(_extent(lhs), _extent(rhs), message) for lhs, rhs, message in data["checks"]),
             {name: _extent(bound) for name, bound in data["counted"].items()},
