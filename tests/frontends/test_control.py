@@ -1,11 +1,11 @@
-"""If, Loop and Scan against onnxruntime and the reference of the standard."""
+"""If, Loop, Scan and sequences against onnxruntime and the reference of the standard."""
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
-from mlc.errors import UnsupportedOp
+from mlc.errors import MlcError, UnsupportedOp
 from mlc.frontends.onnx import load
 from mlc.ir import interpreter
 from mlc.ir.module import Module
@@ -159,3 +159,65 @@ def test_a_body_reads_values_and_constants_from_outside() -> None:
         }}> (x, xs)
     }}"""
     assert_agrees(parse(body), X[0] * 0.1, np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32))
+
+
+# Sequences
+
+
+def test_a_split_into_a_sequence_is_slices() -> None:
+    body = """(float[4, N] x) => (float[a, N] y, int64 n) <int64 two = {2}, int64 last = {-1}, int64 axis = {0}> {
+        parts = SplitToSequence <axis = 0> (x, two)
+        first = SequenceAt(parts, axis)
+        z = SequenceAt(parts, last)
+        y = Sub(first, z)
+        n = SequenceLength(parts)
+    }"""
+    module = assert_agrees(parse(body), np.arange(12, dtype=np.float32).reshape(4, 3))
+    assert op_names(module) == ["graph.slice", "graph.slice", "graph.sub", "graph.constant", "func.return"]
+
+
+@pytest.mark.parametrize("new_axis", [0, 1])
+def test_a_sequence_is_built_changed_and_joined(new_axis: int) -> None:
+    body = f"""(float[2, 3] a, float[2, 3] b) => (float[p, q] y) <int64 zero = {{0}}> {{
+        empty = SequenceEmpty <dtype = 1> ()
+        one = SequenceInsert(empty, a)
+        two = SequenceInsert(one, b, zero)
+        three = SequenceInsert(two, a)
+        less = SequenceErase(three, zero)
+        pair = Identity(less)
+        joined = ConcatFromSequence <axis = -1, new_axis = {new_axis}> (pair)
+        y = Neg(joined)
+    }}"""
+    proto = parse(body)
+    del proto.graph.output[0].type.tensor_type.shape.dim[:]
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    assert_agrees(proto, X, X + 1)
+
+
+def test_pieces_of_size_one_lose_their_axis_unless_kept() -> None:
+    for keep, shape in ((1, (1, 3)), (0, (3,))):
+        body = f"""(float[2, 3] x) => (float[a] y) <int64 one = {{1}}> {{
+            parts = SplitToSequence <keepdims = {keep}> (x) z = SequenceAt(parts, one) y = Neg(z)
+        }}"""
+        proto = parse(body)
+        proto.graph.output[0].type.tensor_type.ClearField("shape")
+        (found,) = interpreter.run(load(proto), [X])
+        np.testing.assert_array_equal(found, -X[1].reshape(shape))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("y = SequenceAt(s, p)", "position 5 is outside of 2 places"),
+        ("y = SequenceAt(s, open)", "position 'open' comes from 'open'"),
+        ("y = Neg(s)", "a sequence as operand is not supported"),
+        ("y = Identity(s)", "'y' is a sequence, which is supported only inside of a model"),
+    ],
+)
+def test_what_cannot_be_done_with_a_sequence_is_said(line: str, words: str) -> None:
+    with pytest.raises(MlcError, match=words):
+        load(
+            parse(
+                f"(float[3] x, int64 open) => (float[3] y) <int64 p = {{5}}> {{ s = SequenceConstruct(x, x) {line} }}"
+            )
+        )

@@ -95,6 +95,11 @@ def schema_body(schema: OpSchema, node: NodeProto, types: Sequence[TypeProto], o
     return None
 
 
+def has_schema_body(schema: OpSchema, opset: int) -> bool:
+    own: Any = schema
+    return _newest([*own.function_opset_versions, *own.context_dependent_function_opset_versions], opset) is not None
+
+
 def _newest(versions: Sequence[int], opset: int) -> int | None:
     return max((v for v in versions if v <= opset), default=None)
 

@@ -393,7 +393,7 @@ class Scope:
             return True
         if table.find(node.domain, node.op_type, node.version) is not None:
             return True
-        return node.schema is not None and (node.schema.has_function or node.schema.has_context_dependent_function)
+        return node.schema is not None and functions.has_schema_body(node.schema, node.opset)
 
     def _handle(self, handler: table.Handler, node: Node, operands: Sequence[Record | None]) -> table.Result:
         values: list[SSAValue | Items | None] = [None if r is None else self.content(r) for r in operands]
@@ -429,8 +429,9 @@ class Scope:
             if handler is None:
                 raise node.unsupported(_why_not(node))
             result = self._handle(handler, node, operands)
-            assert isinstance(result, SSAValue), node.title
-            return result
+            value = result if isinstance(result, SSAValue) else next(iter(result))
+            assert isinstance(value, SSAValue), node.title
+            return value
 
         self.bind(
             name,

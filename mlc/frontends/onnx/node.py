@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
     from mlc.frontends.onnx.reader import Tensor
+    from mlc.frontends.onnx.table import Items
 
 _REQUIRED: Any = object()
 
@@ -70,7 +71,7 @@ class Scope(Protocol):
     ) -> list[SSAValue]:
         """Import a subgraph as the body of an isolated region; `captured` gives what stands there for the outer values."""
 
-    def inline(self, graph: GraphProto, operands: Sequence[SSAValue]) -> list[SSAValue]:
+    def inline(self, graph: GraphProto, operands: Sequence[SSAValue]) -> list[SSAValue | Items]:
         """Import a subgraph here, its inputs being `operands`; names of the outer graph are visible."""
 
 
@@ -209,7 +210,7 @@ class Node:
         """The value of integer input i as an object array of numbers and dimension expressions, or None."""
         return self.scope.entries(self.inputs[i]) if self.given(i) else None
 
-    def inline(self, graph: GraphProto, operands: Sequence[SSAValue] = ()) -> list[SSAValue]:
+    def inline(self, graph: GraphProto, operands: Sequence[SSAValue] = ()) -> list[SSAValue | Items]:
         """Build a subgraph here and return its outputs."""
         return self.scope.inline(graph, operands)
 

@@ -25,7 +25,13 @@ import numpy as np
 from xdsl.ir import SSAValue
 
 Value = SSAValue
-Result = Value | np.ndarray | Sequence[Value | np.ndarray | None]
+
+
+class Items(tuple[Value, ...]):
+    """A sequence of tensors whose elements are known one by one."""
+
+
+Result = Value | np.ndarray | Sequence[Value | np.ndarray | Items | None]
 Handler = Callable[..., Result]
 
 ONNX_DOMAIN = ""  # the standard's operators; files also write "ai.onnx"
@@ -39,12 +45,20 @@ class Key:
 
 
 _handlers: dict[Key, Handler] = {}
+_take_sequences: set[Handler] = set()
 
 
-def handles(op_type: str, *, since: Sequence[int], domain: str = ONNX_DOMAIN) -> Callable[[Handler], Handler]:
-    """Enter the decorated function for these since-versions of an operator. A version can be entered once."""
+def handles(
+    op_type: str, *, since: Sequence[int], domain: str = ONNX_DOMAIN, sequences: bool = False
+) -> Callable[[Handler], Handler]:
+    """Enter the decorated function for these since-versions of an operator. A version can be entered once.
+
+    With `sequences` it takes `Items` where an operand is a sequence; without, such a node is refused.
+    """
 
     def enter(function: Handler) -> Handler:
+        if sequences:
+            _take_sequences.add(function)
         for version in since:
             key = Key(domain, op_type, version)
             if key in _handlers:
@@ -58,6 +72,10 @@ def handles(op_type: str, *, since: Sequence[int], domain: str = ONNX_DOMAIN) ->
 def find(domain: str, op_type: str, version: int) -> Handler | None:
     """The handler of exactly this since-version."""
     return load().get(Key(domain, op_type, version))
+
+
+def takes_sequences(handler: Handler) -> bool:
+    return handler in _take_sequences
 
 
 def versions(domain: str, op_type: str) -> tuple[int, ...]:

@@ -6,23 +6,27 @@ an expression of sizes, and its condition must stay as it is; it becomes a scan,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from onnx import GraphProto
 
 from mlc.frontends.onnx.node import Node
-from mlc.frontends.onnx.table import Value, handles
+from mlc.frontends.onnx.table import Items, Value, handles
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent
 from mlc.ir.types import dtype_of, rank_of, shape_of, shape_text
 
 
 @handles("If", since=(1, 11, 13, 16, 19, 21, 23, 24, 25))
-def if_(node: Node, condition: Value) -> list[Value]:
+def if_(node: Node, condition: Value) -> Sequence[Value | Items]:
     known = node.constant(0)
     if known is not None:
         return node.inline(node.graph("then_branch" if known.ravel()[0] else "else_branch"))
     chosen, other = node.inline(node.graph("then_branch")), node.inline(node.graph("else_branch"))
     results = []
     for i, (x, y) in enumerate(zip(chosen, other, strict=True)):
+        if isinstance(x, Items) or isinstance(y, Items):
+            raise node.unsupported(f"output {i} is a sequence, and which branch is taken is known only at run time")
         if dtype_of(x) != dtype_of(y):
             raise node.invalid(f"output {i} is {dtype_of(x)} in one branch and {dtype_of(y)} in the other")
         if shape_of(x) != shape_of(y):

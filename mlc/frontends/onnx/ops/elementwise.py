@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mlc.frontends.onnx.node import Node
-from mlc.frontends.onnx.table import Value, handles
+from mlc.frontends.onnx.table import Items, Value, handles
 from mlc.ir import builder as g
 from mlc.ir.types import dtype_of, is_float, is_integer, itemsize, rank_of, shape_of
 
@@ -80,7 +80,7 @@ for _op_type, _since, _combine in (
     _binary(_op_type, _since, _combine)
 
 
-def _binary_with_axis(op_type: str, build: Binary) -> None:
+def _binary_with_axis(op_type: str, since: Sequence[int], build: Binary) -> None:
     """Before opset 7 the second operand is aligned with the first at `axis`, and only where `broadcast` is set."""
 
     def handler(node: Node, lhs: Value, rhs: Value) -> Value:
@@ -93,11 +93,12 @@ def _binary_with_axis(op_type: str, build: Binary) -> None:
             rhs = g.reshape(rhs, [*shape_of(rhs), *[1] * after])
         return build(*g.lift(lhs, rhs))
 
-    handles(op_type, since=(1, 6))(handler)
+    handles(op_type, since=since)(handler)
 
 
 for _op_type, _combine in (("Add", g.add), ("Sub", g.sub), ("Mul", g.mul), ("Div", g.div)):
-    _binary_with_axis(_op_type, _combine)
+    _binary_with_axis(_op_type, (1, 6), _combine)
+_binary_with_axis("Pow", (1,), g.pow)
 
 
 def _variadic(op_type: str, since: Sequence[int], build: Binary) -> None:
@@ -200,9 +201,9 @@ def cast_like(node: Node, x: Value, like: Value) -> Value:
     return g.cast(x, dtype_of(like))
 
 
-@handles("Identity", since=(1, 13, 14, 16, 19, 21, 23, 24, 25))
-def identity(node: Node, x: Value) -> Value:
-    return x
+@handles("Identity", since=(1, 13, 14, 16, 19, 21, 23, 24, 25), sequences=True)
+def identity(node: Node, x: Value | Items) -> list[Value | Items]:
+    return [x]
 
 
 @handles("Dropout", since=(1, 6, 7, 10))
