@@ -2,7 +2,7 @@
 
     python examples/matmul_steps.py                    loads counted, each step timed
     python examples/matmul_steps.py --ir register      the IR of one step after every level
-    python examples/matmul_steps.py --count 96 --time 768
+    python examples/matmul_steps.py --count 48 --time 768
 
 Every step computes C = A B for n x n matrices of f32. What differs is data: a Schedule, a list of levels that cut loops into tiles and a leaf
 that puts a tile into registers. Loads are counted by the interpreter, which runs the IR of the step; the formulas stand beside them:
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -97,7 +98,7 @@ def steps(lanes: int, rows: int, vectors: int, b1: int, b2: int) -> list[Step]:
     ]
 
 
-COUNTED = steps(16, 12, 1, 24, 16)  # the interpreter needs no machine that has such vectors
+COUNTED = steps(16, 8, 1, 16, 16)  # the interpreter needs no machine that has such vectors
 
 
 def timed_steps() -> list[Step]:
@@ -180,11 +181,17 @@ def _best(run: Callable[[], object], rounds: int) -> float:
     return min(found)
 
 
-def show(step: Step, n: int) -> None:
-    """The IR of a step: as written, after each level, after the leaf."""
+def text(kernel: Kernel) -> str:
+    """The IR of a kernel without what its signature says of arguments."""
+    return re.sub(r" \{kernel\.[^}]*\}", "", kernel.text()).strip()
+
+
+def show(step: Step, n: int, levels: int | None = None) -> None:
+    """The IR of a step: as written, after each level (the first `levels` of them), after the leaf."""
     kernel = matmul(n)
-    print(f"// {step.name}: {step.schedule}\n{kernel.text()}")
-    lower(kernel, step.schedule, lambda level, kernel: print(f"// after {level}\n{kernel.text()}"))
+    seen = [f"// {step.name}: {step.schedule}\n{text(kernel)}"]
+    lower(kernel, step.schedule, lambda level, kernel: seen.append(f"// after {level}\n{text(kernel)}"))
+    print("\n\n".join(seen if levels is None else seen[1 : levels + 1]))
 
 
 def table(counted: list[Step], n: int, timed: list[Step], time_n: int) -> None:
@@ -222,7 +229,7 @@ def main() -> None:
         help="print the IR of a step after every level: " + ", ".join(s.name for s in steps(4, 2, 1, 8, 8)),
     )
     parser.add_argument(
-        "--count", type=int, default=48, metavar="N", help="size at which loads are counted (a multiple of 48)"
+        "--count", type=int, default=32, metavar="N", help="size at which loads are counted (a multiple of 16)"
     )
     parser.add_argument(
         "--time",
