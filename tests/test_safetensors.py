@@ -1,5 +1,7 @@
 """Weights written to a safetensors file come back as they were; a damaged file is an error that says so."""
 
+import json
+from itertools import pairwise
 from pathlib import Path
 
 import ml_dtypes
@@ -30,6 +32,16 @@ def test_weights_come_back_as_they_were(tmp_path: Path) -> None:
         assert after.type_of(key) == before.type_of(key)
         assert np.array_equal(np.asarray(after.get(key)), before.get(key))
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_every_byte_belongs_to_a_tensor_as_the_format_demands(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    safetensors.write(store(), path)
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    spans = [entry["data_offsets"] for entry in json.loads(whole[8 : 8 + length]).values()]
+    assert spans[0][0] == 0 and spans[-1][1] == len(whole) - 8 - length
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
 
 
 @pytest.mark.parametrize("keep", [4, 20, 100, -1])

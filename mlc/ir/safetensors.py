@@ -25,6 +25,7 @@ ALIGNMENT = 64
 _NAMES = {"bool": "BOOL", **{d: d.upper() for d in ("f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8")}}
 _NAMES |= {d: d.upper() for d in ("u64", "u32", "u16", "u8")}
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+_PADDING = "__padding__."
 _LARGEST_HEADER = 100 << 20
 
 
@@ -48,8 +49,12 @@ def write_to(store: WeightStore, file: BinaryIO, keys: Iterable[str] | None = No
     for key in keys:
         shape, dtype = store.type_of(key)
         size = store.nbytes(key)
-        header[key] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [offset, offset + size]}
-        offset += _aligned(size)
+        end = offset + size
+        header[key] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
+        offset = _aligned(end)
+        if offset > end:  # the format allows no bytes that belong to no tensor
+            filler = {"dtype": "U8", "shape": [offset - end], "data_offsets": [end, offset]}
+            header[f"{_PADDING}{len(header)}"] = filler
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (_aligned(len(text) + 8) - 8 - len(text))
     file.write(len(text).to_bytes(8, "little"))
@@ -69,7 +74,7 @@ def add_file(store: WeightStore, path: Path) -> None:
             raise InvalidModel("the file of weights is damaged: its header is longer than the file", file=path)
         try:
             header = json.loads(file.read(length))
-            items = [(name, _entry(item)) for name, item in header.items() if name != "__metadata__"]
+            items = [(name, _entry(item)) for name, item in header.items() if not _is_filler(name)]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidModel(f"the file of weights is damaged: {error}", file=path) from error
     for name, (dtype, shape, begin, end) in items:
@@ -81,6 +86,10 @@ def add_file(store: WeightStore, path: Path) -> None:
         key = store.add_lazy(name, shape, dtype, _mapped(path, dtype, shape, 8 + length + begin))
         if key != name:
             raise InvalidModel(f"the file of weights has '{name}' as '{key}'", file=path)
+
+
+def _is_filler(name: str) -> bool:
+    return name == "__metadata__" or name.startswith(_PADDING)
 
 
 def _entry(item: dict[str, Any]) -> tuple[str, tuple[int, ...], int, int]:

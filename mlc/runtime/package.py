@@ -32,6 +32,7 @@ from mlc.runtime.executable import Executable
 
 FORMAT = 1
 _WEIGHTS = "weights.safetensors"
+_PADDING = "__padding__."
 _LOCAL_HEADER = 30
 _ZIP64_FIELD = 20
 _PADDING_FIELD = 0xD935  # the extra field that zip alignment tools use
@@ -125,7 +126,7 @@ def _header(weights: Mapping[str, np.ndarray]) -> tuple[bytes, list[np.ndarray]]
         header[key] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [offset, end]}
         offset = _aligned(end)
         if offset > end:
-            header[f"__padding__.{len(arrays)}"] = {
+            header[f"{_PADDING}{len(arrays)}"] = {
                 "dtype": "U8",
                 "shape": [offset - end],
                 "data_offsets": [end, offset],
@@ -216,7 +217,7 @@ def _mapped(raw: IO[bytes], start: int, size: int, path: Path) -> dict[str, np.n
     whole = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
     found = {}
     for key, entry in header.items():
-        if key.startswith("__"):
+        if key == "__metadata__" or key.startswith(_PADDING):
             continue
         dtype, shape = DTYPES[_NAMES[entry["dtype"]]][0], tuple(int(extent) for extent in entry["shape"])
         begin, end = entry["data_offsets"]
