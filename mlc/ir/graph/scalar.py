@@ -202,6 +202,8 @@ def cast(b: Builder, source: str, target: str, x: SSAValue) -> SSAValue:
             source = "f32"
         if source == target:
             return x
+        if source == "f64" and target in ("f16", "bf16"):  # no instruction: by way of f32, rounding twice
+            x, source = b.insert(arith.TruncFOp(x, f32)).result, "f32"
         if is_float(target):
             widens = (source, target) == ("f32", "f64")
             return b.insert((arith.ExtFOp if widens else arith.TruncFOp)(x, to)).results[0]  # type: ignore[arg-type]

@@ -87,8 +87,9 @@ class Expression:
         done: dict[tuple[SSAValue, Access], SSAValue] = {}
 
         def scalar_of(value: SSAValue, at: Access) -> SSAValue:
-            if value in self.memory:
-                return inputs[self.reads[self.memory[value], at]]
+            if value in self.memory:  # an accumulator may be wider than the value it is read as
+                memory = self.memory[value]
+                return scalar.cast(b, memory.dtype, dtype_of(value), inputs[self.reads[memory, at]])
             key = (value, at)
             if key not in done:
                 done[key] = compute(value, at)

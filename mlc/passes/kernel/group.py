@@ -278,11 +278,9 @@ class GroupPlan:
         expression = Expression(dict(self.memory))
         expression.collect(value, at)
         self.plan.extents += expression.extents
-        narrow = self.memory[value].dtype != memory.dtype if value in self.memory else False
 
         def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
-            result = expression.build(context, b, inputs, value, at)
-            return scalar.cast(b, "f32", memory.dtype, result) if narrow else result
+            return expression.build(context, b, inputs, value, at)
 
         self.plan.steps.append(
             Step(self._loops(node), list(expression.reads), (memory, at), body, indexed=set(expression.indexed))
@@ -323,11 +321,9 @@ class GroupPlan:
         expression = Expression(dict(self.memory))
         expression.collect(value, place)
         self.plan.extents += expression.extents
-        narrow = value in self.memory and self.memory[value].dtype != memory.dtype
 
         def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
-            result = expression.build(context, b, inputs, value, place)
-            return scalar.cast(b, "f32", memory.dtype, result) if narrow else result
+            return expression.build(context, b, inputs, value, place)
 
         target = tuple(Affine({n: 1}, by) for n, by in zip(names, offsets, strict=True))
         loops = dict(zip(names, shape, strict=True))
