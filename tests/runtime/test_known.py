@@ -94,7 +94,10 @@ def test_what_differs_is_lowered(tmp_path, counted):
 
 def test_a_record_without_its_object_is_no_find(tmp_path, counted):
     build(model("a"), tmp_path, counted)
-    ObjectCache(tmp_path).clear()
+    for _, _, path in ObjectCache(tmp_path).entries():
+        if path.read_bytes()[32:36] == b"\x7fELF":
+            path.unlink()
+    assert ObjectCache(tmp_path).entries()
     again, _ = build(model("a"), tmp_path, counted)
     assert again.report["lowered"] > 0
 

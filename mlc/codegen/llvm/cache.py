@@ -28,11 +28,11 @@ def cache_directory() -> Path:
 
 
 class ObjectCache:
-    """Bytes by key, in a folder per kind. Counts `hits` and `misses`; a folder that cannot be written is reported once and left alone."""
+    """Objects by key, and what is known of kernels. Counts `hits` and `misses`; a folder that cannot be written is reported once and
+    then left alone."""
 
-    def __init__(self, folder: Path | None = None, limit: int = LIMIT, kind: str = "objects"):
-        self.base = folder or cache_directory()
-        self.folder = self.base / kind
+    def __init__(self, folder: Path | None = None, limit: int = LIMIT):
+        self.folder = (folder or cache_directory()) / "objects"
         self.limit = limit
         self.hits = 0
         self.misses = 0

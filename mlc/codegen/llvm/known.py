@@ -24,11 +24,10 @@ _MAKERS = ("ir/kernel", "passes/kernel", "passes/loops", "codegen/llvm")
 
 
 class KernelCache:
-    """The kernels known on this machine for one target; an mlc.ir.kernel.known.KnownKernels."""
+    """The kernels known on this machine for one target, beside their objects; an mlc.ir.kernel.known.KnownKernels."""
 
     def __init__(self, target: CpuTarget, objects: ObjectCache):
         self.objects = objects
-        self.records = ObjectCache(objects.base, objects.limit // 8, kind="kernels")
         self._basis = f"{_sources()}\0{versions()}\0{target.name}\0{target.features}"
         self._found: dict[str, tuple[str, bytes]] = {}  # key -> symbol, object
 
@@ -36,7 +35,7 @@ class KernelCache:
         return hashlib.sha256(f"{self._basis}\0{kernel}".encode()).hexdigest()
 
     def find(self, key: str) -> str | None:
-        content = self.records.get(key)
+        content = self.objects.get(key)
         if content is None:
             return None
         record = json.loads(content)
@@ -55,7 +54,7 @@ class KernelCache:
         out = StringIO()
         Printer(out).print_op(stub_of(function, "kernel"))
         record = {"stub": out.getvalue(), "symbol": symbol, "object": object_key}
-        self.records.put(key, json.dumps(record).encode())
+        self.objects.put(key, json.dumps(record).encode())
 
 
 @cache
