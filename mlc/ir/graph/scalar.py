@@ -122,7 +122,10 @@ def remainder(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
     if is_float(dtype):
         # xDSL has no remf; exact while the quotient is below 2^24 (f32)
         quotient = b.insert(math.TruncOp(b.insert(arith.DivfOp(x, y)).result)).result
-        return b.insert(arith.SubfOp(x, b.insert(arith.MulfOp(quotient, y)).result)).result
+        rest = b.insert(arith.SubfOp(x, b.insert(arith.MulfOp(quotient, y)).result)).result
+        finite = b.insert(arith.CmpfOp(b.insert(math.AbsFOp(x)).result, constant(b, dtype, float("inf")), "olt")).result
+        whole = b.insert(arith.AndIOp(finite, is_inf(b, dtype, y))).result
+        return b.insert(math.CopySignOp(select(b, whole, x, rest), x)).result
     zero, one = constant(b, dtype, 0), constant(b, dtype, 1)
     none = b.insert(arith.CmpiOp(y, zero, "eq")).result
     if not dtype.startswith("i"):
