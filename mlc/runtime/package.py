@@ -90,8 +90,15 @@ def _write(executable: Executable, file: zipfile.ZipFile) -> None:
     for step in executable.plan.steps:
         sources.setdefault(step.kernel, []).extend(step.source)
     put("sources.json", json.dumps(sources, indent=1))
-    put("decisions.json", json.dumps(executable.report, indent=1, default=str))
+    put("decisions.json", json.dumps(_lasting(executable.report), indent=1, default=str))
     _put_aligned(file, executable.weights)
+
+
+def _lasting(report: Any) -> Any:
+    """A report without what differs from one compilation of the same model to the next: times, and what the cache had."""
+    if isinstance(report, dict):
+        return {key: _lasting(value) for key, value in report.items() if key not in ("seconds", "objects")}
+    return [_lasting(value) for value in report] if isinstance(report, list) else report
 
 
 def _put_aligned(file: zipfile.ZipFile, weights: Mapping[str, np.ndarray]) -> None:

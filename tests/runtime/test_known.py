@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import StringAttr
 
-from mlc.codegen.llvm.build import compile_module
+from mlc.codegen.llvm.build import _kernels, compile_module
 from mlc.codegen.llvm.cache import ObjectCache
 from mlc.codegen.llvm.known import KernelCache
 from mlc.errors import InternalError
 from mlc.ir import builder as g
 from mlc.ir.kernel.known import is_stub
+from mlc.ir.kernel.program import CallOp
 from mlc.ir.kernel.target import cpu_target
 from mlc.ir.module import Module
 from mlc.passes.kernel import lowering
@@ -70,6 +72,42 @@ def test_the_second_compilation_lowers_nothing_and_computes_the_same(tmp_path, c
     np.testing.assert_array_equal(second(x), first(x))
     for n in (0, 1, 33):
         assert second(RNG.standard_normal((n, 64)).astype(np.float32)).shape == (n, 96)
+
+
+def test_packages_do_not_show_what_the_cache_had(tmp_path, counted):
+    for name in ("cold", "warm"):
+        made, _ = build(model("a"), tmp_path / "cache", counted)
+        made.report["seconds"] = {"optimise": float(len(counted))}
+        made.report.pop("lowered"), made.report.pop("compiled")
+        made.save(tmp_path / f"{name}.mlc")
+    assert (tmp_path / "cold.mlc").read_bytes() == (tmp_path / "warm.mlc").read_bytes()
+
+
+def test_kernels_that_became_the_same_code_are_linked_once(tmp_path, counted):
+    """One of two kernels is known, the other is lowered to the same text."""
+    module = model("a")
+    build(model("a"), tmp_path, counted)
+    objects = ObjectCache(tmp_path)
+    known = KernelCache(cpu_target(), objects)
+    for step in pipeline():
+        (LowerNewKernels(known) if type(step) is LowerKernels else step).run(module)
+    whole = model("a")
+    for step in pipeline():
+        step.run(whole)
+    call = next(op for op in module.main.walk() if isinstance(op, CallOp))
+    for function in dict(_kernels(whole))[call.kernel]:
+        copy = function.clone()
+        if copy.sym_name.data == call.kernel:
+            copy.properties["sym_name"] = StringAttr("twin")
+        module.op.body.block.add_op(copy)
+    module.main.body.block.insert_op_after(CallOp("twin", list(call.arguments), ["again"]), call)
+    code = compile_module(module, cpu_target(), objects, known=known)
+    weights = {key: module.weights.get(key) for key in code.plan.weights}
+    x = RNG.standard_normal((7, 64)).astype(np.float32)
+    made = Executable(code.plan, code.objects, weights, threads=1)
+    assert [step.kernel for step in code.plan.steps] == [call.kernel, "twin", "rows_0"]
+    assert len(code.objects) == 4
+    np.testing.assert_allclose(made(x), expected(x), rtol=1e-4, atol=1e-6)
 
 
 def test_stubs_say_what_the_kernels_said(tmp_path, counted):

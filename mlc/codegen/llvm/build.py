@@ -57,7 +57,7 @@ def compile_module(
     texts: dict[str, str] = {}
     optimised = set()
     symbols: dict[str, str] = {}
-    ready: dict[str, bytes] = {}  # symbol -> object
+    code: dict[str, int | bytes] = {}  # symbol -> number of the module at the compiler, or the object where it is known
     learnt: list[tuple[str, func.FuncOp, str, str]] = []
     with ObjectCompiler(target, cache, helpers) as compiler:
         for done, (name, functions) in enumerate(kernels.items()):
@@ -68,21 +68,24 @@ def compile_module(
             if optimise:
                 optimised.add(name)
             if is_stub(kernel):
-                symbols[name], code = _found(kernel, known)
-                ready[symbols[name]] = code
+                symbols[name], found = _found(kernel, known)
+                code.setdefault(symbols[name], found)
                 texts[name] = f"; {name} was compiled before: {symbols[name]}\n"
                 continue
             texts[name] = emit(functions, target)
-            symbols[name], text = neutral(texts[name], [op.sym_name.data for op in functions])
+            symbols[name], text = neutral(texts[name], [op.sym_name.data for op in functions], optimise)
             number = compiler.submit(text, optimise)
+            code.setdefault(symbols[name], number)
             if known is not None and (key := known_as(kernel)) is not None:
                 learnt.append((key, kernel, symbols[name], compiler.key(number)))
         entry = emit_entry(module, ENTRY, symbols=symbols)
         profiled = emit_entry(module, PROFILED, profile=True, symbols=symbols)
         for made, name in ((entry, ENTRY), (profiled, PROFILED)):
             texts[name] = made.text
-            compiler.submit(made.text)
-        objects = [*compiler.finish(), *ready.values()]
+            code[name] = compiler.submit(made.text)
+        made_now = compiler.finish()
+        # in the order of the program, whatever was known before: the same model gives the same package
+        objects = [made_now[place] if isinstance(place, int) else place for place in code.values()]
         for item in learnt:
             assert known is not None
             known.remember(*item)
@@ -117,11 +120,11 @@ def _kernels(module: Module) -> Iterator[tuple[str, list[func.FuncOp]]]:
         yield name, [*needed.values(), functions[name]]
 
 
-def neutral(text: str, names: Sequence[str]) -> tuple[str, str]:
+def neutral(text: str, names: Sequence[str], optimise: bool = False) -> tuple[str, str]:
     """(symbol, text) of a kernel whose functions are renamed: the last one, which others call, after what the text says."""
     order = {name: f"f{number}" for number, name in enumerate(names)}
     anonymous = _SYMBOL.sub(lambda match: f"@{order.get(match[1], match[1])}", text)
-    symbol = "k" + sha256(anonymous.encode()).hexdigest()[:16]
+    symbol = "k" + sha256(f"{optimise} {anonymous}".encode()).hexdigest()[:16]
     last = f"f{len(names) - 1}"
     return symbol, _SYMBOL.sub(lambda match: f"@{symbol if match[1] == last else match[1]}", anonymous)
 
