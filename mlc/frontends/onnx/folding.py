@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
+from math import prod
 
 import numpy as np
 from xdsl.ir import Block, Operation, OpResult, SSAValue
@@ -11,14 +12,15 @@ from xdsl.traits import is_side_effect_free
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import GraphOp
 from mlc.ir.graph.shape import WeightOp
-from mlc.ir.types import extent
+from mlc.ir.types import extent, shape_of
 from mlc.ir.weights import WeightStore
 
 Values = MutableMapping[SSAValue, np.ndarray]
+LARGEST = 1 << 24  # elements of a result on the way to a shape; more is a mistake or an attack, not shape arithmetic
 
 
 class _Unknown(Exception):
-    """The value depends on an argument or on a symbolic extent."""
+    """The value depends on an argument or on a symbolic extent, or is too large."""
 
 
 def constant_value(value: SSAValue, weights: WeightStore, values: Values) -> np.ndarray | None:
@@ -54,6 +56,8 @@ def _evaluate(op: Operation, weights: WeightStore, values: Values) -> None:
         values[op.result] = weights.get(op.weight_key)
         return
     if not isinstance(op, GraphOp) or op.regions:
+        raise _Unknown
+    if any(prod(_number(e) for e in shape_of(result)) > LARGEST for result in op.results):
         raise _Unknown
     results = op.evaluate(_number, *(values[operand] for operand in op.operands))
     for result, array in zip(op.results, results if isinstance(results, tuple) else (results,), strict=True):

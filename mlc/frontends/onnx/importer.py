@@ -400,7 +400,10 @@ class Scope:
         if any(isinstance(v, Items) for v in values) and not table.takes_sequences(handler):
             raise node.unsupported("a sequence as operand is not supported")
         if node.schema is not None and node.schema.max_input < 1 << 16:
-            values += [None] * (plain_inputs(node.schema) - len(values))
+            count = plain_inputs(node.schema)
+            values = values[:count] + [None] * (
+                count - len(values)
+            )  # more than `count` are omitted ones, as was checked
         return handler(node, *values)
 
     def _evaluate(self, node: Node, operands: Sequence[Record | None]) -> list[Known] | None:

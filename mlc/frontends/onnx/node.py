@@ -206,6 +206,13 @@ class Node:
             raise self.error(f"{what} has {entries.ndim} axes, expected 1")
         return list(entries.ravel())
 
+    def extent(self, i: builtins.int, what: str) -> Extent:
+        """The one element of integer input i as a number or a dimension expression."""
+        found = self.extents(i, what)
+        if len(found) != 1:
+            raise self.error(f"{what} has {len(found)} elements, expected 1")
+        return found[0]
+
     def entries(self, i: builtins.int) -> np.ndarray | None:
         """The value of integer input i as an object array of numbers and dimension expressions, or None."""
         return self.scope.entries(self.inputs[i]) if self.given(i) else None

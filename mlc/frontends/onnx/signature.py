@@ -19,6 +19,7 @@ from mlc.ir.dims import Dim, Extent
 from mlc.ir.types import Shape, shape_text
 
 Range = tuple[int, int | None]
+_LONGEST = 200  # characters of a declared dimension that are read as an expression
 _ANONYMOUS = ("", "?", "None", "none", "unk", "unknown", "-1")  # written by exporters for "any size", on unrelated axes
 
 
@@ -99,7 +100,10 @@ def signature(
     names = _symbols(complete.values())
     _no_strangers("dimension", sizes, names, file)
     fixed: dict[str, Extent] = {symbol: size for symbol, size in sizes.items() if isinstance(size, int)}
-    complete = {name: tuple(dims.substitute(e, fixed) for e in shape) for name, shape in complete.items()}
+    try:
+        complete = {name: tuple(dims.substitute(e, fixed) for e in shape) for name, shape in complete.items()}
+    except ZeroDivisionError as error:
+        raise ShapeError(f"the sizes {fixed} divide an extent by zero", file=file) from error
     for name, shape in complete.items():
         if any(isinstance(e, int) and e < 0 for e in shape):
             raise ShapeError(f"input '{name}' gets the shape {shape_text(shape)}", file=file)
@@ -143,6 +147,9 @@ def _declared_shape(declared: ValueInfoProto, file: str | None) -> tuple[Extent,
 
 
 def _extent(text: str) -> Extent:
+    """An expression, or a symbol where the text is none; so is one whose powers could write out to millions of terms."""
+    if len(text) > _LONGEST or text.count("**") > 1:
+        return dims.symbol(text)
     try:
         return dims.parse(text)
     except ValueError:

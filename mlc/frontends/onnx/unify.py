@@ -29,7 +29,10 @@ def refine(signature: Signature, checks: Iterable[Check]) -> Signature:
     pending = list(checks)
     while pending:
         for number, check in enumerate(pending):
-            better = _refined(signature, check)
+            try:
+                better = _refined(signature, check)
+            except ZeroDivisionError:  # the size that solves it would divide something by zero: left to the call
+                continue
             if better is not None:
                 signature = better
                 del pending[number]

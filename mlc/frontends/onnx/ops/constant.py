@@ -62,7 +62,7 @@ def range_(node: Node, start: Value, limit: Value, delta: Value) -> Value:
             raise node.error("delta is 0")
         count: dims.Extent = max(0, math.ceil((last - first) / step))
     else:
-        (begin,), (end,), (stride,) = (node.extents(i, name) for i, name in enumerate(("start", "limit", "delta")))
+        begin, end, stride = (node.extent(i, name) for i, name in enumerate(("start", "limit", "delta")))
         if not isinstance(stride, int):
             raise node.unsupported(f"delta is the size {stride}, only numbers are supported")
         if stride == 0:
@@ -96,7 +96,7 @@ def size(node: Node, x: Value) -> Value:
 
 def _window(node: Node, length: Value, cosine: tuple[float, ...]) -> Value:
     """sum over k of (-1)^k cosine[k] cos(2 pi k n / N), where N is the length, or the length - 1 of a symmetric window."""
-    (count,) = node.extents(0, "size")
+    count = node.extent(0, "size")
     dtype = node.dtype("output_datatype", None) or "f32"
     work = "f64" if dtype == "f64" else "f32"
     line = g.iota((count,), 0, work)

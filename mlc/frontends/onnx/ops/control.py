@@ -43,7 +43,7 @@ def loop(node: Node, trip_count: Value | None, condition: Value | None, *carried
     body = node.graph("body")
     if not node.given(0):
         raise node.unsupported("a loop without a trip count, ended by its condition, is not supported")
-    (count,) = node.extents(0, "trip count")
+    count = node.extent(0, "trip count")
     if node.given(1) and not node.constants(1, "condition").all():
         count = 0
     if not _condition_stays(body):
@@ -82,7 +82,7 @@ def scan(node: Node, *operands: Value) -> list[Value]:
     out_axes = node.ints("scan_output_axes", None) or [0] * stacked_outputs
     length: Extent | None = None
     for i, (x, axis, backward) in enumerate(zip(sequences, axes, directions, strict=True)):
-        x = _axis_to_front(x, axis % rank_of(x))
+        x = _axis_to_front(x, _axis(node, axis, rank_of(x)))
         sequences[i] = g.reverse(x, [0]) if backward else x
         extent = shape_of(x)[0]
         length = extent if length is None else g.require_equal(length, extent, "length of the scanned inputs")
@@ -92,9 +92,15 @@ def scan(node: Node, *operands: Value) -> list[Value]:
     results = []
     for y, axis, backward in zip(stacked, out_axes, out_directions, strict=True):
         y = g.reverse(y, [0]) if backward else y
-        axis %= rank_of(y)
+        axis = _axis(node, axis, rank_of(y))
         results.append(g.transpose(y, [*range(1, axis + 1), 0, *range(axis + 1, rank_of(y))]))
     return [*carries, *results]
+
+
+def _axis(node: Node, axis: int, rank: int) -> int:
+    if not -rank <= axis < rank:
+        raise node.error(f"axis {axis} is not one of the {rank} axes")
+    return axis % rank
 
 
 def _axis_to_front(x: Value, axis: int) -> Value:

@@ -29,6 +29,12 @@ def sequence_construct(node: Node, *xs: Value) -> list[Items]:
     return [Items(xs)]
 
 
+def _sequence(node: Node, x: Items | Value) -> Items:
+    if not isinstance(x, Items):
+        raise node.invalid(f"input '{node.inputs[0]}' is a tensor, expected a sequence")
+    return x
+
+
 def _position(node: Node, i: int, size: int) -> int:
     """The index in input i, negative ones counting from the end; `size` positions are allowed."""
     position = int(node.constants(i, "position").ravel()[0])
@@ -38,13 +44,15 @@ def _position(node: Node, i: int, size: int) -> int:
 
 
 @handles("SequenceAt", since=(11,), sequences=True)
-def sequence_at(node: Node, items: Items, position: Value) -> Value:
+def sequence_at(node: Node, items: Items | Value, position: Value) -> Value:
+    items = _sequence(node, items)
     return items[_position(node, 1, len(items))]
 
 
 @handles("SequenceInsert", since=(11,), sequences=True)
-def sequence_insert(node: Node, items: Items, x: Value, position: Value | None) -> list[Items]:
+def sequence_insert(node: Node, items: Items | Value, x: Value, position: Value | None) -> list[Items]:
     """Before the element at `position`; at the end by default."""
+    items = _sequence(node, items)
     at = len(items)
     if position is not None:
         at = int(node.constants(2, "position").ravel()[0])
@@ -55,7 +63,8 @@ def sequence_insert(node: Node, items: Items, x: Value, position: Value | None) 
 
 
 @handles("SequenceErase", since=(11,), sequences=True)
-def sequence_erase(node: Node, items: Items, position: Value | None) -> list[Items]:
+def sequence_erase(node: Node, items: Items | Value, position: Value | None) -> list[Items]:
+    items = _sequence(node, items)
     at = len(items) - 1 if position is None else _position(node, 1, len(items))
     if at < 0:
         raise node.error("the sequence is empty")
@@ -63,12 +72,14 @@ def sequence_erase(node: Node, items: Items, position: Value | None) -> list[Ite
 
 
 @handles("SequenceLength", since=(11,), sequences=True)
-def sequence_length(node: Node, items: Items) -> np.ndarray:
+def sequence_length(node: Node, items: Items | Value) -> np.ndarray:
+    items = _sequence(node, items)
     return np.array(len(items), np.int64)
 
 
 @handles("ConcatFromSequence", since=(11,), sequences=True)
-def concat_from_sequence(node: Node, items: Items) -> Value:
+def concat_from_sequence(node: Node, items: Items | Value) -> Value:
+    items = _sequence(node, items)
     if not items:
         raise node.error("the sequence is empty")
     axis, rank = node.int("axis"), rank_of(items[0])
