@@ -218,6 +218,45 @@ func.func @main({arg("x", "input", ["T", "6"])}, {arg("out", "output", ["T + 1",
         np.testing.assert_allclose(np.diff(exe(x), axis=0), x, atol=1e-5)
 
 
+def test_loops_carry_buffers_and_numbers(build):
+    """Two buffers change places each turn; the number of turns that were even is counted along."""
+    text = f"""
+{ADD}
+func.func @main({arg("turns", "input", [], "i64")}, {arg("x", "input", ["N"])}, {arg("out", "output", ["N"])}, {arg("even", "output", ["1"], "i64")}) {{
+  %n = kernel.size "N"
+  %zero = arith.constant 0 : index
+  %one = arith.constant 1 : index
+  %two = arith.constant 2 : index
+  %t = memref.load %turns[] : memref<i64>
+  %last = arith.index_cast %t : i64 to index
+  %a = kernel.buffer 0 dims ["N"] : memref<?xf32>
+  %b = kernel.buffer 1 dims ["N"] : memref<?xf32>
+  "memref.copy"(%x, %a) : (memref<?xf32>, memref<?xf32>) -> ()
+  %now, %other, %count = scf.for %i = %zero to %last step %one iter_args(%p = %a, %q = %b, %c = %zero) -> (memref<?xf32>, memref<?xf32>, index) {{
+    kernel.call @add(%p, %x, %q, %n) : {FLAT}
+    %rest = arith.remsi %i, %two : index
+    %is_even = arith.cmpi eq, %rest, %zero : index
+    %more = scf.if %is_even -> (index) {{
+      %c1 = arith.addi %c, %one : index
+      scf.yield %c1 : index
+    }} else {{
+      scf.yield %c : index
+    }}
+    scf.yield %q, %p, %more : memref<?xf32>, memref<?xf32>, index
+  }}
+  "memref.copy"(%now, %out) : (memref<?xf32>, memref<?xf32>) -> ()
+  %found = arith.index_cast %count : index to i64
+  memref.store %found, %even[%zero] : memref<1xi64>
+  func.return
+}}"""
+    exe = build(text, [ADD_CODE])
+    x = random(21)
+    for turns in (0, 1, 2, 7):
+        out, even = exe(np.array(turns), x)
+        np.testing.assert_allclose(out, x * (turns + 1), rtol=1e-5)
+        assert even[0] == (turns + 1) // 2
+
+
 def test_a_branch_follows_a_flag_in_memory(build):
     text = f"""
 {ADD}{MUL}

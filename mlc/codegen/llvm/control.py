@@ -11,7 +11,7 @@ from xdsl.ir import Attribute, Operation, Region, SSAValue
 from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.kernel.kernel import element_bytes
-from mlc.ir.kernel.program import memref_of
+from mlc.ir.kernel.program import memref_of, shape_of
 
 if TYPE_CHECKING:
     from mlc.codegen.llvm.entry import Emitter
@@ -144,7 +144,7 @@ def store(emitter: Emitter, op: Operation) -> None:
 
 def copy(emitter: Emitter, op: Operation) -> None:
     source, target = op.operands
-    size = dims.prod(emitter.shape(source)) * element_bytes(memref_of(source).element_type)
+    size = dims.prod(shape_of(source)) * element_bytes(memref_of(source).element_type)
     emitter.line(
         f"call void @llvm.memmove.p0.p0.i64(ptr {emitter.pointer(target)}, ptr {emitter.pointer(source)}, "
         f"i64 {emitter.extent(size)}, i1 false)"

@@ -13,7 +13,7 @@ With `profile` the function takes one more pointer, to an i64 per step, and adds
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xdsl.dialects import func
@@ -23,7 +23,7 @@ from xdsl.dialects.builtin import (
     MemRefType,
     ModuleOp,
 )
-from xdsl.ir import Attribute, Block, BlockArgument, Operation, SSAValue
+from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from mlc.codegen.llvm.control import HANDLERS
 from mlc.codegen.llvm.extents import extent_text, symbols_of
@@ -231,16 +231,8 @@ class Emitter:
         return None
 
     def strides(self, value: SSAValue) -> list[Extent]:
-        shape = self.shape(value)
+        shape = shape_of(value)
         return [dims.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-
-    def shape(self, value: SSAValue) -> Sequence[Extent]:
-        """Memrefs that a loop carries have the extents they come in with."""
-        if isinstance(value, BlockArgument) and value not in self.io and value.block is not self.main.body.block:
-            loop = value.block.parent_op()
-            if loop is not None and loop.name == "scf.for":
-                return self.shape(loop.operands[value.index + 2])
-        return shape_of(value)
 
     # Ops -------------------------------------------------------------------------------------------------------------
     def block(self, block: Block) -> None:
@@ -321,7 +313,7 @@ class Emitter:
         for axis, (have, want) in enumerate(zip(strides, fixed, strict=True)):
             if want is not None and have != want and shape[axis] != 1:
                 raise InternalError(
-                    f"kernel '{kernel.name}' takes {type}, not extents {[str(e) for e in self.shape(value)]}"
+                    f"kernel '{kernel.name}' takes {type}, not extents {[str(e) for e in shape_of(value)]}"
                 )
         return [self.pointer(value), *(self.extent(strides[axis]) for axis in open_axes(type))]
 
@@ -355,7 +347,7 @@ class Emitter:
         if count == 1:
             self.line(alone)
             return
-        touched = [dims.prod(self.shape(v)) * element_bytes(memref_of(v).element_type) for v in buffers]
+        touched = [dims.prod(shape_of(v)) * element_bytes(memref_of(v).element_type) for v in buffers]
         self.launches.append(
             Launch(sum(touched[1:], start=touched[0]) if touched else 0, 1 << 20 if count is None else count)
         )

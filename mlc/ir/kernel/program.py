@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xdsl.dialects import arith, scf
 from xdsl.dialects.builtin import (
     DYNAMIC_INDEX,
     ArrayAttr,
@@ -35,7 +36,7 @@ from xdsl.dialects.builtin import (
     SymbolRefAttr,
     i64,
 )
-from xdsl.ir import Attribute, BlockArgument, Dialect, SSAValue
+from xdsl.ir import Attribute, Block, BlockArgument, Dialect, OpResult, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
     irdl_op_definition,
@@ -70,7 +71,8 @@ def memref_of(value: SSAValue) -> MemRefType:
 
 
 def shape_of(value: SSAValue) -> Shape:
-    """The extents of a memref in @main: of an argument by its attributes, of a result by its op."""
+    """The extents of a memref in @main: of an argument by its attributes, of a result by its op, of what a loop carries or a branch
+    gives by what comes in."""
     op = value.owner
     if isinstance(op, BufferOp | ViewOp):
         return op.dims.extents()
@@ -79,12 +81,23 @@ def shape_of(value: SSAValue) -> Shape:
     shape = memref_of(value).get_shape()
     if DYNAMIC_INDEX not in shape:
         return tuple(shape)
-    if isinstance(value, BlockArgument):
-        function = value.block.parent_op()
-        attrs = getattr(function, "arg_attrs", None)
-        found = attrs.data[value.index].data.get("kernel.dims") if attrs is not None else None
-        if isinstance(found, DimsAttr):
-            return found.extents()
+    assert isinstance(value, BlockArgument | OpResult)
+    match op:
+        case scf.ForOp():
+            return shape_of(op.iter_args[value.index])
+        case scf.IfOp():
+            assert op.true_region.block.last_op is not None
+            return shape_of(op.true_region.block.last_op.operands[value.index])
+        case arith.SelectOp():
+            return shape_of(op.lhs)
+        case Block():
+            parent = op.parent_op()
+            if isinstance(parent, scf.ForOp):
+                return shape_of(parent.iter_args[value.index - 1])
+            attrs = getattr(parent, "arg_attrs", None)
+            found = attrs.data[value.index].data.get("kernel.dims") if attrs is not None else None
+            if isinstance(found, DimsAttr):
+                return found.extents()
     raise InternalError(f"the extents of {value} are not stated")
 
 
