@@ -21,11 +21,11 @@ class Backend:
     refuses: Callable[[Exception], bool]
 
 
-def import_stages(*stages: str) -> None:
-    """Import every module of these parts of mlc now, so that forked children share them."""
-    for stage in stages:
-        package = importlib.import_module(f"mlc.{stage}")
-        for module in pkgutil.walk_packages(getattr(package, "__path__", ()), f"mlc.{stage}."):
+def import_package(name: str) -> None:
+    """Import every module of a package now, so that forked children share them."""
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+        if not module.name.endswith(".__main__"):
             importlib.import_module(module.name)
 
 
@@ -33,7 +33,7 @@ def mlc_backend() -> Backend:
     import mlc
     from mlc.errors import UnsupportedOp
 
-    import_stages("ir", "frontends", "passes", "codegen", "runtime", "compiler")
+    import_package("mlc")
 
     def run(model: onnx.ModelProto, inputs: list[Value]) -> list[Value]:
         executable = mlc.compile(model, target="cpu", threads=1)
@@ -48,7 +48,8 @@ def interpreter_backend() -> Backend:
     from mlc.frontends.onnx import load
     from mlc.ir.interpreter import run as interpret
 
-    import_stages("ir", "frontends")
+    import_package("mlc.ir")
+    import_package("mlc.frontends")
 
     def run(model: onnx.ModelProto, inputs: list[Value]) -> list[Value]:
         module = load(model)
