@@ -2,7 +2,8 @@
 
     import, then each graph pass     the interpreter of the graph dialect
     outline, schedule, lower         the interpreter of kernels and loops
-    native                           the compiled code
+    native                           the compiled code, each buffer in memory of its own
+    plan-arena                       the compiled code as users run it
 
 Where kernels are involved the contents of every buffer are compared, so that the first wrong kernel is named, not the last.
 """
@@ -11,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, StringAttr, TensorType
 from xdsl.dialects.func import FuncOp
+from xdsl.ir import SSAValue
 
 from mlc import references
 from mlc.compiler import Compilation, load
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 
 # The interpreter of loops runs about a million operations per second: above this, stages of loops are left out.
 LOOP_LIMIT = 20_000_000
-OUTLINED = ("outline", "schedule", "lower", "plan-arena")
-COMPARED = ("outline", "lower")  # of these: the others do not change what a kernel computes
+INTERPRETED = ("outline", "schedule", "lower")  # modules of kernels that the interpreter runs
+ARENA = "plan-arena"
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class _Run:
         self.work = dims.evaluate(flops(self.module), binding)
         self.loops = everything or self.work <= LOOP_LIMIT
         self.before = self.module
+        self.arena = ARENA  # the name of its stage
         self.buffers: list[np.ndarray] | None = None  # of the outlined program: the reference for later stages
 
     def all(self, against: str) -> Comparison:
@@ -159,11 +162,13 @@ class _Run:
     # Stages ----------------------------------------------------------------------------------------------------------
     def _after(self, number: int, step: Pass, module: Module) -> None:
         name = f"{number:02} {step.name}"
-        if step.name not in OUTLINED:
+        if step.name in INTERPRETED:
+            self._program(name, module)
+        elif step.name == ARENA:
+            self.arena = name
+        else:
             self._note(name, self._outputs(references.interpreter(module)(self.feeds)), module)
             self.before = module.clone()
-        elif step.name in COMPARED:
-            self._program(name, module)
 
     def _program(self, name: str, module: Module) -> None:
         """A module of kernels, through the interpreter."""
@@ -175,7 +180,10 @@ class _Run:
         from mlc.ir.kernel.interpreter.program import run_program
 
         exposed = expose(module)
-        found = run_program(exposed.module, list(self.feeds.values()))
+        try:
+            found = run_program(exposed.module, list(self.feeds.values()))
+        except InternalError as error:
+            self._fail(name, error)
         differences = self._outputs(found[: len(self.want)])
         if self.buffers is None:
             self._note(name, differences, module)
@@ -186,13 +194,14 @@ class _Run:
     def _native(self, lowered: Module) -> None:
         exposed = expose(lowered)
         with stage("native", self.progress) as step:
-            executable = self.compilation.link(
-                exposed.module, exposed.module, self.compilation.generate(exposed.module)
-            )
-            found = executable.run(None, self.feeds)
-            step.text = f"{len(executable.plan.steps)} kernel calls"
-        differences = self._outputs(found[: len(self.want)])
-        self._note("native", differences, None, self._kernel(exposed, found))
+            found = self._run_native(exposed.module)
+            step.text = f"{len(found) - len(self.want)} buffers looked at"
+        self._note("native", self._outputs(found[: len(self.want)]), None, self._kernel(exposed, found))
+        self._note(self.arena, self._outputs(self._run_native(lowered)))
+
+    def _run_native(self, lowered: Module) -> list[np.ndarray]:
+        code = self.compilation.generate(lowered)
+        return self.compilation.link(lowered, lowered, code).run(None, self.feeds)
 
     # Verdicts --------------------------------------------------------------------------------------------------------
     def _outputs(self, found: Sequence[np.ndarray]) -> list[Difference]:
@@ -220,6 +229,12 @@ class _Run:
         self.result.first_divergence = Divergence(name, worst.error, worst.tolerance, op, text)
         raise _Differs
 
+    def _fail(self, name: str, error: InternalError) -> NoReturn:
+        """A stage that the interpreter stops in: a kernel reaches outside of its memory, or reads what nothing wrote."""
+        self.result.stages.append(StageResult(name, float("inf"), agrees=False))
+        self.result.first_divergence = Divergence(name, float("inf"), 0.0, "", error.message)
+        raise _Differs from error
+
     def _kernel(self, exposed: Exposed, found: Sequence[np.ndarray]) -> tuple[str, Difference] | None:
         """The first call, in program order, whose result is not what the outlined program had."""
         if self.buffers is None:
@@ -246,7 +261,7 @@ def expose(module: Module) -> Exposed:
     main = copy.main
     attrs = list(main.arg_attrs.data) if main.arg_attrs else []
     outputs = [arg for arg, row in zip(main.args, attrs, strict=True) if _text(row, "kernel.role") == "output"]
-    places = {arg: number for number, arg in enumerate(outputs)}
+    places: dict[SSAValue, int] = {arg: number for number, arg in enumerate(outputs)}
     for op in [op for op in main.walk() if isinstance(op, program.BufferOp)]:
         dtype = dtype_of_type(TensorType(program.memref_of(op.result).element_type, []))
         argument = main.body.block.insert_arg(op.result.type, len(main.args))

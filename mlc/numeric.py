@@ -46,7 +46,7 @@ def compare_arrays(
     strange = ~finite & ~((x == y) | (np.isnan(x) & np.isnan(y))) | finite & ~np.isfinite(x)
     if strange.any():
         return Difference(name, float("inf"), tolerance, _place(got, want, np.argmax(strange)))
-    gap = np.where(finite, np.abs(x - y), 0) if not finite.all() else np.abs(x - y)
+    gap = np.abs(np.subtract(x, y, out=np.zeros_like(x), where=finite))
     scale = float(np.max(np.abs(y[finite]), initial=0.0))
     worst = float(gap.max())
     error = worst / scale if scale else worst

@@ -40,9 +40,13 @@ def onnxruntime(source: str | os.PathLike[str] | bytes | ModelProto, threads: in
     options.log_severity_level = 4
     if threads is not None:
         options.intra_op_num_threads = threads
-    content = source if isinstance(source, bytes) else None
-    if content is None:
-        content = os.fspath(source) if isinstance(source, str | os.PathLike) else source.SerializeToString()
+    content: str | bytes
+    if isinstance(source, bytes):
+        content = source
+    elif isinstance(source, str | os.PathLike):
+        content = os.fspath(source)
+    else:
+        content = source.SerializeToString()
     try:
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # it has classes of its own, one per status code

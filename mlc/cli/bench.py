@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from mlc.cli.console import Console
@@ -83,9 +83,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def measure(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, Latency]:
+def measure(calls: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, Latency]:
     """Engines take turns, so that a busy moment of the machine meets all of them."""
-    first, times = {}, {name: [] for name in calls}
+    first: dict[str, float] = {}
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for name, call in calls.items():
         start = time.perf_counter()
         call()
@@ -157,7 +158,7 @@ def _per_op(session: Session, feeds: dict, seconds: float) -> list[dict[str, obj
                 "gbytes": bytes / rate,
             }
         )
-    return sorted(rows, key=lambda row: -float(row["ms"]))  # type: ignore[arg-type]
+    return sorted(rows, key=lambda row: -float(row["ms"]))
 
 
 def _print_rows(rows: list[dict[str, object]], console: Console) -> None:

@@ -11,7 +11,7 @@ from mlc.cli.inspection import inspection
 from mlc.cli.parser import Parser, UsageError, data_flags, ir_flags, model_flags, target_flags, tolerance_flags
 from mlc.cli.source import Model, model, options
 from mlc.cli.verification import verify
-from mlc.cli.writing import write_bytes, write_text
+from mlc.cli.writing import write_bytes, write_module, write_text
 
 if TYPE_CHECKING:
     from mlc.compiler import Compilation
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if args.verify:
             verify(args, source, module, compilation.finish(module), console)
         if kind == "mlir":
-            _write_module(out, lowered)
+            write_module(out, lowered)
         else:
             _write_stage(kind, out, compilation, lowered)
     from mlc.insight.text import bytes_text
@@ -112,16 +112,6 @@ def _output(args: argparse.Namespace, source: Model) -> tuple[str, Path]:
     if not out.parent.is_dir():
         raise UsageError(f"{out}: there is no folder {out.parent}")
     return kind, out
-
-
-def _write_module(out: Path, module: Module) -> None:
-    """IR text, and its weights in a .safetensors file of the same name, from which mlc.load reads them again."""
-    from mlc.compiler import weights_of
-    from mlc.ir import safetensors
-
-    if named := weights_of(module):
-        safetensors.write(module.weights, out.with_suffix(".safetensors"), named)
-    write_text(out, module.text(locations=True))
 
 
 def _write_stage(kind: str, out: Path, compilation: Compilation, lowered: Module) -> None:

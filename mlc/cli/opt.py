@@ -10,7 +10,7 @@ from mlc.cli.console import Console
 from mlc.cli.inspection import inspection
 from mlc.cli.parser import Parser, UsageError, ir_flags, model_flags
 from mlc.cli.source import model, options
-from mlc.cli.writing import write_text
+from mlc.cli.writing import write_module, write_text
 
 
 def configure(parser: Parser) -> None:
@@ -46,8 +46,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         )
         text = "".join(f"{line}\n" for line in lines)
     console.result("opt", passes=args.passes, ir=text)
-    if args.output:
+    if args.output and args.diff:
         write_text(args.output, text)
+    elif args.output:
+        write_module(args.output, after, args.locations)
     elif not console.json:
         sys.stdout.write(text)
     return 0

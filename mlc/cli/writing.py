@@ -6,8 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlc.errors import MlcError
+
+if TYPE_CHECKING:
+    from mlc.ir.module import Module
 
 
 @contextmanager
@@ -35,3 +39,14 @@ def write_text(target: str | Path, text: str) -> None:
 def write_bytes(target: str | Path, content: bytes) -> None:
     with replacing(target) as path:
         path.write_bytes(content)
+
+
+def write_module(target: str | Path, module: Module, locations: bool = True) -> None:
+    """IR text, and its weights in a .safetensors file of the same name, from which mlc.load reads them again."""
+    from mlc.compiler import weights_of
+    from mlc.ir import safetensors
+
+    named = [key for key in weights_of(module) if key in module.weights]
+    if named:
+        safetensors.write(module.weights, Path(target).with_suffix(".safetensors"), named)
+    write_text(target, module.text(locations=locations))

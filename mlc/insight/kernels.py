@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from xdsl.dialects.builtin import ArrayAttr, MemRefType, StringAttr
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, MemRefType, StringAttr
 from xdsl.dialects.func import FuncOp
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import SSAValue
@@ -80,10 +80,12 @@ def _work(function: FuncOp, call: program.CallOp) -> tuple[Extent, Extent]:
 
 def _extent_names(function: FuncOp) -> list[str]:
     """The index arguments of a kernel, in order."""
-    rows = function.arg_attrs.data if function.arg_attrs else ()
-    return [
-        row.data["kernel.name"].data for row in rows if getattr(row.data.get("kernel.role"), "data", "") == "extent"
-    ]  # type: ignore[attr-defined]
+    rows = [_texts(row) for row in (function.arg_attrs.data if function.arg_attrs else ())]
+    return [row["kernel.name"] for row in rows if row.get("kernel.role") == "extent"]
+
+
+def _texts(row: DictionaryAttr) -> dict[str, str]:
+    return {key: attr.data for key, attr in row.data.items() if isinstance(attr, StringAttr)}
 
 
 def _size(value: SSAValue) -> Extent:

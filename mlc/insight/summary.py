@@ -10,9 +10,10 @@ from pathlib import Path
 from mlc.insight.cost import flops
 from mlc.insight.text import quantity
 from mlc.ir import dims
+from mlc.ir.graph.shape import WeightOp
 from mlc.ir.module import Module
 from mlc.ir.samples import sample_binding
-from mlc.ir.types import Shape, dtype_of, shape_of, shape_text
+from mlc.ir.types import Shape, dtype_of, itemsize, shape_of, shape_text, tensor_type
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Summary:
 
 def summary(module: Module) -> Summary:
     """Counts of what @main holds; weights that it does not name are left out."""
-    used = [op.weight_key for op in module.op.walk() if op.name == "graph.weight"]  # type: ignore[attr-defined]
+    weights = _weights(module)
     kinds = Counter(op.name.removeprefix("graph.") for op in module.main.body.walk() if op.name.startswith("graph."))
     sizes = sample_binding(module, preferred=1)
     results = module.main.get_return_op()
@@ -53,8 +54,8 @@ def summary(module: Module) -> Summary:
             Value(n, dtype_of(v), shape_of(v)) for n, v in zip(module.output_names, results.operands, strict=True)
         ],
         operators=dict(kinds.most_common()),
-        parameters=sum(_count(module, key) for key in dict.fromkeys(used)),
-        weight_bytes=sum(module.weights.nbytes(key) for key in dict.fromkeys(used)),
+        parameters=sum(count for count, _ in weights),
+        weight_bytes=sum(bytes for _, bytes in weights),
         flops=dims.evaluate(flops(module), sizes),
         sizes=sizes,
         symbols=dict(module.symbols),
@@ -62,18 +63,22 @@ def summary(module: Module) -> Summary:
     )
 
 
-def _count(module: Module, key: str) -> int:
-    shape, _ = module.weights.type_of(key)
-    return math.prod(shape)
+def _weights(module: Module) -> list[tuple[int, int]]:
+    """(elements, bytes) of each weight that the module names; the store need not hold them."""
+    found = {}
+    for op in module.op.walk():
+        if isinstance(op, WeightOp):
+            count = math.prod(tensor_type(op.result).get_shape())
+            found[op.weight_key] = count, count * itemsize(dtype_of(op.result))
+    return list(found.values())
 
 
 def headline(module: Module) -> str:
     """One line about a module: its file, ops, parameters, symbols."""
-    found = [op for op in module.op.walk() if op.name == "graph.weight"]
-    keys = dict.fromkeys(op.weight_key for op in found)  # type: ignore[attr-defined]
+    weights = _weights(module)
     parts = [f"{sum(1 for op in module.op.walk() if op.name.startswith('graph.')):,} ops"]
-    if keys:
-        parts.append(f"{quantity(sum(_count(module, key) for key in keys))} parameters")
+    if weights:
+        parts.append(f"{quantity(sum(count for count, _ in weights))} parameters")
     if module.symbols:
         parts.append(f"sizes {', '.join(map(symbol_text, module.symbols.items()))}")
     name = Path(module.source).name if module.source else "model"

@@ -85,7 +85,7 @@ def slice_of(
             found.counts.append(present)
         elif all(isinstance(size, int) and size >= 0 for size in valid.values()):
             found.counts.append(found.shape[-1])
-        elif list(used.values()) == [1]:
+        elif list(used.values()) == [1] and form.constant == 0:
             found.counts.append(*valid.values())
         else:  # a window: what is there now, less what the tile leaves out of each loop
             count: Size = present
