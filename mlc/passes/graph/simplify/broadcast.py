@@ -3,7 +3,7 @@
     exp(broadcast(x))                     -> broadcast(exp(x))
     add(broadcast(row), broadcast(1.0))   -> broadcast(add(row, 1.0))
 
-Broadcasts end up with one constant or one tensor without unit axes below them, directly beside the op that needs the shape.
+Broadcasts end up directly beside the op that needs the shape; unit axes cost nothing in them, and block no fusion as a reshape would.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from mlc.ir import builder as g
 from mlc.ir import dims
 from mlc.ir.graph.base import emit
 from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
-from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, SliceOp
+from mlc.ir.graph.shape import BroadcastOp, ConstantOp, ReshapeOp, SliceOp, WeightOp
 from mlc.ir.module import Module
-from mlc.ir.types import dtype_of, shape_of
+from mlc.ir.types import dtype_of, rank_of, shape_of
 from mlc.passes.graph.rewrite import rule
 from mlc.passes.graph.values import axis_groups, made_by
 
@@ -34,22 +34,56 @@ def merge_broadcasts(op: BroadcastOp, module: Module) -> SSAValue | None:
 
 
 @rule(BroadcastOp)
-def drop_unit_axes(op: BroadcastOp, module: Module) -> SSAValue | None:
-    """broadcast(x: [N, 1]) -> broadcast(reshape(x, [N])): an axis of extent 1 is new in the result as well"""
+def unit_axes_in_place(op: BroadcastOp, module: Module) -> SSAValue | None:
+    """broadcast(reshape(x)) -> broadcast(x) where the reshape adds and drops unit axes only, and the result has a place for x's"""
+    inner = made_by(op.x, ReshapeOp)
+    if inner is None or isinstance(inner.x.owner, WeightOp | ConstantOp):
+        return None
+    axes, result = op.axes.get_values(), shape_of(op.result)
+    groups = axis_groups(shape_of(inner.x), shape_of(inner.result))
+    if groups is None or any(len(group.source) > 1 or len(group.target) > 1 for group in groups):
+        return None
+    places: dict[int, int] = {
+        group.source[0]: axes[group.target[0]] for group in groups if group.source and group.target
+    }
+    taken = set(places.values())
+    for a in range(rank_of(inner.x)):
+        if a in places:
+            continue
+        low = max((p for other, p in places.items() if other < a), default=-1)
+        high = min((p for other, p in places.items() if other > a), default=len(result))
+        free = [p for p in range(low + 1, high) if result[p] == 1 and p not in taken]
+        if not free:
+            return None
+        places[a] = free[0]
+    return g.broadcast(inner.x, result, [places[a] for a in sorted(places)])
+
+
+@rule(BroadcastOp)
+def drop_unit_axes_of_constants(op: BroadcastOp, module: Module) -> SSAValue | None:
+    """broadcast(weight: [1, 768]) -> broadcast(reshape(weight, [768])): the reshape is folded"""
     shape, axes = shape_of(op.x), op.axes.get_values()
     kept = [a for a, e in enumerate(shape) if e != 1]
-    if len(kept) == len(shape) or dims.prod(shape) == dims.prod(shape_of(op.result)):
+    if len(kept) == len(shape) or not isinstance(op.x.owner, WeightOp | ConstantOp):
         return None
     return g.broadcast(g.reshape(op.x, [shape[a] for a in kept]), shape_of(op.result), [axes[a] for a in kept])
 
 
-@rule(BroadcastOp)
-def broadcast_of_one(op: BroadcastOp, module: Module) -> SSAValue | None:
-    """A broadcast whose new axes have extent 1 repeats nothing: reshape(x)"""
-    shape, axes = shape_of(op.result), op.axes.get_values()
-    if any(e != 1 for a, e in enumerate(shape) if a not in axes):
+@rule(ElementwiseOp)
+def unsqueezed_operands(op: ElementwiseOp, module: Module) -> SSAValue | None:
+    """f(x, reshape(y: [S], [1, S])) -> f(x, broadcast(y)): the same, and free inside a kernel"""
+    operands = list(op.operands)
+    for position, operand in enumerate(operands):
+        inner = made_by(operand, ReshapeOp)
+        groups = axis_groups(shape_of(inner.x), shape_of(inner.result)) if inner is not None else None
+        if inner is None or groups is None:
+            continue
+        if all(len(group.target) == 1 and len(group.source) <= 1 for group in groups):
+            axes = [group.target[0] for group in groups if group.source]
+            operands[position] = g.broadcast(inner.x, shape_of(operand), axes)
+    if operands == list(op.operands) or len(operands) == 1:
         return None
-    return g.reshape(op.x, shape)
+    return emit(type(op)(*operands))[0]
 
 
 @rule(ElementwiseOp, CastOp)
@@ -123,9 +157,10 @@ def source_of_broadcast(
 
 RULES = (
     merge_broadcasts,
-    broadcast_of_one,
-    drop_unit_axes,
+    unit_axes_in_place,
+    drop_unit_axes_of_constants,
     compute_before_broadcast,
+    unsqueezed_operands,
     slice_before_broadcast,
     reshape_before_broadcast,
 )
