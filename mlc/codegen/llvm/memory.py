@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from xdsl.dialects import memref, vector
 from xdsl.dialects.builtin import DYNAMIC_INDEX, IntegerType, VectorType
-from xdsl.ir import SSAValue
+from xdsl.ir import Attribute, SSAValue
 
 from mlc.codegen.llvm.function import Function, mangled, memory_text, prints, type_text
 from mlc.codegen.llvm.ops import plus, times
@@ -67,24 +67,23 @@ def _(f: Function, op: vector.MaskedStoreOp) -> None:
     f.call(f"llvm.masked.store.{_mangled(kind)}.p0", args, "void")
 
 
-def _is_truth(type: VectorType) -> bool:
-    return type.element_type == IntegerType(1)
+def _is_truth(type: Attribute) -> bool:
+    return isinstance(type, VectorType) and type.element_type == IntegerType(1)
 
 
-def _in_memory(type: VectorType) -> str:
-    return f"<{type.get_shape()[0]} x i8>" if _is_truth(type) else type_text(type)
+def _in_memory(type: Attribute) -> str:
+    return type_text(type).replace(" x i1>", " x i8>")
 
 
-def _mangled(type: VectorType) -> str:
-    return f"v{type.get_shape()[0]}i8" if _is_truth(type) else mangled(type)
+def _mangled(type: Attribute) -> str:
+    return mangled(type).removesuffix("i1") + "i8" if _is_truth(type) else mangled(type)
 
 
-def _truth(f: Function, type: VectorType, value: str) -> str:
+def _truth(f: Function, type: Attribute, value: str) -> str:
     return f.let(f"icmp ne {_in_memory(type)} {value}, zeroinitializer") if _is_truth(type) else value
 
 
 def _bytes(f: Function, value: SSAValue) -> str:
-    assert isinstance(value.type, VectorType)
     if not _is_truth(value.type):
         return f.value(value)
     return f.let(f"zext {f.typed(value)} to {_in_memory(value.type)}")
@@ -115,7 +114,8 @@ def _(f: Function, op: memref.SubviewOp) -> None:
 
 def _kept(op: memref.SubviewOp, strides: list[int | str]) -> list[int | str]:
     """A subview may drop axes of size 1: the ones that are not in the result's shape, outermost first."""
-    shape, kept = list(type_of(op.result).get_shape()), []
+    shape = list(type_of(op.result).get_shape())
+    kept: list[int | str] = []
     sizes = op.static_sizes.get_values()
     for axis, (size, stride) in enumerate(zip(sizes, strides, strict=True)):
         left = len(sizes) - axis

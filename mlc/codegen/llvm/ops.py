@@ -266,6 +266,7 @@ def _(f: Function, op: vector.ShuffleOp) -> None:
 
 @prints("vector.create_mask")
 def _(f: Function, op: vector.CreateMaskOp) -> None:
+    assert isinstance(op.mask_vector.type, VectorType)
     lanes, size = op.mask_vector.type.get_shape()[0], op.mask_dim_sizes[0]
     names, valid = f.linear(size)
     if not names:
@@ -358,7 +359,7 @@ def _(f: Function, op: scf.ForOp) -> None:
         before = f"enter{number}"
     f.line(f"br label %{body}")
     f.open(body)
-    names = {arg: f.fresh() for arg in (iv, *carried)}
+    names: dict[SSAValue, str] = {arg: f.fresh() for arg in (iv, *carried)}
     f.names.update(names)
     place = len(f.lines)  # the phis are written once the values they carry round are known
     f.inside(op.body.block)
@@ -386,7 +387,7 @@ def _(f: Function, op: scf.WhileOp) -> None:
     entry, first = f.label, [f.value(v) for v in op.arguments]
     f.line(f"br label %{before}")
     f.open(before)
-    names = {arg: f.fresh() for arg in op.before_region.block.args}
+    names: dict[SSAValue, str] = {arg: f.fresh() for arg in op.before_region.block.args}
     f.names.update(names)
     place = len(f.lines)
     f.inside(op.before_region.block)

@@ -19,7 +19,7 @@ from hashlib import sha256
 from io import StringIO
 from itertools import chain, count
 from math import prod
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from xdsl.builder import Builder
@@ -187,6 +187,8 @@ class Kernel:
         if isinstance(value.owner, memref.CollapseShapeOp):
             shape = self.shape_of(value.owner.src)
             return tuple(product(*(shape[axis] for axis in group)) for group in groups(value.owner))
+        if isinstance(value.owner, memref.SubviewOp) and DYNAMIC_INDEX not in type_of(value).get_shape():
+            return tuple(type_of(value).get_shape())
         if not isinstance(value.owner, memref.AllocOp):
             raise InternalError(f"kernel '{self.name}': the extents of {value} have no names")
         dynamic = iter(value.owner.dynamic_sizes)
@@ -371,6 +373,11 @@ def strides_of(value: SSAValue) -> list[int | None]:
 def space_of(value: SSAValue) -> str | None:
     space = type_of(value).memory_space
     return space.data if isinstance(space, StringAttr) else None
+
+
+def float_attr(value: float, element: Attribute) -> FloatAttr:
+    """A number of a float type that is known when it runs only."""
+    return FloatAttr(value, cast(Any, element))
 
 
 def element_bytes(element: Attribute) -> int:

@@ -9,8 +9,6 @@ arith.select, on scalars too, so that passes and printers tell these ops by thei
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from xdsl.context import Context
 from xdsl.dialects import arith, builtin, func, linalg, math, memref, scf, vector
 from xdsl.dialects.arith import CMPF_COMPARISON_OPERATIONS, CMPI_COMPARISON_OPERATIONS, FastMathFlagsAttr
@@ -49,7 +47,7 @@ class CompareFloats(IRDLOperation):
 
     @classmethod
     def parse(cls, parser: Parser) -> CompareFloats:
-        return _parse(parser, cls)
+        return cls(*_parse(parser))
 
     def print(self, printer: Printer) -> None:
         _print(printer, self, CMPF_COMPARISON_OPERATIONS[self.predicate.value.data])
@@ -72,7 +70,7 @@ class CompareIntegers(IRDLOperation):
 
     @classmethod
     def parse(cls, parser: Parser) -> CompareIntegers:
-        return _parse(parser, cls)
+        return cls(*_parse(parser))
 
     def print(self, printer: Printer) -> None:
         _print(printer, self, CMPI_COMPARISON_OPERATIONS[self.predicate.value.data])
@@ -129,7 +127,7 @@ def dialects() -> Context:
     return context
 
 
-def _parse(parser: Parser, make: Callable) -> IRDLOperation:
+def _parse(parser: Parser) -> tuple[SSAValue, SSAValue, str]:
     predicate = parser.parse_identifier()
     parser.parse_punctuation(",")
     lhs = parser.parse_unresolved_operand()
@@ -137,7 +135,8 @@ def _parse(parser: Parser, make: Callable) -> IRDLOperation:
     rhs = parser.parse_unresolved_operand()
     parser.parse_punctuation(":")
     type = parser.parse_type()
-    return make(*parser.resolve_operands([lhs, rhs], [type, type], parser.pos), predicate)
+    x, y = parser.resolve_operands([lhs, rhs], [type, type], parser.pos)
+    return x, y, predicate
 
 
 def _print(printer: Printer, op: CompareFloats | CompareIntegers, predicate: str) -> None:

@@ -85,8 +85,8 @@ def read_signature(op: func.FuncOp, leaves: Sequence[func.FuncOp] = ()) -> Kerne
     kernel.report = [line.data for line in report.data] if isinstance(report, ArrayAttr) else []
     _find_shared(kernel)
     for inner in op.walk():
-        if isinstance(name := inner.attributes.get("extent"), StringAttr):
-            kernel.local[name.data] = inner.results[0]
+        if isinstance(part := inner.attributes.get("extent"), StringAttr):
+            kernel.local[part.data] = inner.results[0]
     return kernel
 
 

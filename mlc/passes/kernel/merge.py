@@ -79,7 +79,7 @@ class Loops:
     def drop_unit_loops(self) -> None:
         for name in [n for n, extent in self.extents.items() if extent == 1]:
             del self.extents[name]
-            for access in (access for accesses in self.accesses for access in accesses):
+            for access in (access for found in self.accesses for access in found):
                 for axis, form in enumerate(access):
                     terms = {n: c for n, c in form.terms.items() if n != name}
                     access[axis] = Affine(terms, form.constant)

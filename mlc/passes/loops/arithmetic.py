@@ -11,6 +11,7 @@ from xdsl.dialects.builtin import FloatAttr, IntegerAttr, VectorType, f32, f64, 
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from mlc.ir.kernel import lanes as lanewise
+from mlc.ir.kernel.kernel import float_attr
 
 
 class Constants(Protocol):
@@ -41,7 +42,7 @@ class Arithmetic:
         return self.b.insert(op).results[0]
 
     def real(self, value: float) -> SSAValue:
-        return self.constants.constant(self.b, FloatAttr(value, self.element), self.type)  # type: ignore[arg-type]
+        return self.constants.constant(self.b, float_attr(value, self.element), self.type)
 
     def integer(self, value: int) -> SSAValue:
         return self.constants.constant(self.b, IntegerAttr(value, self.integers), self.like(self.integers))
@@ -110,7 +111,7 @@ class Arithmetic:
     # Bits ------------------------------------------------------------------------------------------------------------
     def _cast(self, x: SSAValue, element: Attribute) -> SSAValue:
         if isinstance(self.type, VectorType):
-            return self._one(vector.BitcastOp(x, self.like(element)))  # type: ignore[arg-type]
+            return self._one(vector.BitcastOp(x, self.like(element)))
         return self._one(arith.BitcastOp(x, element))
 
     def bits(self, x: SSAValue) -> SSAValue:

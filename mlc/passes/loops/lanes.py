@@ -10,7 +10,7 @@ from xdsl.dialects.builtin import DenseArrayBase, FloatAttr, IntegerAttr, Intege
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from mlc.ir.kernel import lanes as lanewise
-from mlc.ir.kernel.kernel import Kernel
+from mlc.ir.kernel.kernel import Kernel, float_attr
 
 
 class Lanes:
@@ -30,7 +30,7 @@ class Lanes:
 
     def splat(self, value: float) -> SSAValue:
         """A constant in every lane."""
-        one = self.function.number(FloatAttr(value, self.element))  # type: ignore[arg-type]
+        one = self.function.number(float_attr(value, self.element))
         return self.everywhere(one)
 
     def everywhere(self, one: SSAValue) -> SSAValue:
@@ -41,7 +41,7 @@ class Lanes:
 
     def nothing(self, element: Attribute) -> SSAValue:
         """Zero, or false, in every lane: what a masked load gives where it does not read."""
-        attr = IntegerAttr(0, element) if isinstance(element, IntegerType) else FloatAttr(0.0, element)  # type: ignore[arg-type]
+        attr = IntegerAttr(0, element) if isinstance(element, IntegerType) else float_attr(0.0, element)
         return self.everywhere(self.function.number(attr))
 
     def broadcast(self, b: Builder, value: SSAValue) -> SSAValue:
@@ -83,7 +83,12 @@ NEUTRAL: dict[type[Operation], float] = {
     arith.MaximumfOp: float("-inf"),
     arith.MinimumfOp: float("inf"),
 }
-KIND = {arith.AddfOp: "add", arith.MulfOp: "mul", arith.MaximumfOp: "maximumf", arith.MinimumfOp: "minimumf"}
+KIND: dict[type[Operation], str] = {
+    arith.AddfOp: "add",
+    arith.MulfOp: "mul",
+    arith.MaximumfOp: "maximumf",
+    arith.MinimumfOp: "minimumf",
+}
 
 
 @cache

@@ -48,7 +48,7 @@ def expand_scalar(b: Builder, op: Operation, operands: list[SSAValue]) -> SSAVal
     kind = f32 if is_narrow(result) else result
     made = type(op).create(operands=wide, result_types=[kind], properties=op.properties, attributes=op.attributes)
     b.insert(made)
-    value = made.results[0]
+    value: SSAValue = made.results[0]
     if expansion(made) is not None:
         value = expand(b, OnTheSpot(), made, wide)
         made.detach()

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from xdsl.builder import Builder
 from xdsl.dialects import arith, memref, vector
-from xdsl.dialects.builtin import FloatAttr, VectorType
+from xdsl.dialects.builtin import VectorType
 from xdsl.ir import SSAValue
 
 from mlc.ir.kernel.access import read_map
-from mlc.ir.kernel.kernel import space_of, strides_of, type_of
+from mlc.ir.kernel.kernel import float_attr, space_of, strides_of, type_of
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.transpose import transposed
 
@@ -68,7 +68,7 @@ class Operand:
         mine = chunk if self.spans else None
         where = self.position(point, mine)
         if self.value in tile.constants:
-            attr = FloatAttr(float(tile.constants[self.value][where]), lanes.element)  # type: ignore[arg-type]
+            attr = float_attr(float(tile.constants[self.value][where]), lanes.element)
             return tile.function.number(attr)  # a scalar: body.py looks at it
         if (self.value, where) in tile.registers:
             return tile.registers[self.value, where]

@@ -39,7 +39,9 @@ class Pieces:
     def count_text(self) -> Extent:
         return tile_count(self.extent, self.largest * self.unit)
 
-    def _once(self, what: str, op: type[Operation], lhs: SSAValue, rhs: SSAValue | int) -> SSAValue:
+    def _once(
+        self, what: str, op: Callable[[SSAValue, SSAValue], Operation], lhs: SSAValue, rhs: SSAValue | int
+    ) -> SSAValue:
         right = rhs if isinstance(rhs, SSAValue) else self.kernel.const(rhs)
         value = self.kernel.shared((self.extent, self.unit, self.largest, what), lambda: op(lhs, right))
         value.name_hint = f"{self.name.replace('.', '_')}_{what}"

@@ -14,14 +14,14 @@ from itertools import product
 
 from xdsl.builder import Builder
 from xdsl.dialects import arith, memref
-from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, FloatAttr, IntegerAttr
+from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, IntegerAttr
 from xdsl.dialects.linalg.attrs import IteratorType
-from xdsl.dialects.linalg.ops import GenericOp, IndexOp
+from xdsl.dialects.linalg.ops import GenericOp, IndexOp, YieldOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.access import Affine
-from mlc.ir.kernel.kernel import Kernel, erase, index, loops_of, strides_of, type_of
+from mlc.ir.kernel.kernel import Kernel, erase, float_attr, index, loops_of, strides_of, type_of
 from mlc.passes.loops.control import for_loop
 from mlc.passes.loops.narrow import expand_scalar, needs_expansion
 from mlc.passes.loops.views import accesses
@@ -142,7 +142,7 @@ class Nest:
                 if arg.uses.get_length():
                     values[arg] = b.insert(memref.LoadOp.get(value, at[key])).results[0]
             for inner in block.ops:
-                if inner is block.last_op:
+                if isinstance(inner, YieldOp):
                     result = values.get(inner.operands[0], inner.operands[0])
                     b.insert(memref.StoreOp.get(result, op.outputs[0], at[op.outputs[0], tuple(found[-1])]))
                 elif isinstance(inner, IndexOp):
@@ -170,7 +170,7 @@ def fill_constant(kernel: Kernel, op: memref.AllocOp) -> None:
     b = Builder(InsertPoint.after(op))
     shape = type_of(op.memref).get_shape()
     for position, value in zip(product(*map(range, shape)), attr.get_values(), strict=True):
-        stored = b.insert(arith.ConstantOp(FloatAttr(float(value), type_of(op.memref).element_type))).result  # type: ignore[arg-type]
+        stored = b.insert(arith.ConstantOp(float_attr(float(value), type_of(op.memref).element_type))).result
         at = [b.insert(arith.ConstantOp(IntegerAttr(p, index))).result for p in position]
         b.insert(memref.StoreOp.get(stored, op.memref, at))
 

@@ -63,7 +63,8 @@ def _on_the_stack(kernel: Kernel, op: memref.AllocOp) -> None:
 def _in_scratch(kernel: Kernel, allocs: list[memref.AllocOp]) -> None:
     """Offsets are sums of sizes; a size is a number, or a product of extents rounded up."""
     kernel.shared_first()  # offsets are among them, and an allocation may stand at the very start
-    number, names = 0, []
+    number = 0
+    names: list[Extent] = []
     offsets: list[tuple[int, list[Extent]]] = []
     for op in allocs:
         offsets.append((number, list(names)))

@@ -40,7 +40,9 @@ def packed(
     name = kernel.name_of(value)
     assert name is not None
     loops = [form.loop() for form in access]
-    axes = {axis: level.tiles[loop] for axis, loop in enumerate(loops) if loop in parts and loop in level.tiles}
+    axes = {
+        axis: level.tiles[loop] for axis, loop in enumerate(loops) if loop and loop in parts and loop in level.tiles
+    }
     if name not in kernel.packs:
         shape = tuple(type_of(value).get_shape())
         if DYNAMIC_INDEX in shape or isinstance(value.owner, memref.SubviewOp):

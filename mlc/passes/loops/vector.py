@@ -175,7 +175,9 @@ class Step:
             found[-1] = Chunk(last, None, left)
         return found
 
-    def once(self, what: str, op: type[Operation], lhs: SSAValue, rhs: SSAValue | int) -> SSAValue:
+    def once(
+        self, what: str, op: Callable[[SSAValue, SSAValue], Operation], lhs: SSAValue, rhs: SSAValue | int
+    ) -> SSAValue:
         """Index arithmetic at the entry of the leaf."""
         right = rhs if isinstance(rhs, SSAValue) else self.tile.function.const(rhs)
         value = self.tile.function.shared((what, lhs, right), lambda: op(lhs, right))

@@ -204,7 +204,7 @@ class Rule:
         outer = dict.fromkeys(batch, 1)
         width = vectors * self.lanes
         panels = 1 if columns is None else ceil(columns / width)
-        leaf = Vector((n,), self.lanes, tuple([*batch, *([m] if m else []), n]))
+        leaf = Vector((n,), self.lanes, (*batch, *([m] if m else []), n))
         tile = (Level({m: tall}),) if m else ()
         levels: dict[str, int] = {**outer, n: width}
         if m and count is not None and depth:
@@ -232,7 +232,7 @@ class Rule:
     ) -> Schedule | None:
         """[batch] (image) oh ow oc kh kw.ic: a tile is a piece of an output row, or several whole short rows."""
         group = self.group
-        *images, row, pixel = [r for r in rows] if len(rows) > 1 else [None, *rows]
+        *images, row, pixel = rows if len(rows) > 1 else ["", *rows]
         names = [name for name in images if name is not None]
         width, height = group.fixed(pixel or ""), group.fixed(row) if row else 1
         columns = group.fixed(n)
@@ -245,7 +245,7 @@ class Rule:
         staged = self.stage(number, n, panel, True)
         if staged and not self.packed(staged):
             return None
-        leaf = Vector((n,), self.lanes, tuple([*names, *batch, *([row] if row else []), pixel or "", n]))
+        leaf = Vector((n,), self.lanes, (*names, *batch, *([row] if row else []), pixel or "", n))
         single = dict.fromkeys(names, 1)
         tile = Level({**({row: lines} if row else {}), pixel or "": across})
         channels = {**dict.fromkeys(batch, 1), n: vectors * self.lanes}
@@ -303,7 +303,7 @@ class Rule:
         columns = group.fixed(col)
         wide = self.target.registers >= 32
         short, long = (10, 24) if wide else (4, 10)
-        *outer, row = shared or [None]
+        *outer, row = shared or [""]
         unroll = tuple(name for name in (*outer, row) if name)
         single = dict.fromkeys([name for name in outer if name], 1)
 
@@ -353,14 +353,14 @@ class Rule:
             return None
         if set(group.loops) != group.common:
             return None
-        *outer, row = [name for name in loops_of(group.ops[group.main]) if name != i] or [None]
+        *outer, row = [name for name in loops_of(group.ops[group.main]) if name != i] or [""]
         extent = group.fixed(i)
         if (other := self.transposes(i)) is not None:
             tiles = {name: 1 for name in (*outer, row) if name and name != other}
             tiles |= {other: self.lanes, i: SQUARES * self.lanes}
             return self.bound([Level(tiles, ragged=True)], Vector((i,), self.lanes, (*tiles.keys() - {i},)))
         tiles = {name: 1 for name in outer if name}
-        if row is not None:
+        if row:
             tiles[row] = max(1, CHUNK // max(extent or CHUNK, 1))
         if extent is None or extent > 2 * CHUNK:
             tiles[i] = CHUNK
