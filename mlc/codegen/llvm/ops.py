@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xdsl.dialects import arith, func, scf, vector
+from xdsl.dialects import arith, func, math, scf, vector
 from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, FloatAttr, IndexType, IntegerAttr, IntegerType, VectorType
 from xdsl.ir import Attribute, Operation, SSAValue
 
@@ -295,6 +295,50 @@ def _(f: Function, op: vector.ReductionOp) -> None:
     name = f"llvm.vector.reduce.{short}{'imum' if exact else ''}.{tail}"
     f.declared.setdefault(name, f"declare {scalar} @{name}({wide})")
     f.define(op.dest, f"call {'' if exact else 'nnan '}{scalar} @{name}({wide} {f.value(op.vector)})")
+
+
+@prints("math.ipowi")
+def _(f: Function, op: math.IPowIOp) -> None:
+    type = type_text(op.result.type)
+    name = f"mlc.power.{type}"
+    f.declared.setdefault(name, POWER.format(name=name, type=type))
+    f.define(op.result, f"call {type} @{name}({f.typed(op.lhs)}, {f.typed(op.rhs)})")
+
+
+# By squaring; a negative exponent gives the reciprocal, which is 0 unless the base is 1 or -1.
+POWER = """
+define internal {type} @{name}({type} %base, {type} %exponent) {{
+entry:
+  %negative = icmp slt {type} %exponent, 0
+  br i1 %negative, label %inverse, label %loop
+loop:
+  %rest = phi {type} [ %exponent, %entry ], [ %half, %step ]
+  %square = phi {type} [ %base, %entry ], [ %next, %step ]
+  %power = phi {type} [ 1, %entry ], [ %longer, %step ]
+  %more = icmp sgt {type} %rest, 0
+  br i1 %more, label %step, label %end
+step:
+  %bit = and {type} %rest, 1
+  %odd = icmp ne {type} %bit, 0
+  %product = mul {type} %power, %square
+  %longer = select i1 %odd, {type} %product, {type} %power
+  %next = mul {type} %square, %square
+  %half = lshr {type} %rest, 1
+  br label %loop
+inverse:
+  %unit = icmp eq {type} %base, 1
+  %minus = icmp eq {type} %base, -1
+  %last = and {type} %exponent, 1
+  %even = icmp eq {type} %last, 0
+  %signed = select i1 %even, {type} 1, {type} -1
+  %other = select i1 %minus, {type} %signed, {type} 0
+  %reciprocal = select i1 %unit, {type} 1, {type} %other
+  br label %end
+end:
+  %result = phi {type} [ %power, %loop ], [ %reciprocal, %inverse ]
+  ret {type} %result
+}}
+"""
 
 
 # Functions and control flow ------------------------------------------------------------------------------------------

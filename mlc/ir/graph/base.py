@@ -120,9 +120,8 @@ def require_equal(lhs: Extent, rhs: Extent, what: str) -> Extent:
     checks = _current().checks
     if checks is None:
         raise ShapeError(f"{what}: {lhs} and {rhs} may differ, and there is no module to keep the check")
-    check = Check(lhs, rhs, what)
-    if check not in checks:
-        checks.append(check)
+    if not any({lhs, rhs} == {check.lhs, check.rhs} for check in checks):
+        checks.append(Check(lhs, rhs, what))
     return (
         lhs
         if isinstance(lhs, int)

@@ -81,10 +81,8 @@ class GroupPlan:
         self.memory: dict[SSAValue, Memory] = {}
         self.arguments: list[Memory] = []
         for arg, outer in zip(self.block.args, group.inputs, strict=True):
-            owner = outer.owner
-            hint = arg.name_hint or "x"
-            weight = isinstance(owner, WeightOp)
-            memory = self.plan.memory(shape_of(arg), dtype_of(arg), "w" if weight else _clean(hint), weight=weight)
+            weight = isinstance(outer.owner, WeightOp)
+            memory = self.plan.memory(shape_of(arg), dtype_of(arg), "w" if weight else "x", weight=weight)
             self.memory[arg] = memory
             self.arguments.append(memory)
         self.results = list(dict.fromkeys(yielded(self.block)))
@@ -381,17 +379,17 @@ class GroupPlan:
             return combine(b, out, xs)
 
         loops = {**self._loops(node), **node.folded}
-        self.plan.steps.append(
-            Step(loops, list(expression.reads), (memory, at), body, set(node.folded), set(expression.indexed))
-        )
+        reads = list(expression.reads)
+        if isinstance(
+            node.value.owner, ReduceWindowOp
+        ):  # an operand of the window's shape tells linalg how far its loops run
+            window = self.plan.memory(list(node.folded.values()), memory.dtype, "window", temporary=True)
+            reads.append((window, tuple(Affine({n: 1}) for n in node.folded)))
+        self.plan.steps.append(Step(loops, reads, (memory, at), body, set(node.folded), set(expression.indexed)))
 
 
 _CONV_NAMES = {"n": "n", "c": "oc", "0": "oh", "1": "ow", "2": "od"}
 _TAP_NAMES = {"i": "ic", "0": "kh", "1": "kw", "2": "kd"}
-
-
-def _clean(hint: str) -> str:
-    return hint if hint.isidentifier() else "x"
 
 
 def _accumulator(dtype: str) -> str:

@@ -18,6 +18,7 @@ from xdsl.ir import SSAValue
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Buffer, Kernel
+from mlc.passes.loops.views import subview
 
 Access = tuple[Affine, ...]
 
@@ -217,7 +218,7 @@ class Plan:
             kernel.structured(
                 {n: named(e) for n, e in step.loops.items()},
                 [(values[m], a) for m, a in step.inputs],
-                (values[memory], access),
+                _part(kernel, values[memory], step),
                 lambda b, *scalars, step=step: step.body(context, b, scalars[:-1], scalars[-1]),
                 step.reduce,
             )
@@ -225,6 +226,20 @@ class Plan:
         kernel.finish()
         order = {name: extent for extent, name in names.items()}
         return kernel, [order[name] for name in kernel.extents]
+
+
+def _part(kernel: Kernel, value: SSAValue, step: Step) -> tuple[SSAValue, Access]:
+    """What a step writes. Where it runs through the front part of a static axis only, that part is a view: linalg wants plain loops to
+    run through the whole."""
+    memory, access = step.output
+    extents = [step.loops.get(index.loop() or "") for index in access]
+    short = [e is not None and e != size for e, size in zip(extents, memory.shape, strict=True)]
+    whole = [*memory.shape, *step.loops.values()]
+    if not any(short) or not all(isinstance(e, int) for e in whole):
+        return value, access
+    starts = [index.constant for index in access]
+    sizes = [step.loops[next(iter(index.terms))] if index.terms else 1 for index in access]
+    return subview(kernel.builder, value, starts, sizes), tuple(Affine(index.terms) for index in access)  # type: ignore[arg-type]
 
 
 def _substituted(index: Affine, became: Mapping[str, Affine]) -> Affine:

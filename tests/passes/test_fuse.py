@@ -1,0 +1,121 @@
+"""Fusion and outlining: groups are what a schedule can fuse, and every group's kernel computes what the graph says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import mlc
+from mlc.ir import builder as g
+from mlc.ir.graph.control import GroupOp
+from mlc.ir.interpreter import run
+from mlc.ir.kernel.interpreter import run_program
+from mlc.ir.kernel.program import CallOp
+from mlc.ir.module import Module
+from mlc.passes.graph.decompose import Decompose
+from mlc.passes.graph.fuse import Fuse
+from mlc.passes.graph.padding import ExpandPadding
+from mlc.passes.kernel.outline import outline
+from tests.ir.examples import EXAMPLES, Example
+from tests.ir.test_graph_ops import check
+
+
+def fused(module: Module) -> Module:
+    module = module.clone()
+    for step in (Decompose(), ExpandPadding(), Fuse()):
+        step.run(module)
+    module.verify()
+    return module
+
+
+def kinds(module: Module) -> list[str]:
+    return [op.kind.data for op in module.main.body.block.ops if isinstance(op, GroupOp)]
+
+
+def model(build: Callable[..., object], *specs: tuple[tuple[int | str, ...], str]) -> Module:
+    m = g.module_builder()
+    with m.function([(f"x{n}", shape, dtype) for n, (shape, dtype) in enumerate(specs)]) as values:
+        found = build(*values)
+        m.outputs([(f"y{n}", v) for n, v in enumerate(found if isinstance(found, tuple) else (found,))])  # type: ignore[arg-type]
+    return m.finish()
+
+
+def linear(x, w, b):  # type: ignore[no-untyped-def]
+    y = g.matmul(x, w)
+    return g.add(y, g.broadcast_to(b, g.shape_of(y)))
+
+
+LAYER = ((("N", 8), "f32"), ((8, 6), "f32"), ((6,), "f32"))
+
+
+def test_an_epilogue_joins_its_contraction() -> None:
+    assert kinds(fused(model(lambda x, w, b: g.gelu(linear(x, w, b)), *LAYER))) == ["contraction"]
+
+
+def test_the_later_of_two_contractions_takes_their_sum() -> None:
+    found = fused(model(lambda x, w, b: g.add(linear(x, w, b), g.matmul(x, w)), *LAYER))
+    assert kinds(found) == ["contraction", "contraction"]
+    first, second = (op for op in found.main.body.block.ops if isinstance(op, GroupOp))
+    assert first.outputs[0] in second.inputs
+
+
+def test_fuse_stops_at_a_value_that_is_used_outside() -> None:
+    def build(x, w, b):  # type: ignore[no-untyped-def]
+        y = linear(x, w, b)
+        return g.relu(y), g.softmax(y)
+
+    assert sorted(kinds(fused(model(build, *LAYER)))) == ["contraction", "elementwise", "rows"]
+
+
+def test_softmax_and_layer_norm_are_one_kernel_each() -> None:
+    assert kinds(fused(model(lambda x: g.softmax(x, 1), (("N", 9), "f32")))) == ["rows"]
+    assert kinds(fused(model(lambda x: g.layer_norm(x, None, None, [1]), (("N", 9), "f32")))) == ["rows"]
+
+
+def test_a_constant_border_is_written_in_place() -> None:
+    def build(x, w):  # type: ignore[no-untyped-def]
+        return g.pad(g.relu(g.matmul(x, w)), [1, 2], [0, 3], 0.5)
+
+    module = model(build, *LAYER[:2])
+    found = fused(module)
+    assert kinds(found) == ["contraction"]
+    assert [op.kernel for op in outline(found).main.walk() if isinstance(op, CallOp)] == ["border_0", "contraction_0"]
+    arrays = [np.random.default_rng(0).standard_normal(s).astype(np.float32) for s in ((4, 8), (8, 6))]
+    check(run_program(outline(found), arrays), run(module, arrays), 1e-5)
+
+
+def test_equal_groups_share_a_kernel() -> None:
+    def build(x, w):  # type: ignore[no-untyped-def]
+        return g.relu(g.matmul(g.relu(g.matmul(x, w)), w))
+
+    program = outline(fused(model(build, (("N", 8), "f32"), ((8, 8), "f32"))))
+    assert [op.kernel for op in program.main.walk() if isinstance(op, CallOp)] == ["contraction_0", "contraction_0"]
+
+
+def test_equal_shapes_of_other_symbols_share_a_kernel() -> None:
+    program = outline(fused(model(lambda x, y: (g.exp(x), g.exp(y)), (("N", 8), "f32"), (("M", 8), "f32"))))
+    assert [op.kernel for op in program.main.walk() if isinstance(op, CallOp)] == ["elementwise_0", "elementwise_0"]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_the_program_computes_what_the_graph_says(example: Example) -> None:
+    module, arrays = example.module(), example.arrays(2)
+    want = run(module, arrays)
+    found = fused(module)
+    check(run(found, arrays), want, 1e-6)
+    program = outline(found)
+    program.verify()
+    assert Module.parse(str(program), program.weights).text() == str(program)
+    check(run_program(program, arrays), want, 1e-5)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_native_code_computes_what_the_graph_says(example: Example) -> None:
+    module, arrays = example.module(), example.arrays(3)
+    check(
+        list(mlc.compile(module, threads=1).run(None, dict(zip(module.input_names, arrays, strict=True)))),
+        run(module, arrays),
+        1e-5,
+    )
