@@ -140,14 +140,15 @@ class PassManager:
             checker = Checker(module, self.inputs, self.rtol)
         text = self._text(module) if self.print_on_change or self.dump else ""
         self._write(0, "input", text)
+        ops = count_ops(module)
         for number, step in enumerate(self.sequence, 1):
             if self._selected(self.print_before, step):
                 self._print(f"before {step.name}", module.text())
-            record = PassRecord(step.name, 0.0, count_ops(module), 0)
+            record = PassRecord(step.name, 0.0, ops, 0)
             start = time.perf_counter()
             run_pass(step, module)
             record.seconds = time.perf_counter() - start
-            record.ops_after = count_ops(module)
+            record.ops_after = ops = count_ops(module)
             self.records.append(record)
             if self.verify_each:
                 verify_after(step, module)

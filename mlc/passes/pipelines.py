@@ -57,6 +57,7 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
         (1, MoveTransposes()),
         (1, Fold()),
         (1, Simplify()),
+        (1, Fold()),
         (1, Cse()),
         (0, ExpandPadding()),
         (0, Dce()),

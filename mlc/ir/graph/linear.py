@@ -230,9 +230,7 @@ def _convolve(
     """x [n, c, *spatial], w [o, c / groups, *spatial]; one einsum per tap."""
     n, c, *size = x.shape
     o, per_group, *taps = w.shape
-    bordered = [
-        (s - 1) * d + 1 + lo + hi if s else lo + hi for s, d, (lo, hi) in zip(size, x_dilation, padding, strict=True)
-    ]
+    bordered = [(s - 1) * d + 1 + lo + hi for s, d, (lo, hi) in zip(size, x_dilation, padding, strict=True)]
     wide = np.zeros((n, c, *[max(b, 0) for b in bordered]), x.dtype)
     inside = [
         slice(lo, lo + (s - 1) * d + 1 if s else lo, d) for s, d, (lo, _) in zip(size, x_dilation, padding, strict=True)
@@ -248,9 +246,9 @@ def _convolve(
             slice(t * d, t * d + (e - 1) * s + 1 if e else t * d, s)
             for t, d, e, s in zip(tap, dilations, out, strides, strict=True)
         )
-        part = wide[(slice(None), slice(None), *window)].reshape(n, groups, per_group, *out)
+        part = wide[:, :, *window].reshape(n, groups, per_group, *out)
         result += np.einsum(
-            "ngi...,goi->ngo...", part, kernel[(slice(None), slice(None), slice(None), *tap)], optimize=True
+            "ngi...,goi->ngo...", part, kernel[:, :, :, *tap], optimize=True
         )
     return result.reshape(n, o, *out)
 

@@ -66,7 +66,7 @@ def scale_sum(op: ElementwiseOp, module: Module) -> SSAValue | None:
     y = bias[1]
     if not isinstance(y.owner, ConvolutionOp | ContractOp) or not y.has_one_use() or _scaled(y.owner, factor) is None:
         return None
-    shape = shape_of(op.result)
+    shape = shape_of(op.results[0])
     scaled = g.mul(y, g.broadcast(factor.x, shape, factor.axes.get_values()))
     return g.add(scaled, g.broadcast(g.mul(bias[0].x, factor.x), shape, factor.axes.get_values()))
 
@@ -83,7 +83,7 @@ def add_offsets(op: ElementwiseOp, module: Module) -> SSAValue | None:
     if bias is None or bias[0].axes != offset.axes or not isinstance(bias[1].owner, ConvolutionOp | ContractOp):
         return None
     summed = g.add(bias[0].x, offset.x)
-    return g.add(bias[1], g.broadcast(summed, shape_of(op.result), offset.axes.get_values()))
+    return g.add(bias[1], g.broadcast(summed, shape_of(op.results[0]), offset.axes.get_values()))
 
 
 def _per_channel(op: ElementwiseOp) -> Scale | None:

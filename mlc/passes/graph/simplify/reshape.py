@@ -14,12 +14,13 @@ from __future__ import annotations
 from xdsl.ir import SSAValue
 
 from mlc.ir import builder as g
+from mlc.ir import dims
 from mlc.ir.graph.base import emit
 from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
 from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, SliceOp
 from mlc.ir.module import Module
-from mlc.ir.types import Shape, dtype_of, shape_of
+from mlc.ir.types import dtype_of, shape_of
 from mlc.passes.graph.rewrite import rule
 from mlc.passes.graph.simplify.broadcast import source_of_broadcast
 from mlc.passes.graph.values import axis_groups, made_by
@@ -42,21 +43,17 @@ def reshape_after_elementwise(op: ElementwiseOp | CastOp, module: Module) -> SSA
     if len(shapes) != 1:
         return None
     (shape,) = shapes
-    sources: list[tuple[SSAValue, list[int]] | None] = []
+    parts: list[tuple[SSAValue, list[int]]] = []  # of each operand: what it is made of, and the axes where that stands
     for operand, reshape in zip(op.operands, inner, strict=True):
         broadcast = made_by(operand, BroadcastOp)
         if reshape is not None:
-            sources.append(None)
+            parts.append((reshape.x, list(range(len(shape)))))
         elif broadcast is None or (found := source_of_broadcast(broadcast, shape, from_target=True)) is None:
             return None
         else:
             small, axes = found
-            sources.append((g.reshape(broadcast.x, small), axes))
-    operands = [
-        r.x if r is not None else g.broadcast(source[0], shape, source[1])
-        for r, source in zip(inner, sources, strict=True)
-        if r is not None or source is not None
-    ]
+            parts.append((g.reshape(broadcast.x, small), axes))
+    operands = [g.broadcast(x, shape, axes) for x, axes in parts]
     if isinstance(op, CastOp):
         result = g.cast(operands[0], dtype_of(op.result))
     else:
@@ -73,7 +70,8 @@ def reshape_after_reduce(op: ReduceOp, module: Module) -> SSAValue | None:
     groups = axis_groups(shape_of(inner.x), shape_of(inner.result))
     if groups is None:
         return None
-    reduced, axes = set(op.axes.get_values()), []
+    reduced = set(op.axes.get_values())
+    axes: list[int] = []
     for group in groups:
         here = [a in reduced for a in group.target if shape_of(inner.result)[a] != 1]
         if not any(here):
@@ -104,21 +102,15 @@ def slice_after_reshape(op: ReshapeOp, module: Module) -> SSAValue | None:
         if changed != [group.source[0]] or not group.target:
             return None
         axis, first = group.source[0], group.target[0]
-        inside = _product(target, group.target[1:]), _product(cut, group.source[1:])
-        start, extent = starts[axis] * inside[1], whole[axis] * inside[1]
-        if not all(isinstance(v, int) for v in (*inside, start, extent)) or not inside[0]:
+        steps = dims.prod([target[a] for a in group.target[1:]])
+        width = dims.prod([cut[a] for a in group.source[1:]])
+        start, extent = starts[axis] * width, whole[axis] * width
+        if not isinstance(start, int) or not isinstance(extent, int) or not isinstance(steps, int) or not steps:
             return None
-        if start % inside[0] or extent % inside[0]:  # type: ignore[operator]
+        if start % steps or extent % steps:
             return None
-        at[first], shape[first] = start // inside[0], extent // inside[0]  # type: ignore[operator,call-overload]
+        at[first], shape[first] = start // steps, extent // steps
     return g.slice(g.reshape(inner.x, shape), at, sizes)
-
-
-def _product(shape: Shape | list, axes: tuple[int, ...]):  # type: ignore[no-untyped-def, type-arg]
-    total = 1
-    for a in axes:
-        total = total * shape[a]
-    return total
 
 
 RULES = (merge_reshapes, reshape_after_elementwise, reshape_after_reduce, slice_after_reshape)
