@@ -113,7 +113,7 @@ def test_bit_shift_by_up_to_the_width(direction: str) -> None:
     assert not shifted.any()
 
 
-@pytest.mark.parametrize(("negative", "positive"), itertools.product([0, 1], repeat=2))
+@pytest.mark.parametrize(("negative", "positive"), list(itertools.product([0, 1], repeat=2)))
 def test_is_inf_of_either_sign(negative: int, positive: int) -> None:
     check("IsInf", [SPECIAL], opset=20, detect_negative=negative, detect_positive=positive)
 
@@ -122,7 +122,7 @@ def test_where_broadcasts_three_operands() -> None:
     check("Where", [integers(0, 2, 3, 1, 1, dtype=np.bool_), normal(4, 1), normal(5)], opset=16)
 
 
-@pytest.mark.parametrize(("low", "high"), itertools.product([None, -0.5], [None, 0.5, -1.0]))
+@pytest.mark.parametrize(("low", "high"), list(itertools.product([None, -0.5], [None, 0.5, -1.0])))
 def test_clip_with_bounds_left_out(low: float | None, high: float | None) -> None:
     bounds = [None if v is None else np.array(v, np.float32) for v in (low, high)]
     check("Clip", [normal(9), *bounds], opset=13)
@@ -136,7 +136,7 @@ FLOATS = [np.float16, np.float32, np.float64]
 INTEGERS = [np.int8, np.int32, np.int64, np.uint8, np.uint16]
 
 
-@pytest.mark.parametrize(("source", "target"), itertools.product([*FLOATS, *INTEGERS, np.bool_], repeat=2))
+@pytest.mark.parametrize(("source", "target"), list(itertools.product([*FLOATS, *INTEGERS, np.bool_], repeat=2)))
 def test_casts_of_values_that_fit(source: type, target: type) -> None:
     x = np.array([0, 1, 2, 100, 3]).astype(source)
     if np.dtype(source).kind == "f":

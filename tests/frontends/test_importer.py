@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from mlc.errors import InvalidModel, MlcError, ShapeError, UnsupportedOp
+from mlc.errors import DTypeError, InvalidModel, MlcError, ShapeError, UnsupportedOp
 from mlc.frontends.onnx import load
 from mlc.frontends.onnx.importer import Importer, Limits
 from mlc.frontends.onnx.node import NeedsValue
@@ -268,3 +268,22 @@ def test_a_flipped_or_cut_file_gives_a_module_or_an_error_of_ours(seed: int) -> 
         load(bytes(data))
     except MlcError as error:
         assert str(error)
+
+
+def test_an_operand_of_a_dtype_the_operator_does_not_take_is_refused() -> None:
+    with pytest.raises(DTypeError, match=r"input 1 \(shape\) is f32, the operator takes i64"):
+        load(parse("(float[2, 3] x, float[2] s) => (float[a, b] y) { y = Reshape(x, s) }"))
+
+
+def test_constants_too_large_to_decide_a_shape_are_not_computed() -> None:
+    body = """(float[6] x) => (float[a] y) <int64[1] huge = {1099511627776}> {
+        ones = ConstantOfShape(huge) total = ReduceSum <keepdims = 1> (ones) n = Cast <to = 7> (total) y = Reshape(x, n)
+    }"""
+    with pytest.raises(NeedsValue):
+        load(parse(body))
+
+
+def test_a_dimension_that_would_write_out_to_millions_of_terms_is_a_symbol() -> None:
+    model = graph(node("Relu", ["x"], ["y"]))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "((((a+b+c+d+e)**9)**9)**9)"
+    assert len(load(model).symbols) == 1

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 
+import onnx
 from onnx import GraphProto, NodeProto
 from onnx.defs import OpSchema
 
-from mlc.errors import InvalidModel
+from mlc.errors import DTypeError, InvalidModel
+from mlc.frontends.onnx.dtypes import ELEMENT_TYPES
 from mlc.frontends.onnx.node import Node
 
 # PyTorch's exporter leaves out the region of interest, which is optional from version 13 on.
-_MAY_OMIT = {("Resize", 11)}
+_MAY_OMIT = {("Resize", 11, 1)}
+_TYPE_TEXT = {
+    name: f"tensor({onnx.helper.tensor_dtype_to_string(number).split('.')[1].lower()})"
+    for name, number in ELEMENT_TYPES.items()
+}
 _VARIADIC = OpSchema.FormalParameterOption.Variadic
 
 
@@ -118,7 +124,7 @@ def check_against_schema(node: Node, schema: OpSchema) -> None:
     for i, name in enumerate(node.inputs):
         formal = schema.inputs[min(i, len(schema.inputs) - 1)]
         required = formal.option != OpSchema.FormalParameterOption.Optional
-        if required and not name and (node.op_type, node.version) not in _MAY_OMIT:
+        if required and not name and (node.op_type, node.version, i) not in _MAY_OMIT:
             raise node.invalid(f"input {i} ({formal.name}) is missing")
     if len(node.outputs) > schema.max_output:
         raise node.invalid(
@@ -130,6 +136,20 @@ def check_against_schema(node: Node, schema: OpSchema) -> None:
             raise node.invalid(
                 f"unknown attribute '{attribute.name}'", remedy=f"Version {schema.since_version} has: {known}."
             )
+
+
+def check_dtypes(node: Node, schema: OpSchema, dtypes: Sequence[str | None]) -> None:
+    """Raises DTypeError for an operand of a dtype that the operator does not take there; None stands for what is no tensor."""
+    for i, dtype in enumerate(dtypes):
+        declared = schema.inputs[min(i, len(schema.inputs) - 1)] if schema.inputs else None
+        if dtype is None or declared is None or _TYPE_TEXT[dtype] in declared.types:
+            continue
+        known = [name for name, text in _TYPE_TEXT.items() if text in declared.types]
+        raise DTypeError(
+            f"{node.title}: input {i} ({declared.name}) is {dtype}, the operator takes {', '.join(known) or 'no tensor'}",
+            node=node.index,
+            file=node.file,
+        )
 
 
 def plain_inputs(schema: OpSchema) -> int:

@@ -59,7 +59,10 @@ def _evaluate(op: Operation, weights: WeightStore, values: Values) -> None:
         raise _Unknown
     if any(prod(_number(e) for e in shape_of(result)) > LARGEST for result in op.results):
         raise _Unknown
-    results = op.evaluate(_number, *(values[operand] for operand in op.operands))
+    try:
+        results = op.evaluate(_number, *(values[operand] for operand in op.operands))
+    except IndexError as error:  # gathering from nothing
+        raise _Unknown from error
     for result, array in zip(op.results, results if isinstance(results, tuple) else (results,), strict=True):
         values[result] = np.asarray(array)
 

@@ -20,7 +20,15 @@ from xdsl.ir import SSAValue
 
 from mlc.errors import InternalError, InvalidModel, MlcError, ShapeError, UnsupportedKind, UnsupportedOp
 from mlc.frontends.onnx import functions, reader, shapes, table
-from mlc.frontends.onnx.checks import captured, check_against_schema, check_names, in_order, names_read, plain_inputs
+from mlc.frontends.onnx.checks import (
+    captured,
+    check_against_schema,
+    check_dtypes,
+    check_names,
+    in_order,
+    names_read,
+    plain_inputs,
+)
 from mlc.frontends.onnx.folding import constant_value, erase_unused
 from mlc.frontends.onnx.functions import Functions
 from mlc.frontends.onnx.node import NeedsValue, Node, canonical_domain
@@ -370,6 +378,7 @@ class Scope:
             return
         if schema is not None:
             check_against_schema(node, schema)
+            check_dtypes(node, schema, [None if r is None or r.items is not None else r.dtype for r in operands])
         known = self._evaluate(node, operands)
         if known is not None:
             for name, entries in zip(node.outputs, known, strict=True):

@@ -85,7 +85,7 @@ def thresholded_relu(node: Node, x: Value) -> Value:
 def shrink(node: Node, x: Value) -> Value:
     """x + bias below -lambd, x - bias above lambd, 0 between."""
     lambd, bias = node.float("lambd"), node.float("bias")
-    if not is_float(dtype_of(x)) and (lambd != int(lambd) or bias != int(bias)):
+    if not is_float(dtype_of(x)) and not (lambd.is_integer() and bias.is_integer()):
         raise node.unsupported(f"lambd {lambd:g} and bias {bias:g} with integers")
     inner = g.select(g.gt(x, like(x, lambd)), plus(x, -bias), like(x, 0))
     return g.select(g.lt(x, like(x, -lambd)), plus(x, bias), inner)

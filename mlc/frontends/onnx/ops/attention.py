@@ -77,6 +77,10 @@ def attend(
         k, v = (split_heads(node, x, node.int("kv_num_heads")) for x in (k, v))
     frontier = Frontier(lengths=lengths)
     if past_key is not None and past_value is not None:
+        if rank_of(past_key) != 4 or rank_of(past_value) != 4:
+            raise node.error(
+                f"past_key and past_value have {rank_of(past_key)} and {rank_of(past_value)} axes, expected 4"
+            )
         frontier = Frontier(extent=shape_of(past_key)[2])
         k, v = g.concatenate([past_key, k], 2), g.concatenate([past_value, v], 2)
     present_key, present_value = k, v

@@ -26,7 +26,10 @@ def gather_elements(node: Node, x: Value, indices: Value) -> Value:
 
 @handles("GatherND", since=(11, 12, 13))
 def gather_nd(node: Node, x: Value, indices: Value) -> Value:
-    return g.gather_nd(x, indices, batch_dims=node.int("batch_dims", 0))
+    batch = node.int("batch_dims", 0)
+    if not 0 <= batch < max(rank_of(x), 1):
+        raise node.error(f"batch_dims is {batch}, x has {rank_of(x)} axes")
+    return g.gather_nd(x, indices, batch_dims=batch)
 
 
 @handles("Scatter", since=(9,))

@@ -250,7 +250,7 @@ def transpose_padding(
 def turned_around(node: Node, weight: Value, groups: int) -> Value:
     """The weight of the transposed convolution as one of a convolution: [c, o / group, kernel...] -> [o, c / group, kernel reversed...]."""
     inputs, outputs, *kernel = shape_of(weight)
-    if not isinstance(inputs, int) or inputs % groups:
+    if not isinstance(inputs, int) or groups < 1 or inputs % groups:
         raise node.error(f"the weight's {inputs} input channels do not form {groups} groups")
     rank = rank_of(weight)
     w = g.reverse(weight, list(range(2, rank)))
