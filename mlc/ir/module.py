@@ -109,7 +109,7 @@ class Module:
             low, *high = (bound.value.data for bound in bounds.data)  # type: ignore[attr-defined]
             symbols[name] = (low, high[0] if high else None)
         checks = [
-            Check(extent(c.data[0].data), extent(c.data[1].data), c.data[2].data)  # type: ignore[attr-defined]
+            Check(extent(c.data[0].data), extent(c.data[1].data), c.data[2].data)
             for c in getattr(op.attributes.get("graph.checks"), "data", ())
         ]
         module = cls(op, weights, symbols, checks)

@@ -129,7 +129,7 @@ _LOGICAL: dict[str, Callable[..., Any]] = {
 
 def _elementwise() -> list[Example]:
     found = []
-    wide = lambda f: lambda *xs: f(*(x.astype(np.float64) for x in xs)).astype(xs[-1].dtype)  # noqa: E731
+    wide = lambda f: lambda *xs: f(*(x.astype(np.float64) for x in xs)).astype(xs[-1].dtype)
     for name, (meaning, domain) in _UNARY.items():
         found.append(Example(name, [(("N", 17), "f32")], getattr(g, name), wide(meaning), {"N": 3}, domain))
     for name, meaning in _BINARY.items():
@@ -139,7 +139,7 @@ def _elementwise() -> list[Example]:
     for name, meaning in _INTEGERS.items():
         for dtype in ("i32", "i64", "u8"):
             specs = [((4, 9), dtype), ((4, 9), dtype)]
-            same = lambda x, y, f=meaning: f(x.astype(np.int64), y.astype(np.int64)).astype(x.dtype)  # noqa: E731
+            same = lambda x, y, f=meaning: f(x.astype(np.int64), y.astype(np.int64)).astype(x.dtype)
             found.append(Example(name, specs, getattr(g, name), same, {}, label=f"{name} {dtype}"))
     for name, method in _COMPARE.items():
         for dtype in ("f32", "i8", "u16"):
@@ -151,7 +151,7 @@ def _elementwise() -> list[Example]:
             )
     for name, meaning in _LOGICAL.items():
         found.append(Example(name, [((11,), "bool")] * 2, getattr(g, name), meaning, {}))
-    small = lambda f: lambda x, y: f(x.astype(np.int64), y.astype(np.int64)).astype(x.dtype)  # noqa: E731
+    small = lambda f: lambda x, y: f(x.astype(np.int64), y.astype(np.int64)).astype(x.dtype)
     found += [
         Example("logical_not", [((11,), "bool")], g.logical_not, lambda x: ~x, {}),
         Example("bit_not", [((11,), "i32")], g.bit_not, lambda x: -x - 1, {}),
@@ -194,7 +194,7 @@ def _elementwise() -> list[Example]:
             else np.trunc(x).astype(numpy_dtype(t))
             if t[0] in "iu" and x.dtype.kind == "f"
             else x.astype(numpy_dtype(t))
-        )  # noqa: E731, E501
+        )
         found.append(
             Example(
                 "cast",
@@ -237,7 +237,7 @@ def _normalised(x: np.ndarray, centre: bool) -> np.ndarray:
 
 def _structural() -> list[Example]:
     f = "f32"
-    conv = lambda s, p, groups=1: lambda x, w: g.convolution(x, w, [s, s], [(p, p), (p, p)], groups=groups)  # noqa: E731
+    conv = lambda s, p, groups=1: lambda x, w: g.convolution(x, w, [s, s], [(p, p), (p, p)], groups=groups)
     return [
         Example("constant", [], lambda: g.constant(np.array([0.5, -np.inf, 1e-30], np.float32)), lambda: np.array([0.5, -np.inf, 1e-30], np.float32), {}),
         Example("weight", [], lambda: g.constant(np.arange(40, dtype=np.float32)), lambda: np.arange(40, dtype=np.float32), {}),

@@ -337,5 +337,5 @@ def attention(
     weights = softmax(scores, 3)
     if heads == groups:
         return linear.contract(weights, v, "bhst,bhtd->bhsd")
-    split = shapes.reshape(weights, (b, groups, heads // groups, s, t))  # type: ignore[operator]
+    split = shapes.reshape(weights, (b, groups, heads // groups, s, t))
     return shapes.reshape(linear.contract(split, v, "bghst,bgtd->bghsd"), (b, heads, s, out))

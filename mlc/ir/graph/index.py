@@ -210,9 +210,7 @@ def _nd_maps(x: SSAValue, indices: SSAValue, batch_dims: int, what: str) -> tupl
     depth = shape_of(indices)[-1] if shape_of(indices) else None
     if not isinstance(depth, int) or batch_dims + depth > len(shape) or batch_dims > len(lead):
         raise ShapeError(f"{what}: indices {shape_text(shape_of(indices))} do not index x {shape_text(shape)}")
-    fixed = [
-        require_equal(e, shape[a], f"{what}: batch axis {a}") if a < batch_dims else e for a, e in enumerate(lead)
-    ]
+    fixed = [require_equal(e, shape[a], f"{what}: batch axis {a}") if a < batch_dims else e for a, e in enumerate(lead)]
     rest = len(shape) - batch_dims - depth
     axes = [*range(batch_dims), *[-1] * depth, *range(len(lead), len(lead) + rest)]
     return list(range(len(lead))), axes, shapes.reshape(indices, [*fixed, depth])

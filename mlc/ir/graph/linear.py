@@ -247,9 +247,8 @@ def _convolve(
             for t, d, e, s in zip(tap, dilations, out, strides, strict=True)
         )
         part = wide[:, :, *window].reshape(n, groups, per_group, *out)
-        result += np.einsum(
-            "ngi...,goi->ngo...", part, kernel[:, :, :, *tap], optimize=True
-        )
+        weight = np.moveaxis(kernel, (0, 1, 2), (-3, -2, -1))[tap]
+        result += np.einsum("ngi...,goi->ngo...", part, weight, optimize=True)
     return result.reshape(n, o, *out)
 
 

@@ -75,9 +75,9 @@ class ReduceOp(GraphOp):
         shape, dtype = shape_of(x), dtype_of(x)
         if list(axes) != sorted(set(axes)) or not all(0 <= a < len(shape) for a in axes):
             raise ShapeError(f"reduce: axes {list(axes)} are not axes of {shape_text(shape)} in ascending order")
-        if kind not in KINDS or (kind in ("and", "or")) != (dtype == "bool"):
-            if not (dtype == "bool" and kind in ("max", "min")):
-                raise DTypeError(f"reduce: no {kind} of {dtype}")
+        of_bool = ("and", "or", "max", "min")
+        if kind not in KINDS or (kind in of_bool[:2] and dtype != "bool") or (dtype == "bool" and kind not in of_bool):
+            raise DTypeError(f"reduce: no {kind} of {dtype}")
         return tensor([e for a, e in enumerate(shape) if a not in axes], dtype)
 
     def infer_types(self) -> Sequence[TensorType]:

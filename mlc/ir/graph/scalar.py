@@ -15,7 +15,8 @@ from xdsl.ir import Attribute, Operation, SSAValue
 
 from mlc.ir.types import element, is_float, lowest
 
-Body = Callable[..., SSAValue]  # (builder, dtype of the operands, *operands) -> result
+Body = Callable[..., SSAValue]
+Make = Callable[..., Operation]  # (builder, dtype of the operands, *operands) -> result
 
 
 def signless(dtype: str) -> Attribute:
@@ -26,7 +27,7 @@ def signless(dtype: str) -> Attribute:
 def constant(b: Builder, dtype: str, value: float | bool) -> SSAValue:
     kind = signless(dtype)
     if is_float(dtype):
-        return b.insert(arith.ConstantOp(FloatAttr(float(value), kind))).result  # type: ignore[arg-type]
+        return b.insert(arith.ConstantOp(FloatAttr(float(value), kind))).result  # type: ignore[call-overload]
     assert isinstance(kind, IntegerType)
     width = kind.width.data
     wrapped = int(value) & ((1 << width) - 1)
@@ -35,14 +36,12 @@ def constant(b: Builder, dtype: str, value: float | bool) -> SSAValue:
     return b.insert(arith.ConstantOp(IntegerAttr(wrapped, kind))).result
 
 
-def unary(op: type[Operation]) -> Body:
+def unary(op: Make) -> Body:
     """math or arith op of one float operand."""
     return lambda b, dtype, x: b.insert(op(x)).results[0]
 
 
-def binary(
-    floats: type[Operation] | None, signed: type[Operation] | None = None, unsigned: type[Operation] | None = None
-) -> Body:
+def binary(floats: Make | None, signed: Make | None = None, unsigned: Make | None = None) -> Body:
     """One op per kind of dtype; bool goes with the unsigned."""
 
     def body(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
@@ -62,7 +61,7 @@ def widened(body: Body) -> Body:
         narrow = element(dtype)
         values = tuple(b.insert(arith.ExtFOp(v, f32)).result if v.type == narrow else v for v in values)
         result = body(b, "f32", *values)
-        return b.insert(arith.TruncFOp(result, narrow)).result if result.type == f32 else result  # type: ignore[arg-type]
+        return b.insert(arith.TruncFOp(result, narrow)).result if result.type == f32 else result
 
     return wide
 
@@ -209,7 +208,7 @@ def cast(b: Builder, source: str, target: str, x: SSAValue) -> SSAValue:
             x, source = b.insert(arith.TruncFOp(x, f32)).result, "f32"
         if is_float(target):
             widens = (source, target) == ("f32", "f64")
-            return b.insert((arith.ExtFOp if widens else arith.TruncFOp)(x, to)).results[0]  # type: ignore[arg-type]
+            return b.insert((arith.ExtFOp if widens else arith.TruncFOp)(x, to)).results[0]
         return b.insert((arith.FPToSIOp if target.startswith("i") else arith.FPToUIOp)(x, to)).results[0]  # type: ignore[arg-type]
     if is_float(target):
         op = arith.SIToFPOp if source.startswith("i") else arith.UIToFPOp

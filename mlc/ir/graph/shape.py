@@ -6,8 +6,9 @@ Extents in attributes are dimension expressions; a result shape that operands do
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 from xdsl.dialects.builtin import (
@@ -90,7 +91,7 @@ class ConstantOp(GraphOp):
 def _spelling(value: float | bool, dtype: str) -> str:
     if dtype == "bool":
         return "true" if value else "false"
-    if not is_float(dtype) or dtype == "f64" or value != value:
+    if not is_float(dtype) or dtype == "f64" or math.isnan(value):
         return repr(value)
     return str(numpy_dtype(dtype).type(value)) if dtype in ("f32", "f16") else repr(float(value))
 
@@ -179,7 +180,7 @@ class BroadcastOp(GraphOp):
     @staticmethod
     def infer(x: SSAValue, shape: Sequence[Extent], axes: Sequence[int]) -> TensorType:
         source = shape_of(x)
-        ascending = all(a < b for a, b in zip(axes, axes[1:], strict=False))
+        ascending = all(a < b for a, b in pairwise(axes))
         if len(axes) != len(source) or not ascending or not all(0 <= a < len(shape) for a in axes):
             raise ShapeError(
                 f"broadcast: {list(axes)} does not place the {len(source)} axes of x in {shape_text(shape)}"

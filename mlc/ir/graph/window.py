@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 from xdsl.dialects.builtin import DenseArrayBase, StringAttr, TensorType
-from xdsl.ir import SSAValue
+from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, prop_def, result_def, traits_def
 from xdsl.traits import Pure
 
@@ -163,14 +163,14 @@ class ArgMaxWindowOp(WindowOp):
 
 def _properties(
     window: Sequence[int], strides: Sequence[int], padding: Padding, dilations: Sequence[int]
-) -> dict[str, DenseArrayBase | DimsAttr]:
+) -> dict[str, Attribute]:
     return {
         "window": ints(window),
         "strides": ints(strides),
         "low": DimsAttr.of(lo for lo, _ in padding),
         "high": DimsAttr.of(hi for _, hi in padding),
         "dilations": ints(dilations),
-    }  # type: ignore[return-value]
+    }
 
 
 # Builder functions -------------------------------------------------------------------------------------------------------

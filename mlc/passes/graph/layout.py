@@ -155,7 +155,7 @@ def _interleaved(op: ConvolutionOp, per_axis: Sequence[Sequence[Phase]], chosen:
     weight = g.slice(
         op.weight,
         [*(phase.first for phase in chosen), 0, 0],
-        [*(phase.count for phase in chosen), i, o],
+        [*(phase.taps for phase in chosen), i, o],
         [*op.x_dilation.get_values(), 1, 1],
     )
     y = g.convolution(

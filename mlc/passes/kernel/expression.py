@@ -119,7 +119,9 @@ class Expression:
                     where = []
                     for spot, start, step in zip(at, op.starts.extents(), op.steps.get_values(), strict=True):
                         moved = place(context, b, spot * step)
-                        where.append(moved if start == 0 else b.insert(arith.AddiOp(moved, context.extent(start))).result)
+                        where.append(
+                            moved if start == 0 else b.insert(arith.AddiOp(moved, context.extent(start))).result
+                        )
                     return b.insert(memref.LoadOp.get(context.values[self.memory[op.x]], where)).results[0]
                 case ElementwiseOp() | CastOp():
                     return op.scalar_body(b, *(scalar_of(operand, at) for operand in op.operands))
@@ -173,7 +175,7 @@ def place(context: Context, b: Body, at: Affine) -> SSAValue:
 
 def clamped(context: Context, b: Builder, position: SSAValue, size: Extent) -> SSAValue:
     """An i64 position as an index: negative counts from the end, out of range goes to the nearest element."""
-    at = b.insert(arith.IndexCastOp(position, index)).result
+    at: SSAValue = b.insert(arith.IndexCastOp(position, index)).result
     whole, zero = context.extent(size), context.kernel.const(0)
     negative = b.insert(arith.CmpiOp(at, zero, "slt")).result
     at = b.insert(arith.SelectOp(negative, b.insert(arith.AddiOp(at, whole)).result, at)).result

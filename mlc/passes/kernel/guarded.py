@@ -44,7 +44,7 @@ def guarded_reads(
 
     def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
         position, inside = reads(context, b)
-        value = b.insert(memref.LoadOp.get(context.values[x], position)).results[0]
+        value: SSAValue = b.insert(memref.LoadOp.get(context.values[x], position)).results[0]
         value = widen(b, scalar.select(b, inside, value, scalar.constant(b, x.dtype, 0)), acc.dtype)
         times, plus = (arith.MulfOp, arith.AddfOp) if is_float(acc.dtype) else (arith.MuliOp, arith.AddiOp)
         product = b.insert(times(value, widen(b, inputs[0], acc.dtype))).results[0]
@@ -69,7 +69,9 @@ def conv_reads(op: ConvolutionOp, axes: Sequence[str], folded: Sequence[str]) ->
         where: dict[str, SSAValue] = {"n": place(context, b, Affine({out["n"]: 1}))}
         inner = place(context, b, Affine({taps["i"]: 1}))
         if groups > 1:
-            per_group, inputs = context.kernel.const(int(weight["o"]) // groups), context.kernel.const(int(weight["i"]))
+            per_group, inputs = (
+                context.kernel.const(n) for n in (_number(weight["o"]) // groups, _number(weight["i"]))
+            )
             group = b.insert(arith.DivUIOp(place(context, b, Affine({out["c"]: 1})), per_group)).result
             inner = b.insert(arith.AddiOp(b.insert(arith.MuliOp(group, inputs)).result, inner)).result
         where["c"] = inner
@@ -88,6 +90,11 @@ def _always(b: Body) -> SSAValue:
     return scalar.constant(b, "bool", True)
 
 
+def _number(extent: Extent) -> int:
+    assert isinstance(extent, int), extent
+    return extent
+
+
 def _minus(context: Context, b: Body, spot: SSAValue, low: Extent) -> SSAValue:
     return spot if low == 0 else b.insert(arith.SubiOp(spot, context.extent(low))).result
 
@@ -95,7 +102,7 @@ def _minus(context: Context, b: Body, spot: SSAValue, low: Extent) -> SSAValue:
 def _tested(context: Context, b: Body, spot: SSAValue, size: Extent, dilation: int) -> tuple[SSAValue, SSAValue]:
     """(a position that exists, is it the one asked for): outside, and between dilated elements, stands 0."""
     zero = context.kernel.const(0)
-    fine = b.insert(arith.CmpiOp(spot, zero, "sge")).result
+    fine: SSAValue = b.insert(arith.CmpiOp(spot, zero, "sge")).result
     if dilation > 1:
         by = context.kernel.const(dilation)
         hit = b.insert(arith.CmpiOp(b.insert(arith.RemSIOp(spot, by)).result, zero, "eq")).result

@@ -179,7 +179,7 @@ class Outline:
         spare: list[tuple[tuple[Extent, ...], str]] = []
         if (alone := plain_op(op)) is not None:
             kernel, extents, wanted = write_plain(alone, self._fresh(alone.name.removeprefix("graph.")))
-            numbers = {arg: n for n, arg in enumerate(op.body.block.args)}
+            numbers: dict[SSAValue, int] = {arg: n for n, arg in enumerate(op.body.block.args)}
             numbers |= {value: len(op.inputs) + n for n, value in enumerate(results)}
             for value in alone.results:  # a result that nobody reads is written all the same
                 if value not in numbers:

@@ -154,7 +154,9 @@ def write_border(op: PadOp, name: str) -> tuple[Kernel, list[Extent]]:
 
 
 def _buffers(op: GraphOp) -> list[tuple[str, Sequence[Extent], str]]:
-    found = [(f"x{n}", shape_of(v), dtype_of(v)) for n, v in enumerate(op.operands)]
+    found: list[tuple[str, Sequence[Extent], str]] = [
+        (f"x{n}", shape_of(v), dtype_of(v)) for n, v in enumerate(op.operands)
+    ]
     return found + [(f"y{n}", shape_of(v), dtype_of(v)) for n, v in enumerate(op.results)]
 
 
@@ -215,7 +217,7 @@ def _scatter(op: ScatterOp, name: str) -> tuple[Kernel, list[Extent], list[str]]
             looked_up = loops.load("x1", [*(at[d] for d in along), loops.const(column)])
             column += 1
             wide = scalar.cast(loops.b, dtype_of(op.indices), "i64", looked_up)
-            spot = loops.b.insert(arith.IndexCastOp(wide, index)).result
+            spot: SSAValue = loops.b.insert(arith.IndexCastOp(wide, index)).result
             size, zero = loops.extent(shape_of(op.x)[axis]), loops.const(0)
             negative = loops.compare(spot, zero, "slt")
             spot = loops.b.insert(arith.SelectOp(negative, loops.add(spot, size), spot)).result
@@ -311,14 +313,14 @@ def _top_k(op: TopKOp, name: str) -> tuple[Kernel, list[Extent], list[str]]:
             loops.b.insert(scf.ConditionOp(loops.b.insert(arith.AndIOp(some, worse)).result, spot))
             loops.b = Builder(InsertPoint.at_end(after))
             (spot,) = after.args
-            above = loops.sub(spot, one)
+            before_spot = loops.sub(spot, one)
 
             def down() -> None:
-                loops.store(loops.load("y0", place(above)), "y0", place(spot))
-                loops.store(loops.load("y1", place(above)), "y1", place(spot))
+                loops.store(loops.load("y0", place(before_spot)), "y0", place(spot))
+                loops.store(loops.load("y1", place(before_spot)), "y1", place(spot))
 
             loops.branch(loops.compare(spot, most, "slt"), down)
-            loops.b.insert(scf.YieldOp(above))
+            loops.b.insert(scf.YieldOp(before_spot))
             loops.b = outer
             found = loops.b.insert(scf.WhileOp([filled], [index], [before], [after])).results[0]
 
@@ -364,7 +366,7 @@ def _arg_max_window(op: ArgMaxWindowOp, name: str) -> tuple[Kernel, list[Extent]
                     flat = loops.add(loops.b.insert(arith.MuliOp(flat, loops.extent(size))).result, spot)
                 best = loops.load("y0", at)
                 none = loops.b.insert(arith.CmpiOp(best, scalar.constant(loops.b, "i64", 0), "slt")).result
-                rest = loops.b.insert(arith.IndexCastOp(best, index)).result
+                rest: SSAValue = loops.b.insert(arith.IndexCastOp(best, index)).result
                 rest = loops.b.insert(arith.MaxSIOp(rest, loops.const(0))).result
                 held: list[SSAValue] = []
                 for size in reversed(shape):

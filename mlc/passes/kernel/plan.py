@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from xdsl.ir import SSAValue
 
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine
-from mlc.ir.kernel.kernel import Buffer, Kernel
+from mlc.ir.kernel.kernel import Body, Buffer, Kernel
 from mlc.passes.loops.views import subview
 
 Access = tuple[Affine, ...]
@@ -42,7 +43,7 @@ class Step:
     loops: dict[str, Extent]
     inputs: list[tuple[Memory, Access]]
     output: tuple[Memory, Access]
-    body: Callable[[Context, object, Sequence[SSAValue], SSAValue], SSAValue]
+    body: Callable[[Context, Body, Sequence[SSAValue], SSAValue], SSAValue]
     reduce: set[str] = field(default_factory=set)
     indexed: set[str] = field(default_factory=set)  # loops whose position the body asks for
 
@@ -123,7 +124,7 @@ class Plan:
     def _mergeable(self) -> tuple[str, str] | None:
         for step in self.steps:
             names = list(step.loops)
-            for outer, inner in zip(names, names[1:], strict=False):
+            for outer, inner in pairwise(names):
                 if self._may_merge(outer, inner):
                     return outer, inner
         return None
@@ -214,7 +215,6 @@ class Plan:
         loops = {n: became.get(n, Affine({n: 1})) for s in self.steps for n in s.loops} | became
         context = Context(kernel, values, names, loops)
         for step in self.steps:
-            memory, access = step.output
             kernel.structured(
                 {n: named(e) for n, e in step.loops.items()},
                 [(values[m], a) for m, a in step.inputs],
