@@ -19,7 +19,7 @@ COMMANDS = {
     "python (nothing imported)": ["-c", "pass"],
     "import mlc": ["-c", "import mlc"],
     "import numpy": ["-c", "import numpy"],
-    "mlc --help": ["-m", "mlc.cli", "--help"],
+    "mlc --help": ["-m", "mlc", "--help"],
     "import mlc.compiler (every stage)": ["-c", "import mlc.compiler"],
 }
 
