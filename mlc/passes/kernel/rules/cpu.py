@@ -71,7 +71,9 @@ def choose(kernel: Kernel, target: CpuTarget) -> Schedule:
     for make in (rule.contraction, rule.rows, rule.window, rule.columns, rule.elementwise):
         if found := make():
             return found
-    kernel.report.append("scalar loops: no loop runs through the result by unit steps")
+    apart = len(group.ops) > 1 and not group.common
+    why = "its parts have no loop in common" if apart else "no loop runs through the result by unit steps"
+    kernel.report.append(f"scalar loops: {why}")
     return scalar(group)
 
 
