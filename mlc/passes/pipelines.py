@@ -19,6 +19,7 @@ from mlc.passes.graph.fold import Fold
 from mlc.passes.graph.fuse import Fuse
 from mlc.passes.graph.layout import SelectLayout
 from mlc.passes.graph.padding import ExpandPadding
+from mlc.passes.graph.relax import RelaxArithmetic
 from mlc.passes.graph.simplify import Simplify
 from mlc.passes.graph.transposes import MoveTransposes
 from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, OutlineKernels, PlanArena
@@ -31,6 +32,7 @@ PASSES: dict[str, type[Pass]] = {
         Decompose,
         Cse,
         Simplify,
+        RelaxArithmetic,
         FoldBatchNorm,
         SelectLayout,
         MoveTransposes,
@@ -52,6 +54,7 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
         (0, Decompose()),
         (1, Cse()),
         (1, Simplify()),
+        (3, RelaxArithmetic()),
         (2, FoldBatchNorm()),
         (2, SelectLayout()),
         (1, MoveTransposes()),
