@@ -218,7 +218,7 @@ class Plan:
             kernel.structured(
                 {n: named(e) for n, e in step.loops.items()},
                 [(values[m], a) for m, a in step.inputs],
-                _part(kernel, values[memory], step),
+                _part(kernel, values[step.output[0]], step),
                 lambda b, *scalars, step=step: step.body(context, b, scalars[:-1], scalars[-1]),
                 step.reduce,
             )
