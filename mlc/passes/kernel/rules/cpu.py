@@ -235,10 +235,9 @@ class Rule:
         """[batch] (image) oh ow oc kh kw.ic: a tile is a piece of an output row, or several whole short rows."""
         group = self.group
         *images, row, pixel = rows if len(rows) > 1 else ["", *rows]
-        names = [name for name in images if name is not None]
-        width, height = group.fixed(pixel or ""), group.fixed(row) if row else 1
+        width, height = group.fixed(pixel), group.fixed(row) if row else 1
         columns = group.fixed(n)
-        step = other.step(pixel or "")
+        step = other.step(pixel)
         aliased = step is not None and step * self.bytes % 2048 == 0
         tall, vectors = self.shape(width if height is not None else None, columns, aliased)
         most = tall
@@ -251,9 +250,9 @@ class Rule:
         staged = self.stage(number, n, panel, True)
         if staged and not self.packed(staged):
             return None
-        leaf = Vector((n,), self.lanes, (*names, *batch, *([row] if row else []), pixel or "", n))
-        single = dict.fromkeys(names, 1)
-        tile = Level({**({row: lines} if row else {}), pixel or "": across})
+        leaf = Vector((n,), self.lanes, (*images, *batch, *([row] if row else []), pixel, n))
+        single = dict.fromkeys(images, 1)
+        tile = Level({**({row: lines} if row else {}), pixel: across})
         channels = {**dict.fromkeys(batch, 1), n: vectors * self.lanes}
         depth = self.depth(number)
         weight = (depth or 0) * (columns or 0) * self.bytes * prod(group.fixed(b) or 1 for b in batch)
