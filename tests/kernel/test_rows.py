@@ -53,6 +53,13 @@ def test_layer_norm(rows, columns, named, residual):
     close(run(kernel, arrays, "Y", parts=2, N=rows, C=columns), exact, 1e-5)
 
 
+@pytest.mark.parametrize("columns", [768, "C"])
+def test_rows_of_any_width_take_the_vector_leaf(columns):
+    for kernel in (kernels.softmax("R", columns, 1.0), kernels.layer_norm("N", columns)):
+        prepare(kernel)
+        assert isinstance(choose(kernel, cpu_target("x86-64-v3")).leaf, Vector), kernel.report
+
+
 def reduction(shape: tuple, keep: tuple[int, ...], combine, start: float) -> Kernel:
     names = tuple(f"i{axis}" for axis in range(len(shape)))
     kept = tuple(names[axis] for axis in keep)

@@ -51,6 +51,9 @@ LANEWISE = frozenset(
     ]
 )
 
+# Allowed on what is the same for all elements: extents
+UNIFORM = frozenset(["arith.index_cast", "arith.sitofp", "arith.uitofp"])
+
 
 class BodyOps:
     """The ops of a body in order, products that are only added to something contracted into fma."""
@@ -61,10 +64,14 @@ class BodyOps:
         assert last is not None
         self.result = last.operands[0]
         self.steps = list(_contracted(op))
-        for step, _ in self.steps:
+        moving: set[SSAValue] = set(self.block.args)
+        for step, addend in self.steps:
             known = step.name in LANEWISE or step.name in ("arith.constant", "arith.cmpf", "arith.cmpi", "arith.select")
-            if not known and expansion(step) is None:
+            same = step.name in UNIFORM and not moving.intersection(step.operands)
+            if not known and not same and expansion(step) is None:
                 raise Refused(f"the vector leaf has no {step.name}")
+            if addend is not None or moving.intersection(step.operands):
+                moving.update(step.results)
 
     def evaluate(
         self, b: Builder, lanes: Lanes, arguments: Mapping[SSAValue, SSAValue], captured: Mapping[SSAValue, SSAValue]
