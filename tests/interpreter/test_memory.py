@@ -168,3 +168,11 @@ def test_an_op_that_the_interpreter_does_not_know_is_named():
             np.zeros(4, np.float32),
             types=("memref<4xf32>",),
         )
+
+
+def test_a_value_that_is_used_before_it_is_defined_is_refused():
+    """xDSL parses and verifies it."""
+    body = """memref.store %later, %x[%c0] : memref<1xf32>
+      %later = arith.constant 1.0 : f32"""
+    with pytest.raises(InternalError, match="memref.store uses %later before it is defined"):
+        run(body, np.zeros(1, np.float32), types=("memref<1xf32>",))

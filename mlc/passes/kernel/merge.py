@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from itertools import permutations
 
+from xdsl.builder import Builder
 from xdsl.dialects import memref
 from xdsl.dialects.builtin import ArrayAttr, IntegerAttr, i64
 from xdsl.dialects.linalg.ops import GenericOp, IndexOp
@@ -200,12 +201,17 @@ class Loops:
             Rewriter.erase_op(value.owner)
             return
         axes = ArrayAttr([ArrayAttr([IntegerAttr(axis, i64) for axis in group]) for group in grouping])
-        view = self.kernel.shared(
-            ("collapse", value),
-            lambda: memref.CollapseShapeOp.create(
-                operands=[value], properties={"reassociation": axes}, result_types=[buffer_type(shape, element)]
-            ),
-        )
+
+        def collapsed() -> memref.CollapseShapeOp:
+            result = buffer_type(shape, element)
+            return memref.CollapseShapeOp.create(
+                operands=[value], properties={"reassociation": axes}, result_types=[result]
+            )
+
+        if isinstance(value.owner, memref.SubviewOp):
+            view = Builder(InsertPoint.after(value.owner)).insert(collapsed()).results[0]
+        else:
+            view = self.kernel.shared(("collapse", value), collapsed)
         view.name_hint = value.name_hint
         for op in self.ops:
             for number, operand in enumerate(op.operands):

@@ -62,6 +62,7 @@ class Compiler:
     def __init__(self, machine: Machine, function: FuncOp):
         self.machine, self.function = machine, function
         self._slots: dict[SSAValue, int] = {}
+        self._defined: set[SSAValue] = set()
         self.points: dict[Block, list[int]] = {}  # where the point-wise run of a structured op stands
         self.extents = _extent_arguments(function)
         block = function.body.block
@@ -89,7 +90,18 @@ class Compiler:
 
     def block(self, block: Block) -> list[Step]:
         """The steps of a block, without its terminator."""
-        return [self.step(op) for op in list(block.ops)[:-1]]
+        self._defined.update(block.args)
+        found = [self.step(op) for op in list(block.ops)[:-1]]
+        if block.last_op is not None:
+            self.check_defined(block.last_op)
+        return found
+
+    def check_defined(self, op: Operation) -> None:
+        """xDSL's verifier lets an op use what a later one defines."""
+        for value in op.operands:
+            if value not in self._defined:
+                raise InternalError(f"{label(op)} uses %{value.name_hint} before it is defined")
+        self._defined.update(op.results)
 
     def region(self, region: Region) -> tuple[list[Step], list[int]]:
         """The steps of a region of one block, and where what it yields is."""
@@ -98,6 +110,7 @@ class Compiler:
         return self.block(region.block), self.slots(last.operands)
 
     def step(self, op: Operation) -> Step:
+        self.check_defined(op)
         if make := _MAKERS.get(op.name):
             return make(self, op)
         if function := compute(op):
