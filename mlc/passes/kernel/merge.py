@@ -209,7 +209,7 @@ class Loops:
             )
 
         if isinstance(value.owner, memref.SubviewOp):
-            view = Builder(InsertPoint.after(value.owner)).insert(collapsed()).results[0]
+            view: SSAValue = Builder(InsertPoint.after(value.owner)).insert(collapsed()).results[0]
         else:
             view = self.kernel.shared(("collapse", value), collapsed)
         view.name_hint = value.name_hint
