@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from xdsl.dialects.builtin import BoolAttr, IntegerAttr, StringAttr, TensorType, i64
-from xdsl.ir import Block, Region, SSAValue
+from xdsl.ir import Block, BlockArgument, Region, SSAValue
 from xdsl.irdl import (
     ParsePropInAttrDict,
     irdl_op_definition,
@@ -147,6 +147,16 @@ class GroupOp(GraphOp):
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
         return run_block(self.body.block, operands, at)
+
+
+def source_of(value: SSAValue) -> SSAValue:
+    """The value that a constant of a scan is in every step; any other value itself."""
+    while isinstance(value, BlockArgument):
+        scan = value.owner.parent_op()
+        if not isinstance(scan, ScanOp) or value.index < scan.carried.value.data + scan.scanned.value.data:
+            break
+        value = scan.inputs[value.index]
+    return value
 
 
 # Builder functions -------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from mlc.errors import InternalError
 from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
 from mlc.ir.graph.base import GraphOp
-from mlc.ir.graph.control import GroupOp, YieldOp, yielded
+from mlc.ir.graph.control import GroupOp, YieldOp, source_of, yielded
 from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
 from mlc.ir.graph.reduce import ArgReduceOp, ReduceOp, identity
@@ -81,7 +81,7 @@ class GroupPlan:
         self.memory: dict[SSAValue, Memory] = {}
         self.arguments: list[Memory] = []
         for arg, outer in zip(self.block.args, group.inputs, strict=True):
-            weight = isinstance(outer.owner, WeightOp)
+            weight = isinstance(source_of(outer).owner, WeightOp)
             memory = self.plan.memory(shape_of(arg), dtype_of(arg), "w" if weight else "x", weight=weight)
             self.memory[arg] = memory
             self.arguments.append(memory)

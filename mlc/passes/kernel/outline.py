@@ -21,7 +21,7 @@ from xdsl.rewriter import InsertPoint
 from mlc.errors import InternalError
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import location_name
-from mlc.ir.graph.control import GroupOp, ScanOp, YieldOp, yielded
+from mlc.ir.graph.control import GroupOp, ScanOp, YieldOp, source_of, yielded
 from mlc.ir.graph.scalar import signless
 from mlc.ir.graph.shape import ConstantOp, PadOp, ReshapeOp, WeightOp
 from mlc.ir.kernel import program
@@ -55,7 +55,7 @@ def structure(group: GroupOp) -> Hashable:
     numbers: dict[SSAValue, int] = {arg: n for n, arg in enumerate(group.body.block.args)}
     rows: list[Hashable] = [
         group.kind.data,
-        *((value.type, isinstance(value.owner, WeightOp)) for value in group.inputs),
+        *((value.type, isinstance(source_of(value).owner, WeightOp)) for value in group.inputs),
     ]
     for op in group.body.block.ops:
         operands = tuple(numbers[v] for v in op.operands)
