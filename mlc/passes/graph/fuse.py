@@ -42,7 +42,7 @@ from mlc.passes.manager import Pass
 
 @dataclass(frozen=True)
 class Fuse(Pass):
-    """max_ops bounds a group; a longer chain is cut."""
+    """Gather ops into groups that become one kernel each, of at most max_ops ops."""
 
     name = "fuse"
     max_ops: int = 64
