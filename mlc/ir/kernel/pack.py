@@ -82,7 +82,8 @@ def pack(weight: np.ndarray, how: Pack) -> np.ndarray:
     panels = np.lib.stride_tricks.as_strided(out, shape, [s * weight.itemsize for s in strides], writeable=True)
     for axis, size in tiles:
         short = -weight.shape[axis] % size
-        weight = np.pad(weight, [(0, short if a == axis else 0) for a in range(weight.ndim)])
+        if short:  # numpy.pad copies in any case
+            weight = np.pad(weight, [(0, short if a == axis else 0) for a in range(weight.ndim)])
     split: list[int] = []
     numbers, inside = [], []
     for axis, extent in enumerate(weight.shape):
