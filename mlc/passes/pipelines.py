@@ -1,7 +1,7 @@
 """The passes by name, and the order they run in: written once, here.
 
-O0   only lowers                     O2   everything that keeps the arithmetic as written (default)
-O1   also simplifies                 O3   also what changes rounding
+O0   only lowers        O2   everything that keeps the arithmetic as written, but for constant factors at products (default)
+O1   also simplifies    O3   also what changes rounding
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from mlc.passes.graph.fold import Fold
 from mlc.passes.graph.fuse import Fuse
 from mlc.passes.graph.layout import SelectLayout
 from mlc.passes.graph.padding import ExpandPadding
+from mlc.passes.graph.projections import SplitProjections
 from mlc.passes.graph.relax import RelaxArithmetic
+from mlc.passes.graph.scales import MergeScales
 from mlc.passes.graph.simplify import Simplify
 from mlc.passes.graph.transposes import MoveTransposes
 from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, OutlineKernels, PlanArena
@@ -33,6 +35,8 @@ PASSES: dict[str, type[Pass]] = {
         Cse,
         Simplify,
         RelaxArithmetic,
+        MergeScales,
+        SplitProjections,
         FoldBatchNorm,
         SelectLayout,
         MoveTransposes,
@@ -59,7 +63,9 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
         (2, SelectLayout()),
         (1, MoveTransposes()),
         (1, Fold()),
+        (2, MergeScales()),
         (1, Simplify()),
+        (2, SplitProjections()),
         (1, Fold()),
         (1, Cse()),
         (0, ExpandPadding()),
