@@ -1,0 +1,171 @@
+"""mlc.load and mlc.compile as a user calls them: sources, options, sizes, values that decide shapes, progress, threads."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import mlc
+from mlc.progress import Event
+
+PRODUCT = """
+<ir_version: 9, opset_import: ["" : 17]>
+product (float[N, K] x, float[K, 3] w) => (float[N, 3] y)
+{
+   p = MatMul(x, w)
+   y = Relu(p)
+}
+"""
+
+PICK = """
+<ir_version: 9, opset_import: ["" : 17]>
+pick (float[N] x, int64[1] k, int64[2] shape) => (float[A, B] y)
+{
+   values, indices = TopK(x, k)
+   y = Reshape(values, shape)
+}
+"""
+
+
+def proto(text: str) -> onnx.ModelProto:
+    return onnx.parser.parse_model(text)
+
+
+def arrays(n: int = 4, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(n * k)
+    return rng.standard_normal((n, k), np.float32), rng.standard_normal((k, 3), np.float32)
+
+
+def check(exe: Callable[..., np.ndarray], n: int = 4, k: int = 5) -> None:
+    x, w = arrays(n, k)
+    want = np.maximum(x.astype(np.float64) @ w, 0)
+    np.testing.assert_allclose(exe(x, w), want, rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_comes_as_path_bytes_proto_text_or_module(tmp_path: Path) -> None:
+    model = proto(PRODUCT)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    for source in (path, str(path), model.SerializeToString(), model, PRODUCT.encode(), mlc.load(model)):
+        check(mlc.compile(source))
+
+
+def test_ir_text_is_a_source_too(tmp_path: Path) -> None:
+    text = str(mlc.load(proto(PRODUCT)))
+    (tmp_path / "m.mlir").write_text(text)
+    check(mlc.compile(tmp_path / "m.mlir"))
+    check(mlc.compile(text.encode()))
+
+
+def test_one_code_serves_every_size() -> None:
+    exe = mlc.compile(proto(PRODUCT))
+    for n, k in ((1, 1), (7, 13), (64, 3), (5, 0), (0, 4)):
+        check(exe, n, k)
+    assert exe.native_compilations == 0
+
+
+def test_shapes_and_dims_fix_and_bound_sizes() -> None:
+    fixed = mlc.compile(proto(PRODUCT), shapes={"x": (4, 5)})
+    assert fixed.get_inputs()[0].shape == [4, 5]
+    check(fixed)
+    bounded = mlc.compile(proto(PRODUCT), dims={"N": (1, 8)})
+    check(bounded, 8)
+    with pytest.raises(mlc.ShapeError, match="N"):
+        check(bounded, 9)
+    assert mlc.compile(proto(PRODUCT), dims={"N": 2, "K": 3}).get_inputs()[1].shape == [3, 3]
+
+
+def test_a_package_gives_the_same_answers(tmp_path: Path) -> None:
+    exe = mlc.compile(proto(PRODUCT))
+    exe.save(tmp_path / "m.mlc")
+    again = mlc.load_executable(tmp_path / "m.mlc")
+    x, w = arrays()
+    assert np.array_equal(exe(x, w), again(x, w))
+    assert again.report["kernels"] == exe.report["kernels"]
+    with pytest.raises(mlc.MlcError, match="load_executable"):
+        mlc.load(tmp_path / "m.mlc")
+
+
+def test_values_that_decide_shapes_are_compiled_for_when_they_come() -> None:
+    exe = mlc.compile(proto(PICK))
+    x = np.array([3, 1, 4, 1, 5, 9, 2, 6], np.float32)
+    for count, shape in ((4, (2, 2)), (6, (3, 2)), (4, (2, 2))):
+        found = exe(x, np.array([count]), np.array(shape))
+        assert np.array_equal(found, np.sort(x)[::-1][:count].reshape(shape))
+    assert exe.native_compilations == 2
+    assert exe.report["specialised"]["compiled"] == [
+        {"k": [4], "shape": [2, 2]},
+        {"k": [6], "shape": [3, 2]},
+    ]
+    assert [i.name for i in exe.get_inputs()] == ["x", "k", "shape"]
+    (y,) = exe.run(None, {"x": x, "k": np.array([2]), "shape": np.array([1, 2])})
+    assert np.array_equal(y, [[9, 6]])
+    with pytest.raises(mlc.MlcError, match="'k' is missing"):
+        exe.run(None, {"x": x})
+    with pytest.raises(mlc.MlcError, match="decide shapes"):
+        exe.save("m.mlc")
+
+
+def test_the_module_can_be_run_by_the_interpreter() -> None:
+    x, w = arrays()
+    (y,) = mlc.load(proto(PRODUCT)).run(x, w)
+    np.testing.assert_allclose(y, np.maximum(x @ w, 0), rtol=1e-5)
+
+
+def test_progress_is_told_stage_by_stage() -> None:
+    events: list[Event] = []
+    mlc.compile(proto(PRODUCT), progress=events.append)
+    assert [e.stage for e in events if e.finished] == ["import", "optimise", "codegen", "link"]
+    assert all(0 <= e.done <= e.total for e in events)
+
+
+def test_the_report_says_what_was_decided() -> None:
+    report = mlc.compile(proto(PRODUCT)).report
+    (kernel,) = [k for k in report["kernels"] if any("MatMul" in "".join(c["source"]) for c in k["calls"])]
+    assert kernel["schedule"] and kernel["calls"][0]["flops"] and kernel["calls"][0]["bytes"]
+    assert report["passes"][-1]["name"] == "plan-arena"
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "text"),
+    [
+        ({"target": "cuda"}, mlc.TargetUnavailable, "cuda"),
+        ({"target": "tpu"}, mlc.MlcError, "tpu"),
+        ({"arch": "z80"}, mlc.TargetUnavailable, "z80"),
+        ({"precision": "bf16"}, mlc.TargetUnavailable, "bf16"),
+        ({"opt_level": 7}, mlc.MlcError, "opt_level"),
+        ({"threads": 0}, mlc.MlcError, "threads"),
+        ({"passes": "fusse"}, mlc.MlcError, "fusse"),
+        ({"disable_passes": ["outline"]}, mlc.MlcError, "outline"),
+        ({"shapes": {"q": (1, 2)}}, mlc.MlcError, "q"),
+        ({"dims": {"Q": 3}}, mlc.MlcError, "Q"),
+        ({"settings": {"conv": "fft"}}, mlc.MlcError, "conv"),
+        ({"dims": {"N": mlc.DimRange(1, 32, (8,))}}, mlc.TargetUnavailable, "N"),
+        ({"colour": "red"}, mlc.MlcError, "colour"),
+    ],
+)
+def test_options_that_make_no_sense_are_errors(options: dict, kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=text):
+        mlc.compile(proto(PRODUCT), **options)
+
+
+def test_a_module_takes_no_sizes() -> None:
+    with pytest.raises(mlc.MlcError, match="has its sizes already"):
+        mlc.compile(mlc.load(proto(PRODUCT)), shapes={"x": (1, 5)})
+
+
+def test_an_older_cpu_can_be_compiled_for() -> None:
+    check(mlc.compile(proto(PRODUCT), arch="x86-64-v2"))
+
+
+def test_several_threads_compile_and_call_at_once() -> None:
+    def work(number: int) -> None:
+        exe = mlc.compile(proto(PRODUCT), dims={"K": 3 + number % 2})
+        for n in range(1, 20):
+            check(exe, n, 3 + number % 2)
+
+    with ThreadPoolExecutor(4) as workers:
+        list(workers.map(work, range(4)))
