@@ -178,6 +178,7 @@ class Compilation:
     ) -> Module:
         """The module after the pipeline of the options (or after `passes`); the one given stays as it is. `watch` sees it after each pass.
         Kernels that are `known` become stubs, which only `generate` with the same cache can use."""
+        from mlc.insight.fusion import boundaries
         from mlc.insight.kernels import describe
         from mlc.passes.kernel.lowering import LowerKernels, LowerNewKernels
         from mlc.passes.loops.lower import without_collections
@@ -192,13 +193,16 @@ class Compilation:
         with stage("optimise", self.progress, self.seconds) as step, without_collections():
             manager = self._manager(passes)
             named = weights_of(module)
+            fusion: dict[tuple[str, ...], list[str]] = {}
 
             def after(number: int, done: Pass, changed: Module) -> None:
                 step.at(number, len(passes), done.name)
                 if self.inspection.dump:
                     named.update(weights_of(changed))
+                if done.name == "fuse":
+                    fusion.update(boundaries(changed))
                 if done.name == "schedule":
-                    self.report["kernels"] = describe(changed)
+                    self.report["kernels"] = describe(changed, fusion)
                 if watch is not None:
                     watch(number, done, changed)
 

@@ -59,6 +59,8 @@ def _print(kernel: dict[str, Any], console: Console) -> None:
     console.print(f"{kernel['name']}{f'  called {len(calls)} times' if len(calls) > 1 else ''}")
     for call in calls[:4]:
         console.print(f"  computes  {', '.join(call['source']) or '(no node of the model)'}")
+        for line in call.get("fusion", []):
+            console.print(f"            {line}")
     if len(calls) > 4:
         console.print(f"            and {len(calls) - 4} calls more for other nodes")
     for number, op in enumerate(kernel["ops"]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, MemRefType, StringAttr
@@ -30,16 +30,25 @@ _FREE = (
 )
 
 
-def describe(module: Module) -> list[dict[str, Any]]:
-    """One entry per kernel of a scheduled module: its schedule, its notes, and its calls with source nodes, work and bytes."""
+def describe(module: Module, fusion: Mapping[tuple[str, ...], list[str]] | None = None) -> list[dict[str, Any]]:
+    """One entry per kernel of a scheduled module: its schedule, its notes, and its calls with source nodes, work and bytes.
+
+    `fusion` says, by the nodes of a call, why its results go through memory.
+    """
     kernels = {op.sym_name.data: op for op in module.op.ops if isinstance(op, FuncOp)}
     found: dict[str, dict[str, Any]] = {}
     for call in (op for op in module.main.walk() if isinstance(op, program.CallOp)):
         function = kernels[call.kernel]
         entry = found.setdefault(call.kernel, {**_facts(function), "calls": []})
         flops, bytes = _work(function, call)
+        source = [name.data for name in call.source.data]
         entry["calls"].append(
-            {"source": [name.data for name in call.source.data], "flops": str(flops), "bytes": str(bytes)}
+            {
+                "source": source,
+                "flops": str(flops),
+                "bytes": str(bytes),
+                "fusion": (fusion or {}).get(tuple(source), []),
+            }
         )
     return list(found.values())
 

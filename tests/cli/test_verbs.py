@@ -210,6 +210,7 @@ def test_explain_says_what_each_kernel_computes_and_how(mlc: Callable, small: Pa
         outcome = mlc("explain", model, "--op", "product")
         assert outcome.code == 0
         assert "product, shift, cut, mix" in outcome.out and "schedule" in outcome.out and "bytes" in outcome.out
+        assert "its result is an output of the model" in outcome.out
     assert mlc("explain", "small.mlc", "--op", "produkt").code == 1
 
 

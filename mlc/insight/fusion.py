@@ -1,0 +1,96 @@
+"""Where fusion stopped, and why: for each group of a fused module, the groups that read its results and what stands between them.
+
+Read off the module after the pass `fuse`, so it says what is, whatever the rules of the pass are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from xdsl.dialects.func import ReturnOp
+from xdsl.ir import Operation, SSAValue
+
+from mlc.ir.graph.base import location_name
+from mlc.ir.graph.control import GroupOp, ScanOp, YieldOp
+from mlc.ir.graph.linear import ContractOp, ConvolutionOp
+from mlc.ir.graph.reduce import ReduceOp
+from mlc.ir.graph.shape import ReshapeOp
+from mlc.ir.graph.window import ReduceWindowOp
+from mlc.ir.module import Module
+from mlc.ir.types import dtype_of, shape_of, shape_text
+
+Sources = tuple[str, ...]
+
+
+def boundaries(module: Module) -> dict[Sources, list[str]]:
+    """The nodes that a group computes -> one sentence per group, loop or output that reads its results from memory."""
+    found: dict[Sources, list[str]] = {}
+    for op in module.main.walk():
+        if isinstance(op, GroupOp):
+            found.setdefault(sources(op), list(dict.fromkeys(_sentences(op))))
+    return found
+
+
+def sources(group: GroupOp) -> Sources:
+    """The nodes of the user's model that a group computes, in order."""
+    return tuple(dict.fromkeys(name for op in group.body.block.ops if (name := location_name(op))))
+
+
+def _sentences(group: GroupOp) -> Iterator[str]:
+    for result in group.results:
+        readers = list(dict.fromkeys(_readers(result)))
+        kernels = [op for op, _, _ in readers if isinstance(op, GroupOp)]
+        for op, operand, reshaped in readers:
+            yield _sentence(group, result, op, operand, reshaped, len(kernels))
+
+
+def _readers(value: SSAValue, reshaped: bool = False) -> Iterator[tuple[Operation, SSAValue, bool]]:
+    """What reads the memory of a value, through views; the view it reads, and whether that is a reshape."""
+    for use in value.uses:
+        if isinstance(use.operation, ReshapeOp):
+            yield from _readers(use.operation.result, reshaped=True)
+        else:
+            yield use.operation, value, reshaped
+
+
+def _sentence(group: GroupOp, result: SSAValue, op: Operation, operand: SSAValue, reshaped: bool, kernels: int) -> str:
+    if isinstance(op, ReturnOp):
+        return "its result is an output of the model"
+    if isinstance(op, YieldOp):
+        return "its result is carried to the next step of a loop"
+    if isinstance(op, ScanOp):
+        return f"{_name(op)} reads it step by step, in a loop"
+    if not isinstance(op, GroupOp):
+        return f"{_name(op)} reads it"
+    reader, head = _name(op), _head(op)
+    inside = op.body.block.args[op.operands.index(operand)]
+    direct = [use.operation for use in inside.uses]
+    if any(isinstance(use, ContractOp | ConvolutionOp) for use in direct):
+        return f"not into {reader}: a {head} reads each element many times, computed once in memory"
+    if any(isinstance(use, ReduceWindowOp) for use in direct):
+        return f"not into {reader}: a window needs the neighbourhood, which would be computed again for each"
+    if kernels > 1:
+        return f"not into {reader}: {kernels} kernels read it, and it is computed once"
+    if any(isinstance(use, ReduceOp) for use in direct) and group.kind.data in ("contraction", "convolution"):
+        return f"not into {reader}: a reduction needs whole rows, a {group.kind.data} makes them tile by tile"
+    if reshaped:
+        return (
+            f"not into {reader}: it is read as {shape_text(shape_of(operand))}, not as {shape_text(shape_of(result))}"
+        )
+    written = op.results[0]
+    if shape_of(written) != shape_of(result):
+        return f"not into {reader}: that runs over {shape_text(shape_of(written))}, this over {shape_text(shape_of(result))}"
+    if dtype_of(written) != dtype_of(result):
+        return f"not into {reader}: that computes {dtype_of(written)}"
+    return f"not into {reader}: fusion has no rule that puts this {_head(group)} kernel into a {head} kernel"
+
+
+def _head(group: GroupOp) -> str:
+    return group.kind.data
+
+
+def _name(op: Operation) -> str:
+    if isinstance(op, GroupOp):
+        names = sources(op)
+        return names[0] if names else f"a {op.kind.data} kernel"
+    return location_name(op) or op.name
