@@ -114,7 +114,7 @@ def _columns(chain: list[Operation], piece: Piece, column: int) -> SSAValue:
     value = g.contract(product.lhs, weight, product.spec.data)
     for previous, op in pairwise(chain):
         operands = [value if v is previous.results[0] else _part(v, piece) for v in op.operands]
-        value = emit(type(op)(*operands))[0]  # type: ignore[arg-type, call-arg]
+        value = emit(type(op)(*operands))[0]
     return value
 
 
