@@ -232,10 +232,11 @@ class Compilation:
 
     def link(self, module: Module, lowered: Module, code: NativeCode) -> Executable:
         """The executable of a module that was lowered and compiled."""
+        from mlc.codegen.llvm.threads import available_cpus
         from mlc.runtime.executable import Executable
 
         with stage("link", self.progress, self.seconds) as step:
-            weights = {key: lowered.weights.get(key) for key in code.plan.weights}
+            weights = lowered.weights.get_all(code.plan.weights, available_cpus())
             made = Executable(
                 code.plan,
                 code.objects,

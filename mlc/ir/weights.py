@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from threading import RLock
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock, RLock
 
 import numpy as np
 
@@ -13,14 +14,16 @@ from mlc.ir.types import dtype_name, numpy_dtype
 
 
 class WeightStore:
-    """Keys are unique symbol names made from the user's own; equal array objects share a key. Arrays are never written to."""
+    """Keys are unique symbol names made from the user's own; equal array objects share a key. Arrays are never written to; they may
+    lie at any address."""
 
     def __init__(self) -> None:
         self._arrays: dict[str, np.ndarray] = {}
         self._loaders: dict[str, Callable[[], np.ndarray]] = {}
         self._types: dict[str, tuple[tuple[int, ...], str]] = {}
         self._keys: dict[int, str] = {}
-        self._lock = RLock()  # a loader may ask for other weights
+        self._locks: dict[str, RLock] = {}  # of each weight that is being made: a loader may ask for other weights
+        self._lock = Lock()
 
     def add(self, array: np.ndarray, name: str = "w") -> str:
         """The key of this array, new unless this very object is stored already."""
@@ -42,15 +45,25 @@ class WeightStore:
     def get(self, key: str) -> np.ndarray:
         """The array. Raises MlcError for an unknown key."""
         with self._lock:
+            if key in self._arrays:
+                return self._arrays[key]
+            if key not in self._loaders:
+                raise MlcError(f"there is no weight {key!r} in the store")
+            lock = self._locks.setdefault(key, RLock())
+        with lock:
             if key not in self._arrays:
-                if key not in self._loaders:
-                    raise MlcError(f"there is no weight {key!r} in the store")
                 array = np.asarray(self._loaders[key]())
                 shape, dtype = self._types[key]
                 if array.shape != shape or array.dtype != numpy_dtype(dtype):
                     raise MlcError(f"weight {key!r} is {array.dtype}{list(array.shape)}, not {dtype}{list(shape)}")
                 self._arrays[key] = array
             return self._arrays[key]
+
+    def get_all(self, keys: Iterable[str], threads: int = 1) -> dict[str, np.ndarray]:
+        """Arrays by key, in this order; loaders run in several threads, for they copy and NumPy copies without Python's lock."""
+        keys = list(keys)
+        with ThreadPoolExecutor(threads, "mlc weights") as workers:
+            return dict(zip(keys, workers.map(self.get, keys), strict=True))
 
     def type_of(self, key: str) -> tuple[tuple[int, ...], str]:
         """(shape, dtype) without loading."""

@@ -230,9 +230,8 @@ def _external(proto: TensorProto, name: str, shape: tuple[int, ...], dtype: str,
 
 
 def _array(mapped: memoryview, offset: int, shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
-    """An array in the mapped file; copied where a field of the message does not start at a multiple of its element's size."""
-    array = np.frombuffer(mapped, kind, math.prod(shape), offset).reshape(shape)
-    return array if array.flags.aligned else array.copy()
+    """An array in the mapped file; it may lie at any address, for a message aligns nothing."""
+    return np.frombuffer(mapped, kind, math.prod(shape), offset).reshape(shape)
 
 
 def _confined(location: str, name: str, model: Model) -> Path:

@@ -7,9 +7,11 @@ A kernel's schedule decides it, the weight store executes it once. The kernel's 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, i64
@@ -36,13 +38,15 @@ class Pack:
 
     def strides(self) -> list[int]:
         """Of the packed weight: its panel numbers, then the weight's own axes."""
-        inside = panel_strides(self.inside(), self.order)
-        size = max((n * s for n, s in zip(self.inside(), inside, strict=True)), default=1)
-        panels = self.panels()
-        return [size * prod(panels[n + 1 :]) for n in range(len(panels))] + inside
+        panels, size = self.panels(), self._panel_size()
+        return [size * prod(panels[n + 1 :]) for n in range(len(panels))] + panel_strides(self.inside(), self.order)
 
     def elements(self) -> int:
-        return self.strides()[0] * self.panels()[0] if self.tiles else prod(self.shape)
+        return self._panel_size() * prod(self.panels())
+
+    def _panel_size(self) -> int:
+        inside = self.inside()
+        return max((n * s for n, s in zip(inside, panel_strides(inside, self.order), strict=True)), default=1)
 
     def attr(self) -> DictionaryAttr:
         def numbers(values: Sequence[int]) -> ArrayAttr:
@@ -73,31 +77,53 @@ def panel_strides(shape: Sequence[int], order: Sequence[int] = ()) -> list[int]:
 
 
 def pack(weight: np.ndarray, how: Pack) -> np.ndarray:
-    """The bytes of a packed weight, flat and 64-byte aligned. `weight` has the elements of how.shape in row-major order."""
+    """The bytes of a packed weight, flat and 64-byte aligned. `weight` has the elements of how.shape in row-major order, at any address."""
     weight = np.asarray(weight).reshape(how.shape)
-    out = _aligned(how.elements(), weight.dtype)
-    out[...] = 0
-    strides, tiles = how.strides(), list(how.tiles.items())
+    out = _aligned(how.elements(), weight.dtype, zeroed=how.elements() != weight.size)
     shape = [*how.panels(), *how.inside()]
-    panels = np.lib.stride_tricks.as_strided(out, shape, [s * weight.itemsize for s in strides], writeable=True)
-    for axis, size in tiles:
-        short = -weight.shape[axis] % size
-        if short:  # numpy.pad copies in any case
-            weight = np.pad(weight, [(0, short if a == axis else 0) for a in range(weight.ndim)])
-    split: list[int] = []
-    numbers, inside = [], []
-    for axis, extent in enumerate(weight.shape):
-        if axis in how.tiles:
-            numbers.append(len(split))
-            split.append(extent // how.tiles[axis])
-        inside.append(len(split))
-        split.append(how.tiles.get(axis, extent))
-    in_order = [numbers[sorted(how.tiles).index(axis)] for axis, _ in tiles]
-    panels[...] = weight.reshape(split).transpose(in_order + inside)
+    panels = np.lib.stride_tricks.as_strided(out, shape, [s * weight.itemsize for s in how.strides()], writeable=True)
+    for part in itertools.product(*(_parts(extent, how.tiles.get(axis)) for axis, extent in enumerate(how.shape))):
+        to = tuple([part[axis].panels for axis in how.tiles] + [cut.inside for cut in part])
+        _copy(panels[to], weight[tuple(cut.source for cut in part)], how)
     return out
 
 
-def _aligned(elements: int, dtype: np.dtype) -> np.ndarray:
-    raw = np.empty(elements * dtype.itemsize + 64, np.uint8)
+class _Part(NamedTuple):
+    """A stretch of an axis: panel numbers, place in a panel, place in the weight."""
+
+    panels: slice
+    inside: slice
+    source: slice
+
+
+def _parts(extent: int, tile: int | None) -> list[_Part]:
+    """The whole tiles of an axis and what is left of it; the axis itself where it is not cut."""
+    everything = slice(None)
+    if tile is None:
+        return [_Part(everything, everything, everything)]
+    full, short = divmod(extent, tile)
+    whole = _Part(slice(full), everything, slice(full * tile))
+    rest = _Part(slice(full, None), slice(short), slice(full * tile, None))
+    return [whole] * bool(full) + [rest] * bool(short)
+
+
+def _copy(panels: np.ndarray, weight: np.ndarray, how: Pack) -> None:
+    """`panels`, by panel numbers and the axes inside a panel, from whole tiles or from one tile per cut axis."""
+    split: list[int] = []
+    numbers: dict[int, int] = {}
+    inside = []
+    for axis, extent in enumerate(weight.shape):
+        if axis in how.tiles:
+            numbers[axis] = len(split)
+            count = panels.shape[list(how.tiles).index(axis)]
+            split.append(count)
+            extent //= count
+        inside.append(len(split))
+        split.append(extent)
+    panels[...] = weight.reshape(split).transpose([numbers[axis] for axis in how.tiles] + inside)
+
+
+def _aligned(elements: int, dtype: np.dtype, zeroed: bool) -> np.ndarray:
+    raw = (np.zeros if zeroed else np.empty)(elements * dtype.itemsize + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + elements * dtype.itemsize].view(dtype)
