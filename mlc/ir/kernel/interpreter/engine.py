@@ -134,10 +134,12 @@ class Compiler:
 
                 def step(frame: Frame) -> None:
                     frame[result] = function(frame[x], frame[y])
-            case operands:
+            case [x, y, z]:
 
                 def step(frame: Frame) -> None:
-                    frame[result] = function(*(frame[slot] for slot in operands))
+                    frame[result] = function(frame[x], frame[y], frame[z])
+            case operands:
+                raise InternalError(f"{label(op)} has {len(operands)} operands")
 
         return step
 

@@ -144,16 +144,9 @@ class View:
     def run(self, indices: Sequence[int], lanes: int, valid: int, op: object) -> slice:
         """Of `lanes` neighbouring elements of which `valid` must be there, along the axis whose elements are neighbours: in a transposed panel
         that is not the last one. Rows of a panel may be read beyond their end."""
-        rooms = [
-            (extent - at, axis)
-            for axis, (at, extent) in enumerate(zip(indices, self.shape, strict=True))
-            if self.strides[axis] == 1
-        ]
-        if not rooms and lanes > 1:
-            raise InternalError(
-                f"{label(op)}: a vector of '{self.storage.name}', whose elements are {self.strides[-1]} apart"
-            )
-        along = max(rooms, default=(0, -1))[1]
+        along = len(self.strides) - 1
+        if self.strides[along] != 1 or indices[along] + valid > self.shape[along]:
+            along = self._unit_axis(indices, lanes, op)
         position = self.offset
         for axis, (at, extent, stride) in enumerate(zip(indices, self.shape, self.strides, strict=True)):
             needed = valid if axis == along and self.space != "panel" else min(valid, 1)
@@ -164,6 +157,15 @@ class View:
         if position + valid > len(self.elements):
             raise self.outside(op, indices)
         return slice(position, position + lanes)
+
+    def _unit_axis(self, indices: Sequence[int], lanes: int, op: object) -> int:
+        """Of the axes whose elements are neighbours the one with the most room."""
+        axes = [axis for axis, stride in enumerate(self.strides) if stride == 1]
+        if not axes and lanes > 1:
+            raise InternalError(
+                f"{label(op)}: a vector of '{self.storage.name}', whose elements are {self.strides[-1]} apart"
+            )
+        return max(axes, key=lambda axis: self.shape[axis] - indices[axis], default=-1)
 
     def outside(self, op: object, indices: Sequence[object]) -> InternalError:
         at, shape = (", ".join(map(str, numbers)) for numbers in (indices, self.shape))
