@@ -145,7 +145,7 @@ class View:
         """Of `lanes` neighbouring elements of which `valid` must be there, along the axis whose elements are neighbours: in a transposed panel
         that is not the last one. Rows of a panel may be read beyond their end."""
         along = len(self.strides) - 1
-        if self.strides[along] != 1 or indices[along] + valid > self.shape[along]:
+        if along < 0 or self.strides[along] != 1 or indices[along] + valid > self.shape[along]:
             along = self._unit_axis(indices, lanes, op)
         position = self.offset
         for axis, (at, extent, stride) in enumerate(zip(indices, self.shape, self.strides, strict=True)):
@@ -163,7 +163,7 @@ class View:
         axes = [axis for axis, stride in enumerate(self.strides) if stride == 1]
         if not axes and lanes > 1:
             raise InternalError(
-                f"{label(op)}: a vector of '{self.storage.name}', whose elements are {self.strides[-1]} apart"
+                f"{label(op)}: a vector of '{self.storage.name}', whose strides are {list(self.strides)}"
             )
         return max(axes, key=lambda axis: self.shape[axis] - indices[axis], default=-1)
 
