@@ -99,19 +99,16 @@ class Module:
         """Read IR text. Raises InvalidModel with the line where it does not parse or verify."""
         try:
             op = Parser(context(), text, file).parse_module()
+            symbols, checks = _read_attributes(op)
         except (ParseError, VerifyException) as error:
             raise InvalidModel(
                 f"the IR text does not parse: {str(error).strip().splitlines()[-1]}", file=file
             ) from error
-        symbols: dict[str, Range] = {}
-        table = op.attributes.get("graph.symbols")
-        for name, bounds in table.data.items() if isinstance(table, DictionaryAttr) else ():
-            low, *high = (bound.value.data for bound in bounds.data)  # type: ignore[attr-defined]
-            symbols[name] = (low, high[0] if high else None)
-        checks = [
-            Check(extent(c.data[0].data), extent(c.data[1].data), c.data[2].data)
-            for c in getattr(op.attributes.get("graph.checks"), "data", ())
-        ]
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # xDSL's parser checks little of what is inside an attribute before it takes it apart
+            raise InvalidModel(f"the IR text does not parse: an attribute is malformed: {error}", file=file) from error
+        except RecursionError as error:
+            raise InvalidModel("the IR text does not parse: it is nested too deeply", file=file) from error
         module = cls(op, weights, symbols, checks)
         module.verify()
         return module
@@ -146,6 +143,20 @@ class Module:
         if self.checks:
             rows = [ArrayAttr([StringAttr(str(v)) for v in (c.lhs, c.rhs, c.message)]) for c in self.checks]
             attributes["graph.checks"] = ArrayAttr(rows)
+
+
+def _read_attributes(op: ModuleOp) -> tuple[dict[str, Range], list[Check]]:
+    """What _write_attributes wrote."""
+    symbols: dict[str, Range] = {}
+    table = op.attributes.get("graph.symbols")
+    for name, bounds in table.data.items() if isinstance(table, DictionaryAttr) else ():
+        low, *high = (bound.value.data for bound in bounds.data)  # type: ignore[attr-defined]
+        symbols[name] = (low, high[0] if high else None)
+    checks = [
+        Check(extent(c.data[0].data), extent(c.data[1].data), c.data[2].data)
+        for c in getattr(op.attributes.get("graph.checks"), "data", ())
+    ]
+    return symbols, checks
 
 
 def _range(bounds: Range) -> ArrayAttr[Any]:
