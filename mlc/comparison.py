@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, StringAttr, TensorType
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 
 from mlc import references
 from mlc.compiler import Compilation, load
 from mlc.errors import InternalError, MlcError, NumericMismatch
 from mlc.insight.cost import flops
+from mlc.insight.fusion import sources
 from mlc.ir import dims
+from mlc.ir.graph.control import GroupOp
 from mlc.ir.kernel import program
 from mlc.ir.module import Module
 from mlc.ir.samples import random_inputs, sample_binding
@@ -236,15 +238,32 @@ class _Run:
         raise _Differs from error
 
     def _kernel(self, exposed: Exposed, found: Sequence[np.ndarray]) -> tuple[str, Difference] | None:
-        """The first call, in program order, whose result is not what the outlined program had."""
-        if self.buffers is None:
-            return None
+        """The first call, in program order, whose result is not what the outlined program had, or the group it was made of."""
+        groups = self._groups() if self.buffers is None else {}
         for place, (kernel, source) in exposed.writers.items():
-            difference = compare_arrays(kernel, found[place], self.buffers[place], self.rtol, self.atol)
-            if not difference.agrees:
+            wanted = groups.get(source, []) if self.buffers is None else [self.buffers[place]]
+            differences = [
+                compare_arrays(kernel, found[place].reshape(want.shape), want, self.rtol, self.atol)
+                for want in wanted
+                if want.size == found[place].size and want.dtype == found[place].dtype
+            ]
+            if differences and not any(d.agrees for d in differences):
                 nodes = ", ".join(source)
-                return (f"{nodes} (kernel {kernel})" if nodes else f"kernel {kernel}"), difference
+                return (f"{nodes} (kernel {kernel})" if nodes else f"kernel {kernel}"), differences[0]
         return None
+
+    def _groups(self) -> dict[tuple[str, ...], list[np.ndarray]]:
+        """What each group of the fused module gives, by the nodes it computes."""
+        from mlc.ir.interpreter import run
+
+        results: dict[tuple[str, ...], list[np.ndarray]] = {}
+
+        def observe(op: Operation, arrays: tuple[np.ndarray, ...]) -> None:
+            if isinstance(op, GroupOp):
+                results.setdefault(sources(op), []).extend(arrays)
+
+        run(self.before, list(self.feeds.values()), observe)
+        return results
 
 
 @dataclass(frozen=True)

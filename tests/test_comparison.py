@@ -113,14 +113,20 @@ def test_a_fault_in_the_arena_is_found_there(model: bytes, monkeypatch: pytest.M
     assert first(compare(model, sizes={"N": 50})) == "plan-arena"
 
 
-def test_a_fault_in_code_generation_is_found_as_native(model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("interpreted", [True, False])
+def test_a_fault_in_code_generation_is_found_as_native(
+    interpreted: bool, model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mlc.codegen.llvm import build
 
+    if not interpreted:  # as in a model that is too large for the interpreter of loops
+        monkeypatch.setattr("mlc.comparison.LOOP_LIMIT", 0)
     right = build.emit
     monkeypatch.setattr(build, "emit", lambda *given: right(*given).replace(" fadd ", " fsub "))
     found = compare(model)
     assert first(found) == "native"
     assert found.first_divergence is not None and "product" in found.first_divergence.op
+    assert any(stage.skipped for stage in found.stages) != interpreted
 
 
 def test_a_fault_in_the_import_is_found_against_onnxruntime(model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
