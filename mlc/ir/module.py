@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,11 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, MemRefType, ModuleOp, StringAttr, i64
 from xdsl.dialects.func import FuncOp
 from xdsl.parser import Parser
-from xdsl.printer import Printer
 from xdsl.utils.exceptions import ParseError, VerifyException
 
 from mlc.errors import InvalidModel
 from mlc.ir.graph.base import Check
+from mlc.ir.text import text_of
 from mlc.ir.types import DimsAttr, Shape, dtype_of, extent, shape_of
 from mlc.ir.weights import WeightStore
 
@@ -90,9 +89,7 @@ class Module:
     def text(self, locations: bool = False) -> str:
         """The IR as text; with `locations` each op says where it came from."""
         self._write_attributes()
-        out = StringIO()
-        Printer(out, print_debuginfo=locations).print_op(self.op)
-        return out.getvalue() + "\n"
+        return text_of(self.op, locations=locations)
 
     @classmethod
     def parse(cls, text: str, weights: WeightStore | None = None, file: str = "<text>") -> Module:

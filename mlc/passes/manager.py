@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self, TextIO
 
 import numpy as np
+from xdsl.ir import Operation
 
 from mlc.errors import InternalError, MlcError
 from mlc.ir.module import Module
@@ -224,4 +225,12 @@ def verify_after(step: Pass, module: Module) -> None:
 
 def count_ops(module: Module) -> int:
     """Ops of all functions, those of bodies included."""
-    return sum(1 for _ in module.op.walk()) - 1
+    count = 0
+    waiting: list[Operation] = [module.op]
+    while waiting:
+        for region in waiting.pop().regions:
+            for block in region.blocks:
+                ops = list(block.ops)
+                count += len(ops)
+                waiting += [op for op in ops if op.regions]
+    return count

@@ -9,16 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cache
-from io import StringIO
 from pathlib import Path
 
 from xdsl.dialects import func
-from xdsl.printer import Printer
 
 from mlc.codegen.llvm.cache import ObjectCache
 from mlc.codegen.llvm.object import versions
 from mlc.ir.kernel.known import stub_of
 from mlc.ir.kernel.target import CpuTarget
+from mlc.ir.text import text_of
 
 _MAKERS = ("ir/kernel", "passes/kernel", "passes/loops", "codegen/llvm")
 
@@ -51,9 +50,7 @@ class KernelCache:
 
     def remember(self, key: str, function: func.FuncOp, symbol: str, object_key: str) -> None:
         """A lowered kernel, and under which key its object is kept."""
-        out = StringIO()
-        Printer(out).print_op(stub_of(function, "kernel"))
-        record = {"stub": out.getvalue(), "symbol": symbol, "object": object_key}
+        record = {"stub": text_of(stub_of(function, "kernel")), "symbol": symbol, "object": object_key}
         self.objects.put(key, json.dumps(record).encode())
 
 

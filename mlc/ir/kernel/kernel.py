@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from io import StringIO
 from itertools import chain, count
 from math import prod
 from typing import Any, cast
@@ -45,7 +44,6 @@ from xdsl.dialects.builtin import (
 from xdsl.dialects.linalg.attrs import IteratorTypeAttr
 from xdsl.dialects.linalg.ops import GenericOp, IndexOp, YieldOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
-from xdsl.printer import Printer
 from xdsl.rewriter import InsertPoint, Rewriter
 
 from mlc.errors import InternalError
@@ -53,6 +51,7 @@ from mlc.ir import types
 from mlc.ir.kernel.access import Access, affine, write_map
 from mlc.ir.kernel.extents import Extent, factors, product
 from mlc.ir.kernel.pack import Pack
+from mlc.ir.text import text_of
 
 index = IndexType()
 
@@ -314,12 +313,7 @@ class Kernel:
 
     def text(self) -> str:
         self.finish()
-        out = StringIO()
-        printer = Printer(out)
-        for op in (*self.leaves, self.op):
-            printer.print_op(op)
-            out.write("\n")
-        return out.getvalue()
+        return text_of(*self.leaves, self.op)
 
     def key(self) -> str:
         """Equal for kernels that differ in their names only."""

@@ -64,6 +64,8 @@ class Group:
 
 def is_view(op: Operation | Block | None) -> bool:
     """Its elements are elements of its operand (or computed from their position) at affine places: readers look through it."""
+    if type(op) not in _VIEWS:  # asked most often, of ops that are none
+        return False
     match op:
         case BroadcastOp() | TransposeOp() | ConstantOp() | DimensionOp() | IotaOp():
             return not isinstance(op, ConstantOp) or rank_of(op.result) == 0
@@ -72,6 +74,9 @@ def is_view(op: Operation | Block | None) -> bool:
         case ReshapeOp():
             return only_unit_axes(op)
     return False
+
+
+_VIEWS = frozenset((BroadcastOp, TransposeOp, ConstantOp, DimensionOp, IotaOp, SliceOp, ReshapeOp))
 
 
 def is_stored(op: Operation) -> bool:
@@ -101,14 +106,14 @@ def is_map(op: Operation | Block | None) -> bool:
 def reads_memory(op: Operation, operand: SSAValue) -> bool:
     """Must this operand be memory: does the kernel compute addresses in it, or not look through views of it?"""
     match op:
+        case ElementwiseOp() | CastOp() | ReduceOp():
+            return False
         case GatherOp():
             return operand is op.x
         case SliceOp():
             return not is_view(op)
         case ConcatenateOp() | PadOp():
             return not has_fixed_offsets(op)
-        case ElementwiseOp() | CastOp() | ReduceOp():
-            return False
     return not is_view(op)
 
 

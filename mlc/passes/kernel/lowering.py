@@ -10,7 +10,8 @@ The schedule is data: whoever edits it in the printed module and goes on from th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -71,6 +72,7 @@ class LowerKernels(Pass):
     name: ClassVar[str] = "lower"
 
     def run(self, module: Module) -> None:
+        calls = _calls(module)
         for function in list(kernels(module)):
             kernel = self.kernel(function)
             for made in kernel.functions():
@@ -78,7 +80,7 @@ class LowerKernels(Pass):
                     Rewriter.insert_op(made, InsertPoint.before(function))
             if kernel.op is not function:
                 Rewriter.erase_op(function, safe_erase=False)
-            _pack_weights(module, kernel)
+            _pack_weights(module, kernel, calls[kernel.name])
 
     def kernel(self, function: FuncOp) -> Kernel:
         return lowered(function)
@@ -124,10 +126,10 @@ def lowered(function: FuncOp) -> Kernel:
         return lower(kernel, scalar(Group(kernel)))
 
 
-def _pack_weights(module: Module, kernel: Kernel) -> None:
+def _pack_weights(module: Module, kernel: Kernel, calls: Sequence[program.CallOp]) -> None:
     """Calls of a kernel that wants panels get a packed copy of their weight: "fc.weight" -> "fc.weight.packed"."""
     places = [(list(kernel.buffers).index(name), how) for name, how in kernel.packs.items()]
-    for call in [op for op in module.main.walk() if isinstance(op, program.CallOp) and op.kernel == kernel.name]:
+    for call in calls:
         for place, how in places:
             value = call.arguments[place]
             while isinstance(value.owner, program.ViewOp):
@@ -165,7 +167,16 @@ class PlanArena(Pass):
 
 def kernels(module: Module) -> Iterator[FuncOp]:
     """The functions that @main calls."""
-    called = {op.kernel for op in module.main.walk() if isinstance(op, program.CallOp)}
+    called = _calls(module)
     for op in module.op.ops:
         if isinstance(op, FuncOp) and op.sym_name.data in called:
             yield op
+
+
+def _calls(module: Module) -> Mapping[str, list[program.CallOp]]:
+    """The calls in @main by the name of the kernel."""
+    found = defaultdict(list)
+    for op in module.main.walk():
+        if isinstance(op, program.CallOp):
+            found[op.kernel].append(op)
+    return found
