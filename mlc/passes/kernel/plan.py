@@ -217,8 +217,8 @@ class Plan:
         for step in self.steps:
             kernel.structured(
                 {n: named(e) for n, e in step.loops.items()},
-                [(values[m], a) for m, a in step.inputs],
-                _part(kernel, values[step.output[0]], step),
+                [_part(kernel, values[m], m, a, step) for m, a in step.inputs],
+                _part(kernel, values[step.output[0]], *step.output, step),
                 lambda b, *scalars, step=step: step.body(context, b, scalars[:-1], scalars[-1]),
                 step.reduce,
             )
@@ -228,18 +228,15 @@ class Plan:
         return kernel, [order[name] for name in kernel.extents]
 
 
-def _part(kernel: Kernel, value: SSAValue, step: Step) -> tuple[SSAValue, Access]:
-    """What a step writes. Where it runs through the front part of a static axis only, that part is a view: linalg wants plain loops to
-    run through the whole."""
-    memory, access = step.output
+def _part(kernel: Kernel, value: SSAValue, memory: Memory, access: Access, step: Step) -> tuple[SSAValue, Access]:
+    """What a step reads or writes of a memory. Where it runs through the front part of a static axis only, that part is a view: linalg
+    wants plain loops to run through the whole."""
     extents = [step.loops.get(index.loop() or "") for index in access]
     short = [e is not None and e != size for e, size in zip(extents, memory.shape, strict=True)]
-    whole = [*memory.shape, *step.loops.values()]
-    if not any(short) or not all(isinstance(e, int) for e in whole):
+    if not any(short) or not all(isinstance(e, int) for e in (*memory.shape, *step.loops.values())):
         return value, access
-    starts = [index.constant for index in access]
-    sizes = [step.loops[next(iter(index.terms))] if index.terms else 1 for index in access]
-    return subview(kernel.builder, value, starts, sizes), tuple(Affine(index.terms) for index in access)  # type: ignore[arg-type]
+    sizes = [extent if cut else size for extent, cut, size in zip(extents, short, memory.shape, strict=True)]
+    return subview(kernel.builder, value, [0] * len(sizes), sizes), access  # type: ignore[arg-type]
 
 
 def _substituted(index: Affine, became: Mapping[str, Affine]) -> Affine:
