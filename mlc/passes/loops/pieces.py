@@ -100,6 +100,7 @@ def short_or_long(
 
     def short(b: Builder) -> None:
         units = b.insert(arith.DivUIOp(b.insert(arith.AddiOp(total, const(unit - 1))).result, const(unit))).result
+        units = b.insert(arith.MaxSIOp(units, const(1))).result  # over nothing a reduction still gives its start
         switch(b, units, size // unit, lambda b, units: inner(b, 0, units * unit, total))
 
     fits = b.insert(arith.CmpiOp(total, const(size + 1), "slt")).result
