@@ -259,6 +259,8 @@ class Rule:
         line = {row: lines} if row else {}
         if weight <= WEIGHTS_IN_L2 or height is None:
             first = {**single, **line}
+            if weight > WEIGHTS_IN_L2:  # deep layers have few rows: threads share the channels too
+                return self.bound([Level({**first, **channels}, stage=staged), tile], leaf)
             return self.bound([*([Level(first)] if first else []), Level(channels, stage=staged), tile], leaf)
         row_bytes = (other.step(row) if row else 0) or 1
         in_l2 = max(1, (self.target.l2 // 4) // (row_bytes * self.bytes * lines)) * lines
