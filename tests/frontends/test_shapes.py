@@ -105,6 +105,22 @@ def test_a_scaled_size_goes_through_floating_point_exactly() -> None:
         assert_agrees(model, module, np.zeros((1, size), np.float32))
 
 
+@pytest.mark.parametrize(
+    ("op", "dtype", "lhs", "rhs"),
+    [
+        ("Add", "uint8", 200, 100),
+        ("Sub", "uint64", 3, 4),
+        ("Mul", "int32", 1 << 16, 1 << 15),
+        ("Add", "int64", (1 << 63) - 1, 1),
+    ],
+)
+def test_integers_that_wrap_are_left_to_the_ops(op: str, dtype: str, lhs: int, rhs: int) -> None:
+    model = parse(
+        f"(float[N] x) => ({dtype}[1] y) <{dtype}[1] a = {{{lhs}}}, {dtype}[1] b = {{{rhs}}}> {{ y = {op}(a, b) }}"
+    )
+    assert_agrees(model, load(model), np.zeros(2, np.float32))
+
+
 def test_division_of_a_size_that_may_be_negative_truncates() -> None:
     """(T - 1) / 2 is 0 for T = 0, where a floor would be -1."""
     model = parse("""(float[T] x) => (float[a] y) <int64[1] one = {1}, int64[1] two = {2}> {

@@ -21,7 +21,7 @@ from mlc.frontends.onnx.dtypes import DTYPES
 from mlc.frontends.onnx.node import Node
 from mlc.ir import dims
 from mlc.ir.dims import Bounds, Dim, Extent
-from mlc.ir.types import Shape, dtype_name, is_float
+from mlc.ir.types import Shape, dtype_name, highest, is_float, is_integer, lowest
 
 LARGEST = 4096  # elements of a tensor that is evaluated entry by entry
 _EXACT_DENOMINATOR = 1024  # f32 products of a size below 2**14 with such a fraction are exact
@@ -489,12 +489,22 @@ def evaluate(
     except (Undecided, ValueError, IndexError, TypeError):
         return None  # malformed operands are the handler's to report
     if isinstance(result, Known):
-        return [result]
-    data = next((k for k in (operands[1:] if node.op_type == "Where" else operands) if k is not None), None)
-    if data is None:
-        return None
-    pieces = result if isinstance(result, list) else [result]
-    return [Known(data.dtype, np.asarray(piece, object)) for piece in pieces]
+        outputs = [result]
+    else:
+        data = next((k for k in (operands[1:] if node.op_type == "Where" else operands) if k is not None), None)
+        if data is None:
+            return None
+        pieces = result if isinstance(result, list) else [result]
+        outputs = [Known(data.dtype, np.asarray(piece, object)) for piece in pieces]
+    return outputs if all(_is_exact(k) for k in outputs) else None
+
+
+def _is_exact(tensor: Known) -> bool:
+    """Whether its dtype holds the numbers among the entries; where they wrap, the ops compute them."""
+    if not is_integer(tensor.dtype):
+        return True
+    low, high = lowest(tensor.dtype), highest(tensor.dtype)
+    return all(low <= e <= high for e in tensor.entries.flat if isinstance(e, int))
 
 
 def _is_symbolic(tensor: Known) -> bool:
