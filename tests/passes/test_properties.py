@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from mlc.ir import builder as g
 from mlc.ir.interpreter import run
 from mlc.ir.module import Module
 from mlc.ir.samples import random_inputs
@@ -52,3 +53,19 @@ def test_relative_error_tells_apart_what_a_pass_must_keep():
     assert relative_error(x, x) == 0
     assert relative_error(x, np.array([1.0, 0.0, np.inf], np.float32)) == float("inf")
     assert relative_error(x[:1], x) == float("inf")
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0, 3.0, -1.0])
+def test_constant_powers_keep_signed_zeros_infinities_and_nan(exponent):
+    m = g.module_builder("power")
+    with m.function(inputs=[("x", (8,), "f32")]) as (x,):
+        m.outputs([("y", g.pow(x, g.full_like(x, exponent)))])
+    module = m.finish()
+    after = PassManager("simplify").run(module)
+    assert "graph.pow" not in str(after)
+    special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 4.0, -4.0, 1e-40], np.float32)
+    (found,) = run(after, [special])
+    with np.errstate(all="ignore"):
+        expected = np.power(special.astype(np.float64), exponent).astype(np.float32)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_array_equal(np.signbit(found[:4]), np.signbit(expected[:4]))

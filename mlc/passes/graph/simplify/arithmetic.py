@@ -1,7 +1,6 @@
 """Arithmetic that changes nothing: x * 1 -> x, x ** 2 -> x * x, cast of a cast.
 
-Every rule gives the same bits, NaN and signed zeros included, but for powers: x ** 3 rounds twice, and x ** 0.5 becomes a square root,
-which is NaN at -inf and -0 at -0, where the power is inf and 0.
+Every rule gives the same bits, NaN and signed zeros included, but for powers, which round differently: x ** 3 rounds twice.
 """
 
 from __future__ import annotations
@@ -111,7 +110,7 @@ def divide_by_power_of_two(op: ElementwiseOp, module: Module) -> SSAValue | None
 
 @rule(OPS["pow"])
 def constant_powers(op: ElementwiseOp, module: Module) -> SSAValue | None:
-    """x ** 0, 0.5, 1, 2, 3, -1 -> 1, sqrt(x), x, x * x, x * x * x, reciprocal(x)"""
+    """x ** 0, 1, 2, 3, -1, 0.5 -> 1, x, x * x, x * x * x, reciprocal(x), a square root"""
     x, exponent = op.operands[0], number(op.operands[1])
     if exponent is None:
         return None
@@ -125,7 +124,10 @@ def constant_powers(op: ElementwiseOp, module: Module) -> SSAValue | None:
         return g.mul(g.mul(x, x), x)
     if not is_float(dtype_of(x)):
         return None
-    return g.sqrt(x) if exponent == 0.5 else g.reciprocal(x) if exponent == -1 else None
+    if exponent == 0.5:  # of -0 the power is 0 and the root -0, of -inf inf and NaN
+        infinite = g.eq(x, g.full_like(x, -math.inf))
+        return g.sqrt(g.select(infinite, g.full_like(x, math.inf), g.add(x, g.full_like(x, 0.0))))
+    return g.reciprocal(x) if exponent == -1 else None
 
 
 @rule(OPS["neg"], OPS["logical_not"], OPS["bit_not"])
