@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable
+from sys import getrefcount
 from typing import Any
 
 import ml_dtypes
@@ -79,21 +80,25 @@ def _foreign(value: Any, dtype: np.dtype, name: str) -> np.ndarray:
         ) from error
 
 
-_BYTE = np.dtype(np.uint8)
-_BEHIND = ALIGNMENT + GUARD
+class Memory:
+    """Uninitialised bytes on a vector boundary, with room for a vector behind the last."""
+
+    __slots__ = ("block", "bytes", "offset", "place")
+
+    def __init__(self, bytes: int):
+        self.bytes = bytes
+        self.block = np.empty(bytes + ALIGNMENT + GUARD, np.uint8)
+        start = address(self.block)
+        self.offset = -start % ALIGNMENT
+        self.place = start + self.offset  # the address
+
+    def unused(self) -> bool:
+        """Does no array lie here any more? Arrays and all that is made of them (views, DLPack) hold the block as their base."""
+        return getrefcount(self.block) == _UNUSED
 
 
-def aligned_empty(shape: tuple[int, ...], dtype: np.dtype, count: int) -> tuple[np.ndarray, int]:
-    """A fresh row-major array of `count` bytes on a vector boundary, with room for a vector behind the last, and its address."""
-    raw = np.empty(count + _BEHIND, _BYTE)
-    start = address(raw)
-    offset = -start % ALIGNMENT
-    return np.ndarray(shape, dtype, raw, offset), start + offset
-
-
-def aligned_bytes(count: int) -> tuple[np.ndarray, int]:
-    """`count` uninitialised bytes, as aligned_empty gives them."""
-    return aligned_empty((count,), _BYTE, count)
+_sample_memory = Memory(0)
+_UNUSED = getrefcount(_sample_memory.block)
 
 
 def in_place(array: np.ndarray) -> np.ndarray:

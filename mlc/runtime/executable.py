@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from mlc.codegen.llvm.object import check_runs_here, load
 from mlc.codegen.llvm.threads import pool, thread_count
@@ -24,13 +25,15 @@ from mlc.errors import InternalError, MlcError
 from mlc.ir import dims
 from mlc.ir.kernel.plan import Plan, TensorSpec
 from mlc.ir.kernel.target import CpuTarget, cpu_target
-from mlc.runtime.arrays import DTYPES, address, aligned_bytes, aligned_empty, as_array, in_place
+from mlc.runtime.arrays import DTYPES, Memory, address, as_array, in_place
 from mlc.runtime.binding import Binder, Binding, MemoryUse
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 _PROFILED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 # Workspaces that wait for the next call; more of them exist only while more calls run at the same time.
 _WORKSPACES = 4
+# Bytes of an output up to which its memory is kept for the next call, should the caller have dropped the array by then.
+_REUSED = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -52,22 +55,20 @@ class StepTime:
 
 
 class _Workspace:
-    """What one call at a time uses: arena memory and the array of pointers."""
+    """What one call at a time uses: the arena, the array of pointers (inputs, outputs, the table of weights), the outputs' last memory."""
 
-    __slots__ = ("arena", "io", "memory", "place", "size")
+    __slots__ = ("arena", "io", "outputs", "place")
 
-    def __init__(self, pointers: int, weights: int):
-        self.size = -1
-        self.memory: np.ndarray | None = None
-        self.arena = 0
-        self.io = (ctypes.c_void_p * (pointers + 1))()
-        self.io[pointers] = weights
+    def __init__(self, inputs: int, outputs: int, weights: int):
+        self.arena = Memory(0)
+        self.io = (ctypes.c_void_p * (inputs + outputs + 1))()
+        self.io[inputs + outputs] = weights
         self.place = ctypes.addressof(self.io)
+        self.outputs = [Memory(0)] * outputs
 
     def reserve(self, size: int) -> None:
-        self.memory = None  # give back the old before asking for the new
-        self.memory, self.arena = aligned_bytes(size)
-        self.size = size
+        self.arena = Memory(0)  # give back the old before asking for the new
+        self.arena = Memory(size)
 
 
 class Executable:
@@ -193,7 +194,7 @@ class Executable:
         return self._output_index[name]
 
     def _call(self, values: Sequence[Any], run: Callable[[int, int, int], None] | None = None) -> list[np.ndarray]:
-        """Plain loops and few calls: this is all the Python of a call, 2.5 us for one input and one output."""
+        """Plain loops and few calls, for this is all the Python of a call (`benchmarks.symbolic` times it)."""
         dtypes = self._input_dtypes
         if len(values) != len(dtypes):
             names = ", ".join(self._index)
@@ -201,14 +202,15 @@ class Executable:
         try:
             workspace = self._free.pop()
         except IndexError:
-            workspace = _Workspace(len(dtypes) + len(self.plan.outputs), ctypes.addressof(self._weight_table))
+            weights = ctypes.addressof(self._weight_table)
+            workspace = _Workspace(len(dtypes), len(self.plan.outputs), weights)
         io = workspace.io
-        arrays, shapes, number = [], [], 0
+        shapes, converted, number = [], [], 0  # converted arrays live as long as native code reads them
         for value in values:
             dtype = dtypes[number]
-            if type(value) is not np.ndarray or value.dtype is not dtype or not value.flags.carray:
+            if type(value) is not ndarray or value.dtype is not dtype or not value.flags.carray:
                 value = as_array(value, dtype, self.plan.inputs[number].name)
-            arrays.append(value)  # holds a converted array as long as native code reads it
+                converted.append(value)
             shapes.append(value.shape)
             io[number] = address(value)
             number += 1
@@ -216,19 +218,25 @@ class Executable:
         binding = self._bindings.get(key) or self._binder.bind(key)
         if self.threads > 1 and not self._pool.workers:  # this is the child of a fork
             self._pool.start(self.threads)
-        if workspace.size < binding.arena:
+        if workspace.arena.bytes < binding.arena:
             workspace.reserve(binding.arena)
-        outputs = []
-        for shape, dtype, count in binding.outputs:
-            output, io[number] = aligned_empty(shape, dtype, count)
+        outputs: list[np.ndarray] = []
+        memories = workspace.outputs
+        for shape, dtype, bytes in binding.outputs:
+            memory = memories[len(outputs)]
+            if memory.bytes != bytes or not memory.unused():
+                memory = Memory(bytes)
+                if bytes <= _REUSED:
+                    memories[len(outputs)] = memory
+            outputs.append(ndarray(shape, dtype, memory.block, memory.offset))
+            io[number] = memory.place
             number += 1
-            outputs.append(output)
         if self._counts:
             table = type(binding.table).from_buffer_copy(binding.table)  # the entry writes what it counts
-            (run or self._run)(ctypes.addressof(table), workspace.arena, workspace.place)
+            (run or self._run)(ctypes.addressof(table), workspace.arena.place, workspace.place)
             outputs = self._counted(binding, table, outputs)
         else:
-            (run or self._run)(binding.address, workspace.arena, workspace.place)
+            (run or self._run)(binding.address, workspace.arena.place, workspace.place)
         if len(self._free) < _WORKSPACES:
             self._free.append(workspace)
         return outputs

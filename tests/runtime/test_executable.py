@@ -73,6 +73,42 @@ def test_outputs_are_aligned_and_their_own(build):
     np.testing.assert_array_equal(first, kept)
 
 
+SHOWN_BY = {
+    "itself": lambda out: out,
+    "a view": lambda out: out[1:, ::2],
+    "a transposed view of a view": lambda out: out[1:].T,
+    "a memoryview": memoryview,
+    "DLPack": np.from_dlpack,
+    "the buffer it lies in": lambda out: out.base,
+}
+
+
+@pytest.mark.parametrize("show", SHOWN_BY.values(), ids=SHOWN_BY.keys())
+def test_memory_of_an_output_is_not_used_again_while_anything_shows_it(build, show):
+    exe = build(chain(), [ADD_CODE, MUL_CODE])
+    kept = show(exe(random(4, 4), random(4, 4)))
+    before = np.array(kept)
+    for seed in range(1, 6):
+        exe(random(4, 4, seed=seed), random(4, 4))
+    np.testing.assert_array_equal(np.array(kept), before)
+
+
+def test_memory_of_a_dropped_output_serves_the_next_call(build):
+    exe = build(chain(), [ADD_CODE, MUL_CODE])
+    x = random(4, 4)
+    places = {exe(x, x).ctypes.data for _ in range(5)}
+    assert len(places) == 1
+
+
+def test_an_output_may_be_the_next_input(build):
+    exe = build(chain(), [ADD_CODE, MUL_CODE])
+    x = y = random(4, 4)
+    expected = x.copy()
+    for _ in range(4):
+        x, expected = exe(x, y), (expected + y) * expected + y
+    np.testing.assert_allclose(x, expected, rtol=1e-5)
+
+
 def test_run_takes_and_returns_names(build):
     exe = build(chain(), [ADD_CODE, MUL_CODE])
     x, y = random(2, 3), random(2, 3, seed=1)
