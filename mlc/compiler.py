@@ -7,24 +7,26 @@ compile   any of these               ->  Executable
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from mlc import portable
 from mlc.errors import InvalidModel, MlcError, TargetUnavailable
 from mlc.insight.text import bytes_text
 from mlc.ir import safetensors
 from mlc.ir.graph.control import GroupOp
-from mlc.ir.graph.shape import WeightOp
-from mlc.ir.kernel.program import WeightOp as KernelWeightOp
-from mlc.ir.kernel.target import cpu_target
+from mlc.ir.kernel.target import cpu_target, supports
 from mlc.ir.module import Module
 from mlc.ir.weights import WeightStore
 from mlc.options import CompileOptions, DimRange
+from mlc.portable import weights_of
 from mlc.progress import Progress, stage
 
 if TYPE_CHECKING:
@@ -34,11 +36,13 @@ if TYPE_CHECKING:
     from mlc.codegen.llvm.known import KernelCache
     from mlc.passes.manager import Pass, PassManager, Selection
     from mlc.runtime.executable import Executable
+    from mlc.runtime.package import Package
     from mlc.specialise import Specialising
 
     Watch = Callable[[int, Pass, Module], None]
     Source = str | os.PathLike[str] | bytes | ModelProto | Module
 
+_log = logging.getLogger("mlc.compile")
 WEIGHTS_FILE = "weights.safetensors"  # beside IR text
 
 
@@ -116,15 +120,6 @@ def done_before(module: Module) -> set[str]:
     return PASSES.keys() - set(last[1:]) if fused else set()
 
 
-def weights_of(module: Module) -> dict[str, None]:
-    """Keys of the weights that a module names, in order."""
-    return dict.fromkeys(
-        op.weight_key if isinstance(op, WeightOp) else op.key.data
-        for op in module.op.walk()
-        if isinstance(op, WeightOp | KernelWeightOp)
-    )
-
-
 @dataclass(frozen=True)
 class Inspection:
     """What a caller wants to see of the IR on its way; the fields are those of PassManager."""
@@ -151,6 +146,7 @@ class Compilation:
     def __post_init__(self) -> None:
         _check_available(self.options)
         self.target = cpu_target(self.options.arch)
+        self.portable: Module | None = None  # the last module before the target has a say
 
     def load(self, source: Source, known: Mapping[str, np.ndarray] | None = None) -> Module:
         """The module of a model, with the shapes and bounds of the options."""
@@ -190,6 +186,7 @@ class Compilation:
             passes = [step for step in every if step.name not in done_before(module)]
         if known is not None:
             passes = [LowerNewKernels(known) if type(step) is LowerKernels else step for step in passes]
+        self.portable = None
         with stage("optimise", self.progress, self.seconds) as step, without_collections():
             manager = self._manager(passes)
             named = weights_of(module)
@@ -201,6 +198,7 @@ class Compilation:
                     named.update(weights_of(changed))
                 if done.name == "fuse":
                     fusion.update(boundaries(changed))
+                    self.portable = copy(changed)  # outline makes a new one and leaves this as it is
                 if done.name == "schedule":
                     self.report["kernels"] = describe(changed, fusion)
                 if watch is not None:
@@ -244,7 +242,7 @@ class Compilation:
                 target=self.target,
                 threads=self.options.threads,
                 report=self.report,
-                module_text=module.text(locations=True),
+                module_text=portable.write(self.portable or module.clone(), weights),
             )
             step.text = (
                 f"{len(code.plan.steps)} kernel calls, weights {bytes_text(sum(w.nbytes for w in weights.values()))}"
@@ -321,11 +319,35 @@ def compile_with(
     return compilation.finish(module)
 
 
-def load_executable(path: str | os.PathLike[str], threads: int | None = None) -> Executable:
-    """The executable in a package that `exe.save` or `mlc compile` wrote."""
-    from mlc.runtime.package import load as load_package
+def load_executable(
+    path: str | os.PathLike[str], threads: int | None = None, strict: bool = False, progress: Progress | None = None
+) -> Executable:
+    """The executable in a package that `exe.save` or `mlc compile` wrote.
 
-    return load_package(path, threads)
+    Where its code does not run on this machine it is compiled again from the module in the package; a warning is logged, and
+    `report["rebuilt"]` says why. With `strict` this is an error: TargetUnavailable, naming what the machine lacks. Raises InvalidModel
+    for a file that is damaged or no package.
+    """
+    from mlc.runtime.package import read
+
+    package = read(path)
+    missing = supports(cpu_target(), package.target)
+    return package.executable(threads) if strict or not missing else _rebuilt(package, missing, threads, progress)
+
+
+def _rebuilt(package: Package, missing: list[str], threads: int | None, progress: Progress | None) -> Executable:
+    """A package compiled again for this machine."""
+    compilation = Compilation(CompileOptions(threads=threads), progress)
+    _log.warning(
+        "%s: its code is for %s and this machine has no %s: it is compiled again",
+        package.path,
+        package.target.name,
+        ", ".join(missing),
+    )
+    module = portable.read(package.module_text, package.weights, f"{package.path}: module.mlir")
+    module.source = package.report.get("source")
+    compilation.report["rebuilt"] = {"code_for": package.target.name, "missing": missing}
+    return compilation.finish(module)
 
 
 def _check_available(options: CompileOptions) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, UsageError, data_flags, model_flags, target_flags
+from mlc.cli.parser import Parser, UsageError, data_flags, model_flags, strict_flag, target_flags
 from mlc.cli.session import Session, open_session
 
 TURN = 0.3  # seconds that one engine runs before the next has its turn
@@ -40,6 +40,7 @@ class Latency:
 
 def configure(parser: Parser) -> None:
     model_flags(parser)
+    strict_flag(parser)
     group = parser.add_argument_group("measurement")
     group.add_argument("--seconds", type=float, default=2.0, metavar="S", help="how long each engine runs (default 2)")
     group.add_argument("--against", action="append", default=[], metavar="ENGINE", help="onnxruntime or interpreter")

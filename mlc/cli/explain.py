@@ -21,9 +21,9 @@ def configure(parser: Parser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     source = model(args.model)
     if source.is_package and source.path is not None:
-        from mlc.compiler import load_executable
+        from mlc.runtime.package import read
 
-        report = load_executable(source.path).report
+        report = read(source.path).report
     else:
         from mlc.compiler import Compilation
 

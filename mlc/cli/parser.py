@@ -132,6 +132,15 @@ def ir_flags(parser: Parser) -> None:
     group.add_argument("--time-passes", action="store_true", help="print the time of each pass")
 
 
+def strict_flag(parser: Parser) -> None:
+    """For verbs that call a package."""
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="of a package: an error where its code does not run on this machine, in place of compiling it again",
+    )
+
+
 def data_flags(parser: Parser) -> None:
     """Inputs of a run."""
     group = parser.add_argument_group("inputs")

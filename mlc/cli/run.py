@@ -8,13 +8,14 @@ from pathlib import Path
 
 from mlc.cli import data
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, data_flags, model_flags, target_flags, tolerance_flags
+from mlc.cli.parser import Parser, data_flags, model_flags, strict_flag, target_flags, tolerance_flags
 from mlc.cli.session import open_session
 from mlc.cli.verification import verify
 
 
 def configure(parser: Parser) -> None:
     model_flags(parser)
+    strict_flag(parser)
     data_flags(parser)
     group = parser.add_argument_group("output")
     group.add_argument("--save-output", metavar="DIR", help="write each output as DIR/NAME.npy")

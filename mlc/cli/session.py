@@ -53,7 +53,7 @@ def open_session(args: argparse.Namespace, console: Console) -> Session:
     """Load or compile the MODEL of a command. Compiler flags do not fit a package: UsageError."""
     source = model(args.model)
     if source.is_package:
-        return _open_package(args, source)
+        return _open_package(args, source, console)
     from mlc.compiler import Compilation
     from mlc.frontends.onnx.node import NeedsValue
 
@@ -84,7 +84,7 @@ def _with_values(compilation: Any, source: Model, args: argparse.Namespace, need
     raise need
 
 
-def _open_package(args: argparse.Namespace, source: Model) -> Session:
+def _open_package(args: argparse.Namespace, source: Model, console: Console) -> Session:
     from mlc.compiler import load_executable
     from mlc.ir.module import Module
 
@@ -99,5 +99,5 @@ def _open_package(args: argparse.Namespace, source: Model) -> Session:
         raise MlcError(
             "a package cannot come through standard input", remedy="Name its file: its weights are mapped, not read."
         )
-    executable = load_executable(source.path, getattr(args, "threads", None))
+    executable = load_executable(source.path, args.threads, args.strict, console.progress)
     return Session(source, executable, Module.parse(executable.module_text, file=source.name), compiled=False)

@@ -43,8 +43,8 @@ def write_bytes(target: str | Path, content: bytes) -> None:
 
 def write_module(target: str | Path, module: Module, locations: bool = True) -> None:
     """IR text, and its weights in a .safetensors file of the same name, from which mlc.load reads them again."""
-    from mlc.compiler import weights_of
     from mlc.ir import safetensors
+    from mlc.portable import weights_of
 
     named = [key for key in weights_of(module) if key in module.weights]
     if named:

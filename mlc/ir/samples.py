@@ -15,6 +15,7 @@ from xdsl.ir import SSAValue
 from mlc.errors import ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
+from mlc.ir.graph.control import GroupOp, YieldOp
 from mlc.ir.graph.index import GatherOp, ScatterOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, is_float, is_integer, numpy_dtype, shape_of
@@ -141,8 +142,13 @@ def _limits(start: SSAValue) -> list[Extent]:
                     axes, shape = op.axes.get_values(), shape_of(op.operands[0])
                     limits += [extent for extent, axis in zip(shape, axes, strict=True) if axis == -1]
                 continue
-            for result in op.results:
-                if result not in seen and is_integer(dtype_of(result)):
-                    seen.add(result)
-                    pending.append(result)
+            following: list[SSAValue] = list(op.results)
+            if isinstance(op, GroupOp):
+                following = [op.body.block.args[use.index]]
+            elif isinstance(op, YieldOp) and isinstance(group := op.parent_op(), GroupOp):
+                following = [group.results[use.index]]
+            for value in following:
+                if value not in seen and is_integer(dtype_of(value)):
+                    seen.add(value)
+                    pending.append(value)
     return limits

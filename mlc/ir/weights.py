@@ -6,11 +6,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock, RLock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlc.errors import MlcError
 from mlc.ir.types import dtype_name, numpy_dtype
+
+if TYPE_CHECKING:
+    from mlc.ir.kernel.pack import Pack
 
 
 class WeightStore:
@@ -22,6 +26,7 @@ class WeightStore:
         self._loaders: dict[str, Callable[[], np.ndarray]] = {}
         self._types: dict[str, tuple[tuple[int, ...], str]] = {}
         self._keys: dict[int, str] = {}
+        self.packed: dict[str, tuple[str, Pack]] = {}  # a packed weight -> the weight, and how it is packed
         self._locks: dict[str, RLock] = {}  # of each weight that is being made: a loader may ask for other weights
         self._lock = Lock()
 

@@ -1,7 +1,7 @@
 """Packages: an executable in one file, `model.mlc`.
 
     manifest.json          format, versions, target, signature and plan
-    module.mlir            the module it was compiled from, without weights
+    module.mlir            the module before it was compiled for this target (mlc/portable.py), without weights
     code/0.o ...           relocatable objects
     weights.safetensors    stored, on a 64-byte boundary: mapped when loaded, never copied
     sources.json           kernel -> nodes of the user's model
@@ -19,6 +19,7 @@ import os
 import sys
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -144,19 +145,55 @@ def _header(weights: Mapping[str, np.ndarray]) -> tuple[bytes, list[np.ndarray]]
     return len(text).to_bytes(8, "little") + text, arrays
 
 
+@dataclass(frozen=True)
+class Package:
+    """What a package holds, whether its code runs here or not."""
+
+    path: Path
+    plan: Plan
+    objects: list[bytes]
+    weights: Mapping[str, np.ndarray]
+    target: CpuTarget
+    entry: str
+    report: dict[str, Any]
+    module_text: str
+
+    def executable(self, threads: int | None = None) -> Executable:
+        """Raises TargetUnavailable where the code does not run on this machine."""
+        return Executable(
+            self.plan,
+            self.objects,
+            self.weights,
+            target=self.target,
+            threads=threads,
+            entry=self.entry,
+            report=self.report,
+            module_text=self.module_text,
+        )
+
+
 def load(path: str | os.PathLike[str], threads: int | None = None) -> Executable:
     """The executable in a package. Raises InvalidModel for a file that is damaged or none, TargetUnavailable where its code
     does not run on this machine."""
+    return read(path).executable(threads)
+
+
+def read(path: str | os.PathLike[str]) -> Package:
+    """A package, its weights mapped. Raises InvalidModel for a file that is damaged or none."""
     path = Path(path)
     try:
         with path.open("rb") as raw, zipfile.ZipFile(raw) as file:
             manifest = _manifest(file, path)
-            target = CpuTarget(**{k: v for k, v in manifest["target"].items() if k != "kind"})
-            plan = Plan.from_json(manifest["plan"])
-            objects = [file.read(name) for name in manifest["objects"]]
-            text = file.read("module.mlir").decode()
-            report = json.loads(file.read("decisions.json"))
-            weights = _mapped(raw, *_place(file, raw), path)
+            package = Package(
+                path,
+                Plan.from_json(manifest["plan"]),
+                [file.read(name) for name in manifest["objects"]],
+                _mapped(raw, *_place(file, raw)),
+                CpuTarget(**{k: v for k, v in manifest["target"].items() if k != "kind"}),
+                manifest["entry"],
+                json.loads(file.read("decisions.json")),
+                file.read("module.mlir").decode(),
+            )
     except OSError as error:
         raise InvalidModel(f"cannot read {path}: {(error.strerror or str(error)).lower()}", file=path) from error
     except (zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: methods that zipfile does not have, encryption
@@ -165,19 +202,10 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Executable
         ) from error
     except (KeyError, TypeError, ValueError, EOFError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
         raise InvalidModel(f"{path} is damaged: {error}", file=path, remedy="Compile the model again.") from error
-    missing = [key for key in plan.weights if key not in weights]
+    missing = [key for key in package.plan.weights if key not in package.weights]
     if missing:
         raise InvalidModel(f"{path} is damaged: it lacks the weight '{missing[0]}'", file=path)
-    return Executable(
-        plan,
-        objects,
-        weights,
-        target=target,
-        threads=threads,
-        entry=manifest["entry"],
-        report=report,
-        module_text=text,
-    )
+    return package
 
 
 def _manifest(file: zipfile.ZipFile, path: Path) -> dict[str, Any]:
@@ -214,7 +242,7 @@ def _place(file: zipfile.ZipFile, raw: IO[bytes]) -> tuple[int, int]:
     return start, info.file_size
 
 
-def _mapped(raw: IO[bytes], start: int, size: int, path: Path) -> dict[str, np.ndarray]:
+def _mapped(raw: IO[bytes], start: int, size: int) -> dict[str, np.ndarray]:
     """The arrays of the safetensors part of a file, as read-only maps."""
     raw.seek(start)
     length = int.from_bytes(raw.read(8), "little")

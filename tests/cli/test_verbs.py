@@ -1,6 +1,7 @@
 """Every verb on small models: what it prints and writes, and its exit code."""
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -268,3 +269,24 @@ def test_demo_recognises_digits(mlc: Callable) -> None:
     )
     found = json.loads(mlc("demo", "--seconds", "0.02", "--json").out)
     assert found["right"] >= 45 and found["error"] < 1e-4
+
+
+def test_a_package_for_another_cpu_is_compiled_again_and_explained_as_it_is(
+    mlc: Callable, small: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mlc("compile", small, "-q")
+    with zipfile.ZipFile("small.mlc") as package, zipfile.ZipFile("other.mlc", "w") as other:
+        for name in package.namelist():
+            content = package.read(name)
+            if name == "manifest.json":
+                manifest = json.loads(content)
+                manifest["target"]["features"] = "+quantum"
+                content = json.dumps(manifest).encode()
+            other.writestr(name, content)
+    want, found = (mlc("run", name, "--dim", "N=3", "--save-output", name[0]) for name in ("small.mlc", "other.mlc"))
+    assert found.code == 0 and "codegen" in found.err and "codegen" not in want.err
+    assert "this machine has no quantum" in caplog.text
+    np.testing.assert_allclose(np.load("o/y.npy"), np.load("s/y.npy"), rtol=1e-6)
+    strict = mlc("run", "other.mlc", "--strict")
+    assert strict.code == 4 and "no quantum" in strict.err
+    assert mlc("explain", "other.mlc").out == mlc("explain", "small.mlc").out.replace("small.mlc", "other.mlc")

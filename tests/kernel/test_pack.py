@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlc.ir.kernel.pack import Pack, pack
+from mlc.ir.kernel.pack import Pack, pack, packed, unpack
 from mlc.ir.weights import WeightStore
 
 
@@ -31,9 +31,20 @@ def test_elements_lie_where_the_strides_say_and_the_rest_is_zero(how: Pack, shif
         numbers = [index[axis] // size for axis, size in how.tiles.items()]
         inside = [place % how.tiles.get(axis, place + 1) for axis, place in enumerate(index)]
         want[sum(n * s for n, s in zip([*numbers, *inside], how.strides(), strict=True))] = weight[index]
-    packed = pack(weight, how)
-    np.testing.assert_array_equal(packed, want)
-    assert packed.ctypes.data % 64 == 0
+    found = pack(weight, how)
+    np.testing.assert_array_equal(found, want)
+    assert found.ctypes.data % 64 == 0
+    np.testing.assert_array_equal(unpack(found, how), weight)
+
+
+def test_a_weight_packed_in_two_ways_is_two_weights_and_in_one_way_is_one() -> None:
+    store = WeightStore()
+    weight = np.arange(64, dtype=np.float32).reshape(8, 8)
+    key = store.add(weight)
+    columns, rows = (packed(store, key, Pack((8, 8), {axis: 4})) for axis in (1, 0))
+    assert columns != rows and packed(store, key, Pack((8, 8), {1: 4})) == columns
+    for name, axis in ((columns, 1), (rows, 0)):
+        np.testing.assert_array_equal(store.get(name), pack(weight, Pack((8, 8), {axis: 4})))
 
 
 def test_weights_made_from_one_another_are_made_once_each_in_several_threads() -> None:

@@ -2,20 +2,24 @@
 
     Pack(shape=(768, 768), tiles={1: 32})    B[k, n]  ->  P[n // 32][k][n % 32], zero behind the last column, rows of whole vectors
 
-A kernel's schedule decides it, the weight store executes it once. The kernel's argument has the type of the result.
+A kernel's schedule decides it, the weight store executes it once. The kernel's argument has the type of the result. Nothing is lost:
+`unpack` gives the weight back, so that a package holds each weight once and its module can still be compiled again.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, i64
 from xdsl.ir import Attribute
+
+if TYPE_CHECKING:
+    from mlc.ir.weights import WeightStore
 
 PANEL_ROW = 16  # elements: rows of a panel are padded to whole vectors of the widest machine
 
@@ -80,12 +84,40 @@ def pack(weight: np.ndarray, how: Pack) -> np.ndarray:
     """The bytes of a packed weight, flat and 64-byte aligned. `weight` has the elements of how.shape in row-major order, at any address."""
     weight = np.asarray(weight).reshape(how.shape)
     out = _aligned(how.elements(), weight.dtype, zeroed=how.elements() != weight.size)
-    shape = [*how.panels(), *how.inside()]
-    panels = np.lib.stride_tricks.as_strided(out, shape, [s * weight.itemsize for s in how.strides()], writeable=True)
+    for panels, source in _pairs(out, weight, how):
+        panels[...] = source
+    return out
+
+
+def unpack(packed: np.ndarray, how: Pack) -> np.ndarray:
+    """The weight, of shape how.shape, whose packed bytes these are."""
+    weight = np.empty(how.shape, packed.dtype)
+    for panels, target in _pairs(packed, weight, how):
+        target[...] = panels
+    return weight
+
+
+def packed(weights: WeightStore, key: str, how: Pack) -> str:
+    """The key of the weight `key` packed like this, made when it is first asked for; the same weight packed in the same way is one weight."""
+    for name, made in weights.packed.items():
+        if made == (key, how):
+            return name
+    name = f"{key}.packed.{'x'.join(map(str, how.tiles.values()))}.{'x'.join(map(str, how.shape))}"
+    if how.order:
+        name += f".{''.join(map(str, how.order))}"
+    dtype = weights.type_of(key)[1]
+    name = weights.add_lazy(name, (how.elements(),), dtype, lambda: pack(weights.get(key), how))
+    weights.packed[name] = (key, how)
+    return name
+
+
+def _pairs(packed: np.ndarray, weight: np.ndarray, how: Pack) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Views of the same elements in both, of the same shape; together they are the whole weight."""
+    shape, strides = [*how.panels(), *how.inside()], [s * weight.itemsize for s in how.strides()]
+    panels = np.lib.stride_tricks.as_strided(packed, shape, strides)
     for part in itertools.product(*(_parts(extent, how.tiles.get(axis)) for axis, extent in enumerate(how.shape))):
         to = tuple([part[axis].panels for axis in how.tiles] + [cut.inside for cut in part])
-        _copy(panels[to], weight[tuple(cut.source for cut in part)], how)
-    return out
+        yield panels[to], _in_panels(weight[tuple(cut.source for cut in part)], panels[to].shape, how)
 
 
 class _Part(NamedTuple):
@@ -107,20 +139,20 @@ def _parts(extent: int, tile: int | None) -> list[_Part]:
     return [whole] * bool(full) + [rest] * bool(short)
 
 
-def _copy(panels: np.ndarray, weight: np.ndarray, how: Pack) -> None:
-    """`panels`, by panel numbers and the axes inside a panel, from whole tiles or from one tile per cut axis."""
+def _in_panels(weight: np.ndarray, panels: Sequence[int], how: Pack) -> np.ndarray:
+    """Whole tiles of the weight, or one per cut axis, seen with the axes of `panels`: their numbers, then those inside a panel."""
     split: list[int] = []
     numbers: dict[int, int] = {}
     inside = []
     for axis, extent in enumerate(weight.shape):
         if axis in how.tiles:
             numbers[axis] = len(split)
-            count = panels.shape[list(how.tiles).index(axis)]
+            count = panels[list(how.tiles).index(axis)]
             split.append(count)
             extent //= count
         inside.append(len(split))
         split.append(extent)
-    panels[...] = weight.reshape(split).transpose([numbers[axis] for axis in how.tiles] + inside)
+    return weight.reshape(split).transpose([numbers[axis] for axis in how.tiles] + inside)
 
 
 def _aligned(elements: int, dtype: np.dtype, zeroed: bool) -> np.ndarray:

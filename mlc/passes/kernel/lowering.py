@@ -24,7 +24,7 @@ from mlc.errors import InternalError
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.known import KNOWN, KnownKernels
-from mlc.ir.kernel.pack import Pack, pack
+from mlc.ir.kernel.pack import packed
 from mlc.ir.kernel.schedule import Schedule
 from mlc.ir.kernel.target import cpu_target
 from mlc.ir.module import Module, context
@@ -138,21 +138,9 @@ def _pack_weights(module: Module, kernel: Kernel, calls: Sequence[program.CallOp
                 raise InternalError(f"kernel '{kernel.name}' packs argument {place}, which is no weight in a call")
             type = kernel.buffers[list(kernel.buffers)[place]].type
             assert isinstance(type, MemRefType)
-            packed = program.WeightOp(_packed_key(module, value.owner.key.data, how), type)
-            Rewriter.insert_op(packed, InsertPoint.after(value.owner))
-            call.operands[place] = packed.result
-
-
-def _packed_key(module: Module, key: str, how: Pack) -> str:
-    """The same weight packed in the same way is one weight."""
-    name = f"{key}.packed.{'x'.join(map(str, how.tiles.values()))}.{'x'.join(map(str, how.shape))}"
-    if how.order:
-        name += f".{''.join(map(str, how.order))}"
-    if name in module.weights:
-        return name
-    dtype = module.weights.type_of(key)[1]
-    weights = module.weights
-    return weights.add_lazy(name, (how.elements(),), dtype, lambda: pack(weights.get(key), how))
+            weight = program.WeightOp(packed(module.weights, value.owner.key.data, how), type)
+            Rewriter.insert_op(weight, InsertPoint.after(value.owner))
+            call.operands[place] = weight.result
 
 
 @dataclass(frozen=True)
