@@ -125,8 +125,9 @@ class _Run:
         progress: Progress | None,
     ):
         self.source, self.rtol, self.atol, self.progress = source, rtol, atol, progress
+        self.until = options.until
         self.compilation = Compilation(options)
-        self.module = load(source, options.shapes, options.dims)
+        self.module = load(source, options.shapes, options.dims, until=options.until)
         names = self.module.input_names
         binding = sample_binding(self.module, sizes)
         if inputs is None:
@@ -150,7 +151,7 @@ class _Run:
             if against == "onnxruntime":
                 if isinstance(self.source, Module):
                     raise MlcError("onnxruntime runs ONNX models, not IR")
-                imported, self.want = self.want, references.onnxruntime(self.source)(self.feeds)
+                imported, self.want = self.want, references.onnxruntime(self.source, until=self.until)(self.feeds)
                 self.result.reference = step.text = "onnxruntime"
         try:
             if against == "onnxruntime":

@@ -51,37 +51,42 @@ def load(
     shapes: Mapping[str, Sequence[int | str]] | None = None,
     dims: Mapping[str, int | tuple[int, int | None] | DimRange] | None = None,
     known: Mapping[str, np.ndarray] | None = None,
+    until: str | None = None,
 ) -> Module:
     """The module of a model: an ONNX file (binary or text syntax), its bytes or ModelProto, or a file of IR text (.mlir).
 
     shapes  extents of inputs in place of the declared ones: numbers, names, expressions
     dims    a size that fixes a symbol, or its bounds (low, high)
     known   values of inputs that decide shapes; the module is right for these values only
+    until   a node at which an ONNX model ends, by its name, or one value: its outputs become the model's, and what they do not need is
+            not imported
 
     The weights of IR text m.mlir are read from m.safetensors or weights.safetensors in its folder. Raises InvalidModel, ShapeError,
     UnsupportedOp.
     """
     if isinstance(source, Module):
-        _no_sizes("a module", shapes, dims, known)
+        _as_it_is("a module", shapes, dims, known, until)
         return source
     if isinstance(source, bytes) and source.lstrip().startswith(b"builtin.module"):
-        _no_sizes("IR text", shapes, dims, known)
+        _as_it_is("IR text", shapes, dims, known, until)
         return Module.parse(source.decode(errors="replace"))
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         if path.suffix == ".mlir":
-            _no_sizes("IR text", shapes, dims, known)
+            _as_it_is("IR text", shapes, dims, known, until)
             return _parse(path)
         if path.suffix == ".mlc":
             raise MlcError(f"{path} is a compiled package", remedy="mlc.load_executable loads it.")
     from mlc.frontends import onnx
 
-    return onnx.load(source, shapes, {name: _bounds(value) for name, value in (dims or {}).items()}, known)
+    return onnx.load(source, shapes, {name: _bounds(value) for name, value in (dims or {}).items()}, known, until)
 
 
-def _no_sizes(what: str, *given: object) -> None:
-    if any(given):
+def _as_it_is(what: str, shapes: object, dims: object, known: object, until: str | None) -> None:
+    if shapes or dims or known:
         raise MlcError(f"{what} has its sizes already", remedy="Give shapes and dims where the ONNX model is loaded.")
+    if until is not None:
+        raise MlcError(f"{what} cannot be cut at '{until}'", remedy="Cut the ONNX model that it was made from.")
 
 
 def _bounds(value: int | tuple[int, int | None] | DimRange) -> int | tuple[int, int | None]:
@@ -153,7 +158,7 @@ class Compilation:
         from mlc.insight.summary import headline
 
         with stage("import", self.progress, self.seconds) as step:
-            module = load(source, self.options.shapes, self.options.dims, known)
+            module = load(source, self.options.shapes, self.options.dims, known, self.options.until)
             step.text = headline(module)
         return module
 

@@ -37,6 +37,7 @@ class CompileOptions:
     arch             CPU or GPU to build for: "native", "x86-64-v3", ...; "native" is the machine at hand
     shapes           input name -> extents; a number fixes an axis, a name makes it (or keeps it) symbolic
     dims             symbol -> bounds; a plain number fixes the symbol, a pair (low, high) bounds it
+    until            a node of an ONNX model, by its name, or one value: its outputs become the model's, the rest is left out
     threads          largest number of threads a call may use; None: MLC_NUM_THREADS, OMP_NUM_THREADS, else what the
                      process may use (affinity, container quota)
     opt_level        0 only lowers, 1 also simplifies and fuses, 2 does everything that keeps the arithmetic as written,
@@ -54,6 +55,7 @@ class CompileOptions:
     arch: str = "native"
     shapes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     dims: Mapping[str, DimRange] = field(default_factory=dict)
+    until: str | None = None
     threads: int | None = None
     opt_level: int = 2
     passes: str | None = None

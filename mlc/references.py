@@ -30,8 +30,11 @@ def has_onnxruntime() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
 
-def onnxruntime(source: str | os.PathLike[str] | bytes | ModelProto, threads: int | None = None) -> Run:
-    """The outputs by onnxruntime on this CPU. Raises TargetUnavailable where it is not installed or does not take the model."""
+def onnxruntime(
+    source: str | os.PathLike[str] | bytes | ModelProto, threads: int | None = None, until: str | None = None
+) -> Run:
+    """The outputs by onnxruntime on this CPU, of the model or of what a node `until` needs. Raises TargetUnavailable where it is not
+    installed or does not take the model."""
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -40,14 +43,10 @@ def onnxruntime(source: str | os.PathLike[str] | bytes | ModelProto, threads: in
     options.log_severity_level = 4
     if threads is not None:
         options.intra_op_num_threads = threads
-    content: str | bytes
-    if isinstance(source, bytes):
-        content = source
-    elif isinstance(source, str | os.PathLike):
-        content = os.fspath(source)
-    else:
-        content = source.SerializeToString()
+    if until is not None:
+        source = _cut(source, until)
     try:
+        content = source if isinstance(source, bytes | str | os.PathLike) else source.SerializeToString()
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # it has classes of its own, one per status code
         raise TargetUnavailable(
@@ -55,3 +54,16 @@ def onnxruntime(source: str | os.PathLike[str] | bytes | ModelProto, threads: in
             remedy="Compare with the interpreter instead.",
         ) from error
     return lambda feeds: session.run(None, dict(feeds))
+
+
+def _cut(source: str | os.PathLike[str] | bytes | ModelProto, until: str) -> ModelProto:
+    """With the data of its weights, wherever they lie."""
+    import onnx
+
+    from mlc.frontends.onnx.cut import cut
+
+    if isinstance(source, bytes):
+        source = onnx.load_from_string(source)
+    elif isinstance(source, str | os.PathLike):
+        source = onnx.load(source)
+    return cut(source, until)

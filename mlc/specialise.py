@@ -120,7 +120,7 @@ def declared_inputs(source: Source, options: CompileOptions) -> dict[str, NodeAr
     from mlc.runtime.executable import NodeArg
 
     assert not isinstance(source, Module)  # a module has its shapes
-    model = read(source)
+    model = read(source, options.until)
     graph = model.proto.graph
     defaults = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
     declared = [i for i in graph.input if i.name not in defaults]

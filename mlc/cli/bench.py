@@ -119,7 +119,7 @@ def _engine(name: str, session: Session, feeds: dict, args: argparse.Namespace) 
     else:
         if session.source.kind == ".mlir":
             raise UsageError("onnxruntime runs ONNX models, not IR text")
-        run = references.onnxruntime(session.source.source, session.executable.threads)
+        run = references.onnxruntime(session.source.source, session.executable.threads, args.until)
     return lambda: run(feeds)
 
 

@@ -30,13 +30,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     source = model(args.model)
     if source.is_package:
         raise UsageError(f"{source.name} is compiled already", remedy=f"mlc explain {source.name} shows what it holds.")
-    facts = _facts(source)
+    facts = _facts(source, args.until)
     from mlc.compiler import load
     from mlc.insight.summary import summary
 
     chosen = options(args)
     try:
-        found = summary(load(source.source, chosen.shapes, chosen.dims))
+        found = summary(load(source.source, chosen.shapes, chosen.dims, until=chosen.until))
     except UnsupportedOp:
         if not console.json:
             console.print(f"{source.name}  {facts}" if facts else source.name)
@@ -81,16 +81,17 @@ def _print(name: str, facts: str, found: Summary, console: Console) -> None:
     console.print("everything can be imported")
 
 
-def _facts(source: Model) -> str:
+def _facts(source: Model, until: str | None) -> str:
     """Opset and nodes of an ONNX file."""
     if source.kind == ".mlir":
         return ""
     from mlc.frontends.onnx.reader import read
 
-    proto = read(source.source).proto
+    proto = read(source.source, until).proto
     opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), None)
     made_by = f", by {proto.producer_name} {proto.producer_version}".rstrip() if proto.producer_name else ""
-    return f"opset {opset}, {len(proto.graph.node):,} nodes{made_by}"
+    cut = f" until '{until}'" if until else ""
+    return f"opset {opset}, {len(proto.graph.node):,} nodes{cut}{made_by}"
 
 
 def _operators(console: Console) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlc.cli.console import Console
 from mlc.cli.parser import Parser, UsageError, model_flags, target_flags
-from mlc.cli.source import model, options
+from mlc.cli.source import model, options, require_as_compiled
 
 
 def configure(parser: Parser) -> None:
@@ -23,6 +23,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if source.is_package and source.path is not None:
         from mlc.runtime.package import read
 
+        require_as_compiled(args, source)
         report = read(source.path).report
     else:
         from mlc.compiler import Compilation

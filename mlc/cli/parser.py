@@ -76,8 +76,11 @@ def usage(verbs: Mapping[str, str]) -> str:
 
 
 def model_flags(parser: Parser, what: str = "MODEL") -> None:
-    """The model and what fixes or bounds its sizes."""
+    """The model, how much of it, and what fixes or bounds its sizes."""
     parser.add_argument("model", metavar=what, help="an .onnx, .mlir or .mlc file; - reads standard input")
+    parser.add_argument(
+        "--until", metavar="NODE", help="cut an ONNX model at a node (or one value): its outputs become the model's"
+    )
     group = parser.add_argument_group("sizes")
     group.add_argument(
         "--shape",

@@ -12,7 +12,7 @@ import numpy as np
 from mlc.cli import data, sizes
 from mlc.cli.console import Console
 from mlc.cli.parser import UsageError
-from mlc.cli.source import Model, model, options
+from mlc.cli.source import Model, model, options, require_as_compiled
 from mlc.errors import MlcError
 
 if TYPE_CHECKING:
@@ -88,11 +88,7 @@ def _open_package(args: argparse.Namespace, source: Model, console: Console) -> 
     from mlc.compiler import load_executable
     from mlc.ir.module import Module
 
-    for flag in ("shape", "passes", "disable_pass"):
-        if getattr(args, flag, None):
-            raise UsageError(
-                f"--{flag.replace('_', '-')} changes how a model is compiled, and {source.name} is compiled already"
-            )
+    require_as_compiled(args, source)
     if getattr(args, "target", "cpu") != "cpu":
         raise UsageError(f"{source.name} holds code for cpu", remedy="Compile the model again with --target.")
     if source.path is None:

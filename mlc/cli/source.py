@@ -63,6 +63,14 @@ def _near(path: Path) -> str | None:
     return str(folder / close[0]) if close else None
 
 
+def require_as_compiled(args: argparse.Namespace, package: Model) -> None:
+    """Raises UsageError for flags that a package comes too late for."""
+    for flag in ("shape", "until", "passes", "disable_pass"):
+        if getattr(args, flag):
+            name = flag.replace("_", "-")
+            raise UsageError(f"--{name} changes how a model is compiled, and {package.name} is compiled already")
+
+
 def options(args: argparse.Namespace) -> CompileOptions:
     """The compile options that the flags state."""
     return CompileOptions.of(
@@ -70,6 +78,7 @@ def options(args: argparse.Namespace) -> CompileOptions:
         arch=getattr(args, "arch", None),
         shapes=sizes.shapes(args.shape),
         dims=sizes.dims(args.dim),
+        until=args.until,
         threads=getattr(args, "threads", None),
         opt_level=getattr(args, "opt_level", None),
         passes=getattr(args, "passes", None),

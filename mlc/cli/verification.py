@@ -27,7 +27,10 @@ def verify(
     reference = args.verify
     if reference == "any":
         reference = "onnxruntime" if source.kind != ".mlir" and references.has_onnxruntime() else "interpreter"
-    run = references.interpreter(module) if reference == "interpreter" else references.onnxruntime(source.source)
+    if reference == "interpreter":
+        run = references.interpreter(module)
+    else:
+        run = references.onnxruntime(source.source, until=args.until)
     given = data.read(args.input, module.input_names)
     fixed = {name: bounds.low for name, bounds in sizes.dims(args.dim).items() if bounds.low == bounds.high}
     bindings, worst = [], 0.0

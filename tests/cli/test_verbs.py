@@ -290,3 +290,26 @@ def test_a_package_for_another_cpu_is_compiled_again_and_explained_as_it_is(
     strict = mlc("run", "other.mlc", "--strict")
     assert strict.code == 4 and "no quantum" in strict.err
     assert mlc("explain", "other.mlc").out == mlc("explain", "small.mlc").out.replace("small.mlc", "other.mlc")
+
+
+def test_until_cuts_a_model_for_every_verb_that_takes_one(mlc: Callable, foreign: Path) -> None:
+    assert "compiles (1 node) with --until 'before'" in mlc("check", foreign).err
+    assert "1 nodes until 'before'" in mlc("check", foreign, "--until", "before").out
+    x = np.array([[1, -2, 3, -4]], np.float32)
+    np.save("x.npy", x)
+    assert mlc("run", foreign, "--until", "a", "--input", "x=@x.npy", "--save-output", "o", "--verify").code == 0
+    np.testing.assert_array_equal(np.load("o/a.npy"), np.maximum(x, 0))
+    for verb in (
+        "compile --verify",
+        "compare --against onnxruntime",
+        "bench --seconds 0.01 --against onnxruntime",
+        "explain",
+        "opt",
+    ):
+        name, *flags = verb.split()
+        outcome = mlc(name, foreign, "--until", "before", *flags)
+        assert outcome.code == 0, (verb, outcome.err)
+    wrong = mlc("compile", foreign, "--until", "befor")
+    assert wrong.code == 1 and "Did you mean 'before'?" in wrong.err
+    for verb in ("run", "bench", "explain"):
+        assert "--until changes how a model is compiled" in mlc(verb, "foreign.mlc", "--until", "before").err

@@ -24,12 +24,14 @@ def load(
     shapes: Mapping[str, Sequence[int | str | Dim]] | None = None,
     dims: Mapping[str, int | tuple[int, int | None]] | None = None,
     known: Mapping[str, np.ndarray] | None = None,
+    until: str | None = None,
 ) -> Module:
     """The module of an ONNX model, from a path, bytes (binary or text syntax) or a ModelProto.
 
     shapes  extents of inputs in place of the declared ones: numbers, names, expressions
     dims    a size that fixes a symbol, or its bounds (low, high)
     known   values of inputs that decide shapes (axes, sizes, pads); the module is right for these values only
+    until   a node at which the model ends, by its name, or one value: only what it needs is imported
 
     Symbols that the model's operators need to be equal become one symbol; what cannot be unified stays a check of the module. Raises
     InvalidModel, ShapeError, UnsupportedOp (with everything unsupported in `kinds`), NeedsValue where an input outside of `known` decides
@@ -40,7 +42,7 @@ def load(
     from mlc.frontends.onnx.signature import signature
     from mlc.frontends.onnx.unify import refine
 
-    model = read(source)
+    model = read(source, until)
     graph = model.proto.graph
     defaults = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
     declared = [i for i in graph.input if i.name not in defaults]

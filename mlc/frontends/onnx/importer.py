@@ -29,6 +29,7 @@ from mlc.frontends.onnx.checks import (
     names_read,
     plain_inputs,
 )
+from mlc.frontends.onnx.cut import advice
 from mlc.frontends.onnx.folding import constant_value, erase_unused
 from mlc.frontends.onnx.functions import Functions
 from mlc.frontends.onnx.node import NeedsValue, Node, canonical_domain
@@ -106,7 +107,9 @@ class Importer:
             scope.initializers(graph)
             scope.nodes(in_order(graph.node, self.file))
             results = [(output.name, scope.find(output.name)) for output in graph.output]
-            self._refuse(graph)
+            self._refuse(
+                graph, [name for name, record in scope.records.items() if record is not None and record.broken]
+            )
             self.builder.outputs([(name, scope.value(record)) for name, record in results if record is not None])
         module = self.builder.finish()
         erase_unused(module.main.body.block)
@@ -135,8 +138,8 @@ class Importer:
         label = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         self.refusals.append(_Refusal(label, node.name, node.proto, error))
 
-    def _refuse(self, graph: GraphProto) -> None:
-        """One error for all refusals."""
+    def _refuse(self, graph: GraphProto, broken: Sequence[str]) -> None:
+        """One error for all refusals, of which the values `broken` cannot be built."""
         if not self.refusals:
             return
         groups: dict[tuple[str, str], list[_Refusal]] = {}
@@ -149,6 +152,8 @@ class Importer:
         if len(self.refusals) == 1:
             error = self.refusals[0].error
             error.kinds = tuple(kinds)
+            if not isinstance(error, NeedsValue):
+                error.remedy = "\n".join(filter(None, (error.remedy, advice(graph, broken)))) or None
             raise error
         names = Counter(n.op_type for n in functions.all_nodes(graph.node))
         operators = len({kind.op for kind in kinds})
@@ -162,7 +167,7 @@ class Importer:
         if all(isinstance(error, NeedsValue) for error in needs):
             inputs = dict.fromkeys(name for error in needs if isinstance(error, NeedsValue) for name in error.inputs)
             raise NeedsValue(message, inputs=tuple(inputs), kinds=kinds, file=self.file, remedy=needs[0].remedy)
-        raise UnsupportedOp(message, kinds=kinds, file=self.file)
+        raise UnsupportedOp(message, kinds=kinds, file=self.file, remedy=advice(graph, broken))
 
 
 class Scope:

@@ -75,6 +75,11 @@ class Scope(Protocol):
         """Import a subgraph here, its inputs being `operands`; names of the outer graph are visible."""
 
 
+def node_name(proto: NodeProto) -> str:
+    """What to call a node: by its first output where it has no name."""
+    return proto.name or next((f"{proto.op_type}({output})" for output in proto.output if output), proto.op_type)
+
+
 class Node:
     """One node of an ONNX graph, as a handler sees it.
 
@@ -96,7 +101,7 @@ class Node:
         index: builtins.int | None = None,
     ):
         self.proto = proto
-        self.name: str = proto.name or next((f"{proto.op_type}({o})" for o in proto.output if o), proto.op_type)
+        self.name = node_name(proto)
         self.op_type: str = proto.op_type
         self.domain: str = canonical_domain(proto.domain)
         self.version = version

@@ -10,7 +10,7 @@ import math
 import mmap
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -21,6 +21,7 @@ from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto
 
 from mlc.errors import InvalidModel, MlcError, UnsupportedOp
 from mlc.frontends.onnx import embedded
+from mlc.frontends.onnx.cut import cut
 from mlc.frontends.onnx.dtypes import DTYPES, element_type_name
 from mlc.ir.types import numpy_dtype
 
@@ -54,8 +55,8 @@ class Tensor:
         return math.prod(self.shape)
 
 
-def read(source: str | os.PathLike[str] | bytes | ModelProto) -> Model:
-    """Parse a model. Raises InvalidModel for a file that is missing, truncated or of another kind."""
+def read(source: str | os.PathLike[str] | bytes | ModelProto, until: str | None = None) -> Model:
+    """Parse a model, and cut it at a node or value. Raises InvalidModel for a file that is missing, truncated or of another kind."""
     if isinstance(source, ModelProto):
         model = Model(source, None, None)
     elif isinstance(source, bytes | bytearray | memoryview):
@@ -69,7 +70,7 @@ def read(source: str | os.PathLike[str] | bytes | ModelProto) -> Model:
             raise InvalidModel(f"cannot read {path}: {reason}", file=str(path)) from error
     _check_header(model)
     _check_text(model)
-    return model
+    return model if until is None else replace(model, proto=cut(model.proto, until))
 
 
 def _read_file(path: Path) -> Model:
