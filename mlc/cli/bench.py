@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, UsageError, data_flags, model_flags, strict_flag, target_flags
+from mlc.cli.parser import Parser, UsageError, data_flags, model_flags, strict_flag, target_flags, trace_flag
 from mlc.cli.session import Session, open_session
 
 TURN = 0.3  # seconds that one engine runs before the next has its turn
@@ -45,6 +45,7 @@ def configure(parser: Parser) -> None:
     group.add_argument("--seconds", type=float, default=2.0, metavar="S", help="how long each engine runs (default 2)")
     group.add_argument("--against", action="append", default=[], metavar="ENGINE", help="onnxruntime or interpreter")
     group.add_argument("--per-op", action="store_true", help="time of each kernel, with the nodes it computes")
+    trace_flag(group, "the kernels of one more call")
     target_flags(parser)
     data_flags(parser)
 
@@ -63,6 +64,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     latencies = measure(calls, args.seconds)
     own = latencies["mlc"]
     rows = _per_op(session, feeds, args.seconds) if args.per_op else []
+    if args.trace:
+        session.write_trace(args.trace, feeds)
     console.result(
         "bench",
         model=args.model,

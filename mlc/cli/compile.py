@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 from mlc.cli.console import Console
 from mlc.cli.inspection import inspection
-from mlc.cli.parser import Parser, UsageError, data_flags, ir_flags, model_flags, target_flags, tolerance_flags
+from mlc.cli.parser import (
+    Parser,
+    UsageError,
+    data_flags,
+    ir_flags,
+    model_flags,
+    target_flags,
+    tolerance_flags,
+    trace_flag,
+)
 from mlc.cli.source import Model, model, options
 from mlc.cli.verification import verify
 from mlc.cli.writing import write_bytes, write_module, write_text
@@ -33,6 +42,7 @@ def configure(parser: Parser) -> None:
         choices=("any", "onnxruntime", "interpreter"),
         help="run the result and compare with onnxruntime (where installed) or the interpreter",
     )
+    trace_flag(group, "the passes and code generation")
     target_flags(parser)
     ir_flags(parser)
     data_flags(parser)
@@ -66,8 +76,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
             write_module(out, lowered)
         else:
             _write_stage(kind, out, compilation, lowered)
+    from mlc.insight import trace
     from mlc.insight.text import bytes_text
 
+    if args.trace:
+        spans = trace.compilation(compilation.seconds, compilation.report)
+        write_text(args.trace, trace.text(f"mlc compile {source.name}", spans))
     size = out.stat().st_size
     console.result(
         "compile",

@@ -135,6 +135,10 @@ def ir_flags(parser: Parser) -> None:
     group.add_argument("--time-passes", action="store_true", help="print the time of each pass")
 
 
+def trace_flag(parser: argparse._ActionsContainer, what: str) -> None:
+    parser.add_argument("--trace", metavar="FILE", help=f"write a Chrome trace of {what}; Perfetto opens it")
+
+
 def strict_flag(parser: Parser) -> None:
     """For verbs that call a package."""
     parser.add_argument(

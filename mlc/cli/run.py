@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlc.cli import data
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, data_flags, model_flags, strict_flag, target_flags, tolerance_flags
+from mlc.cli.parser import Parser, data_flags, model_flags, strict_flag, target_flags, tolerance_flags, trace_flag
 from mlc.cli.session import open_session
 from mlc.cli.verification import verify
 
@@ -26,6 +26,7 @@ def configure(parser: Parser) -> None:
         choices=("any", "onnxruntime", "interpreter"),
         help="compare the outputs with onnxruntime (where installed) or the interpreter",
     )
+    trace_flag(group, "the kernels of one more call")
     target_flags(parser)
     tolerance_flags(parser)
 
@@ -38,6 +39,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     seconds = time.perf_counter() - start
     verified = session.verify(args, console, verify) if args.verify else None
     written = data.save(outputs, Path(args.save_output)) if args.save_output else []
+    if args.trace:
+        session.write_trace(args.trace, feeds)
     described = {name: data.describe(array) for name, array in outputs.items()}
     console.result(
         "run",

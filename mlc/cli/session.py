@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from mlc.cli import data, sizes
 from mlc.cli.console import Console
 from mlc.cli.parser import UsageError
 from mlc.cli.source import Model, model, options, require_as_compiled
+from mlc.cli.writing import write_text
 from mlc.errors import MlcError
 
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ class Session:
             if not self.compiled and name not in self.module.symbols:
                 raise UsageError.unknown("dimension", name, self.module.symbols)
         return data.feeds(self.module, given, fixed, args.seed)
+
+    def write_trace(self, path: str, feeds: Mapping[str, np.ndarray]) -> None:
+        """A Chrome trace of one profiled call."""
+        from mlc.insight import trace
+
+        steps = self.executable.profile(*(feeds[spec.name] for spec in self.executable.get_inputs()))
+        write_text(path, trace.text(f"mlc run {self.source.name}", trace.call(steps)))
 
     def verify(
         self, args: argparse.Namespace, console: Console, check: Callable[..., dict[str, Any]]
