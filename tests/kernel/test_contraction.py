@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.schedule import Vector
 from mlc.ir.kernel.target import cpu_target
-from mlc.passes.kernel.rules.cpu import choose, lower_for_cpu, prepare
+from mlc.passes.kernel.rules.cpu import DEEP, choose, lower_for_cpu, prepare
 from tests.kernel import kernels
 from tests.kernel.native import RUNNABLE, Native, close, floats, run
 
@@ -44,6 +46,19 @@ def test_one_compile_serves_every_number_of_rows(target):
     for m in (0, 1, 5, 6, 7, 13, 40):
         arrays = gemm_case(m, 70, 24)
         close(run(kernels.gemm("M", 70, 24), arrays, "D", target, parts=3, M=m), gemm_exact(arrays))
+
+
+def test_rows_in_blocks_that_stay_in_a_cache_are_all_computed():
+    small = replace(cpu_target(), l2=32 << 10)
+    kernel = kernels.gemm("M", 520, DEEP)
+    prepare(kernel)
+    block = choose(kernel, small).levels[0].block
+    assert 2 <= block <= 8
+    native = Native(lower_for_cpu(kernels.gemm("M", 520, DEEP), small))
+    for rows in (0, 1, 6, 17, 29, 60, 61):
+        arrays = gemm_case(rows, 520, DEEP)
+        native(arrays, 3, M=rows)
+        close(arrays["D"], gemm_exact(arrays))
 
 
 def test_all_three_extents_known_at_run_time_only():

@@ -91,6 +91,7 @@ def test_a_schedule_is_text_that_parses_back():
                 {"m": "parallel", "n": "parallel"},
                 {"B": Stage("panel", (1, 0)), "C": Stage("workgroup", pad=4)},
             ),
+            Level({"n": 64, "m": 6}, {"n": "parallel", "m": "parallel"}, block=16),
             Level({"m": 6}),
         ),
         Vector(("n", "col"), 16, ("m", "n"), 2),

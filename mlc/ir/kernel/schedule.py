@@ -38,7 +38,8 @@ class Level:
 
     Loops bound to "parallel" are shared among threads: the kernel takes a range of their tiles, the first loop outermost. `fits`: only where
     the whole loop fits in one tile, chosen at run time by a switch over its number of vectors. `ragged`: tiles of a run-time loop keep a
-    run-time size, which the leaf loops over, instead of a static tile for every size.
+    run-time size, which the leaf loops over, instead of a static tile for every size. `block`: parallel tiles are
+    taken in blocks of so many of the last loop with all of the others, so that what the last loop reads stays in a cache meanwhile.
     """
 
     tiles: Mapping[str, int]
@@ -46,12 +47,14 @@ class Level:
     stage: Mapping[str, Stage] = field(default_factory=dict)
     fits: bool = False
     ragged: bool = False
+    block: int = 0
 
     def __str__(self) -> str:
         sign = "<=" if self.fits else "~" if self.ragged else "="
         loops = ", ".join(
             f"{n} {sign} {t}" + (f" {self.bind[n]}" if n in self.bind else "") for n, t in self.tiles.items()
         )
+        loops += f" by {self.block}" if self.block else ""
         return f"Level({loops}" + "".join(f"; {name} -> {where}" for name, where in self.stage.items()) + ")"
 
 
@@ -96,7 +99,7 @@ class Schedule:
 
 
 _LEVEL = re.compile(r"Level\((?P<tiles>[^;]*)(?P<stages>(; .*)?)\)")
-_TILE = re.compile(r"(?P<loop>\S+) (?P<sign><=|=|~) (?P<size>\d+)(?: (?P<bind>\S+))?")
+_TILE = re.compile(r"(?P<loop>\S+) (?P<sign><=|=|~) (?P<size>\d+)(?: (?P<bind>(?!by )\S+))?(?: by (?P<block>\d+))?")
 _STAGE = re.compile(
     r"(?P<name>\S+) -> (?P<space>panel|workgroup|register)(?:\[(?P<order>[\d, ]*)\])?(?:\+(?P<pad>\d+))?"
 )
@@ -110,11 +113,13 @@ def _level(text: str) -> Level:
     tiles: dict[str, int] = {}
     bind: dict[str, Binding] = {}
     fits = ragged = False
+    block = 0
     for part in filter(None, level["tiles"].split(", ")):
         tile = _match(_TILE, part, "tile")
         tiles[tile["loop"]] = int(tile["size"])
         fits |= tile["sign"] == "<="
         ragged |= tile["sign"] == "~"
+        block = int(tile["block"] or 0)
         if tile["bind"]:
             bind[tile["loop"]] = tile["bind"]  # type: ignore[assignment]
     stages = {}
@@ -122,7 +127,7 @@ def _level(text: str) -> Level:
         stage = _match(_STAGE, part, "stage")
         order = tuple(int(axis) for axis in stage["order"].split(",")) if stage["order"] else ()
         stages[stage["name"]] = Stage(stage["space"], order, int(stage["pad"] or 0))  # type: ignore[arg-type]
-    return Level(tiles, bind, stages, fits, ragged)
+    return Level(tiles, bind, stages, fits, ragged, block)
 
 
 def _leaf(text: str) -> Leaf:

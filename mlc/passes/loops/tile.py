@@ -192,19 +192,39 @@ class TileRun:
         """Threads take ranges [begin, end) of the tiles of several loops, the last loop's fastest.
 
         scf.for %c = %begin to %end { %n = %c / 24, %m = %c % 24; tile (%n, %m) }
+
+        In blocks of 8 of the last loop, which has 20, beside 10 of the others:
+        %block = %c / 80;  %height = min(8, 20 - 8 * %block);  %n = %c % 80 / %height,  %m = 8 * %block + %c % 80 % %height
         """
         counts = {name: tile_count(self.extents[name], self.size(name)) for name in names}
         begin, end = self.kernel.tile_range(product(*counts.values()) if _plain(counts) else _text(counts))
 
         def body(b: Builder, number: SSAValue) -> None:
             numbers = {names[0]: number}
-            for name in reversed(names[1:]):
+            others = list(names)
+            if self.level.block:
+                last = others.pop()
+                numbers[names[0]], numbers[last] = self.blocked(b, number, others, last)
+            for name in reversed(others[1:]):
                 count = self.count_value(name)
                 numbers[name] = b.insert(arith.RemUIOp(numbers[names[0]], count)).result
                 numbers[names[0]] = b.insert(arith.DivUIOp(numbers[names[0]], count)).result
             self.numbered(b, list(names), numbers, {}, fill)
 
         b.insert(for_loop(begin, end, self.kernel.const(1), names[0], body))
+
+    def blocked(self, b: Builder, number: SSAValue, others: Sequence[str], last: str) -> tuple[SSAValue, SSAValue]:
+        """Number of the tile among all but the last loop, and of the last loop's, where these are taken in blocks."""
+        const = self.kernel.const(self.level.block)
+        whole: SSAValue = const
+        for name in others:
+            whole = b.insert(arith.MuliOp(whole, self.count_value(name))).result
+        first = b.insert(arith.MuliOp(b.insert(arith.DivUIOp(number, whole)).result, const)).result
+        within = b.insert(arith.RemUIOp(number, whole)).result
+        left = b.insert(arith.SubiOp(self.count_value(last), first)).result
+        height = b.insert(arith.MinSIOp(left, const)).result
+        place = b.insert(arith.AddiOp(first, b.insert(arith.RemUIOp(within, height)).result)).result
+        return b.insert(arith.DivUIOp(within, height)).result, place
 
     def count_value(self, name: str) -> SSAValue:
         extent, size = self.extents[name], self.size(name)

@@ -29,6 +29,7 @@ from mlc.passes.loops.tile import obstacle
 WEIGHTS_IN_L2 = 400 << 10  # bytes of a weight that stay in L2 while pixels stream by
 TAPS = 25  # of a window that are unrolled
 SQUARES = 16  # of a transpose along one loop, before the next tile
+DEEP = 256  # products of a sum from which on finding a tile's place by divisions costs next to nothing
 CHUNK = 4096  # elements of a run of element-wise work: long enough to pay for a thread's next tile
 
 
@@ -209,11 +210,9 @@ class Rule:
         leaf = Vector((n,), self.lanes, (*batch, *([m] if m else []), n))
         tile = (Level({m: tall}),) if m else ()
         levels: dict[str, int] = {**outer, n: width}
+        in_l2 = max(1, (self.target.l2 * 3 // 4) // (self.bytes * depth * tall)) if depth else 0  # tiles of rows
         if m and count is not None and depth:
-            in_l2 = (
-                max(1, (self.target.l2 * 3 // 4) // (self.bytes * depth * tall)) * tall
-            )  # a block of rows stays in L2
-            blocks = ceil(count / in_l2)
+            blocks = ceil(count / (in_l2 * tall))
             if not batch and panels * blocks < 8:
                 blocks = min(ceil(count / tall), max(blocks, ceil(8 / panels)))
             if blocks > 1:
@@ -224,6 +223,8 @@ class Rule:
             if staged and not self.packed(staged):
                 return self.bound([Level(levels, stage=staged), *tile], leaf)
             levels, tile = order, ()
+        elif m and count is None and not batch and (depth or 0) >= DEEP and self.packed(staged):
+            return self.bound([Level({**levels, m: tall}, stage=staged, block=in_l2)], leaf)
         return self.bound([Level(levels, stage=staged), *tile], leaf)
 
     def packed(self, staged: dict[str, Stage]) -> bool:
