@@ -190,6 +190,10 @@ def _einsum_terms(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
     everything = "".join(terms)
     if arrow:
         out = out.replace("...", names)
+        if strange := set(out) - set(everything):
+            raise ShapeError(f"einsum {equation!r}: no operand has the output's {''.join(sorted(strange))}")
+        if len(set(out)) < len(out):
+            raise ShapeError(f"einsum {equation!r}: the output repeats a label")
     else:
         out = names + "".join(sorted(c for c in set(everything) - set(names) if everything.count(c) == 1))
     return terms, out

@@ -7,6 +7,7 @@ MLIR's tensor encoding carries one expression per axis; equal text is equal exte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -67,6 +68,7 @@ _NUMPY: dict[str, np.dtype] = {
 }
 _BY_NUMPY = {dtype: name for name, dtype in _NUMPY.items()}
 DTYPES = tuple(_ELEMENTS)
+_MOST_ELEMENTS = 1 << 60  # offsets in bytes are 64-bit integers, also along the other axes of a tensor without elements
 
 
 def element(dtype: str) -> Attribute:
@@ -147,6 +149,8 @@ def _tensor(shape: Shape, dtype: str) -> TensorType:
     for e in shape:
         if isinstance(e, int) and e < 0:
             raise ShapeError(f"a tensor cannot have the shape {shape_text(shape)}: {e} is negative")
+    if math.prod(e for e in shape if isinstance(e, int) and e) > _MOST_ELEMENTS:
+        raise ShapeError(f"a tensor cannot have the shape {shape_text(shape)}: too many elements")
     if all(isinstance(e, int) for e in shape):
         return TensorType(_ELEMENTS[dtype], shape)  # type: ignore[arg-type]
     texts = ArrayAttr([StringAttr("" if isinstance(e, int) else str(e)) for e in shape])

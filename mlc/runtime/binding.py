@@ -112,6 +112,8 @@ class Binder:
             min(self.threads, tiles) - 1 if bytes >= WORTH_SHARING and tiles > 1 else 0 for bytes, tiles in launches
         ]
         numbers = [scratch, *sizes, *helpers, *(own + offset for offset in offsets)]
+        if max(numbers) >= 1 << 63:  # of tensors without elements; others do not fit into memory
+            raise ShapeError(f"a size is beyond 64 bits at {_text(symbols)}")
         table = (ctypes.c_int64 * len(numbers))(*numbers)
         return Binding(symbols, table, ctypes.addressof(table), arena, memory)
 

@@ -221,3 +221,15 @@ def test_what_cannot_be_done_with_a_sequence_is_said(line: str, words: str) -> N
                 f"(float[3] x, int64 open) => (float[3] y) <int64 p = {{5}}> {{ s = SequenceConstruct(x, x) {line} }}"
             )
         )
+
+
+def test_a_body_is_mapped_over_a_sequence() -> None:
+    body = """(float[4, 3] x, float[3] scale) => (float[4, 3] y) <int64 two = {2}> {
+        rows = SplitToSequence <axis = 0> (x, two)
+        squares = SequenceMap <body = square (float[2, 3] row) => (float[2, 3] found) { found = Mul(row, row) }> (rows)
+        sums = SequenceMap <body = sum (float[2, 3] row, float[2, 3] other, float[3] by) => (float[2, 3] found) {
+            scaled = Mul(other, by) found = Add(row, scaled)
+        }> (rows, squares, scale)
+        y = ConcatFromSequence <axis = 0> (sums)
+    }"""
+    assert_agrees(parse(body), np.arange(12, dtype=np.float32).reshape(4, 3), X[1])

@@ -202,6 +202,13 @@ class Node:
             raise self.needs_value(i, what)
         return value
 
+    def number(self, i: builtins.int, what: str) -> Any:
+        """The one element of input i, which must be known at import, as a number of Python."""
+        value = self.constants(i, what)
+        if value.size != 1:
+            raise self.error(f"{what} has {value.size} elements, expected 1")
+        return value.item()
+
     def extents(self, i: builtins.int, what: str = "shape") -> list[Extent]:
         """The elements of integer input i (rank 0 or 1) as numbers and dimension expressions."""
         entries = self.entries(i)
@@ -225,6 +232,12 @@ class Node:
     def inline(self, graph: GraphProto, operands: Sequence[SSAValue] = ()) -> list[SSAValue | Items]:
         """Build a subgraph here and return its outputs."""
         return self.scope.inline(graph, operands)
+
+    def axis(self, axis: builtins.int, rank: builtins.int) -> builtins.int:
+        """One of `rank` axes counted from the front, where the file may count from the end (-1)."""
+        if not -rank <= axis < rank:
+            raise self.error(f"axis {axis} is not one of the {rank} axes")
+        return axis % rank
 
     def simplify(self, extent: Extent) -> Extent:
         """The extent without the minima and maxima that the bounds of symbols decide."""

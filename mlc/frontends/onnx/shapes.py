@@ -274,9 +274,9 @@ class _Rules:
             steps = self.numbers(4) if self.given(4) else None
         index: list[slice] = [slice(None)] * x.ndim
         for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            axis = (axes[i] if axes else i) % x.ndim
+            axis = axes[i] if axes else i
             step = steps[i] if steps else 1
-            extent = x.shape[axis]
+            extent = x.shape[axis]  # IndexError: the handler reports it
             if isinstance(
                 end, Dim
             ):  # "up to the end", written as the size of something: only if it is no less than the extent
@@ -340,7 +340,7 @@ class _Rules:
         x, axes = self.entries(0), self.axes(1)
         if not axes and self.node.int("noop_with_empty_axes", 0):
             return x
-        axes = sorted(a % x.ndim for a in axes) if axes else list(range(x.ndim))
+        axes = sorted(range(x.ndim)[a] for a in axes) if axes else list(range(x.ndim))
         moved = np.moveaxis(x, axes, range(len(axes)))
         rest = moved.shape[len(axes) :]
         rows = list(moved.reshape(-1, *rest))

@@ -142,17 +142,17 @@ def gelu(node: Node, x: Value) -> Value:
 
 @handles("Softmax", since=(13,))
 def softmax(node: Node, x: Value) -> Value:
-    return g.softmax(x, checked_axis(node, x, -1))
+    return g.softmax(x, node.axis(node.int("axis", -1), rank_of(x)))
 
 
 @handles("LogSoftmax", since=(13,))
 def log_softmax(node: Node, x: Value) -> Value:
-    return g.log_softmax(x, checked_axis(node, x, -1))
+    return g.log_softmax(x, node.axis(node.int("axis", -1), rank_of(x)))
 
 
 @handles("Hardmax", since=(13,))
 def hardmax(node: Node, x: Value) -> Value:
-    return one_at_maximum(x, checked_axis(node, x, -1))
+    return one_at_maximum(x, node.axis(node.int("axis", -1), rank_of(x)))
 
 
 @handles("Softmax", since=(1, 11))
@@ -181,14 +181,6 @@ def flattened(node: Node, x: Value) -> tuple[Value, tuple[Extent, ...]]:
         raise node.invalid(f"axis {axis} is out of range for {len(shape)} axes")
     axis += len(shape) if axis < 0 else 0
     return g.reshape(x, [*shape[:axis], prod(shape[axis:])]), shape
-
-
-def checked_axis(node: Node, x: Value, default: int) -> int:
-    """The attribute `axis`, counted from the front."""
-    axis, rank = node.int("axis", default), rank_of(x)
-    if not -rank <= axis < max(rank, 1):
-        raise node.invalid(f"axis {axis} is out of range for {rank} axes")
-    return axis % rank if rank else 0
 
 
 def one_at_maximum(x: Value, axis: int) -> Value:

@@ -54,10 +54,8 @@ def range_(node: Node, start: Value, limit: Value, delta: Value) -> Value:
     """start + i * delta, below limit. The count must be known; in f16 and bf16 the elements are computed in f32."""
     dtype = dtype_of(start)
     entries = [node.entries(i) for i in range(3)]
-    if is_float(dtype) and any(e is None or not isinstance(e.ravel()[0], int | dims.Dim) for e in entries):
-        first, last, step = (
-            float(node.constants(i, name).ravel()[0]) for i, name in enumerate(("start", "limit", "delta"))
-        )
+    if is_float(dtype) and any(e is None or not all(isinstance(n, int | dims.Dim) for n in e.flat) for e in entries):
+        first, last, step = (node.number(i, name) for i, name in enumerate(("start", "limit", "delta")))
         if step == 0:
             raise node.error("delta is 0")
         count: dims.Extent = max(0, math.ceil((last - first) / step))

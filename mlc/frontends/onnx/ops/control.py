@@ -19,10 +19,11 @@ from mlc.ir.types import dtype_of, rank_of, shape_of, shape_text
 
 @handles("If", since=(1, 11, 13, 16, 19, 21, 23, 24, 25))
 def if_(node: Node, condition: Value) -> Sequence[Value | Items]:
-    known = node.constant(0)
-    if known is not None:
-        return node.inline(node.graph("then_branch" if known.ravel()[0] else "else_branch"))
+    if node.constant(0) is not None:
+        return node.inline(node.graph("then_branch" if node.number(0, "condition") else "else_branch"))
     chosen, other = node.inline(node.graph("then_branch")), node.inline(node.graph("else_branch"))
+    if len(chosen) != len(other):
+        raise node.invalid(f"one branch has {len(chosen)} outputs, the other {len(other)}")
     results = []
     for i, (x, y) in enumerate(zip(chosen, other, strict=True)):
         if isinstance(x, Items) or isinstance(y, Items):
@@ -44,8 +45,12 @@ def loop(node: Node, trip_count: Value | None, condition: Value | None, *carried
     if not node.given(0):
         raise node.unsupported("a loop without a trip count, ended by its condition, is not supported")
     count = node.extent(0, "trip count")
-    if node.given(1) and not node.constants(1, "condition").all():
+    if node.given(1) and not node.number(1, "condition"):
         count = 0
+    if len(body.input) != 2 + len(carried) or len(body.output) < 1 + len(carried):
+        raise node.invalid(
+            f"{len(carried)} carried values, the body has {len(body.input)} inputs and {len(body.output)} outputs"
+        )
     if not _condition_stays(body):
         raise node.unsupported("a loop that its condition may end early is not supported")
     if isinstance(count, int):
@@ -75,14 +80,18 @@ def scan(node: Node, *operands: Value) -> list[Value]:
     states, sequences = len(operands) - scanned, list(operands[len(operands) - scanned :])
     if scanned < 1 or states < 0:
         raise node.invalid(f"num_scan_inputs is {scanned}, there are {len(operands)} inputs")
+    if len(body.input) != len(operands) or len(body.output) < states:
+        raise node.invalid(
+            f"{states} states and {scanned} scanned inputs, the body has {len(body.input)} inputs "
+            f"and {len(body.output)} outputs"
+        )
     stacked_outputs = len(body.output) - states
-    directions = node.ints("scan_input_directions", None) or [0] * scanned
-    axes = node.ints("scan_input_axes", None) or [0] * scanned
-    out_directions = node.ints("scan_output_directions", None) or [0] * stacked_outputs
-    out_axes = node.ints("scan_output_axes", None) or [0] * stacked_outputs
+    directions, axes = _each(node, "scan_input_directions", scanned), _each(node, "scan_input_axes", scanned)
+    out_directions = _each(node, "scan_output_directions", stacked_outputs)
+    out_axes = _each(node, "scan_output_axes", stacked_outputs)
     length: Extent | None = None
     for i, (x, axis, backward) in enumerate(zip(sequences, axes, directions, strict=True)):
-        x = _axis_to_front(x, _axis(node, axis, rank_of(x)))
+        x = _axis_to_front(x, node.axis(axis, rank_of(x)))
         sequences[i] = g.reverse(x, [0]) if backward else x
         extent = shape_of(x)[0]
         length = extent if length is None else g.require_equal(length, extent, "length of the scanned inputs")
@@ -92,15 +101,17 @@ def scan(node: Node, *operands: Value) -> list[Value]:
     results = []
     for y, axis, backward in zip(stacked, out_axes, out_directions, strict=True):
         y = g.reverse(y, [0]) if backward else y
-        axis = _axis(node, axis, rank_of(y))
+        axis = node.axis(axis, rank_of(y))
         results.append(g.transpose(y, [*range(1, axis + 1), 0, *range(axis + 1, rank_of(y))]))
     return [*carries, *results]
 
 
-def _axis(node: Node, axis: int, rank: int) -> int:
-    if not -rank <= axis < rank:
-        raise node.error(f"axis {axis} is not one of the {rank} axes")
-    return axis % rank
+def _each(node: Node, name: str, count: int) -> list[int]:
+    """An attribute with a number for each of `count` inputs or outputs, 0 by default."""
+    values = node.ints(name, None) or [0] * count
+    if len(values) != count:
+        raise node.invalid(f"{name} has {len(values)} entries, expected {count}")
+    return values
 
 
 def _axis_to_front(x: Value, axis: int) -> Value:

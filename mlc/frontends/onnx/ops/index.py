@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlc.frontends.onnx.node import Node
-from mlc.frontends.onnx.ops.activation import checked_axis, like
+from mlc.frontends.onnx.ops.activation import like
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent, prod
@@ -16,12 +16,12 @@ SCATTER_KINDS = {"none": "set", "add": "add", "mul": "mul", "max": "max", "min":
 
 @handles("Gather", since=(1, 11, 13))
 def gather(node: Node, x: Value, indices: Value) -> Value:
-    return g.gather(x, indices, checked_axis(node, x, 0))
+    return g.gather(x, indices, node.axis(node.int("axis", 0), rank_of(x)))
 
 
 @handles("GatherElements", since=(11, 13))
 def gather_elements(node: Node, x: Value, indices: Value) -> Value:
-    return g.gather_elements(x, indices, checked_axis(node, x, 0))
+    return g.gather_elements(x, indices, node.axis(node.int("axis", 0), rank_of(x)))
 
 
 @handles("GatherND", since=(11, 12, 13))
@@ -35,7 +35,7 @@ def gather_nd(node: Node, x: Value, indices: Value) -> Value:
 @handles("Scatter", since=(9,))
 @handles("ScatterElements", since=(11, 13, 16, 18))
 def scatter_elements(node: Node, x: Value, indices: Value, updates: Value) -> Value:
-    return g.scatter_elements(x, indices, updates, checked_axis(node, x, 0), scatter_kind(node))
+    return g.scatter_elements(x, indices, updates, node.axis(node.int("axis", 0), rank_of(x)), scatter_kind(node))
 
 
 @handles("ScatterND", since=(11, 13, 16, 18))
@@ -55,10 +55,7 @@ def one_hot(node: Node, indices: Value, depth: Value, values: Value) -> Value:
     """values[1] where the new axis counts to the index, values[0] elsewhere. Indices in [-depth, depth) count; others give a row of values[0]."""
     size = one_hot_depth(node)
     rank = rank_of(indices) + 1
-    axis = node.int("axis")
-    if not -rank <= axis < rank:
-        raise node.invalid(f"axis {axis} is out of range for {rank} axes")
-    axis %= rank
+    axis = node.axis(node.int("axis"), rank)
     shape = [*shape_of(indices)[:axis], size, *shape_of(indices)[axis:]]
     place = g.cast(indices, "i64")
     wrapped = g.add(place, g.broadcast(g.dimension(size), shape_of(place), []))
@@ -70,10 +67,7 @@ def one_hot(node: Node, indices: Value, depth: Value, values: Value) -> Value:
 
 def one_hot_depth(node: Node) -> Extent:
     """The depth may come in any number type."""
-    known = node.constant(1)
-    if known is not None:
-        return int(known.ravel()[0])
-    return node.extents(1, "depth")[0]
+    return node.extent(1, "depth") if node.constant(1) is None else int(node.number(1, "depth"))
 
 
 @handles("Trilu", since=(14,))
@@ -84,11 +78,9 @@ def trilu(node: Node, x: Value, k: Value | None = None) -> Value:
         raise node.error(f"input has {rank} axes, at least 2 are needed")
     matrix = shape[-2:]
     offset = g.sub(g.iota(matrix, 1, "i64"), g.iota(matrix, 0, "i64"))
-    known = np.zeros(1, np.int64) if k is None else node.constant(1)
-    if known is not None:
-        limit = like(offset, int(known.ravel()[0]))
+    if k is None or node.constant(1) is not None:
+        limit = like(offset, 0 if k is None else node.number(1, "k"))
     else:
-        assert k is not None
         limit = g.broadcast(g.reshape(k, []), matrix, [])
     kept = g.ge(offset, limit) if node.int("upper") else g.le(offset, limit)
     return g.select(g.broadcast(kept, shape, [rank - 2, rank - 1]), x, like(x, 0))
@@ -110,7 +102,7 @@ def reverse_sequence(node: Node, x: Value, lengths: Value) -> Value:
 @handles("TensorScatter", since=(24,))
 def tensor_scatter(node: Node, cache: Value, update: Value, write_indices: Value | None = None) -> Value:
     """Write `update` into a cache along `axis`, for batch b from write_indices[b] on; circular mode wraps around."""
-    axis, mode = checked_axis(node, cache, -2), node.string("mode")
+    axis, mode = node.axis(node.int("axis", -2), rank_of(cache)), node.string("mode")
     if axis == 0:
         raise node.invalid("axis is the batch axis")
     if mode not in ("linear", "circular"):
@@ -137,4 +129,4 @@ def compress(node: Node, x: Value, condition: Value) -> Value:
     if not node.has("axis"):
         x = g.reshape(x, [prod(shape_of(x))])
         return g.gather(x, g.constant(kept), 0)
-    return g.gather(x, g.constant(kept), checked_axis(node, x, 0))
+    return g.gather(x, g.constant(kept), node.axis(node.int("axis", 0), rank_of(x)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlc.frontends.onnx.node import Node
-from mlc.frontends.onnx.ops.activation import checked_axis, like, plus, times
+from mlc.frontends.onnx.ops.activation import like, plus, times
 from mlc.frontends.onnx.ops.linear import per_channel
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
@@ -125,7 +125,7 @@ def group_normalization(node: Node, x: Value, scale: Value, bias: Value) -> Valu
 @handles("LayerNormalization", since=(17,))
 def layer_normalization(node: Node, x: Value, scale: Value, bias: Value | None = None) -> Sequence[Value | None]:
     """The second and third output are mean and 1 / sqrt(variance + epsilon) in the type of the statistics."""
-    axis, shape, epsilon = checked_axis(node, x, -1), shape_of(x), node.float("epsilon")
+    axis, shape, epsilon = node.axis(node.int("axis", -1), rank_of(x)), shape_of(x), node.float("epsilon")
     axes = list(range(axis, len(shape)))
     scale = g.broadcast_to(scale, shape[axis:]) if shape_of(scale) != shape[axis:] else scale
     if bias is not None and shape_of(bias) != shape[axis:]:
@@ -141,7 +141,7 @@ def layer_normalization(node: Node, x: Value, scale: Value, bias: Value | None =
 
 @handles("RMSNormalization", since=(23,))
 def rms_normalization(node: Node, x: Value, scale: Value) -> Value:
-    axis, shape = checked_axis(node, x, -1), shape_of(x)
+    axis, shape = node.axis(node.int("axis", -1), rank_of(x)), shape_of(x)
     if shape_of(scale) != shape[axis:]:
         scale = g.broadcast_to(scale, shape[axis:])
     return g.rms_norm(x, scale, list(range(axis, len(shape))), node.float("epsilon"))
@@ -178,7 +178,7 @@ def mean_variance_normalization(node: Node, x: Value) -> Value:
 @handles("LpNormalization", since=(1, 22))
 def lp_normalization(node: Node, x: Value) -> Value:
     """x / norm along an axis; a zero norm gives zeros."""
-    axis, p = checked_axis(node, x, -1), node.int("p")
+    axis, p = node.axis(node.int("axis", -1), rank_of(x)), node.int("p")
     if p not in (1, 2):
         raise node.invalid(f"p is {p}, expected 1 or 2")
     magnitude = g.reduce(g.abs(x) if p == 1 else g.mul(x, x), [axis], "sum", keepdims=True)

@@ -56,11 +56,9 @@ def dequantize_linear(node: Node, x: Value, scale: Value, zero_point: Value | No
 
 def aligned_shape(node: Node, x: Value, scale: Value) -> tuple[Extent, ...]:
     """x's shape, after checking that the scale has one value, one per index of `axis`, or one per block along it."""
-    shape, axis = shape_of(x), node.int("axis", 1)
+    shape = shape_of(x)
     if rank_of(scale) == 0 or shape_of(scale) == (1,):
         return shape
-    if not -len(shape) <= axis < len(shape):
-        raise node.invalid(f"axis {axis} is out of range for {len(shape)} axes")
     if node.int("block_size", 0):
         if rank_of(scale) != len(shape):
             raise node.error(f"block scales {shape_text(shape_of(scale))} and x {shape_text(shape)} differ in rank")
@@ -73,7 +71,7 @@ def spread(node: Node, v: Value, shape: Sequence[Extent]) -> Value:
     """A scale or zero point repeated to x's shape."""
     if rank_of(v) == 0 or (rank_of(v) == 1 and shape_of(v) == (1,)):
         return g.broadcast(g.reshape(v, []), shape, [])
-    axis = node.int("axis", 1) % len(shape)
+    axis = node.axis(node.int("axis", 1), len(shape))
     block = node.int("block_size", 0)
     if not block:
         return g.broadcast(v, shape, [axis])

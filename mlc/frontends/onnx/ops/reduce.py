@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mlc.frontends.onnx.node import Node
-from mlc.frontends.onnx.ops.activation import checked_axis
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
 from mlc.ir.types import dtype_of, is_float, rank_of, shape_of
@@ -19,10 +18,7 @@ def reduced_axes(node: Node, x: Value) -> list[int]:
         axes = [int(axis) for axis in node.constants(1, "axes").ravel()]
     if not axes:
         return [] if node.int("noop_with_empty_axes", 0) else list(range(rank))
-    wrong = [axis for axis in axes if not -rank <= axis < rank]
-    if wrong:
-        raise node.invalid(f"axis {wrong[0]} is out of range for {rank} axes")
-    return sorted({axis % rank for axis in axes})
+    return sorted({node.axis(axis, rank) for axis in axes})
 
 
 def reduced(node: Node, x: Value, kind: str) -> Value:
@@ -107,18 +103,18 @@ def log_sum_exp(node: Node, x: Value) -> Value:
 @handles("ArgMax", since=(1, 11, 12, 13))
 def arg_max(node: Node, x: Value) -> Value:
     last = bool(node.int("select_last_index", 0))
-    return g.arg_max(x, checked_axis(node, x, 0), keepdims=bool(node.int("keepdims")), last=last)
+    return g.arg_max(x, node.axis(node.int("axis", 0), rank_of(x)), keepdims=bool(node.int("keepdims")), last=last)
 
 
 @handles("ArgMin", since=(1, 11, 12, 13))
 def arg_min(node: Node, x: Value) -> Value:
     last = bool(node.int("select_last_index", 0))
-    return g.arg_min(x, checked_axis(node, x, 0), keepdims=bool(node.int("keepdims")), last=last)
+    return g.arg_min(x, node.axis(node.int("axis", 0), rank_of(x)), keepdims=bool(node.int("keepdims")), last=last)
 
 
 @handles("TopK", since=(1,))
 def top_k_attribute(node: Node, x: Value) -> Sequence[Value]:
-    return g.top_k(x, node.int("k"), checked_axis(node, x, -1))
+    return g.top_k(x, node.int("k"), node.axis(node.int("axis", -1), rank_of(x)))
 
 
 @handles("TopK", since=(10, 11, 24))
@@ -127,7 +123,7 @@ def top_k(node: Node, x: Value, k: Value) -> Sequence[Value]:
     counts = node.extents(1, "k")
     if len(counts) != 1:
         raise node.error(f"K has {len(counts)} elements, expected 1")
-    return g.top_k(x, counts[0], checked_axis(node, x, -1), largest=bool(node.int("largest", 1)))
+    return g.top_k(x, counts[0], node.axis(node.int("axis", -1), rank_of(x)), largest=bool(node.int("largest", 1)))
 
 
 @handles("CumSum", since=(11, 14))
@@ -141,7 +137,5 @@ def cumulative_product(node: Node, x: Value, axis: Value) -> Value:
 
 
 def cumulative(node: Node, x: Value, kind: str) -> Value:
-    axis, rank = int(node.constants(1, "axis").ravel()[0]), rank_of(x)
-    if not -rank <= axis < rank:
-        raise node.invalid(f"axis {axis} is out of range for {rank} axes")
-    return g.cumulative(x, axis % rank, kind, exclusive=bool(node.int("exclusive")), reverse=bool(node.int("reverse")))
+    axis = node.axis(node.number(1, "axis"), rank_of(x))
+    return g.cumulative(x, axis, kind, exclusive=bool(node.int("exclusive")), reverse=bool(node.int("reverse")))

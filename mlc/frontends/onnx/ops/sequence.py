@@ -37,7 +37,7 @@ def _sequence(node: Node, x: Items | Value) -> Items:
 
 def _position(node: Node, i: int, size: int) -> int:
     """The index in input i, negative ones counting from the end; `size` positions are allowed."""
-    position = int(node.constants(i, "position").ravel()[0])
+    position = node.number(i, "position")
     if not -size <= position < size:
         raise node.error(f"position {position} is outside of {size} places")
     return position % size
@@ -55,7 +55,7 @@ def sequence_insert(node: Node, items: Items | Value, x: Value, position: Value 
     items = _sequence(node, items)
     at = len(items)
     if position is not None:
-        at = int(node.constants(2, "position").ravel()[0])
+        at = node.number(2, "position")
         if not -len(items) <= at <= len(items):
             raise node.error(f"position {at} is outside of a sequence of {len(items)}")
         at += len(items) if at < 0 else 0
@@ -95,10 +95,7 @@ def concat_from_sequence(node: Node, items: Items | Value) -> Value:
 @handles("SplitToSequence", since=(11, 24))
 def split_to_sequence(node: Node, x: Value, split: Value | None) -> list[Items]:
     """Pieces of the sizes given, of one size (the last may be smaller), or of size 1, which lose the axis unless keepdims."""
-    axis, rank = node.int("axis"), rank_of(x)
-    if not -rank <= axis < rank:
-        raise node.error(f"axis {axis} is not one of the {rank} axes")
-    axis %= rank
+    axis = node.axis(node.int("axis"), rank_of(x))
     whole = shape_of(x)[axis]
     sizes: list[Extent]
     entries = node.entries(1)
@@ -107,7 +104,9 @@ def split_to_sequence(node: Node, x: Value, split: Value | None) -> list[Items]:
     if entries is not None and entries.ndim:
         sizes = list(entries.ravel())
     else:
-        each: Extent = 1 if entries is None else entries.item()
+        each = 1 if split is None else node.extent(1, "split")
+        if isinstance(each, int) and each < 1:
+            raise node.error(f"pieces of {each} elements")
         count = dims.ceildiv(whole, each)
         if not isinstance(count, int) or not isinstance(whole, int) or not isinstance(each, int):
             raise node.unsupported(f"into how many pieces {whole} elements split is known only at run time")
@@ -116,6 +115,23 @@ def split_to_sequence(node: Node, x: Value, split: Value | None) -> list[Items]:
     if split is None and not node.int("keepdims"):
         pieces = [g.squeeze(piece, [axis]) for piece in pieces]
     return [Items(pieces)]
+
+
+@handles("SequenceMap", since=(17,), sequences=True)
+def sequence_map(node: Node, items: Items | Value, *others: Items | Value) -> list[Items]:
+    """The body once for each element; another sequence gives its element of that place, a tensor is the same for all."""
+    items, body = _sequence(node, items), node.graph("body")
+    for other in others:
+        if isinstance(other, Items) and len(other) != len(items):
+            raise node.error(f"sequences of {len(items)} and {len(other)} elements")
+    columns: list[list[Value]] = [[] for _ in body.output]
+    for i, item in enumerate(items):
+        results = node.inline(body, [item, *(x[i] if isinstance(x, Items) else x for x in others)])
+        for column, result in zip(columns, results, strict=True):
+            if isinstance(result, Items):
+                raise node.invalid(f"the body '{body.name}' gives a sequence, expected tensors")
+            column.append(result)
+    return [Items(column) for column in columns]
 
 
 @handles("Optional", since=(15, 28), sequences=True)

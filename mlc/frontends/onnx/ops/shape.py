@@ -14,12 +14,6 @@ from mlc.ir.types import dtype_of, rank_of, shape_of, shape_text
 _TO_THE_END = 1 << 31  # exporters write the largest int32 or int64 for "to the end"
 
 
-def _axis(node: Node, axis: int, rank: int) -> int:
-    if not -rank <= axis < max(rank, 1):
-        raise node.error(f"axis {axis} is not one of the {rank} axes")
-    return axis % rank if rank else 0
-
-
 @handles("Reshape", since=(1,))
 def reshape_to_attribute(node: Node, x: Value) -> Value:
     return _reshape(node, x, node.ints("shape"), keep_zero=False)
@@ -88,7 +82,7 @@ def squeeze(node: Node, x: Value, axes: Value | None = None) -> Value:
     places = _axes(node, 1)
     if places is None:
         places = [a for a, e in enumerate(shape_of(x)) if isinstance(e, int) and e == 1]
-    return g.squeeze(x, [_axis(node, a, rank_of(x)) for a in places])
+    return g.squeeze(x, [node.axis(a, rank_of(x)) for a in places])
 
 
 @handles("Unsqueeze", since=(1, 11, 13, 21, 23, 24, 25))
@@ -102,7 +96,7 @@ def unsqueeze(node: Node, x: Value, axes: Value | None = None) -> Value:
 @handles("Concat", since=(4, 11, 13))
 def concat(node: Node, *xs: Value) -> Value:
     rank = rank_of(xs[0])
-    axis = _axis(node, node.int("axis"), rank)
+    axis = node.axis(node.int("axis"), rank)
     common = list(shape_of(xs[0]))
     for x in xs[1:]:
         if rank_of(x) != rank:
@@ -120,7 +114,7 @@ def split(node: Node, x: Value, sizes: Value | None = None) -> list[Value]:
     """Sizes from the attribute (to opset 12) or the input, else equal pieces; from opset 18 the last may be smaller."""
     if not rank_of(x):
         raise node.error("a scalar cannot be split")
-    axis = _axis(node, node.int("axis", 0), rank_of(x))
+    axis = node.axis(node.int("axis", 0), rank_of(x))
     if node.has("split"):
         pieces: list[Extent] = list(node.ints("split"))
     elif node.given(1):
@@ -181,7 +175,7 @@ def _slice(
     first: list[Extent] = [0] * len(shape)
     sizes, strides = list(shape), [1] * len(shape)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        axis = _axis(node, axis, len(shape))
+        axis = node.axis(axis, len(shape))
         if step == 0:
             raise node.error(f"the step along axis {axis} is 0")
         whole = shape[axis]
@@ -235,7 +229,7 @@ def pad_by_attributes(node: Node, x: Value) -> Value:
 @handles("Pad", since=(11, 13, 18, 19, 21, 23, 24, 25))
 def pad(node: Node, x: Value, pads: Value, value: Value | None, axes: Value | None = None) -> Value:
     filler = g.scalar(0, dtype_of(x)) if value is None else g.reshape(value, ())
-    places = [_axis(node, a, rank_of(x)) for a in _axes(node, 3) or range(rank_of(x))]
+    places = [node.axis(a, rank_of(x)) for a in _axes(node, 3) or range(rank_of(x))]
     return _pad(node, x, node.extents(1, "pads"), places, filler)
 
 
@@ -317,7 +311,7 @@ def center_crop_pad(node: Node, x: Value, shape: Value) -> Value:
     if len(axes) != len(targets):
         raise node.error(f"shape has {len(targets)} entries for {len(axes)} axes")
     for axis, target in zip(axes, targets, strict=True):
-        axis = _axis(node, axis, rank_of(x))
+        axis = node.axis(axis, rank_of(x))
         whole = shape_of(x)[axis]
         if node.at_least(whole - target, 0):
             x = g.slice_axis(x, axis, dims.floordiv(whole - target, 2), target)

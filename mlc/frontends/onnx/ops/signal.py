@@ -24,7 +24,7 @@ def dft_along_attribute(node: Node, x: Value, length: Value | None = None) -> Va
 
 @handles("DFT", since=(20,))
 def dft_along_input(node: Node, x: Value, length: Value | None = None, axis: Value | None = None) -> Value:
-    return dft(node, x, -2 if axis is None else int(node.constants(2, "axis").ravel()[0]))
+    return dft(node, x, -2 if axis is None else node.number(2, "axis"))
 
 
 def dft(node: Node, x: Value, axis: int) -> Value:
@@ -36,7 +36,7 @@ def dft(node: Node, x: Value, axis: int) -> Value:
     axis %= rank
     size = shape_of(x)[axis]
     if node.given(1):
-        length = int(node.constants(1, "dft_length").ravel()[0])
+        length = node.number(1, "dft_length")
     elif isinstance(size, int):
         length = 2 * (size - 1) if inverse and onesided else size
     else:
@@ -91,9 +91,9 @@ def stft(node: Node, x: Value, step: Value, window: Value | None = None, length:
     if rank_of(x) != 3 or (window is not None and rank_of(window) != 1):
         raise node.error("the signal needs 3 axes (batch, samples, parts) and the window 1")
     samples = shape_of(x)[1]
-    hop = int(node.constants(1, "frame_step").ravel()[0])
+    hop = node.number(1, "frame_step")
     if node.given(3):
-        size = int(node.constants(3, "frame_length").ravel()[0])
+        size = node.number(3, "frame_length")
     else:
         known = samples if window is None else shape_of(window)[0]
         if not isinstance(known, int):
