@@ -312,7 +312,9 @@ class GroupPlan:
         scalar_source: bool = False,
         names: Sequence[str] | None = None,
     ) -> None:
-        """memory[d + offsets] = value[d] over `shape`."""
+        """memory[d + offsets] = value[d] over `shape`. Nothing to copy is no step: the offsets would lie outside of the memory."""
+        if 0 in shape:
+            return
         names = names or [f"{n}_p{len(self.plan.steps)}" for n in node.axes]
         at = tuple(Affine({n: 1}) for n in names)
         place = () if scalar_source else at
@@ -379,13 +381,9 @@ class GroupPlan:
             return combine(b, out, xs)
 
         loops = {**self._loops(node), **node.folded}
-        reads = list(expression.reads)
-        if isinstance(
-            node.value.owner, ReduceWindowOp
-        ):  # an operand of the window's shape tells linalg how far its loops run
-            window = self.plan.memory(list(node.folded.values()), memory.dtype, "window", temporary=True)
-            reads.append((window, tuple(Affine({n: 1}) for n in node.folded)))
-        self.plan.steps.append(Step(loops, reads, (memory, at), body, set(node.folded), set(expression.indexed)))
+        self.plan.steps.append(
+            Step(loops, list(expression.reads), (memory, at), body, set(node.folded), set(expression.indexed))
+        )
 
 
 _CONV_NAMES = {"n": "n", "c": "oc", "0": "oh", "1": "ow", "2": "od"}

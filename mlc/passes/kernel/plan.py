@@ -190,6 +190,8 @@ class Plan:
     def write(self) -> tuple[Kernel, list[Extent]]:
         """The kernel, and the dimension expressions that its index arguments stand for, in order."""
         became = self.simplify()
+        for step in self.steps:
+            self._tell_loops(step)
         names: dict[Extent, str] = {}
         for extent in (
             *(e for m in self.memories for e in m.shape),
@@ -226,6 +228,14 @@ class Plan:
         kernel.finish()
         order = {name: extent for extent, name in names.items()}
         return kernel, [order[name] for name in kernel.extents]
+
+    def _tell_loops(self, step: Step) -> None:
+        """linalg reads the extent of a loop off an operand that the loop alone indexes. The taps of a window, and a loop that runs backwards,
+        get one for this: memory that nobody touches."""
+        alone = {index.loop() for _, access in step.operands for index in access}
+        if others := [name for name in step.loops if name not in alone]:
+            memory = self.memory([step.loops[n] for n in others], step.output[0].dtype, "window", temporary=True)
+            step.inputs.append((memory, tuple(Affine({n: 1}) for n in others)))
 
 
 def _part(kernel: Kernel, value: SSAValue, memory: Memory, access: Access, step: Step) -> tuple[SSAValue, Access]:
