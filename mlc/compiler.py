@@ -181,6 +181,7 @@ class Compilation:
         Kernels that are `known` become stubs, which only `generate` with the same cache can use."""
         from mlc.insight.fusion import boundaries
         from mlc.insight.kernels import describe
+        from mlc.insight.pages import write_index
         from mlc.passes.kernel.lowering import LowerKernels, LowerNewKernels
         from mlc.passes.loops.lower import without_collections
         from mlc.passes.pipelines import pipeline
@@ -217,6 +218,7 @@ class Compilation:
             step.text = _summary(manager, self.report.get("kernels", []))
         if self.inspection.dump:
             safetensors.write(result.weights, self.inspection.dump / WEIGHTS_FILE, named)
+            write_index(self.inspection.dump, manager.records)
         return result
 
     def generate(self, lowered: Module, known: KernelCache | None = None) -> NativeCode:

@@ -129,7 +129,11 @@ def ir_flags(parser: Parser) -> None:
         "--print-ir-after", nargs="?", const=every, metavar="PASS", help="print the IR after a pass, or after each"
     )
     group.add_argument("--print-ir-on-change", action="store_true", help="print the IR after each pass that changed it")
-    group.add_argument("--dump-ir", metavar="DIR", help="write the IR after each pass to numbered files")
+    group.add_argument(
+        "--dump-ir",
+        metavar="DIR",
+        help="write the IR after each pass to numbered files, and index.html with the changes",
+    )
     group.add_argument("--stop-after", metavar="PASS", help="stop after a pass and write the IR there")
     group.add_argument("--verify-each", action="store_true", help="run the IR verifier after each pass")
     group.add_argument("--time-passes", action="store_true", help="print the time of each pass")
