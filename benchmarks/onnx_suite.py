@@ -9,8 +9,9 @@
     python -m benchmarks.onnx_suite --compare ort.json mlc.json        what the first passes and the second does not
 
 Each case runs in a process of its own and is compared by the suite's rule: number of outputs, exact shapes, exact
-dtypes, rtol and atol of the case. passed; unsupported (the backend said so); wrong (an answer that differs); error (any
-other exception); crash (death by a signal, no answer in time).
+dtypes, rtol and atol of the case. passed; unsupported (the backend said so); rounding (outside of that tolerance, yet less
+than a unit in the last place of the largest expected element away); wrong (an answer that differs); error (any other
+exception); crash (death by a signal, no answer in time).
 """
 
 import argparse

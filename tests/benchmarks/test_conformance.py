@@ -70,6 +70,9 @@ def outcome(run: object, seconds: float = 20, baked: bool = False) -> Result:
     ("run", "status", "kind"),
     [
         (lambda *_: [X.reshape(6)], "passed", ""),
+        (lambda *_: [np.where(X == 0, 3e-7, X).astype(np.float32).reshape(6)], "rounding", "value"),
+        (lambda *_: [np.where(X == 0, 1e-6, X).astype(np.float32).reshape(6)], "wrong", "value"),
+        (lambda *_: [np.where(X == 0, np.nan, X).astype(np.float32).reshape(6)], "wrong", "value"),
         (lambda *_: [X.reshape(6) + 1], "wrong", "value"),
         (lambda *_: [X], "wrong", "shape"),
         (lambda *_: [X.reshape(6).astype(np.float64)], "wrong", "dtype"),
@@ -103,8 +106,18 @@ def test_totals_count_by_group_and_op() -> None:
         "test_c": {"status": "passed", "kind": "", "group": "simple", "domain": "ai.onnx", "op": ""},
     }
     counted = totals(rows)
-    assert counted["totals"] == {"passed": 2, "unsupported": 0, "wrong": 1, "error": 0, "crash": 0, "total": 3}
-    assert counted["by_op"] == {"Add": {"passed": 1, "unsupported": 0, "wrong": 1, "error": 0, "crash": 0, "total": 2}}
+    assert counted["totals"] == {
+        "passed": 2,
+        "unsupported": 0,
+        "rounding": 0,
+        "wrong": 1,
+        "error": 0,
+        "crash": 0,
+        "total": 3,
+    }
+    assert counted["by_op"] == {
+        "Add": {"passed": 1, "unsupported": 0, "rounding": 0, "wrong": 1, "error": 0, "crash": 0, "total": 2}
+    }
     text = table([{"meta": {"backend": "mlc", "baked": False, "seconds": 1}, **counted}])
     assert "| node | 1 of 2 |" in text
     assert "| ops, some case passed | 1 of 1 |" in text
