@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlc.errors import ShapeError
 from mlc.ir.dims import (
     Dim,
     bounds_of,
@@ -225,3 +226,14 @@ def test_exact_quotient_refuses_what_does_not_divide():
 def test_equal_dims_share_a_hash():
     assert {N * S, S * N, parse("S*N")} == {N * S}
     assert isinstance(N * S, Dim)
+
+
+def test_sizes_that_divide_by_zero_are_a_shape_error_that_names_them():
+    with pytest.raises(ShapeError, match=r"the extent N//S divides by zero at N = 4, S = 0"):
+        evaluate(parse("H + 3*(N//S)"), {"H": 1, "N": 4, "S": 0})
+    with pytest.raises(ShapeError, match="divides by zero"):
+        substitute(parse("N//S"), {"S": 0})
+
+
+def test_bounds_under_which_every_size_divides_by_zero_leave_the_extent_as_it_is():
+    assert simplify(parse("N//S + max(S, 0)"), {"S": (0, 0)}) == parse("N//S")

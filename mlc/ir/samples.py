@@ -52,11 +52,15 @@ def sample_binding(
     allowed = None
     for choice in _choices(len(symbols), preferred):
         binding = {**fixed, **{s: _within(module, s, size) for s, size in zip(symbols, choice, strict=True)}}
-        if not _allowed(module, binding):
+        try:
+            if not _allowed(module, binding):
+                continue
+            smallest = min((dims.evaluate(e, binding) for e in inside), default=1)
+        except dims.DivisionByZero:
             continue
-        allowed = allowed or binding
-        if all(dims.evaluate(e, binding) > 0 for e in inside):
+        if smallest > 0:
             return binding
+        allowed = allowed or binding
     if allowed is not None:
         return allowed
     raise ShapeError(

@@ -96,7 +96,7 @@ class Binder:
         scratch = max((next(values) for _ in plan.scratch), default=0)
         outputs = tuple(tuple(next(values) for _ in spec.shape) for spec in plan.outputs)
         for spec, shape in zip(plan.outputs, outputs, strict=True):
-            if min(shape, default=0) < 0:
+            if min(shape, default=0) < 0 or prod(e for e in shape if e) >= 1 << 60:
                 raise ShapeError(f"output '{spec.name}' would have the shape {list(shape)} at {_text(symbols)}")
         if min(buffers, default=0) < 0:
             raise ShapeError(f"an intermediate size is negative at {_text(symbols)}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlc.errors import InvalidModel, MlcError
+from mlc.errors import InvalidModel, MlcError, ShapeError
 from mlc.ir import builder as g
+from mlc.ir import dims
 from mlc.ir.graph import GRAPH
 from mlc.ir.interpreter import run
 from mlc.ir.module import Module
@@ -102,3 +103,11 @@ def test_large_constants_stay_out_of_the_text() -> None:
         m.outputs([("y", g.constant(np.arange(10000, dtype=np.float32), "table"))])
     module = m.finish()
     assert len(str(module)) < 500 and module.weights.nbytes("table") == 40000
+
+
+def test_sizes_that_divide_by_zero_do_not_fit_a_module() -> None:
+    m = g.module_builder("main")
+    with m.function(inputs=[("x", ("N*M",), "f32"), ("n", ("N",), "f32"), ("m", ("M",), "f32")]) as (x, _, _):
+        m.outputs([("y", g.reshape(x, [dims.parse("(N*N + 1)//M")]))])
+    with pytest.raises(ShapeError, match="divides by zero at M = 0, N = 2"):
+        run(m.finish(), [np.zeros(0, np.float32), np.zeros(2, np.float32), np.zeros(0, np.float32)])

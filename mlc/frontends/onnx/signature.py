@@ -102,7 +102,7 @@ def signature(
     fixed: dict[str, Extent] = {symbol: size for symbol, size in sizes.items() if isinstance(size, int)}
     try:
         complete = {name: tuple(dims.substitute(e, fixed) for e in shape) for name, shape in complete.items()}
-    except ZeroDivisionError as error:
+    except dims.DivisionByZero as error:
         raise ShapeError(f"the sizes {fixed} divide an extent by zero", file=file) from error
     for name, shape in complete.items():
         if any(isinstance(e, int) and e < 0 for e in shape):

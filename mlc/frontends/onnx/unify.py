@@ -31,7 +31,7 @@ def refine(signature: Signature, checks: Iterable[Check]) -> Signature:
         for number, check in enumerate(pending):
             try:
                 better = _refined(signature, check)
-            except ZeroDivisionError:  # the size that solves it would divide something by zero: left to the call
+            except dims.DivisionByZero:  # the size that solves it would divide something by zero: left to the call
                 continue
             if better is not None:
                 signature = better

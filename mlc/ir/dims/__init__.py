@@ -13,6 +13,7 @@ taken to be nonzero. What depends on the range of a symbol is decided only by ``
 
 from mlc.ir.dims.expression import (
     Dim,
+    DivisionByZero,
     Extent,
     ceildiv,
     dmax,
@@ -32,6 +33,7 @@ from mlc.ir.dims.ranges import Bounds, Range, bounds_of, compare, simplify
 __all__ = [
     "Bounds",
     "Dim",
+    "DivisionByZero",
     "Extent",
     "Range",
     "bounds_of",

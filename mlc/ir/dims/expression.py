@@ -6,9 +6,15 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from mlc.errors import ShapeError
+
 _PLAIN_NAME = re.compile(r"[^\W\d][\w.]*\Z")
 # Terms of a quotient after which polynomial division gives up; real extents need at most four.
 _QUOTIENT_TERMS = 20
+
+
+class DivisionByZero(ShapeError, ZeroDivisionError):
+    """An extent is divided by a size that is 0."""
 
 
 class Call:
@@ -200,13 +206,16 @@ def _text(terms: Iterable[tuple[Monomial, int]]) -> str:
 
 
 def floordiv(a: Extent, b: Extent) -> Extent:
-    """a // b, rounding towards minus infinity. Factors common to `a` and `b` are cancelled, taken to be nonzero."""
+    """a // b, rounding towards minus infinity. Factors common to `a` and `b` are cancelled, taken to be nonzero.
+
+    Raises DivisionByZero where b is 0.
+    """
     if isinstance(b, Dim):
         return _divide_by_dim(a, b)
+    if b == 0:
+        raise DivisionByZero(f"the extent ({a})//0 divides by zero")
     if isinstance(a, int):
         return a // b
-    if b == 0:
-        raise ZeroDivisionError(f"({a})//0")
     return _divide_by_constant(a, b) if b > 0 else _divide_by_constant(-a, -b)
 
 
@@ -396,7 +405,7 @@ def _flatten(op: str, extents: Iterable[Extent]) -> list[Extent]:
 
 
 def substitute(extent: Extent, values: Mapping[str, Extent]) -> Extent:
-    """The extent with symbols replaced, all at once; symbols not named stay."""
+    """The extent with symbols replaced, all at once; symbols not named stay. Raises DivisionByZero."""
     if isinstance(extent, int):
         return extent
     total: Extent = 0
@@ -417,7 +426,10 @@ def apply_call(op: str, args: Sequence[Extent]) -> Extent:
 
 
 def evaluate(extent: Extent, binding: Mapping[str, int]) -> int:
-    """The number an extent is under a binding of all its symbols; KeyError names one that is missing."""
+    """The number an extent is under a binding of all its symbols; KeyError names one that is missing.
+
+    Raises DivisionByZero, a ShapeError, where the sizes divide by zero.
+    """
     if isinstance(extent, int):
         return extent
     total = 0
@@ -427,6 +439,9 @@ def evaluate(extent: Extent, binding: Mapping[str, int]) -> int:
                 product *= binding[atom]
             else:
                 args = [evaluate(arg, binding) for arg in atom.args]
+                if atom.op == "//" and not args[1]:
+                    at = ", ".join(f"{name} = {binding[name]}" for name in sorted(dim_of(atom).symbols()))
+                    raise DivisionByZero(f"the extent {atom} divides by zero at {at}")
                 product *= args[0] // args[1] if atom.op == "//" else min(args) if atom.op == "min" else max(args)
         total += product
     return total

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from mlc.ir.dims.expression import Dim, Extent, ceildiv, dmax, dmin, exact_quotient, floordiv, symbol
+from mlc.ir.dims.expression import Dim, DivisionByZero, Extent, ceildiv, dmax, dmin, exact_quotient, floordiv, symbol
 
 # Terms of a product: text from a file must not take exponential time.
 _LARGEST = 256
@@ -118,7 +118,7 @@ def parse(text: str) -> Extent:
     """
     try:
         return _Parser(text).extent()
-    except ZeroDivisionError:
+    except DivisionByZero:
         raise ValueError(f"cannot read the dimension {text!r}: division by zero") from None
     except ValueError as error:
         if str(error).startswith("cannot read"):

@@ -55,6 +55,8 @@ def simplify(extent: Extent, bounds: Bounds) -> Extent:
             args = [simplify(arg, bounds) for arg in atom.args]
             if atom.op != "//":
                 args = _undominated(atom.op, args, bounds)
+            elif args[1] == 0:  # no call has these sizes: left to say so where one tries
+                args = list(atom.args)
             product = product * apply_call(atom.op, args)
         total = total + product
     return total
