@@ -115,15 +115,13 @@ class Specialising:
 def declared_inputs(source: Source, options: CompileOptions) -> dict[str, NodeArg]:
     """The inputs of an ONNX model, without importing its nodes."""
     from mlc.frontends.onnx.reader import read
-    from mlc.frontends.onnx.signature import signature
+    from mlc.frontends.onnx.signature import open_inputs, signature
     from mlc.runtime.arrays import DTYPES
     from mlc.runtime.executable import NodeArg
 
     assert not isinstance(source, Module)  # a module has its shapes
     model = read(source, options.until)
-    graph = model.proto.graph
-    defaults = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
-    declared = [i for i in graph.input if i.name not in defaults]
+    declared = open_inputs(model.proto.graph, options.shapes, model.file)
     found = signature(declared, shapes=options.shapes, file=model.file)
     return {
         i.name: NodeArg(i.name, [e if isinstance(e, int) else str(e) for e in i.shape], DTYPES[i.dtype][1])

@@ -148,6 +148,23 @@ def test_an_initializer_that_is_an_input_is_a_default() -> None:
     np.testing.assert_array_equal(interpreter.run(module, [X])[0], X + [1, 2])
 
 
+def test_an_initializer_that_is_an_input_is_given_by_the_call_where_its_shape_is_named() -> None:
+    model = graph(node("Add", ["x", "b"], ["y"]), inputs=("x", "b"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(X, "b"))
+    module = load(model, shapes={"b": ("N", 2)})
+    assert module.input_names == ["x", "b"]
+    np.testing.assert_array_equal(interpreter.run(module, [X[:2], X[1:]])[0], X[:2] + X[1:])
+
+
+def test_names_that_are_no_inputs_are_refused() -> None:
+    model = graph(node("Add", ["x", "b"], ["y"]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 2], np.float32), "b"))
+    with pytest.raises(MlcError, match="'b' is an initializer of the model, not an input"):
+        load(model, shapes={"b": (2,)})
+    with pytest.raises(MlcError, match="the model has no input 'z'"):
+        load(model, known={"z": np.zeros(2)})
+
+
 def test_ops_carry_the_node_they_came_from() -> None:
     module = load(graph(node("Relu", ["x"], ["a"]), node("Exp", ["a"], ["y"])))
     assert [location_name(op) for op in module.main.body.block.ops][:2] == ["relu_a", "exp_y"]

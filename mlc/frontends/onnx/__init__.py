@@ -28,7 +28,8 @@ def load(
 ) -> Module:
     """The module of an ONNX model, from a path, bytes (binary or text syntax) or a ModelProto.
 
-    shapes  extents of inputs in place of the declared ones: numbers, names, expressions
+    shapes  extents of inputs in place of the declared ones: numbers, names, expressions; an input that has an initializer, which is a
+            constant otherwise, becomes one that calls give
     dims    a size that fixes a symbol, or its bounds (low, high)
     known   values of inputs that decide shapes (axes, sizes, pads); the module is right for these values only
     until   a node at which the model ends, by its name, or one value: only what it needs is imported
@@ -39,13 +40,11 @@ def load(
     """
     from mlc.frontends.onnx.importer import Importer
     from mlc.frontends.onnx.reader import read
-    from mlc.frontends.onnx.signature import signature
+    from mlc.frontends.onnx.signature import open_inputs, signature
     from mlc.frontends.onnx.unify import refine
 
     model = read(source, until)
-    graph = model.proto.graph
-    defaults = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
-    declared = [i for i in graph.input if i.name not in defaults]
+    declared = open_inputs(model.proto.graph, {**(shapes or {}), **(known or {})}, model.file)
     found = signature(declared, shapes=shapes, sizes=dims, file=model.file)
     module = Importer(model, found, known or {}).run()
     for _ in range(_REFINEMENTS):

@@ -204,10 +204,12 @@ class Scope:
         return record
 
     def initializers(self, graph: GraphProto) -> None:
-        for proto in graph.initializer:
-            self.bind(proto.name, Record.of_tensor(reader.tensor(proto, self.importer.model), "initializer"))
-        for sparse in graph.sparse_initializer:
-            self.bind(sparse.values.name, Record.of_tensor(reader.dense(sparse, self.importer.model), "initializer"))
+        """Bind the initializers, but for those that an input of the same name overrides."""
+        tensors = [(proto.name, partial(reader.tensor, proto)) for proto in graph.initializer]
+        tensors += [(sparse.values.name, partial(reader.dense, sparse)) for sparse in graph.sparse_initializer]
+        for name, read in tensors:
+            if name not in self.records:
+                self.bind(name, Record.of_tensor(read(self.importer.model), "initializer"))
 
     # What nodes ask (node.Scope)
 

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from onnx import ValueInfoProto
+from onnx import GraphProto, ValueInfoProto
 
 from mlc.errors import InvalidModel, MlcError, ShapeError, UnsupportedOp
 from mlc.frontends.onnx.dtypes import DTYPES, element_type_name
@@ -73,6 +73,22 @@ class Signature:
         return replace(self, bounds={**self.bounds, symbol: (max(a, c), high)})
 
 
+def open_inputs(graph: GraphProto, named: Iterable[str], file: str | None = None) -> list[ValueInfoProto]:
+    """The inputs that a call gives: those without an initializer, and those with one that the caller has `named` to give another value."""
+    named = list(named)
+    weights = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+    inputs = [i.name for i in graph.input]
+    if fixed := [name for name in named if name in weights and name not in inputs]:
+        raise MlcError(
+            f"'{fixed[0]}' is an initializer of the model, not an input",
+            file=file,
+            remedy="To give it at each call, list it among the graph's inputs too.",
+        )
+    found = [i for i in graph.input if i.name not in weights or i.name in named]
+    _no_strangers("input", named, [i.name for i in found], file)
+    return found
+
+
 def signature(
     declared: Sequence[ValueInfoProto],
     *,
@@ -86,7 +102,6 @@ def signature(
     sizes         a number that fixes a symbol, or its bounds (low, high)
     """
     shapes, sizes = shapes or {}, sizes or {}
-    _no_strangers("input", shapes, [d.name for d in declared], file)
     found = {d.name: _declared_shape(d, file) for d in declared}
     found = _bind_expressions(found)
     for name, shape in shapes.items():
