@@ -1,7 +1,7 @@
 """Run a model after every stage of its compilation on the same inputs, and find the first stage whose numbers differ.
 
     import, then each graph pass     the interpreter of the graph dialect
-    outline, schedule, lower         the interpreter of kernels and loops
+    outline ... lower                the interpreter of kernels and loops
     native                           the compiled code, each buffer in memory of its own
     plan-arena                       the compiled code as users run it
 
@@ -26,6 +26,7 @@ from mlc.insight.cost import flops
 from mlc.insight.fusion import sources
 from mlc.ir import dims
 from mlc.ir.graph.control import GroupOp
+from mlc.ir.interpreter import bind
 from mlc.ir.kernel import program
 from mlc.ir.module import Module
 from mlc.ir.samples import random_inputs, sample_binding
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 # The interpreter of loops runs about a million operations per second: above this, stages of loops are left out.
 LOOP_LIMIT = 20_000_000
-INTERPRETED = ("outline", "schedule", "lower")  # modules of kernels that the interpreter runs
+INTERPRETED = ("outline", "specialise", "schedule", "lower")  # modules of kernels that the interpreter runs
 ARENA = "plan-arena"
 
 
@@ -129,12 +130,13 @@ class _Run:
         self.compilation = Compilation(options)
         self.module = load(source, options.shapes, options.dims, until=options.until)
         names = self.module.input_names
-        binding = sample_binding(self.module, sizes)
         if inputs is None:
+            binding = sample_binding(self.module, sizes)
             inputs = dict(zip(names, random_inputs(self.module, binding, seed), strict=True))
         if missing := [name for name in names if name not in inputs]:
             raise MlcError(f"input '{missing[0]}' is missing", remedy=f"Inputs: {', '.join(names)}.")
         self.feeds = {name: np.asarray(inputs[name]) for name in names}
+        binding = bind(self.module, list(self.feeds.values()))
         self.result = Comparison("the interpreter on the imported module", binding)
         self.work = dims.evaluate(flops(self.module), binding)
         self.loops = everything or self.work <= LOOP_LIMIT
@@ -182,7 +184,7 @@ class _Run:
             return
         from mlc.ir.kernel.interpreter.program import run_program
 
-        exposed = expose(module)
+        exposed = expose(module, self.result.sizes)
         try:
             found = run_program(exposed.module, list(self.feeds.values()))
         except InternalError as error:
@@ -195,7 +197,7 @@ class _Run:
         self._note(name, differences, module, self._kernel(exposed, found))
 
     def _native(self, lowered: Module) -> None:
-        exposed = expose(lowered)
+        exposed = expose(lowered, self.result.sizes)
         with stage("native", self.progress) as step:
             found = self._run_native(exposed.module)
             step.text = f"{len(found) - len(self.want)} buffers looked at"
@@ -275,8 +277,8 @@ class Exposed:
     writers: dict[int, tuple[str, tuple[str, ...]]]
 
 
-def expose(module: Module) -> Exposed:
-    """Every buffer of the arena becomes an argument of @main, so that its contents can be seen after a run."""
+def expose(module: Module, sizes: Mapping[str, int]) -> Exposed:
+    """Every buffer of the arena becomes an argument of @main, so that its contents can be seen after a run with these sizes."""
     copy = module.clone()
     main = copy.main
     attrs = list(main.arg_attrs.data) if main.arg_attrs else []
@@ -304,6 +306,8 @@ def expose(module: Module) -> Exposed:
     for call in (op for op in main.walk() if isinstance(op, program.CallOp)):
         if call.kernel not in kernels:
             raise InternalError(f"@main calls kernel '{call.kernel}', which is not in the module")
+        if any(sizes.get(name) != size for name, size in program.sizes_asked(call).items()):
+            continue  # not taken; of those that would be, the first is
         for value in call.arguments:
             base = value
             while isinstance(base.owner, program.ViewOp | program.RowOp):

@@ -24,6 +24,7 @@ from mlc.ir import safetensors
 from mlc.ir.graph.control import GroupOp
 from mlc.ir.kernel.target import cpu_target, supports
 from mlc.ir.module import Module
+from mlc.ir.variants import Variant, require_possible, variant_text
 from mlc.ir.weights import WeightStore
 from mlc.options import CompileOptions, DimRange
 from mlc.portable import weights_of
@@ -115,14 +116,14 @@ def _parse(path: Path) -> Module:
 
 def done_before(module: Module) -> set[str]:
     """Names of the passes that a module shows to have run: IR text may come from any stage."""
-    from mlc.passes.pipelines import PASSES, lowering_passes
+    from mlc.passes.pipelines import LOWERING, PASSES
 
-    last = [step.name for step in lowering_passes()]
+    last = [kind.name for kind in LOWERING]
     if module.is_program:
         lowered = not any(op.name == "linalg.generic" for op in module.op.walk())
-        return PASSES.keys() - set(last[4:]) if lowered else PASSES.keys() - set(last[2:])
+        return PASSES.keys() - set(last[4:]) if lowered else PASSES.keys() - set(last[1:])
     fused = any(isinstance(op, GroupOp) for op in module.main.walk())
-    return PASSES.keys() - set(last[1:]) if fused else set()
+    return PASSES.keys() - set(last) if fused else set()
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,7 @@ class Compilation:
 
         with stage("import", self.progress, self.seconds) as step:
             module = load(source, self.options.shapes, self.options.dims, known, self.options.until)
+            require_possible(self.options.specialise, module.symbols)
             step.text = headline(module)
         return module
 
@@ -183,13 +185,20 @@ class Compilation:
         from mlc.insight.kernels import describe
         from mlc.insight.pages import write_index
         from mlc.passes.kernel.lowering import LowerKernels, LowerNewKernels
+        from mlc.passes.kernel.specialise import Specialise
         from mlc.passes.loops.lower import without_collections
         from mlc.passes.pipelines import pipeline
 
         options = self.options
         if passes is None:
-            every = pipeline(options.opt_level, options.arch, options.disable_passes, options.passes)
-            passes = [step for step in every if step.name not in done_before(module)]
+            sizes = " ".join(map(variant_text, options.specialise))
+            every = pipeline(options.opt_level, options.arch, options.disable_passes, options.passes, sizes)
+            done = done_before(module)
+            if sizes and Specialise.name in done:
+                raise MlcError(f"a module of loops cannot be specialised for {sizes}", remedy="Give the model itself.")
+            passes = [step for step in every if step.name not in done]
+            if sizes:
+                self.report["specialise"] = list(options.specialise)
         if known is not None:
             passes = [LowerNewKernels(known) if type(step) is LowerKernels else step for step in passes]
         self.portable = None
@@ -292,6 +301,7 @@ def compile(
     *,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
     dims: Mapping[str, int | tuple[int, int | None] | DimRange] | None = None,
+    specialise: Sequence[Variant] | None = None,
     threads: int | None = None,
     opt_level: int = 2,
     progress: Progress | None = None,
@@ -299,14 +309,21 @@ def compile(
 ) -> Executable | Specialising:
     """Compile a model: a path, bytes, a ModelProto or a Module. The code serves every size that symbolic dimensions may have.
 
-    exe = mlc.compile("model.onnx", shapes={"x": ("N", 3, 224, 224)}, dims={"N": (1, 32)})
+    exe = mlc.compile("model.onnx", shapes={"x": ("N", 3, 224, 224)}, dims={"N": (1, 32)}, specialise=[{"N": 8}])
     y = exe(x)
 
     The other keywords are the fields of mlc.CompileOptions. `progress` is called with an mlc.progress.Event per step. Where values of an
     input decide shapes, the result compiles for each new value it is called with. Raises MlcError for whatever the caller can mend.
     """
     options = CompileOptions.of(
-        target=target, arch=arch, shapes=shapes, dims=dims, threads=threads, opt_level=opt_level, **more
+        target=target,
+        arch=arch,
+        shapes=shapes,
+        dims=dims,
+        specialise=specialise,
+        threads=threads,
+        opt_level=opt_level,
+        **more,
     )
     return compile_with(options, source, progress)
 
@@ -344,7 +361,8 @@ def load_executable(
 
 def _rebuilt(package: Package, missing: list[str], threads: int | None, progress: Progress | None) -> Executable:
     """A package compiled again for this machine."""
-    compilation = Compilation(CompileOptions(threads=threads), progress)
+    options = CompileOptions.of(threads=threads, specialise=package.report.get("specialise"))
+    compilation = Compilation(options, progress)
     _log.warning(
         "%s: its code is for %s and this machine has no %s: it is compiled again",
         package.path,
@@ -368,11 +386,6 @@ def _check_available(options: CompileOptions) -> None:
         raise TargetUnavailable(f"this version of mlc computes in the model's own types, not in {options.precision}")
     if options.settings:
         raise MlcError(f"there is no setting '{next(iter(options.settings))}'", remedy="This version has no settings.")
-    if special := [name for name, bounds in options.dims.items() if bounds.specialise]:
-        raise TargetUnavailable(
-            f"dimension '{special[0]}': this version makes no extra code for single sizes",
-            remedy=f"Leave out @: one code serves every size. --dim {special[0]}=SIZE compiles for one size alone.",
-        )
 
 
 def _summary(manager: PassManager, kernels: Sequence[Mapping[str, Any]]) -> str:

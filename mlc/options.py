@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
 from mlc.errors import MlcError
+from mlc.ir.variants import Variant, as_variant
 
 Target = Literal["cpu", "cuda", "python"]
 Precision = Literal["f32", "tf32", "bf16", "f16"]
@@ -12,18 +13,14 @@ Precision = Literal["f32", "tf32", "bf16", "f16"]
 
 @dataclass(frozen=True)
 class DimRange:
-    """Bounds of one symbolic dimension: low <= size <= high (None: no bound); `specialise` names sizes that also get code of their own."""
+    """Bounds of one symbolic dimension: low <= size <= high (None: no bound)."""
 
     low: int = 0
     high: int | None = None
-    specialise: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.low < 0 or (self.high is not None and self.high < self.low):
             raise MlcError(f"the range {self} holds no size", remedy="Write low..high with 0 <= low <= high.")
-        for size in self.specialise:
-            if size < self.low or (self.high is not None and size > self.high):
-                raise MlcError(f"size {size} to specialise for lies outside of {self}")
 
     def __str__(self) -> str:
         return f"{self.low}..{'' if self.high is None else self.high}"
@@ -37,6 +34,8 @@ class CompileOptions:
     arch             CPU or GPU to build for: "native", "x86-64-v3", ...; "native" is the machine at hand
     shapes           input name -> extents; a number fixes an axis, a name makes it (or keeps it) symbolic
     dims             symbol -> bounds; a plain number fixes the symbol, a pair (low, high) bounds it
+    specialise       sizes that get code of their own beside the code for every size, each as {symbol: size}; a call runs the code
+                     of the first whose sizes it has
     until            a node of an ONNX model, by its name, or one value: its outputs become the model's, the rest is left out
     threads          largest number of threads a call may use; None: MLC_NUM_THREADS, OMP_NUM_THREADS, else what the
                      process may use (affinity, container quota)
@@ -55,6 +54,7 @@ class CompileOptions:
     arch: str = "native"
     shapes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     dims: Mapping[str, DimRange] = field(default_factory=dict)
+    specialise: tuple[Variant, ...] = ()
     until: str | None = None
     threads: int | None = None
     opt_level: int = 2
@@ -77,6 +77,8 @@ class CompileOptions:
             given["shapes"] = {name: tuple(shape) for name, shape in given["shapes"].items()}
         if "dims" in given:
             given["dims"] = {name: _dim_range(name, value) for name, value in given["dims"].items()}
+        if "specialise" in given:
+            given["specialise"] = tuple(as_variant(variant) for variant in given["specialise"])
         for name in ("disable_passes", "keep_f32"):
             if name in given:
                 given[name] = tuple(given[name])
@@ -88,6 +90,12 @@ class CompileOptions:
         _one_of("opt_level", self.opt_level, (0, 1, 2, 3))
         if self.threads is not None and self.threads < 1:
             raise MlcError(f"threads is {self.threads}, a call needs at least 1")
+        for name, bounds in self.dims.items():
+            if bounds.low == bounds.high and any(name in variant for variant in self.specialise):
+                raise MlcError(
+                    f"dimension '{name}' is fixed to {bounds.low} and cannot be specialised as well",
+                    remedy=f"--dim {name}={bounds.low} makes code for this size alone, --dim {name}@{bounds.low} for every size and this one.",
+                )
 
 
 def _one_of(name: str, value: object, choices: tuple[object, ...]) -> None:

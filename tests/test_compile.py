@@ -143,7 +143,8 @@ def test_the_report_says_what_was_decided() -> None:
         ({"shapes": {"q": (1, 2)}}, mlc.MlcError, "q"),
         ({"dims": {"Q": 3}}, mlc.MlcError, "Q"),
         ({"settings": {"conv": "fft"}}, mlc.MlcError, "conv"),
-        ({"dims": {"N": mlc.DimRange(1, 32, (8,))}}, mlc.TargetUnavailable, "N"),
+        ({"specialise": [{"M": 8}]}, mlc.MlcError, "unknown dimension 'M'"),
+        ({"specialise": [{"N": 8}], "dims": {"N": (1, 4)}}, mlc.MlcError, "N is within 1..4"),
         ({"colour": "red"}, mlc.MlcError, "colour"),
     ],
 )

@@ -86,10 +86,11 @@ def test_public_names_lead_to_their_definitions() -> None:
 
 def test_options_take_the_short_forms_a_user_writes() -> None:
     options = CompileOptions.of(
-        target="cpu", shapes={"x": ["N", 3]}, dims={"N": (1, 32), "S": 128, "T": DimRange(0, 9, (8,))}, threads=None
+        target="cpu", shapes={"x": ["N", 3]}, dims={"N": (1, 32), "S": 128, "T": DimRange(0, 9)}, specialise=[{"N": 8}]
     )
     assert options.shapes == {"x": ("N", 3)}
-    assert options.dims == {"N": DimRange(1, 32), "S": DimRange(128, 128), "T": DimRange(0, 9, (8,))}
+    assert options.dims == {"N": DimRange(1, 32), "S": DimRange(128, 128), "T": DimRange(0, 9)}
+    assert options.specialise == ({"N": 8},)
     assert str(options.dims["N"]) == "1..32"
     assert options.threads is None
 
@@ -110,6 +111,16 @@ def test_options_that_make_no_sense_are_errors_of_the_user(given: dict, message:
         CompileOptions.of(**given)
 
 
-def test_a_size_to_specialise_for_lies_within_the_bounds() -> None:
-    with pytest.raises(MlcError, match="size 64"):
-        DimRange(1, 32, (8, 64))
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"specialise": [{"N": 8}], "dims": {"N": 8}}, "dimension 'N' is fixed to 8"),
+        ({"specialise": ["N@8"]}, "'N@8' is no set of sizes"),
+        ({"specialise": [{}]}, "{} is no set of sizes"),
+        ({"specialise": [{"N": True}]}, "'N' is True, not a size"),
+        ({"specialise": [{"N": "8"}]}, "'N' is '8', not a size"),
+    ],
+)
+def test_what_cannot_be_specialised_is_an_error_of_the_user(given: dict, message: str) -> None:
+    with pytest.raises(MlcError, match=message):
+        CompileOptions.of(**given)

@@ -150,7 +150,8 @@ def _per_op(session: Session, feeds: dict, seconds: float) -> list[dict[str, obj
     total = sum(step.nanoseconds for step in steps) or 1.0
     work = work_of_calls(session.executable, [array.shape for array in arrays])
     rows = []
-    for step, (flops, bytes) in zip(steps, work, strict=True):
+    for step in steps:
+        flops, bytes = work[step.step]
         rate = max(step.nanoseconds, 1.0)
         rows.append(
             {

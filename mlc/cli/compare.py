@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     chosen = options(args)
     module = load(source.source, chosen.shapes, chosen.dims, until=chosen.until)
-    fixed = {name: bounds.low for name, bounds in sizes.dims(args.dim).items() if bounds.low == bounds.high}
+    fixed = sizes.sampled(args.dim)
     feeds = data.feeds(module, data.read(args.input, module.input_names), fixed, args.seed)
     found = compare(
         source.source,

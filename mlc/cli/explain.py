@@ -59,7 +59,10 @@ def _print(kernel: dict[str, Any], console: Console) -> None:
     console.print()
     console.print(f"{kernel['name']}{f'  called {len(calls)} times' if len(calls) > 1 else ''}")
     for call in calls[:4]:
-        console.print(f"  computes  {', '.join(call['source']) or '(no node of the model)'}")
+        only = ", ".join(f"{name} = {size}" for name, size in call.get("sizes", {}).items())
+        console.print(
+            f"  computes  {', '.join(call['source']) or '(no node of the model)'}{f'  where {only}' if only else ''}"
+        )
         for line in call.get("fusion", []):
             console.print(f"            {line}")
     if len(calls) > 4:

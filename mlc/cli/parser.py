@@ -94,7 +94,7 @@ def model_flags(parser: Parser, what: str = "MODEL") -> None:
         action="append",
         default=[],
         metavar="NAME=SIZE",
-        help="N=8 fixes a symbolic dimension, N=1..32 bounds it",
+        help="N=8 fixes a symbolic dimension, N=1..32 bounds it, N@8 adds code for 8 alone (N@8,T@128: for both at once)",
     )
 
 

@@ -15,6 +15,7 @@ from mlc.cli.parser import UsageError
 from mlc.cli.source import Model, model, options, require_as_compiled
 from mlc.cli.writing import write_text
 from mlc.errors import MlcError
+from mlc.ir.variants import variant_text
 
 if TYPE_CHECKING:
     from mlc.ir.module import Module
@@ -36,7 +37,7 @@ class Session:
     def feeds(self, args: argparse.Namespace) -> dict[str, np.ndarray]:
         """The inputs that the flags describe."""
         given = data.read(args.input, self.module.input_names)
-        fixed = {name: bounds.low for name, bounds in sizes.dims(args.dim).items() if bounds.low == bounds.high}
+        fixed = sizes.sampled(args.dim)
         for name in fixed:
             if not self.compiled and name not in self.module.symbols:
                 raise UsageError.unknown("dimension", name, self.module.symbols)
@@ -97,6 +98,8 @@ def _open_package(args: argparse.Namespace, source: Model, console: Console) -> 
     from mlc.ir.module import Module
 
     require_as_compiled(args, source)
+    if variants := sizes.variants(args.dim):
+        raise UsageError(f"--dim {variant_text(variants[0])}: {source.name} is compiled already")
     if getattr(args, "target", "cpu") != "cpu":
         raise UsageError(f"{source.name} holds code for cpu", remedy="Compile the model again with --target.")
     if source.path is None:

@@ -1,7 +1,7 @@
 """The grammar of --shape and --dim.
 
 --shape x:1x3x224x224      --shape x:N,3,224,224      --shape 'a:b:8,4' (split at the last colon)
---dim N=8   N=1..32   N=1..   N@8 (also specialise for 8; with a range: N=1..32 N@8)
+--dim N=8   N=1..32   N=1..   N@8 (for every size, and code of its own for 8)   N@8,T@128 (where both hold)
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from mlc.cli.parser import UsageError
+from mlc.ir.variants import Variant, parse
 from mlc.options import DimRange
 
 _RANGE = re.compile(r"(\d*)\.\.(\d*)")
@@ -34,26 +35,34 @@ def shapes(texts: Sequence[str]) -> dict[str, tuple[int | str, ...]]:
 
 
 def dims(texts: Sequence[str]) -> dict[str, DimRange]:
-    """Symbol -> bounds. One flag may follow another for the same symbol."""
-    ranges: dict[str, tuple[int, int | None]] = {}
-    special: dict[str, list[int]] = {}
+    """Symbol -> bounds, of the flags that state some."""
+    ranges: dict[str, DimRange] = {}
     for text in texts:
-        if "=" in text:
-            name, _, value = text.rpartition("=")
-            if name in ranges:
-                raise UsageError(f"--dim bounds '{name}' twice")
-            ranges[name] = _range(value, text)
-        else:
-            name, at, value = text.rpartition("@")
-            if not at or not value.isdecimal():
-                raise UsageError(f"--dim {text}: no size", remedy="Write --dim N=8, --dim N=1..32 or --dim N@8.")
-            special.setdefault(name, []).append(int(value))
+        if _is_variant(text):
+            continue
+        name, equals, value = text.rpartition("=")
         if not name:
-            raise UsageError(
-                f"--dim {text}: no dimension is named", remedy="Write --dim N=8, --dim N=1..32 or --dim N@8."
-            )
-    names = dict.fromkeys([*ranges, *special])
-    return {name: DimRange(*ranges.get(name, (0, None)), tuple(special.get(name, ()))) for name in names}
+            missing = "dimension is named" if equals else "size"
+            raise UsageError(f"--dim {text}: no {missing}", remedy="Write --dim N=8, --dim N=1..32 or --dim N@8.")
+        if name in ranges:
+            raise UsageError(f"--dim bounds '{name}' twice")
+        ranges[name] = DimRange(*_range(value, text))
+    return ranges
+
+
+def variants(texts: Sequence[str]) -> list[Variant]:
+    """The sizes that get code of their own, one set for each flag that states some."""
+    return [parse(text) for text in texts if _is_variant(text)]
+
+
+def sampled(texts: Sequence[str]) -> dict[str, int]:
+    """The sizes that random inputs take: those that are fixed, and those of the first variant."""
+    fixed = {name: bounds.low for name, bounds in dims(texts).items() if bounds.low == bounds.high}
+    return {**fixed, **next(iter(variants(texts)), {})}
+
+
+def _is_variant(text: str) -> bool:
+    return "@" in text and "=" not in text
 
 
 def _range(value: str, text: str) -> tuple[int, int | None]:

@@ -78,6 +78,7 @@ def options(args: argparse.Namespace) -> CompileOptions:
         arch=getattr(args, "arch", None),
         shapes=sizes.shapes(args.shape),
         dims=sizes.dims(args.dim),
+        specialise=sizes.variants(args.dim),
         until=args.until,
         threads=getattr(args, "threads", None),
         opt_level=getattr(args, "opt_level", None),

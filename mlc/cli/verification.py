@@ -1,4 +1,5 @@
-"""`--verify`: run what was compiled on given or random inputs, at two sizes where sizes are symbolic, and compare with another engine."""
+"""`--verify`: run what was compiled on given or random inputs and compare with another engine; where sizes are symbolic at two of them,
+and at those that have code of their own."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from mlc.cli.source import Model
 if TYPE_CHECKING:
     from mlc.ir.module import Module
 
-_SIZES = (None, 1)  # small distinct ones, then ones
+_PREFERRED = (None, 1)  # small distinct sizes, then ones
 
 
 def verify(
@@ -35,8 +36,8 @@ def verify(
     fixed = {name: bounds.low for name, bounds in sizes.dims(args.dim).items() if bounds.low == bounds.high}
     bindings, worst = [], 0.0
     with stage("verify", console.progress) as step:
-        for preferred in _SIZES:
-            feeds = data.feeds(module, given, fixed, args.seed, preferred)
+        for asked, preferred in [({}, size) for size in _PREFERRED] + [(v, None) for v in sizes.variants(args.dim)]:
+            feeds = data.feeds(module, given, {**fixed, **asked}, args.seed, preferred)
             binding = bind(module, list(feeds.values()))
             if binding in bindings:
                 continue

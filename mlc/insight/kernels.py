@@ -31,7 +31,8 @@ _FREE = (
 
 
 def describe(module: Module, fusion: Mapping[tuple[str, ...], list[str]] | None = None) -> list[dict[str, Any]]:
-    """One entry per kernel of a scheduled module: its schedule, its notes, and its calls with source nodes, work and bytes.
+    """One entry per kernel of a scheduled module: its schedule, its notes, and its calls with source nodes, the sizes they are for (of a
+    variant), work and bytes.
 
     `fusion` says, by the nodes of a call, why its results go through memory.
     """
@@ -45,6 +46,7 @@ def describe(module: Module, fusion: Mapping[tuple[str, ...], list[str]] | None 
         entry["calls"].append(
             {
                 "source": source,
+                "sizes": program.sizes_asked(call),
                 "flops": str(flops),
                 "bytes": str(bytes),
                 "fusion": (fusion or {}).get(tuple(source), []),

@@ -25,9 +25,10 @@ from mlc.passes.graph.scales import MergeScales
 from mlc.passes.graph.simplify import Simplify
 from mlc.passes.graph.transposes import MoveTransposes
 from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, OutlineKernels, PlanArena
+from mlc.passes.kernel.specialise import Specialise
 from mlc.passes.manager import Pass
 
-_LOWERING = (OutlineKernels, ChooseSchedules, LowerKernels, PlanArena)
+LOWERING = (OutlineKernels, Specialise, ChooseSchedules, LowerKernels, PlanArena)
 PASSES: dict[str, type[Pass]] = {
     kind.name: kind
     for kind in (
@@ -44,7 +45,7 @@ PASSES: dict[str, type[Pass]] = {
         ExpandPadding,
         Dce,
         Fuse,
-        *_LOWERING,
+        *LOWERING,
     )
 }
 
@@ -74,23 +75,32 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
     return [step for level, step in levels if level <= opt_level and step.name not in left_out]
 
 
-def lowering_passes(target: str = "native", fuse: bool = True) -> list[Pass]:
-    """From a graph to loops that a printer takes. Without `fuse` every op is a kernel of its own."""
+def lowering_passes(target: str = "native", fuse: bool = True, sizes: str = "") -> list[Pass]:
+    """From a graph to loops that a printer takes. Without `fuse` every op is a kernel of its own; `sizes` get kernels of their own."""
     grouping = Fuse() if fuse else Fuse(max_ops=1)
-    return [grouping, OutlineKernels(), ChooseSchedules(target), LowerKernels(), PlanArena()]
+    special = [Specialise(sizes)] if sizes else []
+    return [grouping, OutlineKernels(), *special, ChooseSchedules(target), LowerKernels(), PlanArena()]
 
 
 def pipeline(
-    opt_level: int = 2, target: str = "native", disable: Iterable[str] = (), passes: str | None = None
+    opt_level: int = 2,
+    target: str = "native",
+    disable: Iterable[str] = (),
+    passes: str | None = None,
+    sizes: str = "",
 ) -> list[Pass]:
     """All passes from an imported module to loops for a CPU. `passes` is text that takes the place of the graph passes; it may name some of
-    the last ones too, which are then not added again."""
+    the last ones too, which are then not added again. `sizes` get code of their own, as in "N@8 N@1,T@128"."""
     left_out = set(disable)
-    if needed := sorted(left_out & {kind.name for kind in _LOWERING}):
+    if needed := sorted(left_out & {kind.name for kind in LOWERING}):
         raise MlcError(f"pass '{needed[0]}' cannot be left out", remedy="--stop-after shows the module before it.")
     first = graph_passes(opt_level, left_out) if passes is None else parse(passes)
     named = {step.name for step in first}
-    last = lowering_passes(target, fuse=opt_level > 0 and Fuse.name not in left_out)
+    if sizes and Specialise.name in named:
+        raise MlcError(
+            f"the pass list specialises already, and is asked to for {sizes}", remedy="Leave one of them out."
+        )
+    last = lowering_passes(target, fuse=opt_level > 0 and Fuse.name not in left_out, sizes=sizes)
     return [*first, *(step for step in last if step.name not in named)]
 
 
@@ -106,7 +116,7 @@ def parse(text: str) -> list[Pass]:
             )
         if name not in PASSES:
             raise unknown(name)
-        pairs = [pair.partition("=") for pair in (options or "").split(",") if pair.strip()]
+        pairs = [pair.partition("=") for pair in re.split(r",(?=\s*[\w-]+\s*=)", options or "") if pair.strip()]
         steps.append(PASSES[name].of({key.strip(): value.strip() for key, _, value in pairs}))
     return steps
 

@@ -47,11 +47,12 @@ class NodeArg:
 
 @dataclass(frozen=True)
 class StepTime:
-    """One kernel call of a run: the kernel, the nodes it computes, nanoseconds (all turns together inside a loop)."""
+    """One kernel call of a run: the kernel, the nodes it computes, nanoseconds (all turns together inside a loop), its place in plan.steps."""
 
     kernel: str
     source: tuple[str, ...]
     nanoseconds: float
+    step: int
 
 
 class _Workspace:
@@ -144,7 +145,7 @@ class Executable:
 
     # Times -----------------------------------------------------------------------------------------------------------
     def profile(self, *arrays: Any, repeats: int = 1) -> list[StepTime]:
-        """Time of each kernel call, the mean over `repeats` runs on these inputs. Raises MlcError where the code was built without."""
+        """Time of each kernel call that these inputs lead to, the mean over `repeats` runs. Raises MlcError where the code was built without."""
         try:
             run = _PROFILED(self._library.address(f"{self.entry}_profiled"))
         except InternalError:
@@ -157,8 +158,9 @@ class Executable:
         for _ in range(repeats):
             self._call(arrays, timed)
         return [
-            StepTime(step.kernel, step.source, nanoseconds / repeats)
-            for step, nanoseconds in zip(self.plan.steps, times, strict=False)
+            StepTime(step.kernel, step.source, nanoseconds / repeats, number)
+            for number, (step, nanoseconds) in enumerate(zip(self.plan.steps, times, strict=False))
+            if nanoseconds  # else another branch was taken: one for other sizes
         ]
 
     def memory_analysis(self, **sizes: int) -> MemoryUse:

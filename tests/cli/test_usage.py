@@ -12,6 +12,7 @@ import mlc as package
 from mlc.cli import VERBS, main
 from mlc.cli import sizes as grammar
 from mlc.cli.parser import UsageError
+from mlc.errors import MlcError
 from mlc.options import DimRange
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,11 +112,17 @@ def test_shapes_are_split_at_the_last_colon_and_at_x_or_commas() -> None:
     assert grammar.shapes(["x:"]) == {"x": ()}
 
 
-def test_dims_are_sizes_ranges_and_specialisations() -> None:
+def test_dims_are_sizes_and_ranges() -> None:
     assert grammar.dims(["N=8"]) == {"N": DimRange(8, 8)}
     assert grammar.dims(["N=1..32"]) == {"N": DimRange(1, 32)}
     assert grammar.dims(["N=2.."]) == {"N": DimRange(2, None)}
-    assert grammar.dims(["N=1..32", "N@8"]) == {"N": DimRange(1, 32, (8,))}
+
+
+def test_dims_that_are_specialised_bound_nothing() -> None:
+    flags = ["N=1..32", "N@8", "batch@1,T@128", "T=4"]
+    assert grammar.dims(flags) == {"N": DimRange(1, 32), "T": DimRange(4, 4)}
+    assert grammar.variants(flags) == [{"N": 8}, {"batch": 1, "T": 128}]
+    assert grammar.sampled(flags) == {"N": 8, "T": 4}
 
 
 @pytest.mark.parametrize("text", ["x", ":1x2", "x:1,,2"])
@@ -124,10 +131,17 @@ def test_a_bad_shape_is_bad_usage(text: str) -> None:
         grammar.shapes([text])
 
 
-@pytest.mark.parametrize("text", ["N", "N=", "N=a", "=3", "N@x"])
+@pytest.mark.parametrize("text", ["N", "N=", "N=a", "=3"])
 def test_a_bad_dim_is_bad_usage(text: str) -> None:
     with pytest.raises(UsageError):
         grammar.dims([text])
+
+
+@pytest.mark.parametrize("text", ["N@x", "N@", "@8", "N@-1", "N@8,", "N@8,T", "N@8,N@9"])
+def test_a_bad_specialisation_says_how_to_write_one(text: str) -> None:
+    with pytest.raises(MlcError, match=f"cannot specialise for {text}: ") as error:
+        grammar.variants([text])
+    assert "N@8,T@128" in str(error.value)
 
 
 def test_an_empty_range_is_refused() -> None:

@@ -11,6 +11,7 @@ from mlc.ir.samples import random_inputs
 from mlc.passes.check import relative_error
 from mlc.passes.graph.fuse import Fuse
 from mlc.passes.kernel.outline import outline
+from mlc.passes.kernel.specialise import Specialise
 from mlc.passes.manager import PassManager
 from tests.passes.graphs import modules
 
@@ -31,18 +32,21 @@ def test_fused_groups_and_their_kernels_keep_the_meaning(module):
     fused.verify()
     program = outline(fused)
     program.verify()
-    assert str(Module.parse(str(program), program.weights)) == str(program)
+    special = PassManager([Specialise("N@2 N@0" if module.symbols else "")], verify_each=True).run(program)
+    for made in (program, special):
+        assert str(Module.parse(str(made), made.weights)) == str(made)
     for size in SIZES:
         inputs = random_inputs(module, {"N": size}, seed=size)
         want = run(module, inputs)
         agree(run(fused, inputs), want)
         agree(run_program(program, inputs), want)
+        agree(run_program(special, inputs), want)
 
 
 @settings(max_examples=25)
 @given(modules())
 def test_native_code_keeps_the_meaning(module):
-    executable = mlc.compile(module, threads=2)
+    executable = mlc.compile(module, threads=2, specialise=[{symbol: 5} for symbol in module.symbols])
     for size in SIZES:
         inputs = random_inputs(module, {"N": size}, seed=size)
         found = executable.run(None, dict(zip(module.input_names, inputs, strict=True)))

@@ -30,13 +30,14 @@ from xdsl.dialects.builtin import (
     ArrayAttr,
     IndexType,
     IntAttr,
+    IntegerAttr,
     MemRefType,
     NoneAttr,
     StringAttr,
     SymbolRefAttr,
     i64,
 )
-from xdsl.ir import Attribute, Block, BlockArgument, Dialect, OpResult, SSAValue
+from xdsl.ir import Attribute, Block, BlockArgument, Dialect, Operation, OpResult, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
     irdl_op_definition,
@@ -394,6 +395,31 @@ class CountOp(IRDLOperation):
         printer.print_string(" in ")
         printer.print_ssa_value(self.buffer)
         _print_type(printer, self.buffer.type)
+
+
+def sizes_asked(op: Operation) -> dict[str, int]:
+    """The sizes that the innermost branch round an op is for: {"N": 8} within scf.if (N == 8); nothing where it is for all others."""
+    branch = op.parent_op()
+    block = op.parent_block()
+    while branch is not None and not isinstance(branch, scf.IfOp):
+        block, branch = branch.parent_block(), branch.parent_op()
+    return _sizes_of(branch.cond) if branch is not None and block is branch.true_region.block else {}
+
+
+def _sizes_of(flag: SSAValue) -> dict[str, int]:
+    """What a flag compares: sizes with numbers."""
+    match flag.owner:
+        case arith.AndIOp() as both:
+            return {**_sizes_of(both.lhs), **_sizes_of(both.rhs)}
+        case arith.CmpiOp() as test if test.predicate.value.data == arith.CMPI_COMPARISON_OPERATIONS.index("eq"):
+            size, number = test.lhs.owner, test.rhs.owner
+            if (
+                isinstance(size, SizeOp)
+                and isinstance(number, arith.ConstantOp)
+                and isinstance(number.value, IntegerAttr)
+            ):
+                return {size.expression.data: number.value.value.data}
+    return {}
 
 
 KernelDialect = Dialect("kernel", [SizeOp, WeightOp, BufferOp, ViewOp, RowOp, CountOp, CallOp])

@@ -19,7 +19,7 @@ from xdsl.ir import SSAValue
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body, Buffer, Kernel
-from mlc.passes.loops.views import subview
+from mlc.passes.loops.views import visited
 
 Access = tuple[Affine, ...]
 
@@ -219,8 +219,8 @@ class Plan:
         for step in self.steps:
             kernel.structured(
                 {n: named(e) for n, e in step.loops.items()},
-                [_part(kernel, values[m], m, a, step) for m, a in step.inputs],
-                _part(kernel, values[step.output[0]], *step.output, step),
+                [(visited(kernel.builder, values[m], a, step.loops), a) for m, a in step.inputs],
+                (visited(kernel.builder, values[step.output[0]], step.output[1], step.loops), step.output[1]),
                 lambda b, *scalars, step=step: step.body(context, b, scalars[:-1], scalars[-1]),
                 step.reduce,
             )
@@ -236,17 +236,6 @@ class Plan:
         if others := [name for name in step.loops if name not in alone]:
             memory = self.memory([step.loops[n] for n in others], step.output[0].dtype, "window", temporary=True)
             step.inputs.append((memory, tuple(Affine({n: 1}) for n in others)))
-
-
-def _part(kernel: Kernel, value: SSAValue, memory: Memory, access: Access, step: Step) -> tuple[SSAValue, Access]:
-    """What a step reads or writes of a memory. Where it runs through the front part of a static axis only, that part is a view: linalg
-    wants plain loops to run through the whole."""
-    extents = [step.loops.get(index.loop() or "") for index in access]
-    short = [e is not None and e != size for e, size in zip(extents, memory.shape, strict=True)]
-    if not any(short) or not all(isinstance(e, int) for e in (*memory.shape, *step.loops.values())):
-        return value, access
-    sizes = [extent if cut else size for extent, cut, size in zip(extents, short, memory.shape, strict=True)]
-    return subview(kernel.builder, value, [0] * len(sizes), sizes), access  # type: ignore[arg-type]
 
 
 def _substituted(index: Affine, became: Mapping[str, Affine]) -> Affine:

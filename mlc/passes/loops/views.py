@@ -51,6 +51,17 @@ def accesses(op: GenericOp) -> list[tuple[Affine, ...]]:
     return [read_map(attr, names) for attr in op.indexing_maps.data]
 
 
+def visited(b: Builder, value: SSAValue, access: Sequence[Affine], loops: Mapping[str, object]) -> SSAValue:
+    """What a structured op with these loops reads or writes of a buffer: where they run through the front part of a static axis only, that
+    part is a view, since linalg wants plain loops to run through the whole."""
+    shape = type_of(value).get_shape()
+    extents = [loops.get(form.loop() or "", size) for form, size in zip(access, shape, strict=True)]
+    fixed = [extent for extent in extents if isinstance(extent, int)]
+    if DYNAMIC_INDEX in shape or len(fixed) < len(shape) or not all(isinstance(e, int) for e in loops.values()):
+        return value
+    return subview(b, value, [0] * len(shape), fixed)
+
+
 def slice_of(
     kernel: Kernel,
     b: Builder,
