@@ -61,6 +61,12 @@ def test_rows_in_blocks_that_stay_in_a_cache_are_all_computed():
         close(arrays["D"], gemm_exact(arrays))
 
 
+@pytest.mark.parametrize("target", RUNNABLE, ids=str)
+def test_a_packed_weight_is_no_larger_than_its_panels(target):
+    kernel = lower_for_cpu(kernels.gemm(30, 96, 50), target)
+    assert kernel.packs["B"].elements() == 96 * 50
+
+
 def test_all_three_extents_known_at_run_time_only():
     native = Native(lower_for_cpu(kernels.gemm("M", "N", "K", weight=False), cpu_target()))
     rng = np.random.default_rng(0)

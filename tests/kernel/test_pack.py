@@ -16,7 +16,7 @@ def packs(draw: st.DrawFn) -> Pack:
     axes = draw(st.permutations(range(len(shape))))[: draw(st.integers(0, len(shape)))]
     tiles = {axis: draw(st.sampled_from((1, 2, 3, 4, 16, 32))) for axis in axes}
     order = tuple(draw(st.permutations(range(len(shape))))) if draw(st.booleans()) else ()
-    return Pack(shape, tiles, order)
+    return Pack(shape, tiles, order, draw(st.sampled_from((1, 4, 8, 16))))
 
 
 @settings(max_examples=60)

@@ -21,17 +21,16 @@ from xdsl.ir import Attribute
 if TYPE_CHECKING:
     from mlc.ir.weights import WeightStore
 
-PANEL_ROW = 16  # elements: rows of a panel are padded to whole vectors of the widest machine
-
 
 @dataclass(frozen=True)
 class Pack:
     """`shape` is how the weight is seen first (its axes merged); each axis in `tiles` is cut into tiles of that size, whose numbers become
-    leading axes; `order` permutes the axes inside a panel, last = contiguous."""
+    leading axes; `order` permutes the axes inside a panel, last = contiguous, whose rows are padded to whole vectors of `lanes` elements."""
 
     shape: tuple[int, ...]
     tiles: Mapping[int, int] = field(default_factory=dict)
     order: tuple[int, ...] = ()
+    lanes: int = 16
 
     def inside(self) -> list[int]:
         """The shape of a panel by the weight's own axes."""
@@ -43,14 +42,18 @@ class Pack:
     def strides(self) -> list[int]:
         """Of the packed weight: its panel numbers, then the weight's own axes."""
         panels, size = self.panels(), self._panel_size()
-        return [size * prod(panels[n + 1 :]) for n in range(len(panels))] + panel_strides(self.inside(), self.order)
+        return [size * prod(panels[n + 1 :]) for n in range(len(panels))] + panel_strides(
+            self.inside(), self.order, self.lanes
+        )
 
     def elements(self) -> int:
         return self._panel_size() * prod(self.panels())
 
     def _panel_size(self) -> int:
         inside = self.inside()
-        return max((n * s for n, s in zip(inside, panel_strides(inside, self.order), strict=True)), default=1)
+        return max(
+            (n * s for n, s in zip(inside, panel_strides(inside, self.order, self.lanes), strict=True)), default=1
+        )
 
     def attr(self) -> DictionaryAttr:
         def numbers(values: Sequence[int]) -> ArrayAttr:
@@ -58,7 +61,7 @@ class Pack:
 
         tiles = {str(axis): IntegerAttr(size, i64) for axis, size in self.tiles.items()}
         parts: dict[str, Attribute] = {"shape": numbers(self.shape), "order": numbers(self.order)}
-        return DictionaryAttr({**parts, "tiles": DictionaryAttr(tiles)})
+        return DictionaryAttr({**parts, "tiles": DictionaryAttr(tiles), "lanes": IntegerAttr(self.lanes, i64)})
 
     @staticmethod
     def from_attr(attr: DictionaryAttr) -> Pack:
@@ -66,17 +69,17 @@ class Pack:
             return tuple(v.value.data for v in attr.data[name].data)  # type: ignore[attr-defined]
 
         tiles = {int(axis): size.value.data for axis, size in attr.data["tiles"].data.items()}  # type: ignore[attr-defined]
-        return Pack(numbers("shape"), tiles, numbers("order"))
+        return Pack(numbers("shape"), tiles, numbers("order"), attr.data["lanes"].value.data)  # type: ignore[attr-defined]
 
 
-def panel_strides(shape: Sequence[int], order: Sequence[int] = ()) -> list[int]:
-    """Strides of a panel: axes in the given order, rows of whole vectors."""
+def panel_strides(shape: Sequence[int], order: Sequence[int], lanes: int) -> list[int]:
+    """Strides of a panel: axes in the given order, rows of whole vectors of `lanes` elements."""
     strides, row = [0] * len(shape), 1
     for position, axis in enumerate(reversed(order or range(len(shape)))):
         strides[axis] = row
         row *= shape[axis]
         if position == 0:
-            row = -(-row // PANEL_ROW) * PANEL_ROW
+            row = -(-row // lanes) * lanes
     return strides
 
 

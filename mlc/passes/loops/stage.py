@@ -35,6 +35,7 @@ def packed(
     part: Slice,
     parts: Mapping[str, Part],
     stage: Stage,
+    lanes: int,
 ) -> SSAValue:
     """A panel of a weight: the copy that staging asks for happens in the weight store, at compile time."""
     name = kernel.name_of(value)
@@ -47,7 +48,7 @@ def packed(
         shape = tuple(type_of(value).get_shape())
         if DYNAMIC_INDEX in shape or isinstance(value.owner, memref.SubviewOp):
             raise Refused(f"weight '{name}' is tiled before it is packed")
-        pack = Pack(shape, axes, stage.order)
+        pack = Pack(shape, axes, stage.order, lanes)
         kernel.packs[name] = pack
         element = type_of(value).element_type
         kernel.replace_buffer(name, buffer_type([*pack.panels(), *pack.inside()], element, pack.strides(), "panel"))
@@ -64,13 +65,13 @@ def packed(
     return subview(b, kernel.buffers[name], [*numbers, *inside], counts, drop=len(numbers))
 
 
-def staged(kernel: Kernel, part: SSAValue, shape: Sequence[int | SSAValue], stage: Stage) -> SSAValue:
+def staged(kernel: Kernel, part: SSAValue, shape: Sequence[int | SSAValue], stage: Stage, lanes: int) -> SSAValue:
     """A buffer for a tile in a faster memory, its axes in the order the stage asks for."""
     fixed = [size for size in shape if isinstance(size, int)]
     name = kernel.name_of(part)
     if stage.space != "panel" or len(fixed) < len(shape) or name is None:
         raise Refused(f"'{part.name_hint}' cannot be staged in {stage.space}")
-    strides = panel_strides(fixed, stage.order)
+    strides = panel_strides(fixed, stage.order, lanes)
     op = memref.AllocOp([], [], buffer_type(fixed, type_of(part).element_type, strides, stage.space))
     op.attributes["stages"] = StringAttr(name)
     value = Builder(InsertPoint.at_start(kernel.block)).insert(op).memref

@@ -321,7 +321,7 @@ class TileRun:
         name = self.kernel.name_of(value) or ""
         stage = self.level.stage.get(name)
         if stage and stage.space == "panel" and name in self.kernel.weights:
-            return packed(self.kernel, self.level, b, value, access, part, here, stage)
+            return packed(self.kernel, self.level, b, value, access, part, here, stage, self.width())
         starts_here = all(isinstance(start, int) and start == 0 for start in part.starts)
         whole = starts_here and part.counts == self.kernel.sizes(value) and not self.level.fits
         shown = value if whole else self.shown(b, value, part)
@@ -329,7 +329,7 @@ class TileRun:
             return shown
         if value in [v for o in self.run for v in o.outputs]:
             raise Refused(f"'{name}' is written: only operands are staged")
-        place = staged(self.kernel, shown, part.shape, stage)
+        place = staged(self.kernel, shown, part.shape, stage, self.width())
         # the copy's loops keep their names, so that the vector leaf vectorises it
         names = [form.loop() or f"i{axis}" for axis, form in enumerate(access)]
         op = copy(b, shown, place, {n: s for n, s in zip(names, part.shape, strict=True) if isinstance(s, int)})
@@ -337,9 +337,12 @@ class TileRun:
         if along is not None and along != loop_along(
             op, place
         ):  # the leaf transposes squares of as many elements as it has lanes
-            width = max(self.lanes.values(), default=1)
-            TileRun(self.kernel, Level({along: width}), self.lanes, [op]).rewrite()
+            TileRun(self.kernel, Level({along: self.width()}), self.lanes, [op]).rewrite()
         return place
+
+    def width(self) -> int:
+        """Elements of a vector of the leaf."""
+        return max(self.lanes.values(), default=1)
 
     def shown(self, b: Builder, value: SSAValue, part: Slice) -> SSAValue:
         """A subview; what one op writes and another reads is one view, so that a leaf sees one buffer."""
