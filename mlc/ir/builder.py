@@ -154,14 +154,14 @@ def einsum(equation: str, xs: Sequence[SSAValue]) -> SSAValue:
     for position, (other, y) in enumerate(operands[1:], 1):
         rest = "".join(t for t, _ in operands[position + 1 :]) + out
         kept = "".join(dict.fromkeys(c for c in term + other if c in rest))
-        term, x, other, y = _drop_ones(term, x, other, y, kept)
+        term, x, other, y = _drop_ones(term, x, other, y)
         x, term = contract(x, y, f"{term},{other}->{kept}"), kept
     summed = [a for a, c in enumerate(term) if c not in out]
     x, term = (reduce(x, summed, "sum") if summed else x), "".join(c for c in term if c in out)
     return transpose(x, [term.index(c) for c in out])
 
 
-def _drop_ones(term: str, x: SSAValue, other: str, y: SSAValue, kept: str) -> tuple[str, SSAValue, str, SSAValue]:
+def _drop_ones(term: str, x: SSAValue, other: str, y: SSAValue) -> tuple[str, SSAValue, str, SSAValue]:
     """An axis of extent 1 that the other operand has larger (ellipsis broadcasting) is dropped."""
     for name in set(term) & set(other):
         a, b = shape_of(x)[term.index(name)], shape_of(y)[other.index(name)]

@@ -111,3 +111,11 @@ def test_sizes_that_divide_by_zero_do_not_fit_a_module() -> None:
         m.outputs([("y", g.reshape(x, [dims.parse("(N*N + 1)//M")]))])
     with pytest.raises(ShapeError, match="divides by zero at M = 0, N = 2"):
         run(m.finish(), [np.zeros(0, np.float32), np.zeros(2, np.float32), np.zeros(0, np.float32)])
+
+
+def test_a_parameter_of_another_dtype_is_named_with_its_dtype() -> None:
+    m = g.module_builder("main")
+    with m.function(inputs=[("x", (2, 3), "f32"), ("scale", (3,), "f16")]) as (x, scale):
+        with pytest.raises(MlcError, match=r"layer_norm: a parameter is f16\[3\], the axes of x are f32\[3\]"):
+            g.layer_norm(x, scale, None, [1])
+        m.outputs([("y", x)])

@@ -18,6 +18,7 @@ import numpy as np
 from xdsl.builder import Builder
 from xdsl.dialects.builtin import (
     ArrayAttr,
+    DenseArrayBase,
     FileLineColLoc,
     IntAttr,
     LocationAttr,
@@ -25,6 +26,7 @@ from xdsl.dialects.builtin import (
     StringAttr,
     TensorType,
     UnknownLoc,
+    i64,
 )
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 from xdsl.irdl import IRDLOperation
@@ -34,7 +36,7 @@ from xdsl.utils.exceptions import VerifyException
 from mlc.errors import MlcError, ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.types import shape_text, type_text
+from mlc.ir.types import type_text
 
 Evaluate = Callable[[Extent], int]  # resolves an extent under the binding of a run
 
@@ -122,13 +124,9 @@ def require_equal(lhs: Extent, rhs: Extent, what: str) -> Extent:
         raise ShapeError(f"{what}: {lhs} and {rhs} may differ, and there is no module to keep the check")
     if not any({lhs, rhs} == {check.lhs, check.rhs} for check in checks):
         checks.append(Check(lhs, rhs, what))
-    return (
-        lhs
-        if isinstance(lhs, int)
-        else rhs
-        if isinstance(rhs, int)
-        else min(lhs, rhs, key=lambda e: (len(str(e)), str(e)))
-    )
+    if isinstance(lhs, int) or isinstance(rhs, int):
+        return lhs if isinstance(lhs, int) else rhs
+    return min(lhs, rhs, key=lambda e: (len(str(e)), str(e)))
 
 
 class GraphOp(IRDLOperation):
@@ -161,16 +159,8 @@ def shaped(op: str, condition: bool, message: str) -> None:
         raise ShapeError(f"{op}: {message}")
 
 
-def same_shape(what: str, lhs: Sequence[Extent], rhs: Sequence[Extent]) -> None:
-    """Raises ShapeError unless both are equal in normal form."""
-    if tuple(lhs) != tuple(rhs):
-        raise ShapeError(f"{what}: shapes {shape_text(lhs)} and {shape_text(rhs)} differ")
-
-
 def ints(values: Sequence[int]) -> Attribute:
     """An array of i64 as it stands in attributes: array<i64: 1, 2>."""
-    from xdsl.dialects.builtin import DenseArrayBase, i64
-
     return DenseArrayBase.from_list(i64, [int(v) for v in values])
 
 

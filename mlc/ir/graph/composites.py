@@ -28,13 +28,18 @@ from mlc.ir.graph import elementwise, linear, reduce
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, ints, run_block
 from mlc.ir.graph.control import YieldOp
-from mlc.ir.types import dtype_of, is_float, shape_of, shape_text, tensor_type
+from mlc.ir.types import dtype_of, is_float, shape_of, shape_text, tensor_type, type_text
 
 _apply = elementwise.apply
 
 
 class CompositeOp(GraphOp):
     """An op with a decomposition into primitives."""
+
+    @property
+    def title(self) -> str:
+        """As errors name it: layer_norm."""
+        return self.name.removeprefix("graph.")
 
     @abstractmethod
     def decompose(self, *operands: SSAValue) -> SSAValue:
@@ -57,11 +62,9 @@ def _wide(x: SSAValue) -> SSAValue:
     return elementwise.apply_cast(x, "f32") if dtype_of(x) in ("f16", "bf16") else x
 
 
-@irdl_op_definition
-class SoftmaxOp(CompositeOp):
-    """exp(x - max x) / sum over an axis. A row of -inf alone gives NaN, as the definition does."""
+class RowwiseOp(CompositeOp):
+    """An op on each row along one axis of x: f16 to f64, the result has x's type."""
 
-    name = "graph.softmax"
     x = operand_def(TensorType)
     axis = prop_def(IntegerAttr)
     result = result_def(TensorType)
@@ -70,12 +73,19 @@ class SoftmaxOp(CompositeOp):
     irdl_options = (ParsePropInAttrDict(),)
 
     def __init__(self, x: SSAValue, axis: int):
-        _require_float("softmax", x)
-        axis = shapes.normal_axis(axis, len(shape_of(x)), "softmax")
+        _require_float(self.title, x)
+        axis = shapes.normal_axis(axis, len(shape_of(x)), self.title)
         super().__init__(operands=[x], properties={"axis": IntegerAttr(axis, i64)}, result_types=[x.type])
 
     def infer_types(self) -> Sequence[TensorType]:
         return [tensor_type(self.x)]
+
+
+@irdl_op_definition
+class SoftmaxOp(RowwiseOp):
+    """exp(x - max x) / sum over an axis. A row of -inf alone gives NaN, as the definition does."""
+
+    name = "graph.softmax"
 
     def decompose(self, *operands: SSAValue) -> SSAValue:
         (x,) = operands
@@ -89,24 +99,10 @@ class SoftmaxOp(CompositeOp):
 
 
 @irdl_op_definition
-class LogSoftmaxOp(CompositeOp):
+class LogSoftmaxOp(RowwiseOp):
     """x - max x - log(sum(exp(x - max x))) over an axis."""
 
     name = "graph.log_softmax"
-    x = operand_def(TensorType)
-    axis = prop_def(IntegerAttr)
-    result = result_def(TensorType)
-    traits = traits_def(Pure())
-    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
-    irdl_options = (ParsePropInAttrDict(),)
-
-    def __init__(self, x: SSAValue, axis: int):
-        _require_float("log_softmax", x)
-        axis = shapes.normal_axis(axis, len(shape_of(x)), "log_softmax")
-        super().__init__(operands=[x], properties={"axis": IntegerAttr(axis, i64)}, result_types=[x.type])
-
-    def infer_types(self) -> Sequence[TensorType]:
-        return [tensor_type(self.x)]
 
     def decompose(self, *operands: SSAValue) -> SSAValue:
         (x,) = operands
@@ -118,14 +114,9 @@ class LogSoftmaxOp(CompositeOp):
         return elementwise.apply_cast(_apply("sub", centred, shapes.broadcast(total, shape_of(x), others)), dtype_of(x))
 
 
-@irdl_op_definition
-class LayerNormOp(CompositeOp):
-    """(x - mean) / sqrt(var + epsilon) * scale + bias over `axes` (trailing ones); scale and bias have the shape of those axes.
+class NormalizationOp(CompositeOp):
+    """An op on the last axes of x, `axes`, whose parameters have the shape of those axes and x's dtype; the result has x's type."""
 
-    Operands: x, then scale, then bias; both may be left out. Ba, Kiros, Hinton 2016.
-    """
-
-    name = "graph.layer_norm"
     inputs = var_operand_def(TensorType)
     axes = prop_def(DenseArrayBase)
     epsilon = prop_def(FloatAttr)
@@ -135,8 +126,8 @@ class LayerNormOp(CompositeOp):
     irdl_options = (ParsePropInAttrDict(),)
 
     def __init__(self, x: SSAValue, parameters: Sequence[SSAValue], axes: Sequence[int], epsilon: float):
-        _require_float("layer_norm", x)
-        _trailing("layer_norm", x, parameters, axes)
+        _require_float(self.title, x)
+        _trailing(self.title, x, parameters, axes)
         super().__init__(
             operands=[[x, *parameters]],
             properties={"axes": ints(axes), "epsilon": FloatAttr(epsilon, f64)},
@@ -144,8 +135,18 @@ class LayerNormOp(CompositeOp):
         )
 
     def infer_types(self) -> Sequence[TensorType]:
-        _trailing("layer_norm", self.inputs[0], self.inputs[1:], self.axes.get_values())
+        _trailing(self.title, self.inputs[0], self.inputs[1:], self.axes.get_values())
         return [tensor_type(self.inputs[0])]
+
+
+@irdl_op_definition
+class LayerNormOp(NormalizationOp):
+    """(x - mean) / sqrt(var + epsilon) * scale + bias over `axes` (trailing ones); scale and bias have the shape of those axes.
+
+    Operands: x, then scale, then bias; both may be left out. Ba, Kiros, Hinton 2016.
+    """
+
+    name = "graph.layer_norm"
 
     def decompose(self, *operands: SSAValue) -> SSAValue:
         x, *parameters = operands
@@ -160,30 +161,10 @@ class LayerNormOp(CompositeOp):
 
 
 @irdl_op_definition
-class RmsNormOp(CompositeOp):
+class RmsNormOp(NormalizationOp):
     """x / sqrt(mean(x * x) + epsilon) * scale over `axes` (trailing ones). Zhang, Sennrich 2019."""
 
     name = "graph.rms_norm"
-    inputs = var_operand_def(TensorType)
-    axes = prop_def(DenseArrayBase)
-    epsilon = prop_def(FloatAttr)
-    result = result_def(TensorType)
-    traits = traits_def(Pure())
-    assembly_format = "$inputs attr-dict `:` type($inputs) `->` type($result)"
-    irdl_options = (ParsePropInAttrDict(),)
-
-    def __init__(self, x: SSAValue, parameters: Sequence[SSAValue], axes: Sequence[int], epsilon: float):
-        _require_float("rms_norm", x)
-        _trailing("rms_norm", x, parameters, axes)
-        super().__init__(
-            operands=[[x, *parameters]],
-            properties={"axes": ints(axes), "epsilon": FloatAttr(epsilon, f64)},
-            result_types=[x.type],
-        )
-
-    def infer_types(self) -> Sequence[TensorType]:
-        _trailing("rms_norm", self.inputs[0], self.inputs[1:], self.axes.get_values())
-        return [tensor_type(self.inputs[0])]
 
     def decompose(self, *operands: SSAValue) -> SSAValue:
         x, *parameters = operands
@@ -201,7 +182,8 @@ def _trailing(op: str, x: SSAValue, parameters: Sequence[SSAValue], axes: Sequen
     for value in parameters:
         if shape_of(value) != shape[axes[0] :] or dtype_of(value) != dtype_of(x):
             raise ShapeError(
-                f"{op}: a parameter is {shape_text(shape_of(value))}, the axes are {shape_text(shape[axes[0] :])}"
+                f"{op}: a parameter is {type_text(tensor_type(value))}, the axes of x are "
+                f"{dtype_of(x)}{shape_text(shape[axes[0] :])}"
             )
 
 

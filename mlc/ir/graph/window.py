@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -39,13 +39,32 @@ def infer(
 
 
 class WindowOp(GraphOp):
-    """What both window ops do: visit, for every tap of the window, the elements under it."""
+    """Both window ops: the geometry of the windows, and the elements under each tap of them."""
 
-    def taps(self, at: Evaluate, x: np.ndarray, fill: float | bool):  # type: ignore[no-untyped-def]
+    x = operand_def(TensorType)
+    window = prop_def(DenseArrayBase)
+    strides = prop_def(DenseArrayBase)
+    low = prop_def(DimsAttr)
+    high = prop_def(DimsAttr)
+    dilations = prop_def(DenseArrayBase)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    irdl_options = (ParsePropInAttrDict(),)
+
+    @property
+    def padding(self) -> list[tuple[Extent, Extent]]:
+        return list(zip(self.low.extents(), self.high.extents(), strict=True))
+
+    def positions(self) -> list[Extent]:
+        """The shape of the result."""
+        window, strides, dilations = (p.get_values() for p in (self.window, self.strides, self.dilations))
+        return infer(self.x, window, strides, self.padding, dilations)
+
+    def taps(self, at: Evaluate, x: np.ndarray, fill: float | bool) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
         """(position in the window, x under it) for each tap; outside x stands `fill`."""
-        window, strides, dilations = (p.get_values() for p in (self.window, self.strides, self.dilations))  # type: ignore[attr-defined]
-        low = [at(e) for e in self.low.extents()]  # type: ignore[attr-defined]
-        out = [at(e) for e in shape_of(self.results[0])]
+        window, strides, dilations = (p.get_values() for p in (self.window, self.strides, self.dilations))
+        low = [at(e) for e in self.low.extents()]
+        out = [at(e) for e in shape_of(self.result)]
         reach = [
             t * d + (e - 1) * s + 1 for t, d, e, s in zip([w - 1 for w in window], dilations, out, strides, strict=True)
         ]
@@ -66,20 +85,11 @@ class WindowOp(GraphOp):
 
 @irdl_op_definition
 class ReduceWindowOp(WindowOp):
-    """Fold each window: kind sum or max. Padding counts as the identity."""
+    """Fold each window: kind sum, prod, max or min. Padding counts as the identity."""
 
     name = "graph.reduce_window"
-    x = operand_def(TensorType)
     kind = prop_def(StringAttr)
-    window = prop_def(DenseArrayBase)
-    strides = prop_def(DenseArrayBase)
-    low = prop_def(DimsAttr)
-    high = prop_def(DimsAttr)
-    dilations = prop_def(DenseArrayBase)
-    result = result_def(TensorType)
-    traits = traits_def(Pure())
     assembly_format = "$x $kind attr-dict `:` type($x) `->` type($result)"
-    irdl_options = (ParsePropInAttrDict(),)
 
     def __init__(
         self,
@@ -98,13 +108,8 @@ class ReduceWindowOp(WindowOp):
             result_types=[tensor(infer(x, window, strides, padding, dilations), dtype_of(x))],
         )
 
-    @property
-    def padding(self) -> list[tuple[Extent, Extent]]:
-        return list(zip(self.low.extents(), self.high.extents(), strict=True))
-
     def infer_types(self) -> Sequence[TensorType]:
-        lists = [p.get_values() for p in (self.window, self.strides, self.dilations)]
-        return [tensor(infer(self.x, lists[0], lists[1], self.padding, lists[2]), dtype_of(self.x))]
+        return [tensor(self.positions(), dtype_of(self.x))]
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         (x,) = operands
@@ -122,16 +127,7 @@ class ArgMaxWindowOp(WindowOp):
     """For each window the flat row-major position in the whole of x of its largest element, the first of equals. i64."""
 
     name = "graph.arg_max_window"
-    x = operand_def(TensorType)
-    window = prop_def(DenseArrayBase)
-    strides = prop_def(DenseArrayBase)
-    low = prop_def(DimsAttr)
-    high = prop_def(DimsAttr)
-    dilations = prop_def(DenseArrayBase)
-    result = result_def(TensorType)
-    traits = traits_def(Pure())
     assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
-    irdl_options = (ParsePropInAttrDict(),)
 
     def __init__(
         self, x: SSAValue, window: Sequence[int], strides: Sequence[int], padding: Padding, dilations: Sequence[int]
@@ -142,13 +138,8 @@ class ArgMaxWindowOp(WindowOp):
             result_types=[tensor(infer(x, window, strides, padding, dilations), "i64")],
         )
 
-    @property
-    def padding(self) -> list[tuple[Extent, Extent]]:
-        return list(zip(self.low.extents(), self.high.extents(), strict=True))
-
     def infer_types(self) -> Sequence[TensorType]:
-        lists = [p.get_values() for p in (self.window, self.strides, self.dilations)]
-        return [tensor(infer(self.x, lists[0], lists[1], self.padding, lists[2]), "i64")]
+        return [tensor(self.positions(), "i64")]
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         x = operands[0].astype(np.float64)

@@ -18,7 +18,7 @@ from mlc.errors import InternalError
 from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
 from mlc.ir.graph.base import GraphOp
-from mlc.ir.graph.control import GroupOp, YieldOp, source_of, yielded
+from mlc.ir.graph.control import GroupOp, source_of, yielded
 from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
 from mlc.ir.graph.reduce import ArgReduceOp, ReduceOp, identity
@@ -363,7 +363,7 @@ class GroupPlan:
                 self._fold(node, memory, lambda b, out, xs: fold(b, dtype, out, xs[0]))
             case ArgReduceOp():
                 self._fill(node, memory, 0)
-                self.plan.steps.append(arg_reduce(op, self.memory, node.axes, node.folded, memory, self.plan))
+                self.plan.steps.append(arg_reduce(op, self.memory, node.axes, node.folded, memory))
 
     def _fold(self, node: Node, memory: Memory, combine: Callable[..., SSAValue]) -> None:
         """memory[d] = combine(memory[d], sources) over the folded loops."""
@@ -451,7 +451,3 @@ def _conv_places(op: ConvolutionOp, axes: Sequence[str], folded: Sequence[str]) 
         where[c] = at[c] * op.strides.get_values()[d] + taps[c] * op.dilations.get_values()[d]
     weight = {**taps, "o": at["c"]}
     return [(op.x, tuple(where[c] for c in x_layout)), (op.weight, tuple(weight[c] for c in w_layout))]
-
-
-def body_ops(group: GroupOp) -> list[Operation]:
-    return [op for op in group.body.block.ops if not isinstance(op, YieldOp)]

@@ -126,7 +126,7 @@ def _better(b: Body, dtype: str, kind: str, candidate: SSAValue, best: SSAValue,
 
 
 def arg_reduce(
-    op: ArgReduceOp, memory: Materialised, axes: Sequence[str], folded: Mapping[str, Extent], acc: Memory, plan: Plan
+    op: ArgReduceOp, memory: Materialised, axes: Sequence[str], folded: Mapping[str, Extent], acc: Memory
 ) -> Step:
     """acc[d] = the position of the best element so far."""
     x, axis = memory[op.x], op.axis.value.data

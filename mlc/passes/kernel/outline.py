@@ -94,7 +94,7 @@ class Outline:
             self.shapes[arg] = shape
         self.values.update(zip(main.args, self.block.args, strict=False))
         targets = self.block.args[len(inputs) :]
-        self.targets = self._destinations(main.body.block, results, targets)
+        self.targets = self._destinations(results, targets)
         for op in main.body.block.ops:
             self.op(op)
         for value, target in zip(results, targets, strict=True):
@@ -114,9 +114,7 @@ class Outline:
         made.source = self.module.source
         return made
 
-    def _destinations(
-        self, block: Block, results: Sequence[SSAValue], targets: Sequence[SSAValue]
-    ) -> dict[SSAValue, SSAValue]:
+    def _destinations(self, results: Sequence[SSAValue], targets: Sequence[SSAValue]) -> dict[SSAValue, SSAValue]:
         """A result that a kernel may write straight into the caller's buffer, reshapes looked through."""
         found: dict[SSAValue, SSAValue] = {}
         for value, target in zip(results, targets, strict=True):

@@ -15,9 +15,6 @@ from mlc.ir.kernel import lanes as lanewise
 from mlc.passes.loops.arithmetic import OnTheSpot
 from mlc.passes.loops.math import expand, expansion
 
-_CASTS_FROM_FLOAT = ("arith.fptosi", "arith.fptoui", "arith.cmpf")
-_CASTS_TO_FLOAT = ("arith.sitofp", "arith.uitofp")
-
 
 def is_narrow(type: Attribute) -> bool:
     return isinstance(type, (Float16Type, BFloat16Type))

@@ -20,7 +20,6 @@ from xdsl.builder import Builder
 from xdsl.dialects import arith, scf
 from xdsl.ir import Operation, SSAValue
 
-from mlc.ir.kernel.extents import Extent, tile_count
 from mlc.ir.kernel.kernel import Kernel
 from mlc.passes.loops.control import branch, for_loop, switch
 from mlc.passes.loops.views import Size
@@ -35,9 +34,6 @@ class Pieces:
         self.kernel, self.name, self.extent, self.unit = kernel, name, extent, unit
         self.total = kernel.extent(extent)
         self.largest = size // unit
-
-    def count_text(self) -> Extent:
-        return tile_count(self.extent, self.largest * self.unit)
 
     def _once(
         self, what: str, op: Callable[[SSAValue, SSAValue], Operation], lhs: SSAValue, rhs: SSAValue | int

@@ -35,7 +35,7 @@ def lower_scalar(kernel: Kernel) -> None:
         erase(run)
     for op in list(kernel.op.walk()):
         if isinstance(op, memref.AllocOp) and "constant" in op.attributes:
-            fill_constant(kernel, op)
+            fill_constant(op)
     expand_loose_ops(kernel)
     kernel.optimise = True
 
@@ -163,7 +163,7 @@ class Nest:
         return b.insert(arith.AddiOp(total, self.kernel.const(form.constant))).result if form.constant else total
 
 
-def fill_constant(kernel: Kernel, op: memref.AllocOp) -> None:
+def fill_constant(op: memref.AllocOp) -> None:
     """Numbers that no vector leaf folded into its code are stored at the entry."""
     attr = op.attributes.pop("constant")
     assert isinstance(attr, DenseIntOrFPElementsAttr)
