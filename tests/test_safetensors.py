@@ -44,6 +44,14 @@ def test_every_byte_belongs_to_a_tensor_as_the_format_demands(tmp_path: Path) ->
     assert all(before[1] == after[0] for before, after in pairwise(spans))
 
 
+def test_a_negative_extent_is_an_error(tmp_path: Path) -> None:
+    header = json.dumps({"w": {"dtype": "F32", "shape": [-2, -3], "data_offsets": [0, 24]}}).encode()
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
+    with pytest.raises(InvalidModel, match="negative extent"):
+        safetensors.add_file(WeightStore(), path)
+
+
 @pytest.mark.parametrize("keep", [4, 20, 100, -1])
 def test_a_truncated_file_is_an_error(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "w.safetensors"

@@ -94,7 +94,10 @@ def _is_filler(name: str) -> bool:
 
 def _entry(item: dict[str, Any]) -> tuple[str, tuple[int, ...], int, int]:
     begin, end = item["data_offsets"]
-    return _DTYPES[item["dtype"]], tuple(int(e) for e in item["shape"]), int(begin), int(end)
+    shape = tuple(int(e) for e in item["shape"])
+    if min(shape, default=0) < 0:
+        raise ValueError(f"the shape {list(shape)} has a negative extent")
+    return _DTYPES[item["dtype"]], shape, int(begin), int(end)
 
 
 def _mapped(path: Path, dtype: str, shape: tuple[int, ...], offset: int) -> Callable[[], np.ndarray]:

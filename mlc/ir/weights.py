@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -76,7 +77,7 @@ class WeightStore:
 
     def nbytes(self, key: str) -> int:
         shape, dtype = self._types[key]
-        return int(np.prod(shape, dtype=np.int64)) * numpy_dtype(dtype).itemsize
+        return math.prod(shape) * numpy_dtype(dtype).itemsize
 
     def __contains__(self, key: object) -> bool:
         return key in self._types

@@ -139,7 +139,7 @@ class PassManager:
             from mlc.passes.check import Checker
 
             checker = Checker(module, self.inputs, self.rtol)
-        text = self._text(module) if self.print_on_change or self.dump else ""
+        text = module.text() if self.print_on_change or self.dump else ""
         self._write(0, "input", text)
         ops = count_ops(module)
         for number, step in enumerate(self.sequence, 1):
@@ -154,7 +154,7 @@ class PassManager:
             if self.verify_each:
                 verify_after(step, module)
             if self.print_on_change or self.dump:
-                before, text = text, self._text(module)
+                before, text = text, module.text()
                 record.changed = before != text
                 self._write(number, step.name, text)
             if self._selected(self.print_after, step):
@@ -178,9 +178,6 @@ class PassManager:
         ]
         total = sum(r.seconds for r in self.records)
         return "".join([*rows, f"{'all passes':<24} {total * 1e3:9.1f} ms\n"])
-
-    def _text(self, module: Module) -> str:
-        return module.text()
 
     def _write(self, number: int, name: str, text: str) -> None:
         if self.dump:

@@ -69,3 +69,12 @@ def test_constant_powers_keep_signed_zeros_infinities_and_nan(exponent):
         expected = np.power(special.astype(np.float64), np.full(8, exponent)).astype(np.float32)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     np.testing.assert_array_equal(np.signbit(found[:4]), np.signbit(expected[:4]))
+
+
+def test_nested_bounds_tell_zero_from_minus_zero():
+    m = g.module_builder("bounds")
+    with m.function(inputs=[("x", (2,), "f32")]) as (x,):
+        inner = g.maximum(x, g.full_like(x, 0.0))
+        m.outputs([("y", g.maximum(inner, g.full_like(x, -0.0)))])
+    after = PassManager("simplify").run(m.finish())
+    assert '"0.0"' in str(after) and '"-0.0"' not in str(after)

@@ -164,6 +164,11 @@ def ints(values: Sequence[int]) -> Attribute:
     return DenseArrayBase.from_list(i64, [int(v) for v in values])
 
 
+def widened(x: np.ndarray) -> np.ndarray:
+    """f16 and bf16 in f32, in which their arithmetic is done; other dtypes as they are."""
+    return x.astype(np.float32) if x.dtype.name in ("float16", "bfloat16") else x
+
+
 def strings(values: Sequence[str]) -> ArrayAttr[StringAttr]:
     return ArrayAttr([StringAttr(v) for v in values])
 

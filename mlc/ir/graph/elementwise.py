@@ -22,7 +22,7 @@ from xdsl.traits import Pure
 
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir.graph import scalar
-from mlc.ir.graph.base import Evaluate, GraphOp, emit
+from mlc.ir.graph.base import Evaluate, GraphOp, emit, widened
 from mlc.ir.graph.scalar import Body
 from mlc.ir.types import (
     DTYPES,
@@ -140,13 +140,9 @@ def _shift(function: Callable[..., Any]) -> Callable[[np.ndarray, np.ndarray], n
     return shift
 
 
-def _in_f64(function: Callable[..., Any]) -> Callable[..., Any]:
-    """bf16 has no NumPy ufuncs of its own; the rest is unchanged."""
-
-    def wide(*xs: np.ndarray) -> np.ndarray:
-        return function(*(x.astype(np.float32) if x.dtype.name in ("bfloat16", "float16") else x for x in xs))
-
-    return wide
+def _wide(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with half-precision operands in f32: NumPy has no ufuncs of bf16's own."""
+    return lambda *xs: function(*map(widened, xs))
 
 
 _F = scalar.widened
@@ -154,35 +150,35 @@ _ROWS = (
     Row("neg", 1, "number", np.negative, _F(scalar.negate)),
     Row("abs", 1, "number", np.abs, _F(scalar.absolute), doc="The derivative at 0 is 0."),
     Row("sign", 1, "number", np.sign, _F(scalar.sign)),
-    Row("exp", 1, "float", _in_f64(np.exp), _F(scalar.unary(math.ExpOp))),
-    Row("log", 1, "float", _in_f64(np.log), _F(scalar.unary(math.LogOp))),
-    Row("sqrt", 1, "float", _in_f64(np.sqrt), _F(scalar.unary(math.SqrtOp))),
-    Row("rsqrt", 1, "float", _in_f64(lambda x: 1 / np.sqrt(x)), _F(scalar.unary(math.RsqrtOp))),
-    Row("reciprocal", 1, "float", _in_f64(lambda x: 1 / x), _F(scalar.reciprocal)),
-    Row("sin", 1, "float", _in_f64(np.sin), _F(scalar.unary(math.SinOp))),
-    Row("cos", 1, "float", _in_f64(np.cos), _F(scalar.unary(math.CosOp))),
-    Row("tan", 1, "float", _in_f64(np.tan), _F(scalar.unary(math.TanOp))),
-    Row("asin", 1, "float", _in_f64(np.arcsin), _F(scalar.unary(math.AsinOp))),
-    Row("acos", 1, "float", _in_f64(np.arccos), _F(scalar.unary(math.AcosOp))),
-    Row("atan", 1, "float", _in_f64(np.arctan), _F(scalar.unary(math.AtanOp))),
-    Row("sinh", 1, "float", _in_f64(np.sinh), _F(scalar.unary(math.SinhOp))),
-    Row("cosh", 1, "float", _in_f64(np.cosh), _F(scalar.unary(math.CoshOp))),
-    Row("asinh", 1, "float", _in_f64(np.arcsinh), _F(scalar.unary(math.AsinhOp))),
-    Row("acosh", 1, "float", _in_f64(np.arccosh), _F(scalar.unary(math.AcoshOp))),
-    Row("atanh", 1, "float", _in_f64(np.arctanh), _F(scalar.unary(math.AtanhOp))),
-    Row("tanh", 1, "float", _in_f64(np.tanh), _F(scalar.unary(math.TanhOp))),
-    Row("erf", 1, "float", _in_f64(_erf), _F(scalar.unary(math.ErfOp))),
-    Row("sigmoid", 1, "float", _in_f64(lambda x: 1 / (1 + np.exp(-x))), _F(scalar.sigmoid)),
+    Row("exp", 1, "float", _wide(np.exp), _F(scalar.unary(math.ExpOp))),
+    Row("log", 1, "float", _wide(np.log), _F(scalar.unary(math.LogOp))),
+    Row("sqrt", 1, "float", _wide(np.sqrt), _F(scalar.unary(math.SqrtOp))),
+    Row("rsqrt", 1, "float", _wide(lambda x: 1 / np.sqrt(x)), _F(scalar.unary(math.RsqrtOp))),
+    Row("reciprocal", 1, "float", _wide(lambda x: 1 / x), _F(scalar.reciprocal)),
+    Row("sin", 1, "float", _wide(np.sin), _F(scalar.unary(math.SinOp))),
+    Row("cos", 1, "float", _wide(np.cos), _F(scalar.unary(math.CosOp))),
+    Row("tan", 1, "float", _wide(np.tan), _F(scalar.unary(math.TanOp))),
+    Row("asin", 1, "float", _wide(np.arcsin), _F(scalar.unary(math.AsinOp))),
+    Row("acos", 1, "float", _wide(np.arccos), _F(scalar.unary(math.AcosOp))),
+    Row("atan", 1, "float", _wide(np.arctan), _F(scalar.unary(math.AtanOp))),
+    Row("sinh", 1, "float", _wide(np.sinh), _F(scalar.unary(math.SinhOp))),
+    Row("cosh", 1, "float", _wide(np.cosh), _F(scalar.unary(math.CoshOp))),
+    Row("asinh", 1, "float", _wide(np.arcsinh), _F(scalar.unary(math.AsinhOp))),
+    Row("acosh", 1, "float", _wide(np.arccosh), _F(scalar.unary(math.AcoshOp))),
+    Row("atanh", 1, "float", _wide(np.arctanh), _F(scalar.unary(math.AtanhOp))),
+    Row("tanh", 1, "float", _wide(np.tanh), _F(scalar.unary(math.TanhOp))),
+    Row("erf", 1, "float", _wide(_erf), _F(scalar.unary(math.ErfOp))),
+    Row("sigmoid", 1, "float", _wide(lambda x: 1 / (1 + np.exp(-x))), _F(scalar.sigmoid)),
     Row(
         "relu", 1, "number", lambda x: np.maximum(x, np.zeros_like(x)), _F(scalar.relu), doc="The derivative at 0 is 0."
     ),
-    Row("floor", 1, "float", _in_f64(np.floor), _F(scalar.unary(math.FloorOp))),
-    Row("ceil", 1, "float", _in_f64(np.ceil), _F(scalar.unary(math.CeilOp))),
+    Row("floor", 1, "float", _wide(np.floor), _F(scalar.unary(math.FloorOp))),
+    Row("ceil", 1, "float", _wide(np.ceil), _F(scalar.unary(math.CeilOp))),
     Row(
         "round",
         1,
         "float",
-        _in_f64(np.rint),
+        _wide(np.rint),
         _F(scalar.unary(math.RoundEvenOp)),
         doc="Halves go to the even neighbour.",
     ),

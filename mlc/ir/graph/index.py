@@ -22,7 +22,7 @@ from xdsl.traits import Pure
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir.dims import Extent
 from mlc.ir.graph import shape as shapes
-from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_equal
+from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_equal, widened
 from mlc.ir.types import dtype_of, is_integer, shape_of, shape_text, tensor
 
 _COMBINE: dict[str, Callable[..., Any]] = {
@@ -167,13 +167,10 @@ class ScatterOp(GraphOp):
         flat = tuple(p[inside] for p in where)
         if self.kind.data == "set":
             result[flat] = updates[inside]
-        elif result.dtype.itemsize == 2 and result.dtype.kind not in "iu":
-            wide = result.astype(np.float32)
-            _COMBINE[self.kind.data](wide, flat, updates[inside].astype(np.float32))
-            result = wide.astype(x.dtype)
-        else:
-            _COMBINE[self.kind.data](result, flat, updates[inside])
-        return result
+            return result
+        wide = widened(result)
+        _COMBINE[self.kind.data](wide, flat, widened(updates[inside]))
+        return wide.astype(x.dtype, copy=False)
 
 
 # Builder functions -------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from xdsl.traits import Pure
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir.dims import Extent
 from mlc.ir.graph import shape as shapes
-from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_equal, shaped
+from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_equal, shaped, widened
 from mlc.ir.types import DimsAttr, dtype_of, numpy_dtype, shape_of, shape_text, tensor
 
 
@@ -75,7 +75,7 @@ class ContractOp(GraphOp):
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         dtype = dtype_of(self.result)
-        lhs, rhs = (x.astype(np.float32) if dtype in ("f16", "bf16") else x for x in operands)
+        lhs, rhs = map(widened, operands)
         with np.errstate(all="ignore"):
             return np.asarray(np.einsum(self.spec.data, lhs, rhs, optimize=True)).astype(numpy_dtype(dtype), copy=False)
 
@@ -202,8 +202,7 @@ class ConvolutionOp(GraphOp):
         x = operands[0].transpose([x_layout.index(c) for c in ("n", "c", *spatial)])
         w = operands[1].transpose([w_layout.index(c) for c in ("o", "i", *spatial)])
         dtype = numpy_dtype(dtype_of(self.result))
-        if dtype.itemsize == 2 and dtype.kind not in "iu":
-            x, w = x.astype(np.float32), w.astype(np.float32)
+        x, w = widened(x), widened(w)
         padding = [(at(lo), at(hi)) for lo, hi in self.padding]
         result = _convolve(
             x,

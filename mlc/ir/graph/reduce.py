@@ -16,7 +16,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph import elementwise
 from mlc.ir.graph import shape as shapes
-from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints
+from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, widened
 from mlc.ir.types import (
     DimsAttr,
     dtype_of,
@@ -86,7 +86,7 @@ class ReduceOp(GraphOp):
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         (x,) = operands
         dtype, kind = numpy_dtype(dtype_of(self.result)), self.kind.data
-        wide = x.astype(np.float32) if dtype.itemsize == 2 and dtype.kind not in "iu" else x
+        wide = widened(x)
         with np.errstate(all="ignore"):
             if kind in ("max", "min"):
                 start = identity(kind, dtype_of(self.result))
@@ -134,8 +134,7 @@ class ArgReduceOp(GraphOp):
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         (x,) = operands
         axis, best = self.axis.value.data, np.argmax if self.kind.data == "max" else np.argmin
-        if x.dtype.itemsize == 2 and x.dtype.kind not in "iu":
-            x = x.astype(np.float32)
+        x = widened(x)
         if self.last.value.data:
             return (x.shape[axis] - 1 - best(np.flip(x, axis), axis)).astype(np.int64)
         return best(x, axis).astype(np.int64)
@@ -180,7 +179,7 @@ class CumulativeOp(GraphOp):
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         (x,) = operands
         axis, total = self.axis.value.data, np.cumsum if self.kind.data == "sum" else np.cumprod
-        wide = x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x
+        wide = widened(x)
         wide = np.flip(wide, axis) if self.reverse.value.data else wide
         if self.exclusive.value.data and x.shape[axis]:
             first = np.full_like(np.take(wide, [0], axis), 0 if self.kind.data == "sum" else 1)
@@ -232,7 +231,7 @@ class TopKOp(GraphOp):
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = operands
         axis, k = self.axis.value.data, at(self.k.extents()[0])
-        keys = x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x
+        keys = widened(x)
         if self.largest.value.data:  # a stable descending order: sort the reversed array ascending and reverse back
             order = x.shape[axis] - 1 - np.flip(np.argsort(np.flip(keys, axis), axis=axis, kind="stable"), axis)
         else:

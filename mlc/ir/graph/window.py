@@ -13,7 +13,7 @@ from xdsl.traits import Pure
 
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir.dims import Extent
-from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints
+from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, widened
 from mlc.ir.graph.reduce import identity
 from mlc.ir.types import DimsAttr, dtype_of, shape_of, shape_text, tensor
 
@@ -113,7 +113,7 @@ class ReduceWindowOp(WindowOp):
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         (x,) = operands
-        wide = x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x
+        wide = widened(x)
         fold = {"sum": np.add, "max": np.maximum, "min": np.minimum, "prod": np.multiply}[self.kind.data]
         start = identity(self.kind.data, dtype_of(self.x))
         result = np.full([at(e) for e in shape_of(self.result)], start, wide.dtype)
