@@ -162,8 +162,8 @@ def nested_bounds(op: ElementwiseOp, module: Module) -> SSAValue | None:
     first, second = number(inner.operands[1]), number(op.operands[1])
     if first is None or second is None:
         return None
-    first, second = ((v, math.copysign(1.0, v)) for v in (first, second))  # 0 is above -0
-    keeps_outer = second >= first if op.ROW.name == "maximum" else second <= first
+    inner_bound, outer_bound = ((value, math.copysign(1.0, value)) for value in (first, second))  # 0 is above -0
+    keeps_outer = outer_bound >= inner_bound if op.ROW.name == "maximum" else outer_bound <= inner_bound
     return getattr(g, op.ROW.name)(inner.operands[0], (op if keeps_outer else inner).operands[1])
 
 
