@@ -9,6 +9,7 @@ import pytest
 from xdsl.builder import Builder
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import ArrayAttr, IntegerAttr, i64
+from xdsl.dialects.func import FuncOp
 from xdsl.rewriter import InsertPoint, Rewriter
 
 from mlc.comparison import Comparison, compare
@@ -16,6 +17,7 @@ from mlc.errors import NumericMismatch
 from mlc.ir import builder as g
 from mlc.ir.graph.base import building, location, location_name
 from mlc.ir.module import Module
+from mlc.options import CompileOptions
 from mlc.passes.manager import Pass
 from mlc.passes.pipelines import pipeline
 from tests.onnx_models import FOLDER
@@ -64,9 +66,10 @@ def add_instead(module: Module) -> str:
     return location_name(op) or ""
 
 
-def subtract_in_kernels(module: Module) -> None:
-    """Additions of floats become subtractions."""
-    for op in [op for op in module.op.walk() if isinstance(op, arith.AddfOp)]:
+def subtract_in_kernels(module: Module, ending: str = "") -> None:
+    """Additions of floats become subtractions, in functions whose names end so."""
+    functions = [op for op in module.op.ops if isinstance(op, FuncOp) and op.sym_name.data.endswith(ending)]
+    for op in [op for function in functions for op in function.walk() if isinstance(op, arith.AddfOp)]:
         Rewriter.replace_op(op, arith.SubfOp(op.lhs, op.rhs))
 
 
@@ -108,6 +111,16 @@ def test_a_fault_in_a_kernel_pass_is_found_there(name: str, model: bytes, monkey
         assert found.first_divergence is not None and "kernel" in found.first_divergence.op
 
 
+def test_a_fault_in_a_kernel_for_one_size_is_found_at_that_size(model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, "schedule", lambda module: subtract_in_kernels(module, "_N3"))
+    options = CompileOptions(specialise=({"N": 3},))
+    assert compare(model, options=options, sizes={"N": 2}).first_divergence is None
+    found = compare(model, {"x": np.ones((3, 4, 5), np.float32)}, options=options)
+    assert first(found) == "schedule" and found.sizes == {"N": 3}
+    assert found.first_divergence is not None and "product" in found.first_divergence.op
+    assert found.first_divergence.op.endswith("_N3)")
+
+
 def test_a_fault_in_the_arena_is_found_there(model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, "plan-arena", share_all_memory)
     assert first(compare(model, sizes={"N": 50})) == "plan-arena"
@@ -144,7 +157,8 @@ def test_a_fault_in_the_import_is_found_against_onnxruntime(model: bytes, monkey
 
 def test_inputs_and_sizes_are_the_callers(model: bytes) -> None:
     x = np.ones((7, 4, 5), np.float32)
-    assert compare(model, {"x": x}).first_divergence is None
+    found = compare(model, {"x": x})
+    assert found.first_divergence is None and found.sizes == {"N": 7}
     assert compare(model, sizes={"N": 1}).sizes == {"N": 1}
 
 

@@ -9,6 +9,7 @@ from mlc.cli.console import Console
 from mlc.cli.parser import Parser, UsageError, model_flags
 from mlc.cli.source import Model, model, options
 from mlc.errors import UnsupportedOp
+from mlc.ir.variants import require_possible
 
 if TYPE_CHECKING:
     from mlc.insight.summary import Summary
@@ -36,7 +37,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     chosen = options(args)
     try:
-        found = summary(load(source.source, chosen.shapes, chosen.dims, until=chosen.until))
+        module = load(source.source, chosen.shapes, chosen.dims, until=chosen.until)
+        require_possible(chosen.specialise, module.symbols)
+        found = summary(module)
     except UnsupportedOp:
         if not console.json:
             console.print(f"{source.name}  {facts}" if facts else source.name)

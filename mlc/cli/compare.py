@@ -35,8 +35,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     chosen = options(args)
     module = load(source.source, chosen.shapes, chosen.dims, until=chosen.until)
-    fixed = sizes.sampled(args.dim)
-    feeds = data.feeds(module, data.read(args.input, module.input_names), fixed, args.seed)
+    given = data.read(args.input, module.input_names)
+    feeds = data.feeds(module, given, sizes.fixed(args.dim), args.seed, usual=sizes.usual(args.dim))
     found = compare(
         source.source,
         feeds,

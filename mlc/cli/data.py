@@ -3,7 +3,7 @@
 x=@x.npy   x=@all.npz   x=random:0   x=ones   x=zeros   x=3.5
 all.npz    FOLDER (input_0.pb, input_1.pb, ... as in ONNX's test data; or x.npy, y.npy, ...)
 
-Inputs that no flag names are random. The sizes of symbols follow from the arrays given, then from --dim, else are chosen.
+Inputs that no flag names are random. The sizes of symbols follow from the arrays given, then from --dim (N=8, else N@8), else are chosen.
 """
 
 from __future__ import annotations
@@ -65,9 +65,15 @@ def read(texts: Sequence[str], names: Sequence[str]) -> Given:
 
 
 def feeds(
-    module: Module, given: Given, sizes: Mapping[str, int], seed: int = 0, preferred: int | None = None
+    module: Module,
+    given: Given,
+    sizes: Mapping[str, int],
+    seed: int = 0,
+    preferred: int | None = None,
+    usual: Mapping[str, int] | None = None,
 ) -> dict[str, np.ndarray]:
-    """An array for every input of the module, of the module's dtypes. `sizes` are those of symbols that flags fixed."""
+    """An array for every input of the module, of the module's dtypes. `sizes` are those of symbols that flags fixed; symbols that they and
+    the given arrays leave open have their `usual` size, or one like `preferred`."""
     from mlc.ir import dims
     from mlc.ir.samples import random_inputs, sample_binding
 
@@ -81,7 +87,7 @@ def feeds(
         for extent, size in zip(shape, array.shape, strict=False):
             if isinstance(extent, dims.Dim) and str(extent) in module.symbols:
                 binding.setdefault(str(extent), size)
-    binding = sample_binding(module, binding, preferred)
+    binding = sample_binding(module, {**(usual or {}), **binding}, preferred)
     for position, (name, array) in enumerate(zip(names, random_inputs(module, binding, seed), strict=True)):
         if name in given.fills:
             found[name] = np.full(array.shape, given.fills[name], array.dtype)

@@ -37,11 +37,11 @@ class Session:
     def feeds(self, args: argparse.Namespace) -> dict[str, np.ndarray]:
         """The inputs that the flags describe."""
         given = data.read(args.input, self.module.input_names)
-        fixed = sizes.sampled(args.dim)
+        fixed = sizes.fixed(args.dim)
         for name in fixed:
             if not self.compiled and name not in self.module.symbols:
                 raise UsageError.unknown("dimension", name, self.module.symbols)
-        return data.feeds(self.module, given, fixed, args.seed)
+        return data.feeds(self.module, given, fixed, args.seed, usual=sizes.usual(args.dim))
 
     def write_trace(self, path: str, feeds: Mapping[str, np.ndarray]) -> None:
         """A Chrome trace of one profiled call."""

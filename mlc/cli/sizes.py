@@ -55,10 +55,14 @@ def variants(texts: Sequence[str]) -> list[Variant]:
     return [parse(text) for text in texts if _is_variant(text)]
 
 
-def sampled(texts: Sequence[str]) -> dict[str, int]:
-    """The sizes that random inputs take: those that are fixed, and those of the first variant."""
-    fixed = {name: bounds.low for name, bounds in dims(texts).items() if bounds.low == bounds.high}
-    return {**fixed, **next(iter(variants(texts)), {})}
+def usual(texts: Sequence[str]) -> Variant:
+    """The sizes that inputs have where nothing else says: those of the first variant."""
+    return next(iter(variants(texts)), {})
+
+
+def fixed(texts: Sequence[str]) -> dict[str, int]:
+    """Symbol -> its only size, of the flags that fix one."""
+    return {name: bounds.low for name, bounds in dims(texts).items() if bounds.low == bounds.high}
 
 
 def _is_variant(text: str) -> bool:

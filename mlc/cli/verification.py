@@ -33,11 +33,11 @@ def verify(
     else:
         run = references.onnxruntime(source.source, until=args.until)
     given = data.read(args.input, module.input_names)
-    fixed = {name: bounds.low for name, bounds in sizes.dims(args.dim).items() if bounds.low == bounds.high}
+    fixed = sizes.fixed(args.dim)
     bindings, worst = [], 0.0
     with stage("verify", console.progress) as step:
-        for asked, preferred in [({}, size) for size in _PREFERRED] + [(v, None) for v in sizes.variants(args.dim)]:
-            feeds = data.feeds(module, given, {**fixed, **asked}, args.seed, preferred)
+        for usual, preferred in [({}, size) for size in _PREFERRED] + [(v, None) for v in sizes.variants(args.dim)]:
+            feeds = data.feeds(module, given, fixed, args.seed, preferred, usual)
             binding = bind(module, list(feeds.values()))
             if binding in bindings:
                 continue

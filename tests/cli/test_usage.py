@@ -122,7 +122,8 @@ def test_dims_that_are_specialised_bound_nothing() -> None:
     flags = ["N=1..32", "N@8", "batch@1,T@128", "T=4"]
     assert grammar.dims(flags) == {"N": DimRange(1, 32), "T": DimRange(4, 4)}
     assert grammar.variants(flags) == [{"N": 8}, {"batch": 1, "T": 128}]
-    assert grammar.sampled(flags) == {"N": 8, "T": 4}
+    assert grammar.fixed(flags) == {"T": 4}
+    assert grammar.usual(flags) == {"N": 8}
 
 
 @pytest.mark.parametrize("text", ["x", ":1x2", "x:1,,2"])

@@ -47,6 +47,43 @@ def test_check_fixes_and_bounds_sizes(mlc: Callable, small: Path) -> None:
     assert "N in 1..32" in mlc("check", small, "--dim", "N=1..32").out
 
 
+def test_sizes_with_code_of_their_own_are_verified_timed_and_explained(mlc: Callable, small: Path) -> None:
+    outcome = mlc("compile", small, "--dim", "N@8", "--dim", "N@6", "--verify")
+    assert outcome.code == 0 and "N=8 and N=6" in outcome.err
+    for model in ([small, "--dim", "N@8", "--dim", "N@6"], ["small.mlc"]):
+        text = mlc("explain", *model).out
+        assert "where N = 8" in text and "where N = 6" in text
+    report = json.loads(mlc("bench", small, "--dim", "N@8", "--per-op", "--seconds", "0.02", "--json").out)
+    assert report["kernels"] and all(row["kernel"].endswith("_N8") for row in report["kernels"])
+    for size, model in ((8, "small.mlc"), (5, small)):
+        np.savez("in.npz", **feeds(size))
+        flags = [] if model == "small.mlc" else ["--dim", "N@8"]
+        assert mlc("run", model, *flags, "--input", "in.npz", "--save-output", "out", "-q").code == 0
+        np.testing.assert_allclose(np.load("out/y.npy"), expected(small, feeds(size)), rtol=1e-5, atol=1e-6)
+    assert mlc("compare", small, "--dim", "N@8").out.startswith(
+        "reference: the interpreter on the imported module, N=8"
+    )
+    outcome = mlc("run", "small.mlc", "--dim", "N@8")
+    assert outcome.code == 1 and "small.mlc is compiled already" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["M@8"], "unknown dimension 'M'"),
+        (["N=1..4", "N@8"], "N is within 1..4"),
+        (["N=8", "N@8"], "dimension 'N' is fixed to 8"),
+        (["N@many"], "'many' is not a size"),
+    ],
+)
+def test_sizes_that_cannot_have_code_of_their_own_are_errors(
+    mlc: Callable, small: Path, flags: list[str], message: str
+) -> None:
+    for verb in ("check", "compile"):
+        outcome = mlc(verb, small, *(word for flag in flags for word in ("--dim", flag)))
+        assert outcome.code == 1 and message in outcome.err
+
+
 def test_an_unknown_dimension_or_input_is_an_error_with_the_known_ones(mlc: Callable, small: Path) -> None:
     for flag, value in (("--dim", "M=8"), ("--shape", "q:8x4")):
         outcome = mlc("check", small, flag, value)
