@@ -49,17 +49,23 @@ NODES = [
     ("y = Range (nothing, zero, zero)", "start has 0 elements"),
     ('y = Einsum <equation = "i->k"> (x)', "no operand has the output's k"),
     ('y = Einsum <equation = "i->ii"> (x)', "the output repeats a label"),
+    ("y = Col2Im (cube, three, blocks)", "image_shape"),
+    (
+        "y = DequantizeLinear <axis = 0, block_size = 2> (bytes, scales, offsets)",
+        "a value per block needs 2 axes, found [2]",
+    ),
     ("y = ConstantOfShape (huge)", "too many elements"),
 ]
 
 
 @pytest.mark.parametrize(("text", "words"), NODES)
 def test_a_node_that_makes_no_sense_is_refused_in_its_own_words(text: str, words: str) -> None:
-    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
-        main (float[4] x, bool open, float[4, 4] square) => (float[4] y) <
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 21]>
+        main (float[4] x, bool open, float[4, 4] square, float[1, 10, 12] cube, uint8[4, 2] bytes) => (float[4] y) <
             bool[0] none = {{}}, int64[0] nothing = {{}}, int64 zero = {{0}}, int64[1] zeros = {{0}}, int64[1] one = {{1}},
             int64[1] three = {{3}}, int64 three_ = {{3}}, int64[3] numbers = {{1, 2, 3}}, float[2] pair = {{0, 1}},
-            int64[2] huge = {{4294967296, 4294967296}}
+            int64[2] huge = {{4294967296, 4294967296}},
+            int64[1, 3] blocks = {{1, 1, 1}}, float[2, 2] scales = {{1, 1, 1, 1}}, uint8[2] offsets = {{1, 0}}
         > {{ {text} }}""")
     with pytest.raises(MlcError, match=re.escape(words)):
         load(model)

@@ -54,7 +54,7 @@ def window_of(node: Node, spatial: Sequence[Extent], kernel: Sequence[int], ceil
             f"{count} spatial axes need {count} strides and dilations and {2 * count} pads,"
             f" found {len(strides)}, {len(dilations)} and {len(pads)}"
         )
-    if min(*strides, *dilations, *kernel, 1) < 1:
+    if min((*strides, *dilations, *kernel, 1)) < 1:
         raise node.invalid(f"strides {strides}, dilations {dilations} and kernel {list(kernel)} must be positive")
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     padding: list[tuple[Extent, Extent]]

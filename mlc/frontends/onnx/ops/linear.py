@@ -195,7 +195,7 @@ def col2im(node: Node, x: Value, image_shape: Value, block_shape: Value) -> Valu
     if rank_of(x) != 3:
         raise node.error(f"the input has {rank_of(x)} axes, expected 3")
     batch, columns, blocks = shape_of(x)
-    image, block = node.extents(1, "image_shape"), [int(b) for b in node.constants(2, "block_shape")]
+    image, block = node.extents(1, "image_shape"), node.constants(2, "block_shape").ravel().tolist()
     count, size = len(block), math.prod(block)
     strides = node.ints("strides", None) or [1] * count
     dilations = node.ints("dilations", None) or [1] * count

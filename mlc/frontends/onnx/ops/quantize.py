@@ -25,7 +25,7 @@ def quantize_linear(node: Node, x: Value, scale: Value, zero_point: Value | None
         raise node.unsupported(f"quantising to {dtype}")
     precision = node.int("precision", 0)
     wide = node.dtype_name(precision) if precision else dtype_of(scale) if dtype_of(scale) == "f64" else "f32"
-    shape = aligned_shape(node, x, scale)
+    shape = shape_of(x)
     ratio = g.div(g.cast(x, wide), spread(node, g.cast(scale, wide), shape))
     offset = None if zero_point is None else spread(node, zero_point, shape)
     return requantized(ratio, offset, dtype)
@@ -47,32 +47,22 @@ def dequantize_linear(node: Node, x: Value, scale: Value, zero_point: Value | No
         raise node.unsupported(f"dequantising {dtype_of(x)}")
     result = node.dtype("output_dtype") if node.int("output_dtype", 0) else dtype_of(scale)
     wide = "f64" if dtype_of(scale) == "f64" else "f32"
-    shape = aligned_shape(node, x, scale)
+    shape = shape_of(x)
     value = g.cast(x, "i32")
     if zero_point is not None and (node.constant(2) is None or node.constant(2).any()):  # type: ignore[union-attr]
         value = g.sub(value, spread(node, g.cast(zero_point, "i32"), shape))
     return g.cast(g.mul(g.cast(value, wide), spread(node, g.cast(scale, wide), shape)), result)
 
 
-def aligned_shape(node: Node, x: Value, scale: Value) -> tuple[Extent, ...]:
-    """x's shape, after checking that the scale has one value, one per index of `axis`, or one per block along it."""
-    shape = shape_of(x)
-    if rank_of(scale) == 0 or shape_of(scale) == (1,):
-        return shape
-    if node.int("block_size", 0):
-        if rank_of(scale) != len(shape):
-            raise node.error(f"block scales {shape_text(shape_of(scale))} and x {shape_text(shape)} differ in rank")
-    elif rank_of(scale) != 1:
-        raise node.error(f"scales per axis have 1 axis, found {shape_text(shape_of(scale))}")
-    return shape
-
-
 def spread(node: Node, v: Value, shape: Sequence[Extent]) -> Value:
-    """A scale or zero point repeated to x's shape."""
+    """A scale or zero point repeated to x's shape: one value, one per index of `axis`, or one per block along it."""
     if rank_of(v) == 0 or (rank_of(v) == 1 and shape_of(v) == (1,)):
         return g.broadcast(g.reshape(v, []), shape, [])
     axis = node.axis(node.int("axis", 1), len(shape))
     block = node.int("block_size", 0)
+    if rank_of(v) != (len(shape) if block else 1):
+        each, axes = ("block", len(shape)) if block else ("index of an axis", 1)
+        raise node.error(f"a value per {each} needs {axes} axes, found {shape_text(shape_of(v))}")
     if not block:
         return g.broadcast(v, shape, [axis])
     blocks = shape_of(v)[axis]

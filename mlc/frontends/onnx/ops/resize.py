@@ -324,7 +324,7 @@ def tap_weights(node: Node, fraction: Value, axis: Axis, method: Method) -> tupl
     if method.antialias:
         if axis.scale is None:
             raise node.unsupported(f"antialias with a scale of {axis.result} / {axis.source}, which is not a number")
-        scale = min(axis.scale, 1.0)
+        scale = min(axis.scale or 1.0, 1.0)  # 0 where the result is empty
     first = math.floor(-reach / scale) + 1
     weights = [kernel(times(g.abs(plus(g.neg(fraction), k)), scale)) for k in range(first, 2 - first)]
     return first, normalized(weights) if method.antialias else weights
