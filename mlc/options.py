@@ -39,8 +39,8 @@ class CompileOptions:
     until            a node of an ONNX model, by its name, or one value: its outputs become the model's, the rest is left out
     threads          largest number of threads a call may use; None: MLC_NUM_THREADS, OMP_NUM_THREADS, else what the
                      process may use (affinity, container quota)
-    opt_level        0 only lowers, 1 also simplifies and fuses, 2 does everything that keeps the arithmetic as written,
-                     3 also what changes rounding within the stated bound
+    opt_level        0 only lowers, 1 also simplifies and fuses, 2 does everything that keeps the arithmetic as written, but for
+                     constant factors at products, 3 also what changes rounding by a few units in the last place
     passes           the pipeline as text, in place of the one that opt_level chooses
     disable_passes   names of passes to leave out
     precision        lowest precision that may be used; nothing below f32 is used unasked

@@ -105,6 +105,16 @@ def test_large_constants_stay_out_of_the_text() -> None:
     assert len(str(module)) < 500 and module.weights.nbytes("table") == 40000
 
 
+def test_nothing_can_be_gathered_from_an_empty_tensor() -> None:
+    m = g.module_builder("main")
+    with m.function(inputs=[("x", ("N", 3), "f32")]) as (x,):
+        m.outputs([("y", g.gather(x, g.constant(np.array([0, 1])), 0))])
+    module = m.finish()
+    np.testing.assert_array_equal(run(module, [np.ones((2, 3), np.float32)])[0], np.ones((2, 3)))
+    with pytest.raises(ShapeError, match=r"\[2, 3\] elements of x, which has none: its shape is \[0, 3\]"):
+        run(module, [np.ones((0, 3), np.float32)])
+
+
 def test_sizes_that_divide_by_zero_do_not_fit_a_module() -> None:
     m = g.module_builder("main")
     with m.function(inputs=[("x", ("N*M",), "f32"), ("n", ("N",), "f32"), ("m", ("M",), "f32")]) as (x, _, _):

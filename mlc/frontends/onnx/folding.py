@@ -9,6 +9,7 @@ import numpy as np
 from xdsl.ir import Block, Operation, OpResult, SSAValue
 from xdsl.traits import is_side_effect_free
 
+from mlc.errors import ShapeError
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import GraphOp
 from mlc.ir.graph.shape import WeightOp
@@ -61,7 +62,7 @@ def _evaluate(op: Operation, weights: WeightStore, values: Values) -> None:
         raise _Unknown
     try:
         results = op.evaluate(_number, *(values[operand] for operand in op.operands))
-    except IndexError as error:  # gathering from nothing
+    except ShapeError as error:  # gathering from nothing
         raise _Unknown from error
     for result, array in zip(op.results, results if isinstance(results, tuple) else (results,), strict=True):
         values[result] = np.asarray(array)

@@ -71,7 +71,10 @@ def positions(
 
 @irdl_op_definition
 class GatherOp(GraphOp):
-    """result[d] = x[..., d_axes or indices[d_loops, column], ...]. Positions out of range are clamped."""
+    """result[d] = x[..., d_axes or indices[d_loops, column], ...]. Positions out of range are clamped.
+
+    Raises ShapeError where x is empty and the result is not.
+    """
 
     name = "graph.gather"
     x = operand_def(TensorType)
@@ -105,6 +108,8 @@ class GatherOp(GraphOp):
         if 0 in shape:
             return np.zeros(shape, x.dtype)
         where = positions(shape, x.shape, indices, self.loops.get_values(), self.axes.get_values())
+        if 0 in x.shape:
+            raise ShapeError(f"gather: {list(shape)} elements of x, which has none: its shape is {list(x.shape)}")
         clamped = [np.clip(p, 0, n - 1) for p, n in zip(where, x.shape, strict=True)]
         return np.broadcast_to(x[tuple(clamped)], shape) if clamped else np.broadcast_to(x, shape)
 
