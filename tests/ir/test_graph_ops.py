@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import mlc
 from mlc.errors import InvalidModel, MlcError, ShapeError
 from mlc.ir import builder as g
 from mlc.ir import dims
@@ -113,6 +114,16 @@ def test_nothing_can_be_gathered_from_an_empty_tensor() -> None:
     np.testing.assert_array_equal(run(module, [np.ones((2, 3), np.float32)])[0], np.ones((2, 3)))
     with pytest.raises(ShapeError, match=r"\[2, 3\] elements of x, which has none: its shape is \[0, 3\]"):
         run(module, [np.ones((0, 3), np.float32)])
+
+
+def test_the_position_of_the_largest_of_nothing_is_0() -> None:
+    m = g.module_builder("main")
+    with m.function(inputs=[("x", (2, "N"), "f32")]) as (x,):
+        m.outputs([("first", g.arg_max(x, 1)), ("last", g.arg_min(x, 1, last=True))])
+    module = m.finish()
+    empty = np.zeros((2, 0), np.float32)
+    for found in (*run(module, [empty]), *mlc.compile(module)(empty)):
+        assert found.dtype == np.int64 and found.tolist() == [0, 0]
 
 
 def test_sizes_that_divide_by_zero_do_not_fit_a_module() -> None:

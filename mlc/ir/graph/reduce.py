@@ -98,7 +98,10 @@ class ReduceOp(GraphOp):
 
 @irdl_op_definition
 class ArgReduceOp(GraphOp):
-    """Index of the largest (kind max) or smallest (min) element along an axis, which vanishes: the first of equals, or the `last`. i64."""
+    """Index of the largest (kind max) or smallest (min) element along an axis, which vanishes: the first of equals, or the `last`. i64.
+
+    Over nothing: 0.
+    """
 
     name = "graph.arg_reduce"
     x = operand_def(TensorType)
@@ -134,6 +137,8 @@ class ArgReduceOp(GraphOp):
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         (x,) = operands
         axis, best = self.axis.value.data, np.argmax if self.kind.data == "max" else np.argmin
+        if not x.shape[axis]:
+            return np.zeros([at(e) for e in shape_of(self.result)], np.int64)
         x = widened(x)
         if self.last.value.data:
             return (x.shape[axis] - 1 - best(np.flip(x, axis), axis)).astype(np.int64)
