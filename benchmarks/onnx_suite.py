@@ -131,7 +131,10 @@ def main() -> int:
     if args.update_list:
         args.list.write_text("\n".join(passing) + "\n")
     elif args.list:
-        lost = sorted(set(args.list.read_text().split()) - set(passing))
+        listed = {name for name in args.list.read_text().split() if re.search(args.filter, name)}
+        if args.group or args.op:
+            listed &= {case.name for case in cases}
+        lost = sorted(listed - set(passing))
         for name in lost:
             row = document["cases"].get(name, {"status": "absent", "reason": "not in the installed suite"})
             print(f"no longer passes: {name}: {row['status']}: {row['reason']}")
