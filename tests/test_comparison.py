@@ -112,13 +112,13 @@ def test_a_fault_in_a_kernel_pass_is_found_there(name: str, model: bytes, monkey
 
 
 def test_a_fault_in_a_kernel_for_one_size_is_found_at_that_size(model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    plant(monkeypatch, "schedule", lambda module: subtract_in_kernels(module, "_N3"))
+    plant(monkeypatch, "schedule", lambda module: subtract_in_kernels(module, "_N_3"))
     options = CompileOptions(specialise=({"N": 3},))
     assert compare(model, options=options, sizes={"N": 2}).first_divergence is None
     found = compare(model, {"x": np.ones((3, 4, 5), np.float32)}, options=options)
     assert first(found) == "schedule" and found.sizes == {"N": 3}
     assert found.first_divergence is not None and "product" in found.first_divergence.op
-    assert found.first_divergence.op.endswith("_N3)")
+    assert found.first_divergence.op.endswith("_N_3)")
 
 
 def test_a_fault_in_the_arena_is_found_there(model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def test_sizes_with_code_of_their_own_are_verified_timed_and_explained(mlc: Call
         text = mlc("explain", *model).out
         assert "where N = 8" in text and "where N = 6" in text
     report = json.loads(mlc("bench", small, "--dim", "N@8", "--per-op", "--seconds", "0.02", "--json").out)
-    assert report["kernels"] and all(row["kernel"].endswith("_N8") for row in report["kernels"])
+    assert report["kernels"] and all(row["kernel"].endswith("_N_8") for row in report["kernels"])
     for size, model in ((8, "small.mlc"), (5, small)):
         np.savez("in.npz", **feeds(size))
         flags = [] if model == "small.mlc" else ["--dim", "N@8"]

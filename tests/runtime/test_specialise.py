@@ -30,7 +30,7 @@ def images(count: int) -> np.ndarray:
 
 def special(executable: Executable, *arrays: np.ndarray) -> set[bool]:
     """Whether the kernels that run for these inputs are those for N = 8."""
-    return {step.kernel.endswith("_N8") for step in executable.profile(*arrays)}
+    return {step.kernel.endswith("_N_8") for step in executable.profile(*arrays)}
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_both_share_the_arena_and_say_whom_they_serve(digits: Executable) -> Non
     for count in (3, 8):
         assert digits.memory_analysis(N=count).arena == plain.memory_analysis(N=count).arena
     asked = {kernel["name"]: kernel["calls"][0]["sizes"] for kernel in digits.report["kernels"]}
-    assert {name: {"N": 8} if name.endswith("_N8") else {} for name in asked} == asked
+    assert {name: {"N": 8} if name.endswith("_N_8") else {} for name in asked} == asked
     assert digits.report["specialise"] == [{"N": 8}]
 
 
@@ -97,7 +97,7 @@ def test_a_package_keeps_the_choice(digits: Executable, tmp_path: Path) -> None:
 )
 def test_a_c_library_makes_the_same_choice(tmp_path: Path) -> None:
     program = specialised(shift(), "N@8")
-    spoil(program, "elementwise_0_N8")
+    spoil(program, "elementwise_0_N_8")
     mlc.compile(program).export_library(tmp_path / "shift.so")
     library = ctypes.CDLL(str(tmp_path / "shift.so"))
     for count in (1, 7, 8, 9):

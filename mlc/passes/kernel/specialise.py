@@ -5,7 +5,7 @@
                                              %2 = arith.cmpi eq, %0, %1 : index
     kernel.call @gemm_0(%x, %y, %n)    ->    scf.if %2 {
                                                %3 = kernel.view %x dims ["8", "768"] ...
-                                               kernel.call @gemm_0_N8(%3, %4)
+                                               kernel.call @gemm_0_N_8(%3, %4)
                                              } else {
                                                kernel.call @gemm_0(%x, %y, %n)
                                              }
@@ -115,7 +115,7 @@ class Specialiser:
         return self.made[key]
 
     def add(self, kernel: Kernel, general: Kernel, variant: Variant) -> str:
-        stem = name = re.sub(r"\W+", "_", f"{general.name}_{variant_text(variant).replace('@', '')}")
+        stem = name = re.sub(r"\W+", "_", f"{general.name}_{variant_text(variant)}")
         number = 2
         while name in self.kernels:
             name, number = f"{stem}_{number}", number + 1
