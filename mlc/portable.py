@@ -3,7 +3,7 @@
 It is the fused graph, the last module that no CPU has a say in. Its weights are those of the package. Kernels read some of them packed,
 and each is stored once; an attribute of the module says which these are and how to undo it:
 
-    kernel.packed = [{name = "fc.weight.packed.32.8x32", weight = "fc.weight", how = {shape = [8, 32], order = [], tiles = {"1" = 32}}}]
+    kernel.packed = [{name = "fc.weight.packed.32.8x32", weight = "fc.weight", how = {shape = [8, 32], order = [], tiles = {"1" = 32}, lanes = 16}}]
 """
 
 from __future__ import annotations

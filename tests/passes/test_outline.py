@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import mlc
 from mlc.ir import builder as g
 from mlc.ir.interpreter import run
 from mlc.ir.kernel.interpreter import run_program
@@ -34,3 +37,52 @@ def test_rows_may_be_read_backwards_only():
     with m.function(inputs=[("x", (5,), "f32")]) as (x,):
         m.outputs([("y", g.softmax(g.reverse(x, [0]), 0))])
     keeps_its_meaning(m.finish())
+
+
+@st.composite
+def joined(draw: st.DrawFn) -> tuple[Module, list[np.ndarray], np.ndarray]:
+    """Operands of any sizes joined along an axis, perhaps transposed or computed before and padded behind."""
+    rank = draw(st.integers(1, 3))
+    axis, count = draw(st.integers(0, rank - 1)), draw(st.integers(2, 3))
+    sizes = draw(st.lists(st.sampled_from([1, 2, 5, 16, 17]), min_size=rank, max_size=rank))
+    along = draw(st.lists(st.sampled_from([0, 1, 3, 16, 33]), min_size=count, max_size=count))
+    shapes = [(*sizes[:axis], size, *sizes[axis + 1 :]) for size in along]
+    declared: list[list[int | str]] = [list(shape) for shape in shapes]
+    if draw(st.booleans()):
+        other = draw(st.integers(0, rank - 1))
+        for shape in declared if other != axis else declared[-1:]:
+            shape[other] = "N"
+    edges = [(draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(rank)] if draw(st.booleans()) else None
+    order, doubled = draw(st.permutations(range(rank))), draw(st.booleans())
+    m = g.module_builder("joined")
+    with m.function(inputs=[(f"x{n}", shape, "f32") for n, shape in enumerate(declared)]) as xs:
+        parts = [g.transpose(g.add(x, x) if doubled else x, order) for x in xs]
+        y = g.concatenate(parts, order.index(axis))
+        if edges:
+            y = g.pad(y, [low for low, _ in edges], [high for _, high in edges], 3)
+        m.outputs([("y", y)])
+    arrays = [np.random.default_rng(n).standard_normal(shape).astype(np.float32) for n, shape in enumerate(shapes)]
+    want = np.concatenate([np.transpose(x * 2 if doubled else x, order) for x in arrays], order.index(axis))
+    return m.finish(), arrays, np.pad(want, edges, constant_values=3) if edges else want
+
+
+@settings(max_examples=40)
+@given(joined())
+def test_pieces_are_written_to_their_places(case):
+    module, arrays, want = case
+    program = outline(PassManager(["fuse"], verify_each=True).run(module.clone()))
+    program.verify()
+    np.testing.assert_array_equal(run_program(program, arrays)[0], want)
+    np.testing.assert_array_equal(mlc.compile(module, threads=2)(*arrays), want)
+
+
+def test_each_piece_of_a_padded_concatenation_is_copied_once_in_vectors():
+    m = g.module_builder("skip")
+    with m.function(inputs=[("x", (1, 24, 24, 32), "f32"), ("y", (1, 24, 24, 16), "f32")]) as (x, y):
+        m.outputs([("z", g.pad(g.concatenate([x, y], 3), [0, 1, 1, 0], [0, 1, 1, 0], 0))])
+    executable = mlc.compile(m.finish())
+    schedules = [
+        kernel["schedule"] for kernel in executable.report["kernels"] if not kernel["name"].startswith("border")
+    ]
+    assert len(schedules) == len(executable.plan.steps) - 1 == 2
+    assert all("parallel" in schedule and "Vector" in schedule for schedule in schedules)

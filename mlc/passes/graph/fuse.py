@@ -357,7 +357,9 @@ class Fusion:
                     continue
                 self.new("elementwise", op)
             elif not isinstance(op, ReshapeOp):
-                self.new("single", op)
+                group = self.new("single", op)
+                if isinstance(op, ConcatenateOp) and has_fixed_offsets(op):
+                    self.take_border(group, op)
 
     def needed_as_memory(self, op: Operation) -> bool:
         """Does something outside groups, or a kernel that does not look through it, read this view?"""

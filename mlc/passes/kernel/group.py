@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from xdsl.dialects import arith
 from xdsl.ir import Operation, SSAValue
@@ -26,7 +27,7 @@ from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, WeightOp
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
-from mlc.ir.types import dtype_of, is_float, shape_of
+from mlc.ir.types import dtype_of, is_float, rank_of, shape_of
 from mlc.passes.kernel.expression import Expression, widen
 from mlc.passes.kernel.guarded import arg_reduce, guarded_reads
 from mlc.passes.kernel.plan import Access, Context, Memory, Plan, Step
@@ -69,14 +70,37 @@ class Node:
     folded: dict[str, Extent] = field(default_factory=dict)
 
 
-def plan_group(group: GroupOp, name: str) -> tuple[Plan, list[Memory], list[Memory]]:
-    """The plan, and the memories of the group's operands and results, in order."""
-    return GroupPlan(group, name).build()
+def plan_group(group: GroupOp, name: str, piece: int = 0) -> tuple[Plan, list[Memory], list[Memory]]:
+    """The plan, and the memories of the group's operands and results, in order. What is joined has a kernel for each of its pieces."""
+    return GroupPlan(group, name, piece).build()
+
+
+def pieces(value: SSAValue) -> list[tuple[SSAValue, list[int]]]:
+    """What a concatenation or padded tensor is copied from, and the offset of each copy."""
+    match value.owner:
+        case ConcatenateOp(axis=axis, xs=xs):
+            along = axis.value.data
+            extents = [shape_of(x)[along] for x in xs[:-1]]
+            starts = accumulate([int(e) for e in extents if isinstance(e, int)], initial=0)
+            assert all(isinstance(e, int) for e in extents)
+            return [(x, [s if a == along else 0 for a in range(rank_of(x))]) for x, s in zip(xs, starts, strict=True)]
+        case PadOp(x=x, low=low):
+            inner = pieces(x) if isinstance(x.owner, ConcatenateOp) else [(x, [0] * rank_of(x))]
+            edge = [int(e) for e in low.extents() if isinstance(e, int)]
+            return [(piece, [a + b for a, b in zip(start, edge, strict=True)]) for piece, start in inner]
+    return [(value, [])]
+
+
+def piece_count(group: GroupOp) -> int:
+    """How many kernels write a group's result, each a part of it."""
+    return max(
+        [len(pieces(value)) for value in yielded(group.body.block) if isinstance(value.owner, COPIES)], default=1
+    )
 
 
 class GroupPlan:
-    def __init__(self, group: GroupOp, name: str):
-        self.group, self.block = group, group.body.block
+    def __init__(self, group: GroupOp, name: str, piece: int):
+        self.group, self.block, self.piece = group, group.body.block, piece
         self.plan = Plan(name)
         self.memory: dict[SSAValue, Memory] = {}
         self.arguments: list[Memory] = []
@@ -93,6 +117,8 @@ class GroupPlan:
         found = []
         for op in self.block.ops:
             for value in op.results:
+                if isinstance(op, ConcatenateOp) and value not in self.results:
+                    continue  # its pieces go straight into the padded tensor
                 if isinstance(op, (*ACCUMULATES, *COPIES)) or value in self.results or self._worth_keeping(op, value):
                     found.append(value)
         return found
@@ -226,9 +252,9 @@ class GroupPlan:
                 return _conv_places(op, node.axes, list(node.folded))
             case ReduceWindowOp() as op:
                 return [(op.x, _window_place(op, at, list(node.folded)))]
-            case PadOp() as op:
-                return [(op.x, at)]
-            case ArgReduceOp() | ConcatenateOp():
+            case PadOp() | ConcatenateOp():
+                return [(pieces(node.value)[self.piece][0], at)]
+            case ArgReduceOp():
                 return []
             case GraphOp() as op if isinstance(op, (ElementwiseOp, CastOp)) or op.results:
                 return [(node.value, at)]
@@ -260,7 +286,12 @@ class GroupPlan:
                 memory = self.plan.memory(shape_of(node.value), dtype_of(node.value), "t", temporary=True)
                 self._elementwise(node, node.value, memory)
                 self.memory[node.value] = memory
+        self._forget_other_pieces()
         return self.plan, self.arguments, [outputs[v] for v in yielded(self.block)]
+
+    def _forget_other_pieces(self) -> None:
+        used = {memory for step in self.plan.steps for memory, _ in step.operands}
+        self.plan.memories = [m for m in self.plan.memories if m in used or m.pinned or m.temporary]
 
     def _write(self, node: Node, value: SSAValue) -> Memory:
         memory = self.plan.memory(shape_of(value), dtype_of(value), "y")
@@ -285,22 +316,12 @@ class GroupPlan:
         )
 
     def _pieces(self, node: Node, memory: Memory) -> None:
-        """Each operand at its offset. The border of a padded one is written by a kernel of its own, if its value is a constant."""
+        """One piece at its offset. The border of a padded tensor is written by a kernel of its own, if its value is a constant."""
         op = node.value.owner
-        pieces: list[tuple[SSAValue, list[int]]] = []
-        if isinstance(op, PadOp):
-            if not isinstance(op.value.owner, ConstantOp):
-                self._copy(node, memory, op.value, shape_of(node.value), [0] * len(node.axes), scalar_source=True)
-            offsets = [int(e) for e in op.low.extents()]  # type: ignore[arg-type]
-            self._copy(node, memory, op.x, shape_of(op.x), offsets, names=node.axes)
-        elif isinstance(op, ConcatenateOp):
-            axis, start = op.axis.value.data, 0
-            for number, x in enumerate(op.xs):
-                pieces.append((x, [start if a == axis else 0 for a in range(len(node.axes))]))
-                if number + 1 < len(op.xs):
-                    start += int(shape_of(x)[axis])  # type: ignore[arg-type]
-        for x, offsets in pieces:
-            self._copy(node, memory, x, shape_of(x), offsets)
+        if isinstance(op, PadOp) and not isinstance(op.value.owner, ConstantOp):
+            self._copy(node, memory, op.value, shape_of(node.value), [0] * len(node.axes), scalar_source=True)
+        x, offsets = pieces(node.value)[self.piece]
+        self._copy(node, memory, x, shape_of(x), offsets, names=node.axes)
 
     def _copy(
         self,

@@ -28,7 +28,7 @@ from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.module import Module
 from mlc.ir.types import DimsAttr, dtype_of, shape_of
-from mlc.passes.kernel.group import plan_group
+from mlc.passes.kernel.group import piece_count, plan_group
 from mlc.passes.kernel.plain import plain_op, write_border, write_plain
 
 index = IndexType()
@@ -169,10 +169,12 @@ class Outline:
                 by_name = dict(zip(kernel.extents, extents, strict=True))
                 shape = tuple(by_name[e] if isinstance(e, str) else e for e in kernel.shapes[kernel.buffers["y0"]])
                 kernels.append(Made(self._shared(kernel), [len(op.inputs) + number], [shape], extents, []))
-        return [*kernels, self._make_main(op)]
+        count = 1 if plain_op(op) else piece_count(op)
+        return [*kernels, *filter(None, (self._make_main(op, piece) for piece in range(count)))]
 
-    def _make_main(self, op: GroupOp) -> Made:
-        """The kernel of a group, and which memory of a call (operands, results, spare results) each of its buffers is."""
+    def _make_main(self, op: GroupOp, piece: int) -> Made | None:
+        """The kernel of a group or of a piece of its result, and which memory of a call (operands, results, spare results) each of its buffers
+        is. None where there is nothing to compute."""
         results = yielded(op.body.block)
         spare: list[tuple[tuple[Extent, ...], str]] = []
         if (alone := plain_op(op)) is not None:
@@ -189,7 +191,9 @@ class Outline:
             order = [numbers[held[name]] for name in wanted]
             buffers = [kernel.buffers[name] for name in wanted]
         else:
-            plan, arguments, written = plan_group(op, self._fresh(op.kind.data))
+            plan, arguments, written = plan_group(op, self._fresh(op.kind.data), piece)
+            if not plan.steps:
+                return None
             kernel, extents = plan.write()
             memories = [*arguments, *written]
             bound = [m for m in plan.memories if not m.temporary]

@@ -73,7 +73,7 @@ class Group:
 
     def strange_code(self) -> str | None:
         """What is in the kernel beside structured ops on buffers."""
-        plain = (GenericOp, memref.AllocOp, memref.CollapseShapeOp, arith.ConstantOp, arith.MuliOp)
+        plain = (GenericOp, memref.AllocOp, memref.CollapseShapeOp, memref.SubviewOp, arith.ConstantOp, arith.MuliOp)
         for op in self.kernel.block.ops:
             if not isinstance(op, plain) and op.name != "func.return":
                 return f"the kernel holds {op.name}"
