@@ -119,3 +119,18 @@ def test_native_code_computes_what_the_graph_says(example: Example) -> None:
         run(module, arrays),
         1e-5,
     )
+
+
+def test_the_number_of_channels_of_a_grouped_convolution_may_be_a_symbol() -> None:
+    layouts = {"x_layout": "nc0", "weight_layout": "oi0", "result_layout": "nc0"}
+    module = model(
+        lambda x, w: g.convolution(x, w, padding=[(1, 1)], groups=2, **layouts),
+        ((2, 4, "H"), "f32"),
+        (("M", 2, 3), "f32"),
+    )
+    executable, rng = mlc.compile(module), np.random.default_rng(0)
+    for channels, height in ((2, 5), (6, 1), (0, 3), (4, 0)):
+        arrays = [rng.standard_normal(shape).astype(np.float32) for shape in ((2, 4, height), (channels, 2, 3))]
+        check([executable(*arrays)], run(module, arrays), 1e-5)
+    with pytest.raises(mlc.ShapeError, match="M must be a multiple of 2"):
+        executable(np.zeros((2, 4, 5), np.float32), np.zeros((3, 2, 3), np.float32))

@@ -18,6 +18,7 @@ from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, prop
 from xdsl.traits import Pure
 
 from mlc.errors import DTypeError, ShapeError
+from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_equal, shaped, widened
@@ -315,4 +316,6 @@ def convolution(
     layouts = (x_layout, weight_layout, result_layout)
     padding = [(0, 0)] * rank if padding is None else padding
     op = ConvolutionOp(x, weight, strides or ones, padding, dilations or ones, lhs_dilation or ones, groups, layouts)
+    outputs = shape_of(weight)[weight_layout.index("o")]
+    require_equal(outputs, dims.floordiv(outputs, groups) * groups, f"convolution: output channels in {groups} groups")
     return emit(op)[0]

@@ -11,6 +11,7 @@ from xdsl.dialects import arith, memref
 from xdsl.dialects.builtin import i64
 from xdsl.ir import SSAValue
 
+from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
 from mlc.ir.graph.linear import ConvolutionOp
@@ -37,7 +38,8 @@ def guarded_reads(
     x.pinned = True
     loops = {**dict(zip(axes, shape_of(op.result), strict=True)), **folded}
     at = tuple(Affine({n: 1}) for n in axes)
-    plan.extents += [e for e in (*x.shape, *(lo for lo, _ in op.padding)) if not isinstance(e, int)]
+    asked = (*x.shape, *(lo for lo, _ in op.padding), *_channels_per_group(op))
+    plan.extents += [e for e in asked if not isinstance(e, int)]
     taps = dict(zip([c for c in op.layout[1] if c != "o"], folded, strict=True)) | {"o": axes[op.layout[2].index("c")]}
     weight = (memory[op.weight], tuple(Affine({taps[c]: 1}) for c in op.layout[1]))
     reads = conv_reads(op, axes, list(folded))
@@ -56,22 +58,24 @@ def guarded_reads(
 Reads = Callable[[Context, Body], tuple[list[SSAValue], SSAValue]]
 
 
+def _channels_per_group(op: ConvolutionOp) -> tuple[Extent, Extent]:
+    """Of the result, and of x."""
+    weight = dict(zip(op.layout[1], shape_of(op.weight), strict=True))
+    return dims.floordiv(weight["o"], op.groups.value.data), weight["i"]
+
+
 def conv_reads(op: ConvolutionOp, axes: Sequence[str], folded: Sequence[str]) -> Reads:
     """Where one tap of a convolution reads x, and whether that is inside."""
     x_layout, w_layout, out_layout = op.layout
     out = dict(zip(out_layout, axes, strict=True))
     taps = dict(zip([c for c in w_layout if c != "o"], folded, strict=True))
     extents = dict(zip(x_layout, shape_of(op.x), strict=True))
-    weight = dict(zip(w_layout, shape_of(op.weight), strict=True))
-    groups = op.groups.value.data
 
     def reads(context: Context, b: Body) -> tuple[list[SSAValue], SSAValue]:
         where: dict[str, SSAValue] = {"n": place(context, b, Affine({out["n"]: 1}))}
         inner = place(context, b, Affine({taps["i"]: 1}))
-        if groups > 1:
-            per_group, inputs = (
-                context.kernel.const(n) for n in (_number(weight["o"]) // groups, _number(weight["i"]))
-            )
+        if op.groups.value.data > 1:
+            per_group, inputs = map(context.extent, _channels_per_group(op))
             group = b.insert(arith.DivUIOp(place(context, b, Affine({out["c"]: 1})), per_group)).result
             inner = b.insert(arith.AddiOp(b.insert(arith.MuliOp(group, inputs)).result, inner)).result
         where["c"] = inner
@@ -88,11 +92,6 @@ def conv_reads(op: ConvolutionOp, axes: Sequence[str], folded: Sequence[str]) ->
 
 def _always(b: Body) -> SSAValue:
     return scalar.constant(b, "bool", True)
-
-
-def _number(extent: Extent) -> int:
-    assert isinstance(extent, int), extent
-    return extent
 
 
 def _minus(context: Context, b: Body, spot: SSAValue, low: Extent) -> SSAValue:
