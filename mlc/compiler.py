@@ -191,7 +191,7 @@ class Compilation:
 
         options = self.options
         if passes is None:
-            sizes = " ".join(map(variant_text, options.specialise))
+            sizes = ";".join(map(variant_text, options.specialise))
             every = pipeline(options.opt_level, options.arch, options.disable_passes, options.passes, sizes)
             done = done_before(module)
             if sizes and Specialise.name in done:

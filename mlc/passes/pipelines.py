@@ -90,7 +90,7 @@ def pipeline(
     sizes: str = "",
 ) -> list[Pass]:
     """All passes from an imported module to loops for a CPU. `passes` is text that takes the place of the graph passes; it may name some of
-    the last ones too, which are then not added again. `sizes` get code of their own, as in "N@8 N@1,T@128"."""
+    the last ones too, which are then not added again. `sizes` get code of their own, as in "N@8;N@1,T@128"."""
     left_out = set(disable)
     if needed := sorted(left_out & {kind.name for kind in LOWERING}):
         raise MlcError(f"pass '{needed[0]}' cannot be left out", remedy="--stop-after shows the module before it.")

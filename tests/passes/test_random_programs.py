@@ -32,7 +32,7 @@ def test_fused_groups_and_their_kernels_keep_the_meaning(module):
     fused.verify()
     program = outline(fused)
     program.verify()
-    special = PassManager([Specialise("N@2 N@0" if module.symbols else "")], verify_each=True).run(program)
+    special = PassManager([Specialise("N@2;N@0" if module.symbols else "")], verify_each=True).run(program)
     for made in (program, special):
         assert str(Module.parse(str(made), made.weights)) == str(made)
     for size in SIZES:

@@ -83,7 +83,7 @@ def test_native_code_makes_the_same_choice() -> None:
 
 def test_the_outputs_are_those_of_the_program_for_all_sizes() -> None:
     plain = PassManager("decompose,fuse,outline").run(two_sizes())
-    special = specialised(two_sizes(), "N@2,T@3 T@4 N@1")
+    special = specialised(two_sizes(), "N@2,T@3;T@4;N@1")
     for n, t in ((2, 3), (2, 4), (1, 4), (1, 3), (0, 4), (3, 5), (1, 1)):
         given = inputs(n, t)
         for found, want in zip(run_program(special, given), run_program(plain, given), strict=True):
@@ -106,7 +106,7 @@ def test_of_sizes_that_hold_the_first_is_taken() -> None:
         y = g.transpose(x, (1, 0))
         m.outputs([("y", g.add(y, g.full_like(y, 1.0)))])
     module = m.finish()
-    for sizes, first in (("N@2 T@3", "N_2"), ("T@3 N@2", "T_3"), ("N@2,T@3 N@2", "N_2_T_3")):
+    for sizes, first in (("N@2;T@3", "N_2"), ("T@3;N@2", "T_3"), ("N@2,T@3;N@2", "N_2_T_3")):
         made = specialised(module, sizes)
         (name,) = [name for name in kernels(made) if name.endswith(f"_{first}")]
         spoil(made, name)
@@ -115,11 +115,22 @@ def test_of_sizes_that_hold_the_first_is_taken() -> None:
 
 
 def test_a_variant_is_text_that_parses_back() -> None:
-    made = specialised(two_sizes(), "N@2,T@3 T@4")
+    made = specialised(two_sizes(), "N@2,T@3;T@4")
     again = Module.parse(made.text(), made.weights)
     assert again.text() == made.text()
     asked = [[sizes_asked(op) for op in m.main.walk() if isinstance(op, CallOp)] for m in (made, again)]
     assert asked[0] == asked[1] and {"T": 4} in asked[0]
+
+
+def test_symbols_may_have_any_name() -> None:
+    m = g.module_builder("main")
+    with m.function(inputs=[("x", (dims.symbol("batch size"), dims.symbol("é-1")), "f32")]) as (x,):
+        m.outputs([("y", g.transpose(x, (1, 0)))])
+    exe = mlc.compile(m.finish(), specialise=[{"batch size": 8, "é-1": 2}, {"é-1": 3}])
+    for shape, ending in (((8, 2), "_batch_size_8_1_2"), ((8, 3), "_1_3"), ((7, 2), "_0")):
+        x = RNG.standard_normal(shape).astype(np.float32)
+        np.testing.assert_array_equal(exe(x), x.T)
+        assert [step.kernel.endswith(ending) for step in exe.profile(x)] == [True]
 
 
 def test_equal_kernels_are_one_function() -> None:
@@ -154,15 +165,15 @@ def test_sizes_without_work_or_without_meaning_change_nothing() -> None:
 
 
 def test_a_weight_that_is_packed_alike_is_one() -> None:
-    lowered = PassManager(pipeline(target="x86-64-v3", sizes="N@64,T@16 N@64,T@32")).run(two_sizes())
+    lowered = PassManager(pipeline(target="x86-64-v3", sizes="N@64,T@16;N@64,T@32")).run(two_sizes())
     packed = {op.key.data for op in lowered.main.walk() if isinstance(op, WeightOp) and "packed" in op.key.data}
     calls = [op for op in lowered.main.walk() if isinstance(op, CallOp) and op.kernel.startswith("contraction")]
     assert len(calls) == 3 and len(packed) < 3
 
 
 def test_a_pass_takes_its_sizes_as_text() -> None:
-    (step,) = parse("specialise{sizes=N@8,T@128 N@1}")
-    assert str(step) == "specialise{sizes=N@8,T@128 N@1}"
+    (step,) = parse("specialise{sizes=N@8,T@128;N@1}")
+    assert str(step) == "specialise{sizes=N@8,T@128;N@1}"
     assert parse(str(step)) == [step]
 
 

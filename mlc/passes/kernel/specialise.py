@@ -10,7 +10,7 @@
                                                kernel.call @gemm_0(%x, %y, %n)
                                              }
 
-Buffers, weights and their places in memory stay those of the program for all sizes. A kernel whose extents the sizes do not decide
+Buffers and their places in memory stay those of the program for all sizes. A kernel whose extents the sizes do not decide
 stays as it is; kernels that become equal are one function.
 """
 
@@ -43,13 +43,13 @@ from mlc.passes.manager import Pass
 
 @dataclass(frozen=True)
 class Specialise(Pass):
-    """Add kernels for single sizes, as in `sizes=N@8` or `sizes=N@8,T@128`; blanks part several."""
+    """Add kernels for single sizes, as in `sizes=N@8` or `sizes=N@8,T@128`; a semicolon parts several."""
 
     name: ClassVar[str] = "specialise"
     sizes: str = ""
 
     def run(self, module: Module) -> None:
-        variants = [parse(text) for text in self.sizes.split()]
+        variants = [parse(text) for text in self.sizes.split(";") if text]
         require_possible(variants, module.symbols)
         if variants:
             Specialiser(module, variants).run()
@@ -115,7 +115,7 @@ class Specialiser:
         return self.made[key]
 
     def add(self, kernel: Kernel, general: Kernel, variant: Variant) -> str:
-        stem = name = re.sub(r"\W+", "_", f"{general.name}_{variant_text(variant)}")
+        stem = name = re.sub(r"\W+", "_", f"{general.name}_{variant_text(variant)}", flags=re.ASCII)
         number = 2
         while name in self.kernels:
             name, number = f"{stem}_{number}", number + 1
