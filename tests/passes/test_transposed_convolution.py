@@ -32,7 +32,7 @@ def test_transposed_convolutions_by_phase(spatial, stride, window, low, high, go
             x,
             g.constant(weight, "up.weight"),
             padding=[(low, high)] * rank,
-            lhs_dilation=[stride] * rank,
+            x_dilation=[stride] * rank,
             x_layout=f"nc{digits}",
             weight_layout=f"oi{digits}",
             result_layout=f"nc{digits}",

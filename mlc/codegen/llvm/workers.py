@@ -89,11 +89,7 @@ class ObjectCompiler:
     def finish(self) -> list[bytes]:
         """All objects. Raises InternalError for a module that LLVM refuses."""
         while (job := self._take()) is not None:
-            try:
-                self._done(job[0], compile_text(job[1], self.target, job[2]))
-            except Exception:
-                self._close()
-                raise
+            self._done(job[0], compile_text(job[1], self.target, job[2]))
         with self._changed:
             self._changed.wait_for(lambda: not self._busy or self._error is not None)
         self._close()

@@ -304,7 +304,7 @@ def convolution(
     strides: Sequence[int] | None = None,
     padding: Sequence[tuple[Extent, Extent]] | None = None,
     dilations: Sequence[int] | None = None,
-    lhs_dilation: Sequence[int] | None = None,
+    x_dilation: Sequence[int] | None = None,
     groups: int = 1,
     x_layout: str = "nc01",
     weight_layout: str = "oi01",
@@ -315,7 +315,7 @@ def convolution(
     ones = [1] * rank
     layouts = (x_layout, weight_layout, result_layout)
     padding = [(0, 0)] * rank if padding is None else padding
-    op = ConvolutionOp(x, weight, strides or ones, padding, dilations or ones, lhs_dilation or ones, groups, layouts)
+    op = ConvolutionOp(x, weight, strides or ones, padding, dilations or ones, x_dilation or ones, groups, layouts)
     outputs = shape_of(weight)[weight_layout.index("o")]
     require_equal(outputs, dims.floordiv(outputs, groups) * groups, f"convolution: output channels in {groups} groups")
     return emit(op)[0]

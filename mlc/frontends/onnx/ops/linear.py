@@ -179,7 +179,7 @@ def transposed_convolution(
         strides=[1] * len(kernel),
         padding=padding,
         dilations=dilations,
-        lhs_dilation=strides,
+        x_dilation=strides,
         groups=groups,
         **layouts(len(kernel)),
     )
