@@ -11,6 +11,7 @@ from mlc.ir.dims import (
     Dim,
     bounds_of,
     ceildiv,
+    ceiling,
     compare,
     dmax,
     dmin,
@@ -79,6 +80,29 @@ def test_random_expressions_agree_with_python_integers(seed):
             assert evaluate(simple, values) == want, (str(extent), str(simple), values)
             assert substitute(extent, values) == want
             assert (low is None or low <= want) and (high is None or want <= high), (str(extent), low, high, values)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_ceiling_is_an_expression_of_the_other_symbols_that_is_never_exceeded(seed):
+    rng = random.Random(seed)
+    most = {"S": N + H // 2, "N": 2 * H}
+    for _ in range(300):
+        extent, meaning = random_expression(rng, rng.choice([1, 2, 3]))
+        top = ceiling(ceiling(extent, {"S": most["S"]}), {"N": most["N"]})
+        assert isinstance(top, int) or top.symbols() <= {"H"}
+        for _ in range(8):
+            h = rng.randint(0, 9)
+            n = rng.randint(0, 2 * h)
+            values = {"H": h, "N": n, "S": rng.randint(0, n + h // 2)}
+            assert meaning(values) <= evaluate(top, values), (str(extent), str(top), values)
+
+
+def test_a_ceiling_bounds_each_symbol_where_it_stands():
+    assert ceiling(64 * N, {"N": H}) == 64 * H
+    assert ceiling(H - N, {"N": H}) == H
+    assert ceiling(dmin(N + 1, 300), {"N": H}) == dmin(H + 1, 300)
+    assert ceiling((N + 7) // 8, {"N": 64}) == 8
+    assert ceiling(S, {"N": H}) == S
 
 
 def test_substitution_of_expressions_commutes_with_evaluation():

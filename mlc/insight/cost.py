@@ -22,8 +22,8 @@ from mlc.ir.types import shape_of
 
 
 def flops(module: Module) -> Extent:
-    """Of one call."""
-    return _block(module.main.body.block)
+    """Of one call, with sizes that data decides at their most."""
+    return dims.ceiling(_block(module.main.body.block), module.counted)
 
 
 def flops_of(op: Operation) -> Extent:

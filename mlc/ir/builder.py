@@ -18,13 +18,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import count
 
 import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Region, SSAValue
 
-from mlc.errors import ShapeError
+from mlc.errors import ShapeError, UnsupportedOp
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph import elementwise
@@ -32,6 +33,7 @@ from mlc.ir.graph import shape as _shape
 from mlc.ir.graph.base import Check, building, emit, location, require_equal
 from mlc.ir.graph.composites import attention, batch_norm, gelu, layer_norm, log_softmax, rms_norm, silu, softmax
 from mlc.ir.graph.control import scan
+from mlc.ir.graph.counted import NonZeroOp, PrefixOp
 from mlc.ir.graph.elementwise import apply_cast as cast
 from mlc.ir.graph.index import gather, gather_elements, gather_nd, scatter_elements, scatter_nd
 from mlc.ir.graph.linear import contract, convolution, matmul
@@ -219,8 +221,9 @@ class ModuleBuilder:
         self.symbols: dict[str, Range] = {}
         self.checks: list[Check] = []
         self._functions: list[FuncOp] = []
+        self.block: Block | None = None  # of the function under construction
         self._inputs: list[str] = []
-        self._block: Block | None = None
+        self._counted = 0
         self._results: list[tuple[str, SSAValue]] = []
 
     @contextmanager
@@ -234,7 +237,7 @@ class ModuleBuilder:
             for e in map(extent, shape):
                 for symbol in e.symbols() if isinstance(e, dims.Dim) else ():
                     self.symbols.setdefault(symbol, (0, None))
-        self._results = []
+        self._results, self.block = [], block
         token = _building.set(self)
         try:
             with building(block, self.checks):
@@ -250,6 +253,13 @@ class ModuleBuilder:
     def outputs(self, results: Sequence[tuple[str, SSAValue]]) -> None:
         """What the function under construction returns, as (name, value)."""
         self._results = list(results)
+
+    def counted(self) -> str:
+        """The name of a new symbol, for a size that data decides."""
+        names = (f"count{number}" for number in count(self._counted))
+        name = next(name for name in names if name not in self.symbols)
+        self._counted = int(name.removeprefix("count")) + 1
+        return name
 
     def finish(self) -> Module:
         """The module, verified."""
@@ -288,3 +298,32 @@ def weight(value: np.ndarray | str, name: str = "weight") -> SSAValue:
     key = value if isinstance(value, str) else builder.weights.add(value, name)
     shape, dtype = builder.weights.type_of(key)
     return emit(WeightOp(key, shape, dtype))[0]
+
+
+# Sizes that data decides ---------------------------------------------------------------------------------------------------
+
+
+def prefix(size: SSAValue, *xs: SSAValue) -> tuple[SSAValue, ...]:
+    """The first `size` (one i64) rows of each x, all of the same rows; the leading extent is a new symbol, counted when the module runs.
+
+    Raises UnsupportedOp in the body of a loop, which would count more than once.
+    """
+    builder = _building.get(None)
+    if builder is None:
+        raise RuntimeError("a counted size needs a module under construction")
+    results = emit(PrefixOp(size, xs, builder.counted()))
+    if results[0].owner.parent is not builder.block:
+        raise UnsupportedOp("data decides a size in the body of a loop, in each step anew")
+    return results
+
+
+def nonzero(x: SSAValue) -> SSAValue:
+    """The positions of the elements that are not zero, one per row, in row-major order, as numpy.argwhere gives them. i64."""
+    shape = shape_of(x)
+    flat = reshape(x, [dims.prod(shape)])
+    places, found = emit(NonZeroOp(flat if dtype_of(x) == "bool" else ne(flat, scalar_like(flat, 0))))
+    places = unsqueeze(prefix(found, places)[0], [1])
+    if len(shape) < 2:
+        return slice_axis(places, 1, 0, len(shape))
+    strides, sizes = extents([dims.prod(shape[axis + 1 :]) for axis in range(len(shape))]), extents(shape)
+    return mod(*lift(div(*lift(places, strides)), sizes))

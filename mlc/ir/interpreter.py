@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from xdsl.dialects.func import FuncOp, ReturnOp
@@ -11,7 +11,8 @@ from xdsl.ir import Operation, SSAValue
 from mlc.errors import ShapeError, UnsupportedOp
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.graph.base import GraphOp
+from mlc.ir.graph.base import Check, GraphOp
+from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.shape import WeightOp
 from mlc.ir.module import Module
 from mlc.ir.types import Shape, numpy_dtype, shape_text
@@ -36,6 +37,7 @@ def evaluate(
     binding: Mapping[str, int],
     observe: Callable[[Operation, tuple[np.ndarray, ...]], None] | None = None,
 ) -> list[np.ndarray]:
+    binding = dict(binding)  # grows by what is counted
     cache: dict[Extent, int] = {}
 
     def at(extent: Extent) -> int:
@@ -58,6 +60,9 @@ def evaluate(
             found = result if isinstance(result, tuple) else (result,)
         else:
             raise UnsupportedOp(f"the graph interpreter does not run {op.name}")
+        if isinstance(op, PrefixOp):
+            binding[op.symbol.data] = len(found[0])
+            require([check for check in module.checks if check.needs((op.symbol.data,))], binding)
         if observe is not None:
             observe(op, found)
         values.update(zip(op.results, found, strict=True))
@@ -82,11 +87,17 @@ def bind(module: Module, arrays: Sequence[np.ndarray]) -> dict[str, int]:
         value = binding.get(symbol)
         if value is not None and (value < low or (high is not None and value > high)):
             raise ShapeError(f"{symbol} is {value}, outside {low}..{'' if high is None else high}")
-    for check in module.checks:
-        lhs, rhs = dims.evaluate(check.lhs, binding), dims.evaluate(check.rhs, binding)
-        if lhs != rhs:
-            raise ShapeError(f"{check.message}: {check.lhs} is {lhs} and {check.rhs} is {rhs}")
+    require(module.checks, binding)
     return binding
+
+
+def require(checks: Iterable[Check], binding: Mapping[str, int]) -> None:
+    """Raises ShapeError for a check that fails. Those with a size that is not counted yet are left out."""
+    for check in checks:
+        if check.symbols <= binding.keys():
+            lhs, rhs = dims.evaluate(check.lhs, binding), dims.evaluate(check.rhs, binding)
+            if lhs != rhs:
+                raise ShapeError(f"{check.message}: {check.lhs} is {lhs} and {check.rhs} is {rhs}")
 
 
 def solve_symbols(shapes: Mapping[str, Shape], sizes: Sequence[Sequence[int]]) -> dict[str, int]:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, MemRefType, ModuleOp, StringAttr, i64
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    DictionaryAttr,
+    IntegerAttr,
+    MemRefType,
+    ModuleOp,
+    StringAttr,
+    TensorType,
+    i64,
+)
 from xdsl.dialects.func import FuncOp
+from xdsl.ir import SSAValue
 from xdsl.parser import Parser
 from xdsl.utils.exceptions import ParseError, VerifyException
 
 from mlc.errors import InvalidModel
+from mlc.ir import dims
+from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Check
+from mlc.ir.graph.counted import PrefixOp
+from mlc.ir.graph.shape import DimensionOp
+from mlc.ir.kernel.program import CountOp
 from mlc.ir.text import text_of
 from mlc.ir.types import DimsAttr, Shape, dtype_of, extent, shape_of
 from mlc.ir.weights import WeightStore
@@ -73,6 +88,11 @@ class Module:
             return [(shape, dtype) for _, shape, dtype in self._arguments("input")]
         return [(shape_of(arg), dtype_of(arg)) for arg in self.main.args]
 
+    @property
+    def counted(self) -> dict[str, Extent]:
+        """The symbols that a run counts (graph.prefix, kernel.count), each with what it is at most, as an expression of the others."""
+        return counted_sizes(self.main)
+
     def _arguments(self, role: str) -> list[tuple[str, Shape, str]]:
         """Name, shape and dtype of the arguments of a program that have this role."""
         found = []
@@ -120,6 +140,7 @@ class Module:
         """Raises InvalidModel naming the op that breaks a rule."""
         try:
             self.op.verify()
+            _verify_counts(self.main)
         except VerifyException as error:
             raise InvalidModel(f"the module does not verify: {error}") from error
 
@@ -140,6 +161,34 @@ class Module:
         if self.checks:
             rows = [ArrayAttr([StringAttr(str(v)) for v in (c.lhs, c.rhs, c.message)]) for c in self.checks]
             attributes["graph.checks"] = ArrayAttr(rows)
+
+
+def counted_sizes(main: FuncOp) -> dict[str, Extent]:
+    """As Module.counted."""
+    found: dict[str, Extent] = {}
+    for op in main.body.block.ops:
+        if isinstance(op, PrefixOp | CountOp):
+            found[op.symbol.data] = dims.ceiling(op.most, found)
+    return found
+
+
+def _verify_counts(main: FuncOp) -> None:
+    """A symbol is counted once, before anything has it in its type."""
+    counts = [op for op in main.body.block.ops if isinstance(op, PrefixOp)]
+    used = _symbols(main.args)
+    for op in main.body.block.ops if counts else ():
+        if counts and op is counts[0]:
+            name = counts.pop(0).symbol.data
+            if name in used:
+                raise VerifyException(f"{op.name}: the size {name} is used before it is counted")
+        used |= _symbols(op.results)
+        if isinstance(op, DimensionOp) and isinstance(e := extent(op.extent.data), dims.Dim):
+            used |= e.symbols()
+
+
+def _symbols(values: Iterable[SSAValue]) -> set[str]:
+    shapes = [shape_of(v) for v in values if isinstance(v.type, TensorType)]
+    return {s for shape in shapes for e in shape if isinstance(e, dims.Dim) for s in e.symbols()}
 
 
 def _read_attributes(op: ModuleOp) -> tuple[dict[str, Range], list[Check]]:

@@ -48,7 +48,7 @@ def sample_binding(
     )
     fixed = {name: size for name, size in (given or {}).items() if name in named}
     symbols = [symbol for symbol in named if symbol not in fixed]
-    inside = {e for value in _values(module) for e in shape_of(value) if isinstance(e, dims.Dim)}
+    inside = {dims.ceiling(e, module.counted) for value in _values(module) for e in shape_of(value)}
     allowed = None
     for choice in _choices(len(symbols), preferred):
         binding = {**fixed, **{s: _within(module, s, size) for s, size in zip(symbols, choice, strict=True)}}
@@ -97,7 +97,7 @@ def _within(module: Module, symbol: str, value: int) -> int:
 
 def _allowed(module: Module, binding: Mapping[str, int]) -> bool:
     for check in module.checks:
-        if dims.evaluate(check.lhs, binding) != dims.evaluate(check.rhs, binding):
+        if not check.needs(module.counted) and dims.evaluate(check.lhs, binding) != dims.evaluate(check.rhs, binding):
             return False
     extents = [e for shape, _ in module.input_types for e in shape]
     return all(dims.evaluate(e, binding) >= 0 for e in extents)

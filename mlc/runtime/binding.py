@@ -59,13 +59,13 @@ class Binder:
         self.kept: dict[Shapes, Binding] = {}  # by shapes, oldest first
         self._lock = Lock()
         self.solver = Solver(plan.inputs, plan)
-        bound = dict(plan.counted)
+        bound = plan.counted
         wanted: list[Extent] = [
             *(0 if _counted(e, plan) else e for e in plan.sizes),
-            *(dims.substitute(e, bound) for item in plan.launches for e in (item.bytes, item.tiles)),
+            *(dims.ceiling(e, bound) for item in plan.launches for e in (item.bytes, item.tiles)),
             *(life.bytes for life in plan.buffers),
-            *(dims.substitute(e, bound) for e in plan.scratch),
-            *(dims.substitute(e, bound) for spec in plan.outputs for e in spec.shape),
+            *(dims.ceiling(e, bound) for e in plan.scratch),
+            *(dims.ceiling(e, bound) for spec in plan.outputs for e in spec.shape),
         ]
         self._evaluate = dims.evaluator(wanted, self.solver.symbols)
         self._layout = Layout([(life.first, life.last) for life in plan.buffers])
@@ -146,7 +146,9 @@ class Solver:
     def __init__(self, inputs: Sequence[TensorSpec], plan: Plan):
         self.inputs = inputs
         self.bounds = plan.symbols
-        self.checks = plan.checks
+        self.counted = plan.counted
+        self.late = plan.late_checks
+        self.checks = [check for check in plan.checks if check not in self.late]
         self.symbols: list[str] = []
         self.sources: dict[str, tuple[str, int]] = {}  # symbol -> input, axis
         self._tests: list[tuple[int, int, Extent]] = []  # input, axis, what it must be
@@ -230,6 +232,13 @@ class Solver:
             if lhs != rhs:
                 raise ShapeError(self._violated(check, lhs, rhs, found))
 
+    def test_counted(self, found: dict[str, int]) -> None:
+        """Raises ShapeError for the first check that a run's counts break: there it stopped."""
+        for check in self.late:
+            lhs, rhs = dims.evaluate(check.lhs, found), dims.evaluate(check.rhs, found)
+            if lhs != rhs:
+                raise ShapeError(self._violated(check, lhs, rhs, found))
+
     def _violated(self, check: Equality, lhs: int, rhs: int, found: dict[str, int]) -> str:
         who = f" ({check.message})" if check.message else ""
         if multiple := _multiple(check):
@@ -241,6 +250,8 @@ class Solver:
         return f"{check.lhs} is {lhs}, but must equal {check.rhs}, which is {rhs}{who}: {sources}"
 
     def _source(self, name: str) -> str:
+        if name in self.counted:
+            return "the data"
         source, axis = self.sources[name]
         return f"{source} axis {axis}"
 

@@ -248,6 +248,7 @@ class Executable:
     ) -> list[np.ndarray]:
         """Outputs cut to what the call counted; their rows lie one behind the other at the start of the memory."""
         symbols = {**binding.symbols, **{name: table[place] for name, place in self._counts.items()}}
+        self._binder.solver.test_counted(symbols)
         found = []
         for array, spec in zip(outputs, self.plan.outputs, strict=True):
             shape = tuple(dims.evaluate(extent, symbols) for extent in spec.shape)

@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlc.errors import UnsupportedOp
-from mlc.frontends.onnx import load
 from tests.frontends.one_node import check, integers, interpreted, model, normal
 
 
@@ -77,11 +75,6 @@ def test_trilu(upper: int, k: int | None, known: bool) -> None:
 def test_reverse_sequence(time: int, batch: int) -> None:
     x = normal(4, 4, 2)
     check("ReverseSequence", [x, np.array([1, 4, 2, 3], np.int64)], opset=10, time_axis=time, batch_axis=batch)
-
-
-def test_positions_of_run_time_data_are_refused_by_name() -> None:
-    with pytest.raises(UnsupportedOp, match="x0"):
-        load(model("NonZero", [normal(3)], opset=13))
 
 
 def test_positions_of_a_constant_are_known() -> None:

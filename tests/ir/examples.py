@@ -270,6 +270,8 @@ def _structural() -> list[Example]:
         Example("gather", [((5, 5, 2), f), ((4, 2), "i64")], lambda x, i: g.gather_nd(x, i), lambda x, i: np.stack([x[a, b] for a, b in i]), {}, "index", "gather nd"),
         Example("scatter", [((5, 3), f), ((4, 3), "i64"), ((4, 3), f)], lambda x, i, u: g.scatter_elements(x, i, u, 0, "add"), _scattered, {}, "index"),
         Example("scatter", [((5, "N"), f), ((2, 1), "i64"), ((2, "N"), f)], lambda x, i, u: g.scatter_nd(x, i, u), lambda x, i, u: _assigned(x, i, u), {"N": 3}, "index", "scatter nd"),
+        Example("nonzero", [(("N", 3), f)], lambda x: g.nonzero(g.relu(x)), lambda x: np.argwhere(np.maximum(x, 0)), {"N": 5}),
+        Example("prefix", [(("N", 3), f), (("N",), f), ((), "i64")], lambda x, y, n: g.prefix(n, x, y), lambda x, y, n: (x[: max(n, 0)], y[: max(n, 0)]), {"N": 5}),
         Example("reduce_window", [((1, 2, "H", 8), f)], lambda x: g.reduce_window(x, "max", [1, 1, 3, 3], [1, 1, 2, 2], [(0, 0), (0, 0), (1, 1), (1, 1)]), lambda x: _pooled(x, max), {"H": 7}),
         Example("arg_max_window", [((1, 1, 6, 6), f)], lambda x: g.arg_max_window(x, [1, 1, 2, 2], [1, 1, 2, 2]), _arg_pooled, {}),
         Example("scan", [(("T", 4), f)], _running_product, lambda x: (np.prod(x, 0), np.cumprod(x, 0)), {"T": 5}),

@@ -188,7 +188,18 @@ def _take(draw, rng, x, values):
     return [g.gather(x, g.constant(np.array(indices, np.int64)), a)]
 
 
+def _keep(draw, rng, x, values):
+    """Some rows: how many, or which, the input decides."""
+    if not rank_of(x):
+        return []
+    positive = g.gt(values[0], g.full_like(values[0], 0))
+    if draw(st.booleans()):
+        return [g.prefix(g.reduce(g.cast(positive, "i64"), None, "sum"), x)[0]]
+    rows = g.reduce(positive, range(1, rank_of(positive)), "or")
+    return [g.gather(x, g.squeeze(g.nonzero(rows), [1]), 0)] if shape_of(rows) == shape_of(x)[:1] else []
+
+
 STEPS = [
     _unary, _number, _binary, _bias, _transpose, _transpose, _merge, _split, _units, _reduce, _slice, _concatenate,
-    _pad, _matmul, _outer, _composite, _convolution, _pool, _take,
+    _pad, _matmul, _outer, _composite, _convolution, _pool, _take, _keep,
 ]  # fmt: skip

@@ -385,7 +385,7 @@ class Emitter:
     def counting(self, op: CountOp) -> None:
         """Write the symbol, and every size that depends on it, into the table. Sizes used further on are not known yet."""
         name = op.symbol.data
-        self.counted[name] = op.most
+        self.counted[name] = dims.ceiling(op.most, self.counted)
         self.sizes.setdefault(dims.symbol(name), len(self.sizes))
         found = self.define(f"load i64, ptr {self.pointer(op.buffer)}")
         most = self.extent(op.most)
@@ -395,13 +395,18 @@ class Emitter:
         value = self.define(f"select i1 {over}, i64 {most}, i64 {whole}")
         self.counts[len(self.counts)] = (name, value)
         self.lines.append(f"{_COUNT}{len(self.counts) - 1}")  # the sizes that depend on it are known at the end
+        label = f"counted{self.number()}"
+        self.line(f"br label %{label}")
+        self.open(label)
 
     def write_counts(self) -> None:
-        """Behind each count, store every size that depends on it."""
-        for extent in list(self.sizes):
+        """Behind each count, store every size that depends on it, and return where a check fails: memory is not touched then."""
+        late = [check for check in self.module.checks if check.needs(self.counted)]
+        for extent in [*self.sizes, *(e for check in late for e in (check.lhs, check.rhs))]:
             if symbols_of(extent) & self.counted.keys():
                 for name in symbols_of(extent):
                     self.sizes.setdefault(dims.symbol(name), len(self.sizes))
+        waiting = list(self.counted)
         lines, self.lines = self.lines, []
         for line in lines:
             if not line.startswith(_COUNT):
@@ -416,6 +421,13 @@ class Emitter:
                 if counted in symbols_of(extent):
                     result = extent_text(extent, symbol, self.define)
                     self.line(f"store i64 {result}, ptr {self.define(f'getelementptr i64, ptr %sizes, i64 {number}')}")
+            waiting.remove(counted)
+            for check in late:
+                if check.needs((counted,)) and not check.needs(waiting):
+                    sides = [extent_text(e, symbol, self.define) for e in (check.lhs, check.rhs)]
+                    same, number = self.define(f"icmp eq i64 {sides[0]}, {sides[1]}"), self.number()
+                    self.line(f"br i1 {same}, label %met{number}, label %broken{number}")
+                    self.lines += [f"broken{number}:", "  ret void", f"met{number}:"]
 
 
 def _functions(module: ModuleOp) -> list[func.FuncOp]:

@@ -56,7 +56,8 @@ def emit_interface(plan: Plan, symbols: Sequence[str], name: str, entry: str, we
             "declare i32 @posix_memalign(ptr, i64, i64)",
             "declare void @free(ptr)",
             _plan_function(plan, symbols, slots),
-            _shapes_function(plan, symbols, table),
+            _shapes_function(plan, symbols),
+            _verdict_function(plan, symbols),
             f"""
 define i64 @{name}_workspace(ptr %dims) nounwind {{
   %table = alloca [{table} x i64]
@@ -117,13 +118,14 @@ release:
   call void @free(ptr %arena)
   br label %after
 after:
+  %code = call i32 @verdict(ptr %dims, ptr %table)
   %silent = icmp eq ptr %shapes, null
   br i1 %silent, label %done, label %tell
 tell:
   call void @exact(ptr %dims, ptr %table, ptr %shapes)
   br label %done
 done:
-  ret i32 0
+  ret i32 %code
 refuse:
   ret i32 1
 full:
@@ -194,19 +196,20 @@ def _plan_function(plan: Plan, symbols: Sequence[str], slots: Sequence[Sequence[
         need(code.define(f"icmp sge i64 {code.symbols[symbol]}, {max(0, low)}"))
         # beyond this no buffer fits any memory, and products might not fit 64 bits
         need(code.define(f"icmp sle i64 {code.symbols[symbol]}, {high if high is not None else 1 << 40}"))
-    for check in plan.checks:
+    late = plan.late_checks
+    for check in (check for check in plan.checks if check not in late):
         need(code.define(f"icmp eq i64 {code.extent(check.lhs)}, {code.extent(check.rhs)}"))
-    bound = dict(plan.counted)
-    scratch = code.rounded(code.extent(dims.dmax(0, *(dims.substitute(e, bound) for e in plan.scratch))))
+    bound = plan.counted
+    scratch = code.rounded(code.extent(dims.dmax(0, *(dims.ceiling(e, bound) for e in plan.scratch))))
     code.store(scratch, "%table", 0)
     helpers = code.define("load i64, ptr @helpers")
     number = 1
     for extent in plan.sizes:
-        code.store(code.extent(dims.substitute(extent, bound)), "%table", number)
+        code.store(code.extent(dims.ceiling(extent, bound)), "%table", number)
         number += 1
     for launch in plan.launches:
-        tiles = code.extent(dims.substitute(launch.tiles, bound))
-        large = code.define(f"icmp sge i64 {code.extent(dims.substitute(launch.bytes, bound))}, {WORTH_SHARING}")
+        tiles = code.extent(dims.ceiling(launch.tiles, bound))
+        large = code.define(f"icmp sge i64 {code.extent(dims.ceiling(launch.bytes, bound))}, {WORTH_SHARING}")
         most = code.define(f"sub i64 {tiles}, 1")
         fewer = code.define(f"icmp slt i64 {most}, {helpers}")
         useful = code.define(f"select i1 {fewer}, i64 {most}, i64 {helpers}")
@@ -227,18 +230,13 @@ def _plan_function(plan: Plan, symbols: Sequence[str], slots: Sequence[Sequence[
     )
 
 
-def _shapes_function(plan: Plan, symbols: Sequence[str], table: int) -> str:
+def _shapes_function(plan: Plan, symbols: Sequence[str]) -> str:
     """@most writes the extents of outputs with what is counted at its bound, @exact with what a run counted."""
-    most, exact = _Lines(symbols), _Lines(symbols)
-    for name in plan.counted:
-        number = 1 + plan.sizes.index(dims.symbol(name))
-        exact.symbols[name] = exact.define(
-            f"load i64, ptr {exact.define(f'getelementptr i64, ptr %table, i64 {number}')}"
-        )
+    most, exact = _Lines(symbols), _after_run(plan, symbols)
     number = 0
     for spec in plan.outputs:
         for extent in spec.shape:
-            most.store(most.extent(dims.substitute(extent, dict(plan.counted))), "%shapes", number)
+            most.store(most.extent(dims.ceiling(extent, plan.counted)), "%shapes", number)
             exact.store(exact.extent(extent), "%shapes", number)
             number += 1
     return "\n".join(
@@ -253,6 +251,26 @@ def _shapes_function(plan: Plan, symbols: Sequence[str], table: int) -> str:
             "}",
         ]
     )
+
+
+def _verdict_function(plan: Plan, symbols: Sequence[str]) -> str:
+    """What a run returns: 0, or 1 where something that it counted breaks a check."""
+    code, broken = _after_run(plan, symbols), "false"
+    for check in plan.late_checks:
+        wrong = code.define(f"icmp ne i64 {code.extent(check.lhs)}, {code.extent(check.rhs)}")
+        broken = code.define(f"or i1 {broken}, {wrong}")
+    answer = code.define(f"zext i1 {broken} to i32")
+    head = "define internal i32 @verdict(ptr %dims, ptr %table) nounwind {"
+    return "\n".join([head, *code.lines, f"  ret i32 {answer}", "}"])
+
+
+def _after_run(plan: Plan, symbols: Sequence[str]) -> _Lines:
+    """Code that finds in the table what a run counted."""
+    code = _Lines(symbols)
+    for name in plan.counted:
+        place = code.define(f"getelementptr i64, ptr %table, i64 {1 + plan.sizes.index(dims.symbol(name))}")
+        code.symbols[name] = code.define(f"load i64, ptr {place}")
+    return code
 
 
 def share(plan: Plan) -> list[list[int]]:
@@ -315,7 +333,7 @@ def header_text(plan: Plan, symbols: Sequence[str], name: str) -> str:
             "",
             "/* One run. workspace: at least that many bytes on a 64-byte boundary, or NULL to have them allocated for this run.",
             "   shapes: receives the extents of all outputs, one behind the other; may be NULL.",
-            "   Returns 0, or 1 where the sizes do not fit, or 2 where there is no memory. May be called from several threads at once. */",
+            "   Returns 0, or 1 where the sizes do not fit, those that the run counts among them, or 2 where there is no memory. May be called from several threads at once. */",
             f"int {name}_run(const int64_t *dims, const void *const *inputs, void *const *outputs, void *workspace,",
             f"        {' ' * len(name)}int64_t *shapes);",
             "",

@@ -48,7 +48,7 @@ def load(
     found = signature(declared, shapes=shapes, sizes=dims, file=model.file)
     module = Importer(model, found, known or {}).run()
     for _ in range(_REFINEMENTS):
-        refined = refine(found, module.checks)
+        refined = refine(found, [check for check in module.checks if not check.needs(module.counted)])
         if refined == found:
             break
         found = refined

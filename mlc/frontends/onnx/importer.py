@@ -346,7 +346,7 @@ class Scope:
             with g.location(node.name, file=self.importer.file, index=index):
                 self._build(node, proto, operands)
         except UnsupportedOp as error:
-            self.importer.refuse(node, error)
+            self.importer.refuse(node, node.unsupported(error.message) if error.node is None else error)
             self._break(node)
         except MlcError as error:
             raise self._placed(error, node, operands) from error

@@ -28,7 +28,7 @@ from mlc.ir.dims.expression import (
     symbol,
 )
 from mlc.ir.dims.parser import parse
-from mlc.ir.dims.ranges import Bounds, Range, bounds_of, compare, simplify
+from mlc.ir.dims.ranges import Bounds, Range, bounds_of, ceiling, compare, simplify
 
 __all__ = [
     "Bounds",
@@ -38,6 +38,7 @@ __all__ = [
     "Range",
     "bounds_of",
     "ceildiv",
+    "ceiling",
     "compare",
     "dmax",
     "dmin",

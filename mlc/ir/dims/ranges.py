@@ -1,11 +1,11 @@
-"""Between which numbers an expression lies, and what follows: comparisons, and minima that one side always wins."""
+"""Between which numbers or expressions an expression lies, and what follows: comparisons, and minima that one side always wins."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
-from mlc.ir.dims.expression import Atom, Call, Dim, Extent, Monomial, apply_call, dim_of
+from mlc.ir.dims.expression import Atom, Call, Dim, Extent, Monomial, apply_call, dim_of, dmax, dmin, floordiv
 
 Range = tuple[int | None, int | None]
 # Symbol -> (low, high); a missing symbol is an extent, hence (0, None); None is "no limit".
@@ -60,6 +60,54 @@ def simplify(extent: Extent, bounds: Bounds) -> Extent:
             product = product * apply_call(atom.op, args)
         total = total + product
     return total
+
+
+def ceiling(extent: Extent, most: Mapping[str, Extent]) -> Extent:
+    """No less than the extent wherever each symbol of `most` is within 0 and its expression there: M - K with K <= N is at most M.
+
+    An expression of the other symbols. Valid, not always the tightest: each symbol is bounded at each place by itself.
+    """
+    return _ends(extent, most)[1]
+
+
+def _ends(extent: Extent, most: Mapping[str, Extent]) -> tuple[Extent, Extent]:
+    """Expressions between which the extent lies."""
+    if isinstance(extent, int) or extent.symbols().isdisjoint(most):
+        return extent, extent
+    low: Extent = 0
+    high: Extent = 0
+    for monomial, coefficient in extent.terms:
+        ends: tuple[Extent, Extent] = (coefficient, coefficient)
+        for atom in monomial:
+            ends = _product_ends(ends, _atom_ends(atom, most))
+        low, high = low + ends[0], high + ends[1]
+    return low, high
+
+
+def _product_ends(a: tuple[Extent, Extent], b: tuple[Extent, Extent]) -> tuple[Extent, Extent]:
+    if a[0] == a[1] and _is_size(b[0]) and isinstance(a[0], int):
+        return (b[0] * a[0], b[1] * a[0]) if a[0] >= 0 else (b[1] * a[0], b[0] * a[0])
+    if _is_size(a[0]) and _is_size(b[0]):
+        return a[0] * b[0], a[1] * b[1]
+    corners = [x * y for x in a for y in b]
+    return dmin(*corners), dmax(*corners)
+
+
+def _is_size(extent: Extent) -> bool:
+    low = bounds_of(extent, {})[0]
+    return low is not None and low >= 0
+
+
+def _atom_ends(atom: Atom, most: Mapping[str, Extent]) -> tuple[Extent, Extent]:
+    if isinstance(atom, str):
+        return (0, most[atom]) if atom in most else (dim_of(atom), dim_of(atom))
+    ends = [_ends(arg, most) for arg in atom.args]
+    if atom.op == "//":
+        (low, high), (least, largest) = ends
+        if least == largest and _is_size(least):
+            return floordiv(low, least), floordiv(high, least)
+        return dmin(low, -high, 0), dmax(high, -low, 0)  # a divisor of any sign leaves no more than is divided
+    return apply_call(atom.op, [low for low, _ in ends]), apply_call(atom.op, [high for _, high in ends])
 
 
 def _undominated(op: str, args: list[Extent], bounds: Bounds) -> list[Extent]:

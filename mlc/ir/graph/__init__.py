@@ -2,7 +2,7 @@
 
 from xdsl.ir import Dialect
 
-from mlc.ir.graph import composites, control, elementwise, index, linear, reduce, shape, window
+from mlc.ir.graph import composites, control, counted, elementwise, index, linear, reduce, shape, window
 from mlc.ir.types import DimsAttr
 
 GRAPH = Dialect(
@@ -28,6 +28,8 @@ GRAPH = Dialect(
         reduce.TopKOp,
         index.GatherOp,
         index.ScatterOp,
+        counted.PrefixOp,
+        counted.NonZeroOp,
         window.ReduceWindowOp,
         window.ArgMaxWindowOp,
         control.YieldOp,

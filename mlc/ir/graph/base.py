@@ -9,7 +9,7 @@ Ops are built by functions beside their classes, at the current position:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from mlc.errors import MlcError, ShapeError
 from mlc.ir import dims
-from mlc.ir.dims import Extent
+from mlc.ir.dims import Dim, Extent
 from mlc.ir.types import type_text
 
 Evaluate = Callable[[Extent], int]  # resolves an extent under the binding of a run
@@ -48,6 +48,14 @@ class Check:
     lhs: Extent
     rhs: Extent
     message: str
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        return frozenset(s for e in (self.lhs, self.rhs) if isinstance(e, Dim) for s in e.symbols())
+
+    def needs(self, symbols: Collection[str]) -> bool:
+        """Whether any of the symbols decides it."""
+        return not self.symbols.isdisjoint(symbols)
 
 
 @dataclass

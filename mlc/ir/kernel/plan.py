@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlc.ir import dims
-from mlc.ir.dims import Extent
+from mlc.ir.dims import Dim, Extent
 
 ALIGNMENT = 64
 # Behind every buffer: kernels read whole vectors, the last of which may begin at the last element.
@@ -69,6 +69,10 @@ class Equality:
     rhs: Extent
     message: str = ""
 
+    @property
+    def symbols(self) -> frozenset[str]:
+        return frozenset(s for e in (self.lhs, self.rhs) if isinstance(e, Dim) for s in e.symbols())
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -83,6 +87,13 @@ class Plan:
     symbols: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
     checks: tuple[Equality, ...] = ()
     counted: Mapping[str, Extent] = field(default_factory=dict)
+
+    @property
+    def late_checks(self) -> list[Equality]:
+        """The checks that wait for something counted, in the order in which a run comes to them; it stops at the first that fails."""
+        order = {name: number for number, name in enumerate(self.counted)}
+        last = {check: max((order.get(s, -1) for s in check.symbols), default=-1) for check in self.checks}
+        return sorted((check for check in self.checks if last[check] >= 0), key=last.__getitem__)
 
     def to_json(self) -> dict[str, Any]:
         def tensors(specs: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:

@@ -352,7 +352,7 @@ class CallOp(IRDLOperation):
 
 @irdl_op_definition
 class CountOp(IRDLOperation):
-    """From here on the symbol has the value of the buffer's only element, at most `bound`: a size that depends on data.
+    """From here on the symbol has the value of the buffer's only element, clamped to 0 and `bound`: a size that depends on data.
 
     Memory is reserved for the bound. Extents with the symbol mean something only in ops behind this one.
     """

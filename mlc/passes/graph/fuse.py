@@ -18,6 +18,7 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.ir.graph.control import GroupOp, ScanOp, YieldOp
+from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
 from mlc.ir.graph.index import GatherOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp
@@ -350,7 +351,7 @@ class Fusion:
     def rest(self) -> None:
         """Views that somebody needs as memory become copies; every other op is a kernel of its own."""
         for op in self.ops:
-            if op in self.group_of or isinstance(op, (WeightOp, ScanOp, GroupOp)) or is_stored(op):
+            if op in self.group_of or isinstance(op, (WeightOp, ScanOp, GroupOp, PrefixOp)) or is_stored(op):
                 continue
             if is_view(op):
                 if isinstance(op, ReshapeOp) or not self.needed_as_memory(op):

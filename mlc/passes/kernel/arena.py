@@ -17,7 +17,8 @@ from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.kernel.kernel import element_bytes
 from mlc.ir.kernel.plan import Lifetime
-from mlc.ir.kernel.program import BufferOp, CountOp, RowOp, ViewOp, memref_of, shape_of
+from mlc.ir.kernel.program import BufferOp, RowOp, ViewOp, memref_of, shape_of
+from mlc.ir.module import counted_sizes
 
 
 def plan_arena(main: func.FuncOp) -> list[Lifetime]:
@@ -26,11 +27,11 @@ def plan_arena(main: func.FuncOp) -> list[Lifetime]:
     buffers = sorted((op for op in main.walk() if isinstance(op, BufferOp)), key=lambda op: op.number.data)
     if [op.number.data for op in buffers] != list(range(len(buffers))):
         raise InternalError(f"the buffers of @main are not numbered 0 to {len(buffers) - 1}", pass_name="plan-arena")
-    counted = {op.symbol.data: op.most for op in main.walk() if isinstance(op, CountOp)}
+    counted = counted_sizes(main)
     found = []
     for buffer in buffers:
         used = [_step(user, steps) for user in _users(buffer.result)]
-        extents = [dims.substitute(extent, counted) for extent in shape_of(buffer.result)]
+        extents = [dims.ceiling(extent, counted) for extent in shape_of(buffer.result)]
         size = dims.prod(extents) * element_bytes(memref_of(buffer.result).element_type)
         found.append(Lifetime(size, min(used), max(used)) if used else Lifetime(0, 0, 0))
     main.attributes["kernel.arena"] = ArrayAttr(

@@ -19,9 +19,10 @@ from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from mlc.errors import InternalError
-from mlc.ir.dims import Extent
+from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import location_name
 from mlc.ir.graph.control import GroupOp, ScanOp, YieldOp, source_of, yielded
+from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.scalar import signless
 from mlc.ir.graph.shape import ConstantOp, PadOp, ReshapeOp, WeightOp
 from mlc.ir.kernel import program
@@ -75,6 +76,7 @@ class Outline:
         self.values: dict[SSAValue, SSAValue] = {}  # a tensor -> the memref that holds it
         self.shapes: dict[SSAValue, tuple[Extent, ...]] = {}  # a memref -> its extents
         self.sizes: dict[Extent, SSAValue] = {}
+        self.counted = module.counted.keys()
         self.weights: dict[str, SSAValue] = {}
         self.made: dict[Hashable, list[Made]] = {}  # by the structure of a group
 
@@ -118,8 +120,8 @@ class Outline:
         """A result that a kernel may write straight into the caller's buffer, reshapes looked through."""
         found: dict[SSAValue, SSAValue] = {}
         for value, target in zip(results, targets, strict=True):
-            while isinstance(value.owner, ReshapeOp):
-                value = value.owner.x
+            while isinstance(value.owner, ReshapeOp | PrefixOp):
+                value = value.owner.x if isinstance(value.owner, ReshapeOp) else value.owner.source_of(value)
             if isinstance(value.owner, (GroupOp, ScanOp)) and value not in found:
                 found[value] = target
         return found
@@ -134,6 +136,10 @@ class Outline:
                 self.values[op.result] = self._weight(key, op.result)
             case ReshapeOp():
                 self.values[op.result] = self._view(self.values[op.x], shape_of(op.result))
+            case PrefixOp():
+                self.b.insert(program.CountOp(op.symbol.data, op.most, self.values[op.count]))
+                for x, result in zip(op.xs, op.outputs, strict=True):
+                    self.values[result] = self._view(self.values[x], shape_of(result))
             case GroupOp():
                 self.group(op)
             case ScanOp():
@@ -284,7 +290,17 @@ class Outline:
         return memory
 
     def _copy(self, source: SSAValue, target: SSAValue) -> None:
-        self.b.insert(memref.CopyOp(self._view(source, self.shapes[target]), target))
+        shape = self.shapes[target]
+        self.b.insert(memref.CopyOp(*(self._cut(self._view(memory, shape)) for memory in (source, target))))
+
+    def _cut(self, memory: SSAValue) -> SSAValue:
+        """As much of a buffer as has been counted: what is reserved may be more."""
+        shape = self.shapes[memory]
+        if self.counted.isdisjoint(s for e in shape if isinstance(e, Dim) for s in e.symbols()):
+            return memory
+        return (
+            memory if isinstance(memory.owner, program.ViewOp) else self.b.insert(program.ViewOp(memory, shape)).result
+        )
 
     def _copied(self, source: SSAValue) -> SSAValue:
         op = self.top.insert(
@@ -316,6 +332,8 @@ class Outline:
         assert first is not None
         fixed = (program.SizeOp, program.WeightOp, program.BufferOp, arith.ConstantOp)
         for op in [op for op in self.block.ops if isinstance(op, fixed)]:
+            if isinstance(op, program.SizeOp) and isinstance(op.extent, Dim) and op.extent.symbols() & self.counted:
+                continue  # stands behind the count
             op.detach()
             if op is first:
                 first = self.block.first_op

@@ -1,6 +1,6 @@
 """Kernels written as plain loops: ops whose stores go where data or run-time offsets say, or whose steps depend on each other.
 
-scatter, cumulative, top_k, arg_max_window, and concatenate or pad with offsets known at run time only.
+scatter, cumulative, top_k, arg_max_window, nonzero, and concatenate or pad with offsets known at run time only.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
 from mlc.ir.graph.base import GraphOp
 from mlc.ir.graph.control import GroupOp, YieldOp
+from mlc.ir.graph.counted import NonZeroOp
 from mlc.ir.graph.index import ScatterOp
 from mlc.ir.graph.reduce import CumulativeOp, TopKOp
 from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp
@@ -32,7 +33,7 @@ def plain_op(group: GroupOp) -> GraphOp | None:
         return None
     (op,) = ops
     match op:
-        case ScatterOp() | CumulativeOp() | TopKOp() | ArgMaxWindowOp():
+        case ScatterOp() | CumulativeOp() | TopKOp() | ArgMaxWindowOp() | NonZeroOp():
             return op
         case ConcatenateOp():
             axis = op.axis.value.data
@@ -81,6 +82,17 @@ class Loops:
         self.b = outer
         self.b.insert(scf.ForOp(start, stop, self.const(1), [], block))
 
+    def fold(
+        self, start: SSAValue, stop: SSAValue, first: SSAValue, fill: Callable[[SSAValue, SSAValue], SSAValue]
+    ) -> SSAValue:
+        """value = first; for i: value = fill(i, value)"""
+        block, outer = Block(arg_types=[index, first.type]), self.b
+        self.b = Builder(InsertPoint.at_end(block))
+        i, value = block.args
+        self.b.insert(scf.YieldOp(fill(i, value)))
+        self.b = outer
+        return self.b.insert(scf.ForOp(start, stop, self.const(1), [first], block)).results[0]
+
     def branch(self, condition: SSAValue, fill: Callable[[], None]) -> None:
         block, outer = Block(), self.b
         self.b = Builder(InsertPoint.at_end(block))
@@ -128,6 +140,8 @@ def write_plain(op: GraphOp, name: str) -> tuple[Kernel, list[Extent], list[str]
             return _top_k(op, name)
         case ArgMaxWindowOp():
             return _arg_max_window(op, name)
+        case NonZeroOp():
+            return _nonzero(op, name)
     raise NotImplementedError(op.name)
 
 
@@ -253,21 +267,18 @@ def _cumulative(op: CumulativeOp, name: str) -> tuple[Kernel, list[Extent], list
 
     def line(at: list[SSAValue]) -> None:
         size = loops.extent(shape[axis])
-        block = Block(arg_types=[index, scalar.signless(wide)])
-        before, total = loops.b, block.args[1]
-        loops.b = Builder(InsertPoint.at_end(block))
-        i: SSAValue = block.args[0]
-        if op.reverse.value.data:
-            i = loops.sub(loops.sub(size, loops.const(1)), i)
-        there = [*at[:axis], i, *at[axis:]]
-        x = scalar.cast(loops.b, dtype, wide, loops.load("x0", there))
-        after = fold(loops.b, wide, total, x)
-        kept = total if op.exclusive.value.data else after
-        loops.store(scalar.cast(loops.b, wide, dtype, kept), "y0", there)
-        loops.b.insert(scf.YieldOp(after))
-        loops.b = before
-        first = scalar.constant(loops.b, wide, start(wide))
-        loops.b.insert(scf.ForOp(loops.const(0), size, loops.const(1), [first], block))
+
+        def step(i: SSAValue, total: SSAValue) -> SSAValue:
+            if op.reverse.value.data:
+                i = loops.sub(loops.sub(size, loops.const(1)), i)
+            there = [*at[:axis], i, *at[axis:]]
+            x = scalar.cast(loops.b, dtype, wide, loops.load("x0", there))
+            after = fold(loops.b, wide, total, x)
+            kept = total if op.exclusive.value.data else after
+            loops.store(scalar.cast(loops.b, wide, dtype, kept), "y0", there)
+            return after
+
+        loops.fold(loops.const(0), size, scalar.constant(loops.b, wide, start(wide)), step)
 
     loops.nest(outer, line)
     return *loops.finish(), [n for n, _, _ in buffers]
@@ -383,4 +394,21 @@ def _arg_max_window(op: ArgMaxWindowOp, name: str) -> tuple[Kernel, list[Extent]
         loops.nest(list(op.window.get_values()), tap)
 
     loops.nest(shape_of(op.result), window)
+    return *loops.finish(), [n for n, _, _ in buffers]
+
+
+def _nonzero(op: NonZeroOp, name: str) -> tuple[Kernel, list[Extent], list[str]]:
+    """n = 0; for i: y0[n] = i, n += x[i]; then zeros from n on. Every position is written, and stays where it counts: no branch."""
+    buffers = _buffers(op)
+    loops = Loops(name, buffers)
+    size = loops.extent(shape_of(op.flags)[0])
+
+    def step(i: SSAValue, found: SSAValue) -> SSAValue:
+        loops.store(loops.b.insert(arith.IndexCastOp(i, i64)).result, "y0", [found])
+        one = scalar.cast(loops.b, "bool", "i64", loops.load("x0", [i]))
+        return loops.add(found, loops.b.insert(arith.IndexCastOp(one, index)).result)
+
+    found = loops.fold(loops.const(0), size, loops.const(0), step)
+    loops.loop(found, size, lambda i: loops.store(scalar.constant(loops.b, "i64", 0), "y0", [i]))
+    loops.store(loops.b.insert(arith.IndexCastOp(found, i64)).result, "y1", [])
     return *loops.finish(), [n for n, _, _ in buffers]

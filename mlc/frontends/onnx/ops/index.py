@@ -1,4 +1,4 @@
-"""Reading and writing by index: Gather*, Scatter*, OneHot, Trilu, ReverseSequence, TensorScatter; sizes that data decides are refused."""
+"""Reading and writing by index: Gather*, Scatter*, OneHot, Trilu, ReverseSequence, TensorScatter, NonZero, Compress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.ops.activation import like
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
-from mlc.ir.dims import Extent, prod
+from mlc.ir.dims import Extent, dmin, prod
 from mlc.ir.types import rank_of, shape_of
 
 SCATTER_KINDS = {"none": "set", "add": "add", "mul": "mul", "max": "max", "min": "min"}
@@ -118,15 +118,20 @@ def tensor_scatter(node: Node, cache: Value, update: Value, write_indices: Value
 
 @handles("NonZero", since=(9, 13))
 def non_zero(node: Node, x: Value) -> Value:
-    """Positions of non-zero elements [rank, count]: a constant's, since data of a run would decide the count."""
-    return g.constant(np.array(np.nonzero(node.constants(0, "input")), np.int64))
+    """Positions of the elements that are not zero, [rank, count]."""
+    known = node.constant(0)
+    if known is not None:
+        return g.constant(np.argwhere(known).T)
+    return g.transpose(g.nonzero(x), [1, 0])
 
 
 @handles("Compress", since=(9, 11, 28))
 def compress(node: Node, x: Value, condition: Value) -> Value:
-    """The slices where `condition`, which must be known, is true."""
-    kept = np.flatnonzero(node.constants(1, "condition")).astype(np.int64)
-    if not node.has("axis"):
-        x = g.reshape(x, [prod(shape_of(x))])
-        return g.gather(x, g.constant(kept), 0)
-    return g.gather(x, g.constant(kept), node.axis(node.int("axis", 0), rank_of(x)))
+    """The slices where `condition` is true. A shorter condition is false behind its end, of a longer one the end does not count."""
+    axis = node.axis(node.int("axis", 0), rank_of(x)) if node.has("axis") else 0
+    x = x if node.has("axis") else g.reshape(x, [prod(shape_of(x))])
+    known = node.constant(1)
+    if known is not None:
+        return g.gather(x, g.constant(np.flatnonzero(known)), axis)
+    covered = node.simplify(dmin(shape_of(condition)[0], shape_of(x)[axis]))
+    return g.gather(x, g.squeeze(g.nonzero(g.slice_axis(condition, 0, 0, covered)), [1]), axis)

@@ -13,7 +13,7 @@ from xdsl.ir import SSAValue
 from mlc.errors import InternalError, ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.interpreter import solve_symbols
+from mlc.ir.interpreter import require, solve_symbols
 from mlc.ir.kernel.interpreter.engine import Compiler, Frame, Machine, Step, steps
 from mlc.ir.kernel.interpreter.kernels import Argument, evaluated, packed_view
 from mlc.ir.kernel.interpreter.memory import (
@@ -42,12 +42,16 @@ class Run(Machine):
         )
         self.module, self.sizes, self.races = module, sizes, races
         # a size that depends on data has its bound until it is counted
-        for op in module.main.walk():
-            if isinstance(op, CountOp):
-                self.sizes[op.symbol.data] = self.at(op.most)
+        self.most = module.counted
+        self.counted: set[str] = set()
+        self.sizes.update({name: self.at(bound) for name, bound in self.most.items()})
 
     def at(self, extent: Extent) -> int:
         return extent if isinstance(extent, int) else dims.evaluate(extent, self.sizes)
+
+    def reserved(self, extents: Sequence[Extent]) -> list[int]:
+        """What memory of this shape must hold, whatever is counted."""
+        return self.shape([dims.ceiling(extent, self.most) for extent in extents])
 
     def shape(self, extents: Sequence[Extent]) -> list[int]:
         return [self.at(extent) for extent in extents]
@@ -85,6 +89,7 @@ def run_program(
                 raise ShapeError(f"{name}: dtype is {array.dtype}, the program takes {numpy_dtype(dtype)}")
             elements = flat(array, dtype_of(memref_of(arg).element_type), name)
         else:
+            shape = run.reserved(shape_of(arg))
             elements = unwritten(int(np.prod(shape)), dtype_of(memref_of(arg).element_type))
             outputs.append((arg, elements.view(numpy_dtype(dtype))))
         arguments.append(run.memory(name, elements, shape))
@@ -149,7 +154,7 @@ def _buffer(c: Compiler, op: BufferOp) -> Step:
     dtype, extents = dtype_of(memref_of(op.result).element_type), op.dims.extents()
 
     def step(frame: Frame) -> None:
-        shape = run.shape(extents)
+        shape = run.reserved(extents)
         frame[result] = run.memory(name, unwritten(int(np.prod(shape)), dtype), shape)
 
     return step
@@ -169,10 +174,13 @@ def _view(c: Compiler, op: ViewOp) -> Step:
 
 @steps("kernel.row")
 def _row(c: Compiler, op: RowOp) -> Step:
-    base, position, result = c.slot(op.base), c.slot(op.position), c.slot(op.result)
+    run, base, position, result = _run_of(c), c.slot(op.base), c.slot(op.position), c.slot(op.result)
+    extents = shape_of(op.base)
 
     def step(frame: Frame) -> None:
-        v: View = frame[base]
+        whole: View = frame[base]
+        shape = run.shape(extents)
+        v = View(whole.storage, whole.elements, whole.offset, shape, row_major(shape))
         start = v.position([frame[position]] + [0] * (len(v.shape) - 1), op) if 0 not in v.shape else v.offset
         frame[result] = View(v.storage, v.elements, start, v.shape[1:], v.strides[1:])
 
@@ -181,14 +189,14 @@ def _row(c: Compiler, op: RowOp) -> Step:
 
 @steps("kernel.count")
 def _count(c: Compiler, op: CountOp) -> Step:
-    run, buffer = _run_of(c), c.slot(op.buffer)
+    run, buffer, symbol = _run_of(c), c.slot(op.buffer), op.symbol.data
 
     def step(frame: Frame) -> None:
         v: View = frame[buffer]
-        found, most = int(v.elements[v.offset]), run.at(op.most)
-        if not 0 <= found <= most:
-            raise InternalError(f"{label(op)}: {op.symbol.data} is {found}, outside 0..{most}")
-        run.sizes[op.symbol.data] = found
+        run.sizes[symbol] = min(max(0, int(v.elements[v.offset])), run.at(op.most))
+        run.counted.add(symbol)
+        late = run.most.keys() - run.counted
+        require([c for c in run.module.checks if c.needs((symbol,)) and not c.needs(late)], run.sizes)
 
     return step
 
