@@ -11,6 +11,7 @@ from mlc.ir.interpreter import run
 from mlc.ir.kernel.interpreter import run_program
 from mlc.ir.module import Module
 from mlc.ir.samples import random_inputs
+from mlc.ir.types import shape_of
 from mlc.passes.kernel.outline import outline
 from mlc.passes.manager import PassManager
 
@@ -48,10 +49,10 @@ def joined(draw: st.DrawFn) -> tuple[Module, list[np.ndarray], np.ndarray]:
     along = draw(st.lists(st.sampled_from([0, 1, 3, 16, 33]), min_size=count, max_size=count))
     shapes = [(*sizes[:axis], size, *sizes[axis + 1 :]) for size in along]
     declared: list[list[int | str]] = [list(shape) for shape in shapes]
-    if draw(st.booleans()):
-        other = draw(st.integers(0, rank - 1))
-        for shape in declared if other != axis else declared[-1:]:
-            shape[other] = "N"
+    open_axes = draw(st.sets(st.integers(0, rank - 1)))
+    for number, shape in enumerate(declared):
+        for other in open_axes:
+            shape[other] = f"P{number}" if other == axis else f"N{other}"
     edges = [(draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(rank)] if draw(st.booleans()) else None
     order, doubled = draw(st.permutations(range(rank))), draw(st.booleans())
     m = g.module_builder("joined")
@@ -74,6 +75,30 @@ def test_pieces_are_written_to_their_places(case):
     program.verify()
     np.testing.assert_array_equal(run_program(program, arrays)[0], want)
     np.testing.assert_array_equal(mlc.compile(module, threads=2)(*arrays), want)
+
+
+def test_a_border_may_be_as_wide_as_an_operand():
+    m = g.module_builder("shift")
+    with m.function(inputs=[("x", ("N", 5), "f32"), ("y", ("M", 5), "f32"), ("fill", (), "f32")]) as (x, y, fill):
+        above = shape_of(y)[0]
+        m.outputs([("z", g.pad(x, [above, 0], [1, 2], fill)), ("w", g.pad(x, [0, above], [0, above], 7))])
+    module = m.finish()
+    x, y, fill = np.arange(15, dtype=np.float32).reshape(3, 5), np.zeros((2, 5), np.float32), np.float32(4)
+    wants = [np.pad(x, [(2, 1), (0, 2)], constant_values=4), np.pad(x, [(0, 0), (2, 2)], constant_values=7)]
+    program = outline(PassManager(["fuse"], verify_each=True).run(module.clone()))
+    program.verify()
+    for found in (run_program(program, [x, y, fill]), mlc.compile(module)(x, y, fill)):
+        for got, want in zip(found, wants, strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_joining_at_a_place_known_at_run_time_is_vector_code_for_threads():
+    m = g.module_builder("cache")
+    with m.function(inputs=[("past", ("N", 12, "P", 64), "f32"), ("new", ("N", 12, "S", 64), "f32")]) as (past, new):
+        m.outputs([("all", g.concatenate([past, new], 2))])
+    executable = mlc.compile(m.finish())
+    schedules = [kernel["schedule"] for kernel in executable.report["kernels"]]
+    assert len(schedules) == 2 and all("parallel" in text and "Vector" in text for text in schedules)
 
 
 def test_each_piece_of_a_padded_concatenation_is_copied_once_in_vectors():

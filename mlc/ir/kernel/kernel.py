@@ -186,11 +186,11 @@ class Kernel:
         if isinstance(value.owner, memref.CollapseShapeOp):
             shape = self.shape_of(value.owner.src)
             return tuple(product(*(shape[axis] for axis in group)) for group in groups(value.owner))
-        if isinstance(value.owner, memref.SubviewOp) and DYNAMIC_INDEX not in type_of(value).get_shape():
-            return tuple(type_of(value).get_shape())
-        if not isinstance(value.owner, memref.AllocOp):
-            raise InternalError(f"kernel '{self.name}': the extents of {value} have no names")
-        dynamic = iter(value.owner.dynamic_sizes)
+        match value.owner:
+            case memref.SubviewOp(sizes=sizes) | memref.AllocOp(dynamic_sizes=sizes):
+                dynamic = iter(sizes)
+            case _:
+                raise InternalError(f"kernel '{self.name}': the extents of {value} have no names")
         return tuple(
             self.name_of_extent(next(dynamic)) if size == DYNAMIC_INDEX else size for size in type_of(value).get_shape()
         )

@@ -91,10 +91,8 @@ def only_unit_axes(op: ReshapeOp) -> bool:
     return before == after
 
 
-def has_fixed_offsets(op: SliceOp | ConcatenateOp | PadOp) -> bool:
-    """Are the places of its pieces numbers, whatever the symbols are?"""
-    if isinstance(op, ConcatenateOp):
-        return all(isinstance(shape_of(x)[op.axis.value.data], int) for x in op.xs[:-1])
+def has_fixed_offsets(op: SliceOp | PadOp) -> bool:
+    """Does it begin at numbers, whatever the symbols are?"""
     offsets = op.starts if isinstance(op, SliceOp) else op.low
     return all(isinstance(e, int) for e in offsets.extents())
 
@@ -107,14 +105,12 @@ def is_map(op: Operation | Block | None) -> bool:
 def reads_memory(op: Operation, operand: SSAValue) -> bool:
     """Must this operand be memory: does the kernel compute addresses in it, or not look through views of it?"""
     match op:
-        case ElementwiseOp() | CastOp() | ReduceOp():
+        case ElementwiseOp() | CastOp() | ReduceOp() | ConcatenateOp() | PadOp():
             return False
         case GatherOp():
             return operand is op.x
         case SliceOp():
             return not is_view(op)
-        case ConcatenateOp() | PadOp():
-            return not has_fixed_offsets(op)
     return not is_view(op)
 
 
@@ -359,7 +355,7 @@ class Fusion:
                 self.new("elementwise", op)
             elif not isinstance(op, ReshapeOp):
                 group = self.new("single", op)
-                if isinstance(op, ConcatenateOp) and has_fixed_offsets(op):
+                if isinstance(op, ConcatenateOp):
                     self.take_border(group, op)
 
     def needed_as_memory(self, op: Operation) -> bool:

@@ -8,7 +8,7 @@ Loops of different steps that visit the same axis have the same name: that is ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -75,19 +75,16 @@ def plan_group(group: GroupOp, name: str, piece: int = 0) -> tuple[Plan, list[Me
     return GroupPlan(group, name, piece).build()
 
 
-def pieces(value: SSAValue) -> list[tuple[SSAValue, list[int]]]:
+def pieces(value: SSAValue) -> list[tuple[SSAValue, list[Extent]]]:
     """What a concatenation or padded tensor is copied from, and the offset of each copy."""
     match value.owner:
         case ConcatenateOp(axis=axis, xs=xs):
             along = axis.value.data
-            extents = [shape_of(x)[along] for x in xs[:-1]]
-            starts = accumulate([int(e) for e in extents if isinstance(e, int)], initial=0)
-            assert all(isinstance(e, int) for e in extents)
+            starts: Iterable[Extent] = accumulate((shape_of(x)[along] for x in xs[:-1]), initial=0)
             return [(x, [s if a == along else 0 for a in range(rank_of(x))]) for x, s in zip(xs, starts, strict=True)]
         case PadOp(x=x, low=low):
             inner = pieces(x) if isinstance(x.owner, ConcatenateOp) else [(x, [0] * rank_of(x))]
-            edge = [int(e) for e in low.extents() if isinstance(e, int)]
-            return [(piece, [a + b for a, b in zip(start, edge, strict=True)]) for piece, start in inner]
+            return [(piece, [a + b for a, b in zip(start, low.extents(), strict=True)]) for piece, start in inner]
     return [(value, [])]
 
 
@@ -291,6 +288,7 @@ class GroupPlan:
 
     def _forget_other_pieces(self) -> None:
         used = {memory for step in self.plan.steps for memory, _ in step.operands}
+        used |= {memory.whole for memory in used if memory.whole}
         self.plan.memories = [m for m in self.plan.memories if m in used or m.pinned or m.temporary]
 
     def _write(self, node: Node, value: SSAValue) -> Memory:
@@ -321,7 +319,10 @@ class GroupPlan:
         if isinstance(op, PadOp) and not isinstance(op.value.owner, ConstantOp):
             self._copy(node, memory, op.value, shape_of(node.value), [0] * len(node.axes), scalar_source=True)
         x, offsets = pieces(node.value)[self.piece]
-        self._copy(node, memory, x, shape_of(x), offsets, names=node.axes)
+        fixed = [e for e in offsets if isinstance(e, int)]
+        if len(fixed) < len(offsets):
+            memory, fixed = self.plan.part(memory, offsets, shape_of(x)), [0] * len(offsets)
+        self._copy(node, memory, x, shape_of(x), fixed, names=node.axes)
 
     def _copy(
         self,

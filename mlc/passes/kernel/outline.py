@@ -170,13 +170,12 @@ class Outline:
         kernels = []
         for number, value in enumerate(yielded(op.body.block)):
             pad = value.owner
-            if isinstance(pad, PadOp) and isinstance(pad.value.owner, ConstantOp) and plain_op(op) is not pad:
+            if isinstance(pad, PadOp) and isinstance(pad.value.owner, ConstantOp):
                 kernel, extents = write_border(pad, self._fresh("border"))
                 by_name = dict(zip(kernel.extents, extents, strict=True))
                 shape = tuple(by_name[e] if isinstance(e, str) else e for e in kernel.shapes[kernel.buffers["y0"]])
                 kernels.append(Made(self._shared(kernel), [len(op.inputs) + number], [shape], extents, []))
-        count = 1 if plain_op(op) else piece_count(op)
-        return [*kernels, *filter(None, (self._make_main(op, piece) for piece in range(count)))]
+        return [*kernels, *filter(None, (self._make_main(op, piece) for piece in range(piece_count(op))))]
 
     def _make_main(self, op: GroupOp, piece: int) -> Made | None:
         """The kernel of a group or of a piece of its result, and which memory of a call (operands, results, spare results) each of its buffers
@@ -202,7 +201,7 @@ class Outline:
                 return None
             kernel, extents = plan.write()
             memories = [*arguments, *written]
-            bound = [m for m in plan.memories if not m.temporary]
+            bound = [m for m in plan.memories if m.bound]
             order = [memories.index(m) for m in bound]
             buffers = [kernel.buffers[m.name] for m in bound]
         by_name = dict(zip(kernel.extents, extents, strict=True))

@@ -1,6 +1,6 @@
 """Kernels written as plain loops: ops whose stores go where data or run-time offsets say, or whose steps depend on each other.
 
-scatter, cumulative, top_k, arg_max_window, nonzero, and concatenate or pad with offsets known at run time only.
+scatter, cumulative, top_k, arg_max_window, nonzero, and the border of a padded tensor.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlc.ir.graph.control import GroupOp, YieldOp
 from mlc.ir.graph.counted import NonZeroOp
 from mlc.ir.graph.index import ScatterOp
 from mlc.ir.graph.reduce import CumulativeOp, TopKOp
-from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp
+from mlc.ir.graph.shape import ConstantOp, PadOp
 from mlc.ir.graph.window import ArgMaxWindowOp
 from mlc.ir.kernel.kernel import Buffer, Kernel, index
 from mlc.ir.types import dtype_of, is_float, shape_of
@@ -35,11 +35,6 @@ def plain_op(group: GroupOp) -> GraphOp | None:
     match op:
         case ScatterOp() | CumulativeOp() | TopKOp() | ArgMaxWindowOp() | NonZeroOp():
             return op
-        case ConcatenateOp():
-            axis = op.axis.value.data
-            return None if all(isinstance(shape_of(x)[axis], int) for x in op.xs[:-1]) else op
-        case PadOp():
-            return None if all(isinstance(e, int) for e in op.low.extents()) else op
     return None
 
 
@@ -128,10 +123,6 @@ class Loops:
 def write_plain(op: GraphOp, name: str) -> tuple[Kernel, list[Extent], list[str]]:
     """The kernel, what its index arguments stand for, and its buffers in order: operands of the op, then results."""
     match op:
-        case ConcatenateOp():
-            return _concatenate(op, name)
-        case PadOp():
-            return _pad(op, name)
         case ScatterOp():
             return _scatter(op, name)
         case CumulativeOp():
@@ -172,45 +163,6 @@ def _buffers(op: GraphOp) -> list[tuple[str, Sequence[Extent], str]]:
         (f"x{n}", shape_of(v), dtype_of(v)) for n, v in enumerate(op.operands)
     ]
     return found + [(f"y{n}", shape_of(v), dtype_of(v)) for n, v in enumerate(op.results)]
-
-
-def _concatenate(op: ConcatenateOp, name: str) -> tuple[Kernel, list[Extent], list[str]]:
-    """y[..., offset + i, ...] = x[..., i, ...] for each operand in turn."""
-    buffers, axis = _buffers(op), op.axis.value.data
-    starts: list[Extent] = [0]
-    for x in op.xs[:-1]:
-        starts.append(starts[-1] + shape_of(x)[axis])
-    loops = Loops(name, buffers, starts)
-    for number, x in enumerate(op.xs):
-        start = loops.extent(starts[number])
-
-        def copy(at: list[SSAValue], number: int = number, start: SSAValue = start) -> None:
-            there = [loops.add(i, start) if a == axis else i for a, i in enumerate(at)]
-            loops.store(loops.load(f"x{number}", at), "y0", there)
-
-        loops.nest(shape_of(x), copy)
-    return *loops.finish(), [n for n, _, _ in buffers]
-
-
-def _pad(op: PadOp, name: str) -> tuple[Kernel, list[Extent], list[str]]:
-    """y = value, then y[i + low] = x[i]."""
-    buffers, low = _buffers(op), op.low.extents()
-    loops = Loops(name, buffers, low)
-    constant = op.value.owner
-    if isinstance(constant, ConstantOp):
-        buffers = [b for b in buffers if b[0] != "x1"]
-        loops = Loops(name, buffers, low)
-        fill = lambda: scalar.constant(loops.b, dtype_of(op.x), constant.value.item())
-    else:
-        fill = lambda: loops.load("x1", [])
-    loops.nest(shape_of(op.result), lambda at: loops.store(fill(), "y0", at))
-
-    def copy(at: list[SSAValue]) -> None:
-        there = [loops.add(i, loops.extent(e)) for i, e in zip(at, low, strict=True)]
-        loops.store(loops.load("x0", at), "y0", there)
-
-    loops.nest(shape_of(op.x), copy)
-    return *loops.finish(), [n for n, _, _ in buffers]
 
 
 def _scatter(op: ScatterOp, name: str) -> tuple[Kernel, list[Extent], list[str]]:

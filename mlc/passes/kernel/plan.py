@@ -19,14 +19,15 @@ from xdsl.ir import SSAValue
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body, Buffer, Kernel
-from mlc.passes.loops.views import visited
+from mlc.passes.loops.views import subview, visited
 
 Access = tuple[Affine, ...]
 
 
 @dataclass(eq=False)
 class Memory:
-    """A buffer or temporary of a plan. `pinned`: bodies compute addresses in it, so its axes stay as they are."""
+    """A buffer or temporary of a plan, or the part of one that begins at `starts`. `pinned`: bodies compute addresses in it, or it is a part,
+    so its axes stay as they are."""
 
     name: str
     shape: list[Extent]
@@ -34,6 +35,13 @@ class Memory:
     temporary: bool = False
     weight: bool = False
     pinned: bool = False
+    whole: Memory | None = None
+    starts: Sequence[Extent] = ()
+
+    @property
+    def bound(self) -> bool:
+        """Does a call of the kernel hand it in?"""
+        return not self.temporary and self.whole is None
 
 
 @dataclass
@@ -78,6 +86,12 @@ class Plan:
         taken = {m.name for m in self.memories}
         unique = name if name not in taken else next(f"{name}{i}" for i in range(1, 1000) if f"{name}{i}" not in taken)
         memory = Memory(unique, list(shape), dtype, temporary, weight)
+        self.memories.append(memory)
+        return memory
+
+    def part(self, whole: Memory, starts: Sequence[Extent], shape: Sequence[Extent]) -> Memory:
+        whole.pinned = True
+        memory = Memory(f"{whole.name}_part", list(shape), whole.dtype, pinned=True, whole=whole, starts=starts)
         self.memories.append(memory)
         return memory
 
@@ -194,7 +208,7 @@ class Plan:
             self._tell_loops(step)
         names: dict[Extent, str] = {}
         for extent in (
-            *(e for m in self.memories for e in m.shape),
+            *(e for m in self.memories for e in (*m.shape, *m.starts)),
             *(e for s in self.steps for e in s.loops.values()),
             *self.extents,
         ):
@@ -205,15 +219,16 @@ class Plan:
             return extent if isinstance(extent, int) else names[extent]
 
         buffers = {
-            m.name: Buffer(tuple(named(e) for e in m.shape), m.dtype, m.weight)
-            for m in self.memories
-            if not m.temporary
+            m.name: Buffer(tuple(named(e) for e in m.shape), m.dtype, m.weight) for m in self.memories if m.bound
         }
         kernel = Kernel(self.name, buffers, extents=list(names.values()))
-        values = {m: kernel.buffers[m.name] for m in self.memories if not m.temporary}
+        values = {m: kernel.buffers[m.name] for m in self.memories if m.bound}
         for memory in self.memories:
             if memory.temporary:
                 values[memory] = kernel.temporary([named(e) for e in memory.shape], memory.dtype, memory.name)
+            elif memory.whole:
+                starts, sizes = ([_size(kernel, named(e)) for e in es] for es in (memory.starts, memory.shape))
+                values[memory] = subview(kernel.builder, values[memory.whole], starts, sizes)
         loops = {n: became.get(n, Affine({n: 1})) for s in self.steps for n in s.loops} | became
         context = Context(kernel, values, names, loops)
         for step in self.steps:
@@ -236,6 +251,10 @@ class Plan:
         if others := [name for name in step.loops if name not in alone]:
             memory = self.memory([step.loops[n] for n in others], step.output[0].dtype, "window", temporary=True)
             step.inputs.append((memory, tuple(Affine({n: 1}) for n in others)))
+
+
+def _size(kernel: Kernel, extent: int | str) -> SSAValue | int:
+    return kernel.extent(extent) if isinstance(extent, str) else extent
 
 
 def _substituted(index: Affine, became: Mapping[str, Affine]) -> Affine:
