@@ -33,7 +33,7 @@ _PROFILED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_vo
 # Workspaces that wait for the next call; more of them exist only while more calls run at the same time.
 _WORKSPACES = 4
 # Bytes of an output up to which its memory is kept for the next call, should the caller have dropped the array by then.
-_REUSED = 1 << 20
+_REUSED = 16 << 20
 
 
 @dataclass(frozen=True)
