@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlc.errors import InternalError, ShapeError
@@ -98,6 +98,9 @@ size = st.integers(1, 40)
     weight=st.booleans(),
     symbolic=st.sets(st.sampled_from("MNK")),
 )
+@example(
+    m=3, n=1, k=1, arch="x86-64-v3", transposed=False, weight=False, symbolic={"M"}
+)  # element by element, in partial tiles
 @settings(max_examples=15)
 def test_a_contraction_with_epilogue_at_every_stage(m, n, k, arch, transposed, weight, symbolic):
     extents = [name if name in symbolic else number for name, number in (("M", m), ("N", n), ("K", k))]

@@ -64,7 +64,7 @@ class Compiler:
         self._slots: dict[SSAValue, int] = {}
         self._defined: set[SSAValue] = set()
         self.points: dict[Block, list[int]] = {}  # where the point-wise run of a structured op stands
-        self.extents = _extent_arguments(function)
+        self.extents = _extents(function)
         block = function.body.block
         self._arguments = self.slots(block.args)
         *_, terminator = block.ops
@@ -165,8 +165,8 @@ class Compiler:
         return value
 
 
-def _extent_arguments(function: FuncOp) -> dict[str, SSAValue]:
-    """The index arguments that are extents, by the names that loops and shapes use."""
+def _extents(function: FuncOp) -> dict[str, SSAValue]:
+    """The index arguments that are extents, and how much of a loop a tile has, by the names that loops and shapes use."""
     found: dict[str, SSAValue] = {}
     attrs = function.arg_attrs.data if function.arg_attrs is not None else [None] * len(function.args)
     for arg, attr in zip(function.args, attrs, strict=True):
@@ -174,4 +174,7 @@ def _extent_arguments(function: FuncOp) -> dict[str, SSAValue]:
         name = named.data if isinstance(named, StringAttr) else arg.name_hint
         if name:
             found[name] = arg
+    for op in function.walk():
+        if isinstance(part := op.attributes.get("extent"), StringAttr):
+            found[part.data] = op.results[0]
     return found
