@@ -105,7 +105,12 @@ def target_flags(parser: Parser) -> None:
     group.add_argument("--arch", default="native", metavar="CPU", help="native (default), x86-64-v2, -v3 or -v4")
     group.add_argument("--threads", type=positive, metavar="N", help="largest number of threads a call uses")
     for level, does in enumerate(
-        ("only lower", "simplify and fuse", "all that keeps the arithmetic", "also what rounds differently")
+        (
+            "only lower",
+            "simplify and fuse",
+            "all that keeps the arithmetic, constant factors aside",
+            "also what rounds differently",
+        )
     ):
         default = " (default)" if level == 2 else ""
         group.add_argument(
