@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 import mlc
@@ -170,3 +171,29 @@ def test_several_threads_compile_and_call_at_once() -> None:
 
     with ThreadPoolExecutor(4) as workers:
         list(workers.map(work, range(4)))
+
+
+QUANTISED = """
+<ir_version: 9, opset_import: ["" : 17]>
+quantised (float[1, 16, 9, 9] x, float[32, 16, 3, 3] w) => (float[1, 32, 9, 9] y)
+<float s = {0.05}, uint8 z = {3}>
+{
+   c = Conv<pads = [1, 1, 1, 1]>(x, w)
+   r = Relu(c)
+   q = QuantizeLinear(r, s, z)
+   y = DequantizeLinear(q, s, z)
+}
+"""
+
+
+def test_a_convolution_quantises_its_result_in_vectors():
+    executable = mlc.compile(proto(QUANTISED))
+    (kernel,) = (row for row in executable.report["kernels"] if row["name"].startswith("convolution"))
+    assert "Vector" in kernel["schedule"]
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape, np.float32) for shape in ((1, 16, 9, 9), (32, 16, 3, 3)))
+    levels = executable(x, w) / np.float32(0.05)
+    np.testing.assert_allclose(levels, np.round(levels), atol=1e-4)
+    want = onnxruntime.InferenceSession(proto(QUANTISED).SerializeToString()).run(None, {"x": x, "w": w})[0]
+    np.testing.assert_allclose(levels, want / np.float32(0.05), atol=1.001)  # one level, where a sum falls between two
+    assert np.mean(np.abs(levels - want / np.float32(0.05)) > 0.5) < 0.01

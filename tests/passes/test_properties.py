@@ -78,3 +78,15 @@ def test_nested_bounds_tell_zero_from_minus_zero():
         m.outputs([("y", g.maximum(inner, g.full_like(x, -0.0)))])
     after = PassManager("simplify").run(m.finish())
     assert '"0.0"' in str(after) and '"-0.0"' not in str(after)
+
+
+@pytest.mark.parametrize("middle", ["f32", "f64", "i64", "u16"])
+@pytest.mark.parametrize("target", ["u64", "i8", "u8", "i32", "f32"])
+def test_casts_in_a_row_keep_what_the_last_does_out_of_range(middle, target):
+    m = g.module_builder("casts")
+    with m.function(inputs=[("x", (4,), "i16")]) as (x,):
+        m.outputs([("y", g.cast(g.cast(x, middle), target))])
+    module = m.finish()
+    inputs = [np.array([-300, -1, 5, 300], np.int16)]
+    after = PassManager("simplify", verify_each=True).run(module)
+    np.testing.assert_array_equal(run(after, inputs)[0], run(module, inputs)[0])

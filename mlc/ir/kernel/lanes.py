@@ -1,13 +1,16 @@
-"""Comparisons and selections in every lane of a vector, which xDSL 0.74 limits to scalars.
+"""Comparisons, selections and conversions in every lane of a vector, which xDSL 0.74 limits to scalars.
 
     %m = arith.cmpf ogt, %x, %y : vector<16xf32>
     %z = arith.select %m, %x, %y : vector<16xi1>, vector<16xf32>
+    %i = arith.fptosi %z : vector<16xf32> to vector<16xi8>
 
-The text is MLIR's own. `dialects()` gives a context in which it parses back: there these classes stand for arith.cmpf, arith.cmpi and
-arith.select, on scalars too, so that passes and printers tell these ops by their names.
+The text is MLIR's own. `dialects()` gives a context in which it parses back: there these classes stand for arith.cmpf, arith.cmpi,
+arith.select and the conversions, on scalars too, so that passes and printers tell these ops by their names.
 """
 
 from __future__ import annotations
+
+from typing import Self
 
 from xdsl.context import Context
 from xdsl.dialects import arith, builtin, func, linalg, math, memref, scf, vector
@@ -108,9 +111,87 @@ class Select(IRDLOperation):
         printer.print_attribute(self.result.type)
 
 
+class Conversion(IRDLOperation):
+    """From one element type to another, of scalars or vectors."""
+
+    input = operand_def(AnyAttr())
+    result = result_def(AnyAttr())
+    traits = traits_def(Pure())
+
+    def __init__(self, input: SSAValue, type: Attribute):
+        super().__init__(operands=[input], result_types=[type])
+
+    @classmethod
+    def parse(cls, parser: Parser) -> Self:
+        name = parser.parse_unresolved_operand()
+        parser.parse_punctuation(":")
+        source = parser.parse_type()
+        parser.parse_keyword("to")
+        (value,) = parser.resolve_operands([name], [source], parser.pos)
+        return cls(value, parser.parse_type())
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(" ")
+        printer.print_operand(self.input)
+        printer.print_string(" : ")
+        printer.print_attribute(self.input.type)
+        printer.print_string(" to ")
+        printer.print_attribute(self.result.type)
+
+
+@irdl_op_definition
+class FloatToSigned(Conversion):
+    name = "arith.fptosi"
+
+
+@irdl_op_definition
+class FloatToUnsigned(Conversion):
+    name = "arith.fptoui"
+
+
+@irdl_op_definition
+class SignedToFloat(Conversion):
+    name = "arith.sitofp"
+
+
+@irdl_op_definition
+class UnsignedToFloat(Conversion):
+    name = "arith.uitofp"
+
+
+@irdl_op_definition
+class ExtendSigned(Conversion):
+    name = "arith.extsi"
+
+
+@irdl_op_definition
+class ExtendUnsigned(Conversion):
+    name = "arith.extui"
+
+
+@irdl_op_definition
+class TruncateInteger(Conversion):
+    name = "arith.trunci"
+
+
+CONVERSIONS: dict[str, type[Conversion]] = {
+    op.name: op
+    for op in (
+        FloatToSigned,
+        FloatToUnsigned,
+        SignedToFloat,
+        UnsignedToFloat,
+        ExtendSigned,
+        ExtendUnsigned,
+        TruncateInteger,
+    )
+}
+
+
 def dialects() -> Context:
     """A context that parses kernels at every level."""
     ours: dict[str, type[IRDLOperation]] = {op.name: op for op in (CompareFloats, CompareIntegers, Select)}
+    ours |= CONVERSIONS
     lanewise = Dialect("arith", [ours.get(op.name, op) for op in arith.Arith.operations], list(arith.Arith.attributes))
     context = Context()
     for dialect in (

@@ -51,8 +51,10 @@ LANEWISE = frozenset(
     ]
 )
 
+OTHERS = frozenset(["arith.constant", "arith.cmpf", "arith.cmpi", "arith.select"])
+
 # Allowed on what is the same for all elements: extents
-UNIFORM = frozenset(["arith.index_cast", "arith.sitofp", "arith.uitofp"])
+UNIFORM = frozenset(["arith.index_cast"])
 
 
 class BodyOps:
@@ -66,7 +68,7 @@ class BodyOps:
         self.steps = list(_contracted(op))
         moving: set[SSAValue] = set(self.block.args)
         for step, addend in self.steps:
-            known = step.name in LANEWISE or step.name in ("arith.constant", "arith.cmpf", "arith.cmpi", "arith.select")
+            known = step.name in LANEWISE or step.name in lanewise.CONVERSIONS or step.name in OTHERS
             same = step.name in UNIFORM and not moving.intersection(step.operands)
             if not known and not same and expansion(step) is None:
                 raise Refused(f"the vector leaf has no {step.name}")
@@ -103,6 +105,8 @@ def apply(b: Builder, lanes: Lanes, op: Operation, operands: list[SSAValue]) -> 
         result = lanewise.truth_type(operands[0].type)
         return b.insert(kind.create(operands=operands, result_types=[result], properties=op.properties)).results[0]
     types = [lanes.type(r.type) if wide else r.type for r in op.results]
+    if wide and op.name in lanewise.CONVERSIONS:
+        return b.insert(lanewise.CONVERSIONS[op.name](operands[0], types[0])).result
     return b.insert(type(op).create(operands=operands, result_types=types, properties=op.properties)).results[0]
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from xdsl.builder import Builder
 from xdsl.dialects import func, memref
-from xdsl.dialects.builtin import DYNAMIC_INDEX, DenseIntOrFPElementsAttr, MemRefType, StringAttr, f32, f64, i1
+from xdsl.dialects.builtin import DYNAMIC_INDEX, DenseIntOrFPElementsAttr, IntegerType, MemRefType, StringAttr, f32, f64
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.rewriter import InsertPoint
@@ -127,10 +127,11 @@ class Outliner:
 
 
 def element_of(run: Sequence[GenericOp]) -> Attribute:
-    """The one type of elements in a tile, beside truth values."""
-    found = {type_of(value).element_type for op in run for value in op.operands} - {i1}
+    """The type of floats in a tile; integers and truth values have as many lanes."""
+    types = {type_of(value).element_type for op in run for value in op.operands}
+    found = {type for type in types if not isinstance(type, IntegerType)}
     if len(found) != 1 or not found <= {f32, f64}:
-        raise Refused(f"the vector leaf does not mix {', '.join(sorted(map(str, found)))}")
+        raise Refused(f"the vector leaf does not mix {', '.join(sorted(map(str, types)))}")
     return found.pop()
 
 

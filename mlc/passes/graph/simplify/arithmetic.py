@@ -190,6 +190,9 @@ def casts_that_lose_nothing(op: CastOp, module: Module) -> SSAValue | None:
     inner = made_by(op.x, CastOp)
     if inner is None or not holds(dtype_of(inner.result), dtype_of(inner.x)):
         return None
+    through_float = is_float(dtype_of(op.x)) and is_integer(dtype_of(inner.x)) and is_integer(target)
+    if through_float and not holds(target, dtype_of(inner.x)):
+        return None  # from a float the nearest integer is taken, from an integer the low bits
     return g.cast(inner.x, target)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from xdsl.dialects import arith, memref
-from xdsl.dialects.builtin import f32, f64, i1
+from xdsl.dialects.builtin import IntegerType, f32, f64
 from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Attribute, SSAValue
@@ -81,10 +81,16 @@ class Group:
 
     def not_for_vectors(self) -> str | None:
         """Why the vector leaf cannot compute these ops."""
-        kinds: set[Attribute] = {type_of(o.value).element_type for operands in self.operands for o in operands} - {i1}
-        if len(kinds) != 1 or not kinds <= {f32, f64}:
-            return f"the vector leaf takes f32 or f64, not {', '.join(sorted(map(str, kinds))) or 'i1'}"
+        kinds: set[Attribute] = {type_of(o.value).element_type for operands in self.operands for o in operands}
+        floats = {kind for kind in kinds if not isinstance(kind, IntegerType)}
+        if len(floats) != 1 or not floats <= {f32, f64}:
+            return (
+                f"the vector leaf takes f32 or f64, and integers beside them, not {', '.join(sorted(map(str, kinds)))}"
+            )
         for op in self.ops:
+            folds = any(kind.data is IteratorType.REDUCTION for kind in op.iterator_types.data)
+            if folds and isinstance(type_of(op.outputs[0]).element_type, IntegerType):
+                return "the vector leaf folds no integers"
             for inner in op.body.walk():
                 if isinstance(inner, IndexOp):
                     return "a body asks for the position of a loop"
