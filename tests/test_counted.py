@@ -241,3 +241,79 @@ def test_two_counts_cannot_share_a_name():
         m.outputs([("y", g.prefix(n, x)[0]), ("z", g.prefix(n, x)[0])])
     with pytest.raises(InvalidModel, match="the size count0 is used before it is counted"):
         Module.parse(str(m.finish()).replace("count1", "count0"))
+
+
+# Operators that are made of these ----------------------------------------------------------------------------------------
+
+
+def suppression(known=True, opset=18, **given):
+    """Constants by name; `most` is an input unless it is known."""
+    names = ["boxes", "scores", *(name if name in given else "" for name in ("most", "overlap", "threshold"))]
+    inputs = {"boxes": (F, ["B", "N", 4]), "scores": (F, ["B", "C", "N"])}
+    if not known:
+        inputs["most"] = (I, [1])
+        given = {name: value for name, value in given.items() if name != "most"}
+    attributes = {"center_point_box": given.pop("center", 0)}
+    node = helper.make_node("NonMaxSuppression", names, ["y"], name="nms", **attributes)
+    proto = model([], inputs, {"y": I}, **given)
+    proto.graph.node.append(node)
+    proto.opset_import[0].version = opset
+    return proto
+
+
+def detections(batch, classes, number, center=0, **more):
+    rng = np.random.default_rng((batch, classes, number, center))
+    first, extent = rng.random((2, batch, number, 2))
+    second = extent / 2 if center else first + extent * np.where(rng.random(first.shape) < 0.1, -0.5, 0.5)
+    scores = rng.integers(0, 20, (batch, classes, number)) / 20  # some are equal
+    boxes = np.concatenate([first, second], 2).astype(np.float32)
+    return {"boxes": boxes, "scores": scores.astype(np.float32), **more}
+
+
+LIMIT, OVERLAP, THRESHOLD = np.array([5]), np.array([0.4], np.float32), np.array([0.3], np.float32)
+CROWDS = [(1, 1, 6), (2, 3, 40), (1, 2, 1), (1, 1, 150)]
+
+
+@pytest.mark.parametrize("center", [0, 1])
+@pytest.mark.parametrize("threshold", [{}, {"threshold": THRESHOLD}, {"threshold": 9 * THRESHOLD}], ids=len)
+def test_boxes_that_overlap_a_better_one_are_dropped(center, threshold):
+    proto = suppression(most=LIMIT, overlap=OVERLAP, center=center, **threshold)
+    agree(proto, [detections(*crowd, center) for crowd in CROWDS])
+
+
+def test_the_number_of_boxes_may_come_with_the_data():
+    proto = suppression(known=False, most=LIMIT, overlap=OVERLAP, opset=10)
+    agree(proto, [detections(*crowd, most=np.array([most])) for crowd in CROWDS for most in (0, 3, 1000)])
+
+
+def test_without_a_limit_no_box_is_kept():
+    found = mlc.compile(suppression())(*detections(2, 3, 4).values())
+    assert found.shape == (0, 3) and found.dtype == np.int64
+
+
+def unique(shape, kind=F, **attributes):
+    return model([("Unique", "x", "y i v c", attributes)], {"x": (kind, shape)}, {"y": kind, "i": I, "v": I, "c": I})
+
+
+def few(*shape, values=4):
+    return np.random.default_rng(shape).integers(-values, values, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("ordered", [0, 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.int8])
+def test_each_value_once(dtype, ordered):
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    proto = unique(["A", "B"], kind, sorted=ordered)
+    agree(proto, [{"x": few(*s).astype(dtype)} for s in [(1, 1), (3, 5), (17, 9)]])
+
+
+@pytest.mark.parametrize("ordered", [0, 1])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_each_slice_once(axis, ordered):
+    proto = unique(["A", "B", 2], axis=axis, sorted=ordered)
+    agree(proto, [{"x": few(*s, values=1)} for s in [(1, 1, 2), (2, 7, 2), (20, 1, 2)]])
+
+
+def test_nothing_has_no_values():
+    for array in mlc.compile(unique(["A", "B"]))(np.zeros((0, 3), np.float32)):
+        assert array.shape == (0,)

@@ -14,6 +14,7 @@ import ctypes
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -252,7 +253,7 @@ class Executable:
         found = []
         for array, spec in zip(outputs, self.plan.outputs, strict=True):
             shape = tuple(dims.evaluate(extent, symbols) for extent in spec.shape)
-            found.append(array if shape == array.shape else np.ndarray(shape, array.dtype, array.reshape(-1).data))
+            found.append(array if shape == array.shape else array.reshape(-1)[: prod(shape)].reshape(shape))
         return found
 
 

@@ -272,6 +272,7 @@ def _structural() -> list[Example]:
         Example("scatter", [((5, "N"), f), ((2, 1), "i64"), ((2, "N"), f)], lambda x, i, u: g.scatter_nd(x, i, u), lambda x, i, u: _assigned(x, i, u), {"N": 3}, "index", "scatter nd"),
         Example("nonzero", [(("N", 3), f)], lambda x: g.nonzero(g.relu(x)), lambda x: np.argwhere(np.maximum(x, 0)), {"N": 5}),
         Example("prefix", [(("N", 3), f), (("N",), f), ((), "i64")], lambda x, y, n: g.prefix(n, x, y), lambda x, y, n: (x[: max(n, 0)], y[: max(n, 0)]), {"N": 5}),
+        Example("non_max_suppression", [((1, "N", 2), f), ((1, 2, "N"), f), ((1, 2, "N"), "bool")], _suppressed, _suppressed_slowly, {"N": 7}),
         Example("reduce_window", [((1, 2, "H", 8), f)], lambda x: g.reduce_window(x, "max", [1, 1, 3, 3], [1, 1, 2, 2], [(0, 0), (0, 0), (1, 1), (1, 1)]), lambda x: _pooled(x, max), {"H": 7}),
         Example("arg_max_window", [((1, 1, 6, 6), f)], lambda x: g.arg_max_window(x, [1, 1, 2, 2], [1, 1, 2, 2]), _arg_pooled, {}),
         Example("scan", [(("T", 4), f)], _running_product, lambda x: (np.prod(x, 0), np.cumprod(x, 0)), {"T": 5}),
@@ -281,6 +282,24 @@ def _structural() -> list[Example]:
         Example("rms_norm", [(("N", 11), f), ((11,), f)], lambda x, s: g.rms_norm(x, s, [1]), lambda x, s: (_normalised(x, False) * s).astype(x.dtype), {"N": 4}),
         Example("gelu", [(("N", 11), f)], lambda x: [g.gelu(x), g.gelu(x, "tanh")], _gelu, {"N": 4}),
     ]  # fmt: skip
+
+
+def _suppressed(corners: SSAValue, scores: SSAValue, candidates: SSAValue) -> SSAValue:
+    """Boxes of one size, so that they overlap where they are near."""
+    boxes = g.concatenate([corners, g.add(corners, g.full_like(corners, 1.5))], 2)
+    return g.non_max_suppression(boxes, scores, candidates, g.scalar(0.2, "f32"), 4)
+
+
+def _suppressed_slowly(corners: np.ndarray, scores: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    result = np.full((1, 2, 4), -1)
+    for c in range(2):
+        kept: list[int] = []
+        for i in sorted(np.flatnonzero(candidates[0, c]), key=lambda i: -scores[0, c, i]):
+            sides = [np.clip(1.5 - np.abs(corners[0, i] - corners[0, j]).astype(np.float64), 0, None) for j in kept]
+            if all(s.prod() / (4.5 - s.prod()) <= 0.2 for s in sides):
+                kept.append(i)
+        result[0, c, : len(kept[:4])] = kept[:4]
+    return result
 
 
 def _scattered(x: np.ndarray, i: np.ndarray, u: np.ndarray) -> np.ndarray:

@@ -184,7 +184,8 @@ def _take(draw, rng, x, values):
     if not places or rank_of(x) > 4:
         return []
     a = draw(st.sampled_from(places))
-    indices = draw(st.lists(st.integers(-2, 1), min_size=1, max_size=3))
+    count = draw(st.sampled_from([1, 2, 3, shape_of(x)[a]]))  # as many as there are: the shape stays
+    indices = draw(st.lists(st.integers(-2, 1), min_size=count, max_size=count))
     return [g.gather(x, g.constant(np.array(indices, np.int64)), a)]
 
 

@@ -134,3 +134,32 @@ def test_the_number_of_channels_of_a_grouped_convolution_may_be_a_symbol() -> No
         check([executable(*arrays)], run(module, arrays), 1e-5)
     with pytest.raises(mlc.ShapeError, match="M must be a multiple of 2"):
         executable(np.zeros((2, 4, 5), np.float32), np.zeros((3, 2, 3), np.float32))
+
+
+def test_a_value_that_a_gather_looks_up_stays_memory() -> None:
+    def shifted(x, i):  # type: ignore[no-untyped-def]
+        y = g.relu(x)
+        return g.sub(y, g.gather(y, i, 0))
+
+    module = model(shifted, ((5, "N"), "f32"), ((5,), "i64"))
+    assert kinds(fused(module)) == ["elementwise", "elementwise"]
+    x, i = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32), np.array([4, 0, 1, 1, -1])
+    y = np.maximum(x, 0)
+    np.testing.assert_array_equal(mlc.compile(module)(x, i), y - y[i])
+
+
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_line_that_is_wanted_whole_is_sorted(axis: int, largest: bool) -> None:
+    """Equal elements in the order in which they come; NaN is the largest."""
+    module = model(lambda x: g.top_k(x, g.shape_of(x)[axis], axis, largest), (("N", "M"), "f32"))
+    program, native = outline(fused(module)), mlc.compile(module)
+    for shape in ((0, 3), (1, 1), (2, 3), (17, 5), (4, 100)):
+        x = np.random.default_rng(shape).integers(-9, 9, shape).astype(np.float32)
+        x[x == 3] = np.nan
+        keys = np.flip(x, axis) if largest else x
+        order = np.argsort(keys, axis, kind="stable")
+        order = shape[axis] - 1 - np.flip(order, axis) if largest else order
+        for values, indices in (native(x), run_program(program, [x])):
+            np.testing.assert_array_equal(indices, order)
+            np.testing.assert_array_equal(values, np.take_along_axis(x, order, axis))

@@ -2,7 +2,7 @@
 
 from xdsl.ir import Dialect
 
-from mlc.ir.graph import composites, control, counted, elementwise, index, linear, reduce, shape, window
+from mlc.ir.graph import composites, control, counted, detection, elementwise, index, linear, reduce, shape, window
 from mlc.ir.types import DimsAttr
 
 GRAPH = Dialect(
@@ -30,6 +30,7 @@ GRAPH = Dialect(
         index.ScatterOp,
         counted.PrefixOp,
         counted.NonZeroOp,
+        detection.NonMaxSuppressionOp,
         window.ReduceWindowOp,
         window.ArgMaxWindowOp,
         control.YieldOp,

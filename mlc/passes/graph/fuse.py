@@ -340,6 +340,8 @@ class Fusion:
                             continue
                         if isinstance(source, GatherOp) and len(group.ops) > 8:
                             continue
+                        if self.escapes(source):  # a gather in the group looks elements up in it
+                            continue
                         if all(self.group_of.get(r) is group for r in self.readers(source)):
                             self.add(group, source)
                             changed = True

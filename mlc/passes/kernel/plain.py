@@ -1,29 +1,28 @@
 """Kernels written as plain loops: ops whose stores go where data or run-time offsets say, or whose steps depend on each other.
 
-scatter, cumulative, top_k, arg_max_window, nonzero, and the border of a padded tensor.
+scatter, cumulative, arg_max_window, and the border of a padded tensor; choice.py has those that order or choose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from xdsl.builder import Builder
-from xdsl.dialects import arith, func, memref, scf
+from xdsl.dialects import arith
 from xdsl.dialects.builtin import i64
-from xdsl.ir import Block, SSAValue
-from xdsl.rewriter import InsertPoint
+from xdsl.ir import SSAValue
 
 from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
 from mlc.ir.graph.base import GraphOp
 from mlc.ir.graph.control import GroupOp, YieldOp
 from mlc.ir.graph.counted import NonZeroOp
+from mlc.ir.graph.detection import NonMaxSuppressionOp
 from mlc.ir.graph.index import ScatterOp
 from mlc.ir.graph.reduce import CumulativeOp, TopKOp
 from mlc.ir.graph.shape import ConstantOp, PadOp
 from mlc.ir.graph.window import ArgMaxWindowOp
-from mlc.ir.kernel.kernel import Buffer, Kernel, index
-from mlc.ir.types import dtype_of, is_float, shape_of
+from mlc.ir.kernel.kernel import Kernel, index
+from mlc.ir.types import dtype_of, shape_of
+from mlc.passes.kernel.choice import non_max_suppression, nonzero, top_k
+from mlc.passes.kernel.nest import Loops, Written, buffers_of
 
 
 def plain_op(group: GroupOp) -> GraphOp | None:
@@ -33,94 +32,12 @@ def plain_op(group: GroupOp) -> GraphOp | None:
         return None
     (op,) = ops
     match op:
-        case ScatterOp() | CumulativeOp() | TopKOp() | ArgMaxWindowOp() | NonZeroOp():
+        case ScatterOp() | CumulativeOp() | TopKOp() | ArgMaxWindowOp() | NonZeroOp() | NonMaxSuppressionOp():
             return op
     return None
 
 
-class Loops:
-    """A kernel under construction from loops, loads and stores."""
-
-    def __init__(self, name: str, buffers: Sequence[tuple[str, Sequence[Extent], str]], extents: Sequence[Extent] = ()):
-        self.names: dict[Extent, str] = {}
-        for e in (*(e for _, shape, _ in buffers for e in shape), *extents):
-            if not isinstance(e, int):
-                self.names.setdefault(e, f"s{len(self.names)}")
-        named = {n: Buffer(tuple(self._named(e) for e in shape), dtype) for n, shape, dtype in buffers}
-        self.kernel = Kernel(name, named, extents=list(self.names.values()))
-        self.b = Builder(InsertPoint.at_end(self.kernel.block))
-
-    def _named(self, extent: Extent) -> int | str:
-        return extent if isinstance(extent, int) else self.names[extent]
-
-    def extent(self, extent: Extent) -> SSAValue:
-        return self.kernel.extent(self._named(extent))
-
-    def const(self, value: int) -> SSAValue:
-        return self.kernel.const(value)
-
-    def nest(self, extents: Sequence[Extent], fill: Callable[[list[SSAValue]], None]) -> None:
-        """for i0 in extents[0]: for i1 ...: fill([i0, i1, ...])"""
-        self._nest(list(extents), [], fill)
-
-    def _nest(self, extents: list[Extent], at: list[SSAValue], fill: Callable[[list[SSAValue]], None]) -> None:
-        if not extents:
-            fill(at)
-            return
-        self.loop(self.const(0), self.extent(extents[0]), lambda i: self._nest(extents[1:], [*at, i], fill))
-
-    def loop(self, start: SSAValue, stop: SSAValue, fill: Callable[[SSAValue], None]) -> None:
-        block, outer = Block(arg_types=[index]), self.b
-        self.b = Builder(InsertPoint.at_end(block))
-        fill(block.args[0])
-        self.b.insert(scf.YieldOp())
-        self.b = outer
-        self.b.insert(scf.ForOp(start, stop, self.const(1), [], block))
-
-    def fold(
-        self, start: SSAValue, stop: SSAValue, first: SSAValue, fill: Callable[[SSAValue, SSAValue], SSAValue]
-    ) -> SSAValue:
-        """value = first; for i: value = fill(i, value)"""
-        block, outer = Block(arg_types=[index, first.type]), self.b
-        self.b = Builder(InsertPoint.at_end(block))
-        i, value = block.args
-        self.b.insert(scf.YieldOp(fill(i, value)))
-        self.b = outer
-        return self.b.insert(scf.ForOp(start, stop, self.const(1), [first], block)).results[0]
-
-    def branch(self, condition: SSAValue, fill: Callable[[], None]) -> None:
-        block, outer = Block(), self.b
-        self.b = Builder(InsertPoint.at_end(block))
-        fill()
-        self.b.insert(scf.YieldOp())
-        self.b = outer
-        self.b.insert(scf.IfOp(condition, [], [block]))
-
-    def load(self, buffer: str, at: Sequence[SSAValue]) -> SSAValue:
-        return self.b.insert(memref.LoadOp.get(self.kernel.buffers[buffer], list(at))).results[0]
-
-    def store(self, value: SSAValue, buffer: str, at: Sequence[SSAValue]) -> None:
-        self.b.insert(memref.StoreOp.get(value, self.kernel.buffers[buffer], list(at)))
-
-    def add(self, x: SSAValue, y: SSAValue) -> SSAValue:
-        return self.b.insert(arith.AddiOp(x, y)).result
-
-    def sub(self, x: SSAValue, y: SSAValue) -> SSAValue:
-        return self.b.insert(arith.SubiOp(x, y)).result
-
-    def compare(self, x: SSAValue, y: SSAValue, how: str) -> SSAValue:
-        return self.b.insert(arith.CmpiOp(x, y, how)).result
-
-    def finish(self) -> tuple[Kernel, list[Extent]]:
-        self.b.insert(func.ReturnOp())
-        self.kernel.optimise = True
-        self.kernel.report.append("written as plain loops: stores go where run-time values say")
-        self.kernel.finish()
-        order = {name: extent for extent, name in self.names.items()}
-        return self.kernel, [order[name] for name in self.kernel.extents]
-
-
-def write_plain(op: GraphOp, name: str) -> tuple[Kernel, list[Extent], list[str]]:
+def write_plain(op: GraphOp, name: str) -> Written:
     """The kernel, what its index arguments stand for, and its buffers in order: operands of the op, then results."""
     match op:
         case ScatterOp():
@@ -128,11 +45,13 @@ def write_plain(op: GraphOp, name: str) -> tuple[Kernel, list[Extent], list[str]
         case CumulativeOp():
             return _cumulative(op, name)
         case TopKOp():
-            return _top_k(op, name)
+            return top_k(op, name)
         case ArgMaxWindowOp():
             return _arg_max_window(op, name)
         case NonZeroOp():
-            return _nonzero(op, name)
+            return nonzero(op, name)
+        case NonMaxSuppressionOp():
+            return non_max_suppression(op, name)
     raise NotImplementedError(op.name)
 
 
@@ -158,16 +77,9 @@ def write_border(op: PadOp, name: str) -> tuple[Kernel, list[Extent]]:
     return loops.finish()
 
 
-def _buffers(op: GraphOp) -> list[tuple[str, Sequence[Extent], str]]:
-    found: list[tuple[str, Sequence[Extent], str]] = [
-        (f"x{n}", shape_of(v), dtype_of(v)) for n, v in enumerate(op.operands)
-    ]
-    return found + [(f"y{n}", shape_of(v), dtype_of(v)) for n, v in enumerate(op.results)]
-
-
-def _scatter(op: ScatterOp, name: str) -> tuple[Kernel, list[Extent], list[str]]:
+def _scatter(op: ScatterOp, name: str) -> Written:
     """y = x; y[position of d] takes or folds in updates[d], in row-major order of d."""
-    buffers = _buffers(op)
+    buffers = buffers_of(op)
     loops = Loops(name, buffers)
     dtype, kind = dtype_of(op.x), op.kind.data
     loops.nest(shape_of(op.x), lambda at: loops.store(loops.load("x0", at), "y0", at))
@@ -207,9 +119,9 @@ def _scatter(op: ScatterOp, name: str) -> tuple[Kernel, list[Extent], list[str]]
     return *loops.finish(), [n for n, _, _ in buffers]
 
 
-def _cumulative(op: CumulativeOp, name: str) -> tuple[Kernel, list[Extent], list[str]]:
+def _cumulative(op: CumulativeOp, name: str) -> Written:
     """total = 0; for i along the axis: y[i] = total (exclusive) or total + x[i]; total += x[i]. f16 and bf16 totals are f32."""
-    buffers, axis = _buffers(op), op.axis.value.data
+    buffers, axis = buffers_of(op), op.axis.value.data
     loops = Loops(name, buffers)
     dtype = dtype_of(op.x)
     wide = "f32" if dtype in ("f16", "bf16") else dtype
@@ -236,73 +148,9 @@ def _cumulative(op: CumulativeOp, name: str) -> tuple[Kernel, list[Extent], list
     return *loops.finish(), [n for n, _, _ in buffers]
 
 
-def _top_k(op: TopKOp, name: str) -> tuple[Kernel, list[Extent], list[str]]:
-    """Insertion into the sorted best so far: element i goes behind the last kept one that is at least as good.
-
-    O(n k) steps at worst; on random data most elements are worse than the last kept one and cost a comparison.
-    """
-    buffers, axis = _buffers(op), op.axis.value.data
-    k, shape = op.k.extents()[0], shape_of(op.x)
-    loops = Loops(name, buffers, [k])
-    dtype = dtype_of(op.x)
-    greater = scalar.compare(*(("ogt", "sgt", "ugt") if op.largest.value.data else ("olt", "slt", "ult")))
-
-    def better(x: SSAValue, y: SSAValue) -> SSAValue:
-        found = greater(loops.b, dtype, x, y)
-        if not is_float(dtype):
-            return found
-        if op.largest.value.data:  # as numpy sorts: NaN is the largest
-            nan, had = scalar.is_nan(loops.b, dtype, x), scalar.is_nan(loops.b, dtype, y)
-        else:
-            had, nan = scalar.is_nan(loops.b, dtype, x), scalar.is_nan(loops.b, dtype, y)
-        fresh = loops.b.insert(arith.AndIOp(nan, scalar.invert(loops.b, "bool", had))).result
-        return loops.b.insert(arith.OrIOp(found, fresh)).result
-
-    def line(at: list[SSAValue]) -> None:
-        one, zero, size, most = loops.const(1), loops.const(0), loops.extent(shape[axis]), loops.extent(k)
-        place = lambda i: [*at[:axis], i, *at[axis:]]
-
-        def element(i: SSAValue) -> None:
-            x = loops.load("x0", place(i))
-            filled = loops.b.insert(arith.MinSIOp(i, most)).result
-            # %at walks down while the kept one above it is worse, moving that one down
-            before, after = Block(arg_types=[index]), Block(arg_types=[index])
-            outer = loops.b
-            loops.b = Builder(InsertPoint.at_end(before))
-            (spot,) = before.args
-            some = loops.compare(spot, zero, "sgt")
-            above = loops.b.insert(arith.MaxSIOp(loops.sub(spot, one), zero)).result
-            worse = better(x, loops.load("y0", place(above)))
-            loops.b.insert(scf.ConditionOp(loops.b.insert(arith.AndIOp(some, worse)).result, spot))
-            loops.b = Builder(InsertPoint.at_end(after))
-            (spot,) = after.args
-            before_spot = loops.sub(spot, one)
-
-            def down() -> None:
-                loops.store(loops.load("y0", place(before_spot)), "y0", place(spot))
-                loops.store(loops.load("y1", place(before_spot)), "y1", place(spot))
-
-            loops.branch(loops.compare(spot, most, "slt"), down)
-            loops.b.insert(scf.YieldOp(before_spot))
-            loops.b = outer
-            found = loops.b.insert(scf.WhileOp([filled], [index], [before], [after])).results[0]
-
-            def keep() -> None:
-                loops.store(x, "y0", place(found))
-                number = loops.b.insert(arith.IndexCastOp(i, i64)).result
-                loops.store(number, "y1", place(found))
-
-            loops.branch(loops.compare(found, most, "slt"), keep)
-
-        loops.branch(loops.compare(most, zero, "sgt"), lambda: loops.loop(zero, size, element))
-
-    loops.nest([e for a, e in enumerate(shape) if a != axis], line)
-    return *loops.finish(), [n for n, _, _ in buffers]
-
-
-def _arg_max_window(op: ArgMaxWindowOp, name: str) -> tuple[Kernel, list[Extent], list[str]]:
+def _arg_max_window(op: ArgMaxWindowOp, name: str) -> Written:
     """y[p] = the flat position in x of the first largest element that the window at p covers, -1 where it covers none."""
-    buffers, shape = _buffers(op), shape_of(op.x)
+    buffers, shape = buffers_of(op), shape_of(op.x)
     loops = Loops(name, buffers, [lo for lo, _ in op.padding])
     dtype = dtype_of(op.x)
 
@@ -346,21 +194,4 @@ def _arg_max_window(op: ArgMaxWindowOp, name: str) -> tuple[Kernel, list[Extent]
         loops.nest(list(op.window.get_values()), tap)
 
     loops.nest(shape_of(op.result), window)
-    return *loops.finish(), [n for n, _, _ in buffers]
-
-
-def _nonzero(op: NonZeroOp, name: str) -> tuple[Kernel, list[Extent], list[str]]:
-    """n = 0; for i: y0[n] = i, n += x[i]; then zeros from n on. Every position is written, and stays where it counts: no branch."""
-    buffers = _buffers(op)
-    loops = Loops(name, buffers)
-    size = loops.extent(shape_of(op.flags)[0])
-
-    def step(i: SSAValue, found: SSAValue) -> SSAValue:
-        loops.store(loops.b.insert(arith.IndexCastOp(i, i64)).result, "y0", [found])
-        one = scalar.cast(loops.b, "bool", "i64", loops.load("x0", [i]))
-        return loops.add(found, loops.b.insert(arith.IndexCastOp(one, index)).result)
-
-    found = loops.fold(loops.const(0), size, loops.const(0), step)
-    loops.loop(found, size, lambda i: loops.store(scalar.constant(loops.b, "i64", 0), "y0", [i]))
-    loops.store(loops.b.insert(arith.IndexCastOp(found, i64)).result, "y1", [])
     return *loops.finish(), [n for n, _, _ in buffers]
