@@ -157,6 +157,18 @@ def test_two_counts_and_a_count_of_what_was_counted():
     agree(proto, feeds)
 
 
+def test_two_reads_of_one_mask_have_one_size():
+    nodes = []
+    for x in "xy":
+        nodes += [("NonZero", "m", f"{x}0"), ("Transpose", f"{x}0", f"{x}1"), ("GatherND", f"{x} {x}1", f"{x}2")]
+    proto = model(
+        [*nodes, ("Add", "x2 y2", "z")], {n: (F, ["A", "B"]) for n in "xy"} | {"m": (B, ["A", "B"])}, {"z": F}
+    )
+    module = load(proto)
+    assert list(module.counted) == ["count0"] and not module.checks
+    agree(proto, [{"x": normal(*s), "y": normal(*s, seed=1), "m": flags(*s)} for s in SHAPES])
+
+
 def sum_of_positions() -> onnx.ModelProto:
     nodes = [("NonZero", "x", "a"), ("NonZero", "y", "b"), ("Add", "a b", "z")]
     return model(nodes, {"x": (F, ["A"]), "y": (F, ["B"])}, {"z": I})

@@ -50,6 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         inputs=[{"name": v.name, "dtype": v.dtype, "shape": [_extent(e) for e in v.shape]} for v in found.inputs],
         outputs=[{"name": v.name, "dtype": v.dtype, "shape": [_extent(e) for e in v.shape]} for v in found.outputs],
         symbols={name: list(bounds) for name, bounds in found.symbols.items()},
+        counted=found.counted,
         checks=found.checks,
         operators=found.operators,
         parameters=found.parameters,
@@ -77,6 +78,9 @@ def _print(name: str, facts: str, found: Summary, console: Console) -> None:
         console.print(
             f"{'sizes':<10} {', '.join(map(symbol_text, found.symbols.items()))}: one compilation serves all of them"
         )
+    if found.counted:
+        bounds = ", ".join(f"{name} (at most {most})" for name, most in found.counted.items())
+        console.print(f"{'counted':<10} {bounds}: the data of each call decides")
     for number, check in enumerate(found.checks):
         console.print(f"{'at call' if not number else '':<10} {check}")
     kinds = ", ".join(f"{kind} {count}" for kind, count in found.operators.items())

@@ -38,6 +38,7 @@ class Summary:
     flops: int
     sizes: dict[str, int]
     symbols: dict[str, tuple[int, int | None]]
+    counted: dict[str, str]  # sizes that data decides, and what they are at most
     checks: list[str]
 
 
@@ -59,6 +60,7 @@ def summary(module: Module) -> Summary:
         flops=dims.evaluate(flops(module), sizes),
         sizes=sizes,
         symbols=dict(module.symbols),
+        counted={name: str(most) for name, most in module.counted.items()},
         checks=[f"{check.lhs} = {check.rhs} ({check.message})" for check in module.checks],
     )
 

@@ -223,6 +223,7 @@ class ModuleBuilder:
         self.checks: list[Check] = []
         self._functions: list[FuncOp] = []
         self.block: Block | None = None  # of the function under construction
+        self.positions: dict[SSAValue, SSAValue] = {}  # of what is not zero, so that one value is counted once
         self._inputs: list[str] = []
         self._counted = 0
         self._results: list[tuple[str, SSAValue]] = []
@@ -293,12 +294,17 @@ def constant(value: object, name: str = "constant", dtype: str | None = None) ->
 
 def weight(value: np.ndarray | str, name: str = "weight") -> SSAValue:
     """A tensor of the weight store: an array (stored under `name`), or the key of one that is stored."""
-    builder = _building.get(None)
-    if builder is None:
-        raise RuntimeError("a weight needs a module under construction")
+    builder = _under_construction()
     key = value if isinstance(value, str) else builder.weights.add(value, name)
     shape, dtype = builder.weights.type_of(key)
     return emit(WeightOp(key, shape, dtype))[0]
+
+
+def _under_construction() -> ModuleBuilder:
+    builder = _building.get(None)
+    if builder is None:
+        raise RuntimeError("weights and counted sizes need a module under construction")
+    return builder
 
 
 # Sizes that data decides ---------------------------------------------------------------------------------------------------
@@ -309,9 +315,7 @@ def prefix(size: SSAValue, *xs: SSAValue) -> tuple[SSAValue, ...]:
 
     Raises UnsupportedOp in the body of a loop, which would count more than once.
     """
-    builder = _building.get(None)
-    if builder is None:
-        raise RuntimeError("a counted size needs a module under construction")
+    builder = _under_construction()
     results = emit(PrefixOp(size, xs, builder.counted()))
     if results[0].owner.parent is not builder.block:
         raise UnsupportedOp("data decides a size in the body of a loop, in each step anew")
@@ -319,7 +323,17 @@ def prefix(size: SSAValue, *xs: SSAValue) -> tuple[SSAValue, ...]:
 
 
 def nonzero(x: SSAValue) -> SSAValue:
-    """The positions of the elements that are not zero, one per row, in row-major order, as numpy.argwhere gives them. i64."""
+    """The positions of the elements that are not zero, one per row, in row-major order, as numpy.argwhere gives them. i64.
+
+    Asked again for the same x it gives the same value, so that what two reads of a mask keep has one size.
+    """
+    positions = _under_construction().positions
+    if x not in positions:
+        positions[x] = _nonzero(x)
+    return positions[x]
+
+
+def _nonzero(x: SSAValue) -> SSAValue:
     shape = shape_of(x)
     flat = reshape(x, [dims.prod(shape)])
     places, found = emit(NonZeroOp(flat if dtype_of(x) == "bool" else ne(flat, scalar_like(flat, 0))))
