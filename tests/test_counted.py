@@ -247,6 +247,10 @@ def test_a_size_must_be_counted_before_it_is_used():
             Module.parse("".join([*lines[:2], f"%9 = {early}\n", *lines[2:]]))
 
 
+def test_text_without_a_main_function_still_parses():
+    assert "@f" in str(Module.parse("builtin.module { func.func @f() { func.return } }"))
+
+
 def test_two_counts_cannot_share_a_name():
     m = g.module_builder()
     with m.function(inputs=[("x", ("N",), "f32"), ("n", (), "i64")]) as (x, n):

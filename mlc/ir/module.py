@@ -140,7 +140,9 @@ class Module:
         """Raises InvalidModel naming the op that breaks a rule."""
         try:
             self.op.verify()
-            _verify_counts(self.main)
+            for op in self.op.ops:
+                if isinstance(op, FuncOp) and op.body.blocks:
+                    _verify_counts(op)
         except VerifyException as error:
             raise InvalidModel(f"the module does not verify: {error}") from error
 
@@ -172,15 +174,15 @@ def counted_sizes(main: FuncOp) -> dict[str, Extent]:
     return found
 
 
-def _verify_counts(main: FuncOp) -> None:
+def _verify_counts(function: FuncOp) -> None:
     """A symbol is counted once, before anything has it in its type."""
-    counts = [op for op in main.body.block.ops if isinstance(op, PrefixOp)]
-    used = _symbols(main.args)
-    for op in main.body.block.ops if counts else ():
-        if counts and op is counts[0]:
-            name = counts.pop(0).symbol.data
-            if name in used:
-                raise VerifyException(f"{op.name}: the size {name} is used before it is counted")
+    ops = list(function.body.block.ops)
+    if not any(isinstance(op, PrefixOp) for op in ops):
+        return
+    used = _symbols(function.args)
+    for op in ops:
+        if isinstance(op, PrefixOp) and op.symbol.data in used:
+            raise VerifyException(f"{op.name}: the size {op.symbol.data} is used before it is counted")
         used |= _symbols(op.results)
         if isinstance(op, DimensionOp) and isinstance(e := extent(op.extent.data), dims.Dim):
             used |= e.symbols()
