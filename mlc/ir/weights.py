@@ -18,6 +18,27 @@ if TYPE_CHECKING:
     from mlc.ir.kernel.pack import Pack
 
 
+class Slabs:
+    """Memory for arrays that are made one after another, each 64-byte aligned, in pieces of at least `least` bytes. Large pieces matter: a
+    system backs only them by huge pages (NumPy asks for it from 4 MiB on), and what streams by from small pages takes up to a fifth longer."""
+
+    def __init__(self, least: int = 32 << 20):
+        self.least = least
+        self._slab = np.empty(0, np.uint8)
+        self._used = 0
+        self._lock = Lock()
+
+    def take(self, count: int) -> np.ndarray:
+        """`count` bytes, uninitialised."""
+        with self._lock:
+            start = self._used + -(self._slab.ctypes.data + self._used) % 64
+            if start + count > len(self._slab):
+                self._slab = np.empty(max(self.least, count + 64), np.uint8)
+                start = -self._slab.ctypes.data % 64
+            self._used = start + count
+            return self._slab[start : self._used]
+
+
 class WeightStore:
     """Keys are unique symbol names made from the user's own; equal array objects share a key. Arrays are never written to; they may
     lie at any address."""
@@ -28,6 +49,7 @@ class WeightStore:
         self._types: dict[str, tuple[tuple[int, ...], str]] = {}
         self._keys: dict[int, str] = {}
         self.packed: dict[str, tuple[str, Pack]] = {}  # a packed weight -> the weight, and how it is packed
+        self.slabs = Slabs()
         self._locks: dict[str, RLock] = {}  # of each weight that is being made: a loader may ask for other weights
         self._lock = Lock()
 

@@ -12,14 +12,13 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, i64
 from xdsl.ir import Attribute
 
-if TYPE_CHECKING:
-    from mlc.ir.weights import WeightStore
+from mlc.ir.weights import Slabs, WeightStore
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,12 @@ def panel_strides(shape: Sequence[int], order: Sequence[int], lanes: int) -> lis
     return strides
 
 
-def pack(weight: np.ndarray, how: Pack) -> np.ndarray:
+def pack(weight: np.ndarray, how: Pack, slabs: Slabs | None = None) -> np.ndarray:
     """The bytes of a packed weight, flat and 64-byte aligned. `weight` has the elements of how.shape in row-major order, at any address."""
     weight = np.asarray(weight).reshape(how.shape)
-    out = _aligned(how.elements(), weight.dtype, zeroed=how.elements() != weight.size)
+    out = (slabs or Slabs(least=0)).take(how.elements() * weight.itemsize).view(weight.dtype)
+    if how.elements() != weight.size:
+        out[...] = 0
     for panels, source in _pairs(out, weight, how):
         panels[...] = source
     return out
@@ -109,7 +110,7 @@ def packed(weights: WeightStore, key: str, how: Pack) -> str:
     if how.order:
         name += f".{''.join(map(str, how.order))}"
     dtype = weights.type_of(key)[1]
-    name = weights.add_lazy(name, (how.elements(),), dtype, lambda: pack(weights.get(key), how))
+    name = weights.add_lazy(name, (how.elements(),), dtype, lambda: pack(weights.get(key), how, weights.slabs))
     weights.packed[name] = (key, how)
     return name
 
@@ -156,9 +157,3 @@ def _in_panels(weight: np.ndarray, panels: Sequence[int], how: Pack) -> np.ndarr
         inside.append(len(split))
         split.append(extent)
     return weight.reshape(split).transpose([numbers[axis] for axis in how.tiles] + inside)
-
-
-def _aligned(elements: int, dtype: np.dtype, zeroed: bool) -> np.ndarray:
-    raw = (np.zeros if zeroed else np.empty)(elements * dtype.itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + elements * dtype.itemsize].view(dtype)
