@@ -156,10 +156,10 @@ class Rule:
         """The register tile: rows x vectors. 14x2 or 6x4 of 32 registers, 6x2 of 16. `aliased`: rows of the other operand fall on one set of
         L1, so that few rows are better; fewer than 4 rows take wider panels, because an fma needs 4 others in flight."""
         wide = self.target.registers >= 32
-        vectors = 4 if wide and (rows is None or aliased) else 2
+        vectors = 4 if wide and aliased else 2
         if n is not None:
             vectors = max(1, min(vectors, ceil(n / self.lanes)))
-        most = min(self.registers(vectors), 6 if rows is None else 14)
+        most = min(self.registers(vectors), 14)
         if rows is None:
             return most, vectors
         tall = even(rows, most)
@@ -240,7 +240,10 @@ class Rule:
         columns = group.fixed(n)
         step = other.step(pixel)
         aliased = step is not None and step * self.bytes % 2048 == 0
-        tall, vectors = self.shape(width if height is not None else None, columns, aliased)
+        few = (
+            width is None or height is None
+        )  # with 4 vectors a run-time width takes code for 6 lengths of a tile, not 14
+        tall, vectors = self.shape(None if few else width, columns, aliased or few)
         most = tall
         if width is not None and height is not None:
             # 8 ways of L1: 7x2 ran at 116 GFLOP/s where pixels are 2048 bytes apart, 6x4 at 109
