@@ -92,13 +92,10 @@ class Memory:
         self.offset = -start % ALIGNMENT
         self.place = start + self.offset  # the address
 
-    def unused(self) -> bool:
-        """Does no array lie here any more? Arrays and all that is made of them (views, DLPack) hold the block as their base."""
-        return getrefcount(self.block) == _UNUSED
 
-
+# References to the block of a memory where no array lies any more: arrays and all that is made of them (views, DLPack) hold it as their base.
 _sample_memory = Memory(0)
-_UNUSED = getrefcount(_sample_memory.block)
+UNUSED = getrefcount(_sample_memory.block)
 
 
 def in_place(array: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from mlc.errors import InternalError, MlcError
 from mlc.ir import dims
 from mlc.ir.kernel.plan import Plan, TensorSpec
 from mlc.ir.kernel.target import CpuTarget, cpu_target
-from mlc.runtime.arrays import DTYPES, Memory, address, as_array, in_place
+from mlc.runtime.arrays import DTYPES, UNUSED, Memory, address, as_array, in_place
 from mlc.runtime.binding import Binder, Binding, MemoryUse
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -227,7 +228,7 @@ class Executable:
         memories = workspace.outputs
         for shape, dtype, bytes in binding.outputs:
             memory = memories[len(outputs)]
-            if memory.bytes != bytes or not memory.unused():
+            if memory.bytes != bytes or getrefcount(memory.block) != UNUSED:
                 memory = Memory(bytes)
                 if bytes <= _REUSED:
                     memories[len(outputs)] = memory
