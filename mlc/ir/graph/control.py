@@ -17,10 +17,12 @@ from xdsl.irdl import (
     var_result_def,
 )
 from xdsl.traits import IsolatedFromAbove, IsTerminator, Pure, SingleBlockImplicitTerminator
+from xdsl.utils.exceptions import VerifyException
 
 from mlc.errors import ShapeError
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, run_block
+from mlc.ir.graph.places import misplaced_in
 from mlc.ir.types import DimsAttr, dtype_of, numpy_dtype, shape_of, shape_of_type, tensor, tensor_type, type_text
 
 
@@ -144,6 +146,13 @@ class GroupOp(GraphOp):
 
     def infer_types(self) -> Sequence[TensorType]:
         return [tensor_type(value) for value in yielded(self.body.block)]
+
+    def verify_(self) -> None:
+        super().verify_()
+        if (value := misplaced_in(self.kind.data, self.body.block)) is not None:
+            raise VerifyException(
+                f"graph.group: {self.kind.data} reads {value.owner.name} at another place than where it is written"  # type: ignore[union-attr]
+            )
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
         return run_block(self.body.block, operands, at)

@@ -6,12 +6,13 @@
 
 Contractions, convolutions and pooling take the element-wise ops behind them; reductions grow into row groups (softmax, layer norm);
 what is left fuses with the only readers it has. Values that cost nothing (constants, broadcasts, transposes, static slices) are
-copied into each group that reads them. Reshapes stay outside: they are views of a buffer.
+copied into each group that reads them. Reshapes stay outside: they are views of a buffer. Whether an op may join where others are
+computed is one question, asked wherever a group grows: mlc.ir.graph.places.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from xdsl.dialects.func import FuncOp
@@ -22,19 +23,10 @@ from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
 from mlc.ir.graph.index import GatherOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp
+from mlc.ir.graph.places import Frame, misplaced
 from mlc.ir.graph.reduce import ReduceOp
-from mlc.ir.graph.shape import (
-    BroadcastOp,
-    ConcatenateOp,
-    ConstantOp,
-    DimensionOp,
-    IotaOp,
-    PadOp,
-    ReshapeOp,
-    SliceOp,
-    TransposeOp,
-    WeightOp,
-)
+from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, ReshapeOp, SliceOp, WeightOp
+from mlc.ir.graph.views import has_fixed_offsets, is_view, reads_through
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.module import Module
 from mlc.ir.types import rank_of, shape_of
@@ -57,44 +49,16 @@ class Fuse(Pass):
 @dataclass(eq=False)
 class Group:
     kind: str
+    frame: Frame
     ops: list[Operation] = field(default_factory=list)
 
 
 # What an op is to fusion -----------------------------------------------------------------------------------------------
 
 
-def is_view(op: Operation | Block | None) -> bool:
-    """Its elements are elements of its operand (or computed from their position) at affine places: readers look through it."""
-    if type(op) not in _VIEWS:  # asked most often, of ops that are none
-        return False
-    match op:
-        case BroadcastOp() | TransposeOp() | ConstantOp() | DimensionOp() | IotaOp():
-            return not isinstance(op, ConstantOp) or rank_of(op.result) == 0
-        case SliceOp():
-            return has_fixed_offsets(op)
-        case ReshapeOp():
-            return only_unit_axes(op)
-    return False
-
-
-_VIEWS = frozenset((BroadcastOp, TransposeOp, ConstantOp, DimensionOp, IotaOp, SliceOp, ReshapeOp))
-
-
 def is_stored(op: Operation) -> bool:
     """A constant with axes is memory, as a weight is."""
     return isinstance(op, ConstantOp) and rank_of(op.result) > 0
-
-
-def only_unit_axes(op: ReshapeOp) -> bool:
-    """The reshape adds or drops axes of extent 1 and does nothing else."""
-    before, after = ([e for e in shape_of(v) if e != 1] for v in (op.x, op.result))
-    return before == after
-
-
-def has_fixed_offsets(op: SliceOp | PadOp) -> bool:
-    """Does it begin at numbers, whatever the symbols are?"""
-    offsets = op.starts if isinstance(op, SliceOp) else op.low
-    return all(isinstance(e, int) for e in offsets.extents())
 
 
 def is_map(op: Operation | Block | None) -> bool:
@@ -145,18 +109,32 @@ class Fusion:
         self.order = {op: number for number, op in enumerate(block.ops)}
         self.group_of: dict[Operation, Group] = {}
         self.groups: list[Group] = []
+        self.readers_of: dict[Operation, list[Operation]] = {}
+        self.memory_views: dict[Operation, bool] = {}  # is a view needed as memory
+        for op in reversed(self.ops):  # readers first: chains of views are as long as the model likes
+            self.readers_of[op] = self._readers(op)
+            if is_view(op) or isinstance(op, ReshapeOp):
+                self.memory_views[op] = any(
+                    self.wants_memory(self.in_block(use.operation), v) for v in op.results for use in v.uses
+                )
 
     # Queries ------------------------------------------------------------------------------------------------------------
     def readers(self, op: Operation) -> list[Operation]:
         """The ops that use the results; views are looked through, since each reader gets its own copy."""
+        return self.readers_of[op]
+
+    def _readers(self, op: Operation) -> list[Operation]:
         found: dict[Operation, None] = {}
         for result in op.results:
             for use in result.uses:
                 reader = self.in_block(use.operation)
                 if is_view(reader):
-                    found.update(dict.fromkeys(self.readers(reader)))
+                    behind = self.readers_of[reader]
+                    found.update(dict.fromkeys(behind))
+                    if behind and not self.escapes(reader):
+                        continue
                 found[reader] = None
-        return [r for r in found if not is_view(r) or not self.readers(r) or self.escapes(r)]
+        return list(found)
 
     def in_block(self, op: Operation) -> Operation:
         while op.parent is not self.block:
@@ -172,50 +150,57 @@ class Fusion:
     def sources(self, op: Operation) -> Iterator[Operation]:
         """The ops behind the operands that may be computed where they are read, views looked through."""
         for operand in op.operands:
-            owner = operand.owner
-            if isinstance(owner, Operation) and not reads_memory(op, operand) and owner in self.order:
-                if is_view(owner):
-                    yield from self.sources(owner)
-                else:
+            reader, owner = op, operand.owner
+            while isinstance(owner, Operation) and not reads_memory(reader, operand) and owner in self.order:
+                if not is_view(owner):
                     yield owner
+                    break
+                if not owner.operands:
+                    break
+                reader, operand = owner, owner.operands[0]
+                owner = operand.owner
 
     def depends(self, more: list[Operation], group: Group) -> bool:
         """Do these ops need a result of the group, or of each other, by a way that leaves both?"""
         members, first = {*group.ops, *more}, min(self.order[m] for m in group.ops)
         seen: set[Operation] = set()
-
-        def reaches(value: SSAValue) -> bool:
-            owner = value.owner
+        waiting = [v for op in more for v in op.operands if not self.inside(v, members)]
+        while waiting:
+            owner = waiting.pop().owner
             if (
                 not isinstance(owner, Operation)
                 or owner not in self.order
                 or self.order[owner] < first
                 or owner in seen
             ):
-                return False
+                continue
             seen.add(owner)
             if owner in members:
                 return True
             together = self.group_of[owner].ops if owner in self.group_of else [owner]
-            return any(reaches(v) for o in together for v in o.operands)
-
-        return any(reaches(v) for op in more for v in op.operands if not self.inside(v, members))
+            waiting += [v for o in together for v in o.operands]
+        return False
 
     def inside(self, value: SSAValue, members: set[Operation]) -> bool:
         """Is the value computed in the group, or a view of such a value?"""
-        owner = value.owner
-        if not isinstance(owner, Operation):
-            return False
-        if owner in members:
-            return True
-        return is_view(owner) and bool(owner.operands) and all(self.inside(v, members) for v in owner.operands)
+        while value.owner not in members:
+            if not reads_through(value.owner):
+                return False
+            value = value.owner.operands[0]
+        return True
+
+    def in_place(self, more: list[Operation], group: Group) -> bool:
+        """With these ops in the group, is each of its values read where it is written?"""
+        members = {*group.ops, *more}
+        touched = dict.fromkeys([*more, *(r for op in more for r in self.readers(op) if r in members)])
+        return misplaced(touched, members, group.frame) is None
 
     def add(self, group: Group, op: Operation) -> None:
         group.ops.append(op)
         self.group_of[op] = group
 
     def new(self, kind: str, op: Operation) -> Group:
-        group = Group(kind)
+        group = Group(kind, Frame.of(op))
         self.groups.append(group)
         self.add(group, op)
         return group
@@ -238,7 +223,9 @@ class Fusion:
                 if len(readers) > 1 and not (last := self.rejoin(tip, readers)):
                     break
                 more = [readers[0]] if len(readers) == 1 else last
-                if self.depends(more, group) or len(group.ops) + len(more) > self.max_ops:
+                if len(group.ops) + len(more) > self.max_ops or not self.in_place(more, group):
+                    break
+                if self.depends(more, group):
                     break
                 for reader in more:
                     self.add(group, reader)
@@ -281,48 +268,32 @@ class Fusion:
             if not isinstance(op, ReduceOp) or op in self.group_of:
                 continue
             group = self.new("rows", op)
-            full, axes = shape_of(op.x), tuple(op.axes.get_values())
-            kept = tuple(e for a, e in enumerate(full) if a not in axes)
             changed = True
             while changed and len(group.ops) < self.max_ops:
-                changed = self.grow(group, lambda o: self.fits_rows(o, full, kept, axes))  # noqa: B023
+                changed = self.grow(group)
 
-    def fits_rows(self, op: Operation, full: tuple, kept: tuple, axes: tuple[int, ...]) -> bool:
+    def fits_rows(self, op: Operation, frame: Frame) -> bool:
         if isinstance(op, ReduceOp):
-            return shape_of(op.x) == full and tuple(op.axes.get_values()) == axes
-        return isinstance(op, (ElementwiseOp, CastOp)) and shape_of(op.results[0]) in (full, kept)
+            return Frame.of(op) == frame
+        return isinstance(op, (ElementwiseOp, CastOp)) and frame.place(op.results[0]) is not None
 
-    def grow(self, group: Group, fits: Callable[[Operation], bool]) -> bool:
+    def grow(self, group: Group) -> bool:
         """Take producers that only the group reads, and consumers that keep the group convex."""
+
+        def fits(op: Operation) -> bool:
+            return self.free(op) and self.fits_rows(op, group.frame) and self.in_place([op], group)
+
         for member in list(group.ops):
             for source in self.sources(member):
-                if (
-                    self.free(source)
-                    and fits(source)
-                    and all(self.group_of.get(r) is group for r in self.readers(source))
-                ):
+                if all(self.group_of.get(r) is group for r in self.readers(source)) and fits(source):
                     self.add(group, source)
                     return True
         for member in list(group.ops):
             for reader in self.readers(member):
-                if not self.free(reader) or not fits(reader) or self.depends([reader], group):
-                    continue
-                if isinstance(reader, ReduceOp) or self.reads_plainly(reader, group):
+                if fits(reader) and not self.depends([reader], group):
                     self.add(group, reader)
                     return True
         return False
-
-    def reads_plainly(self, reader: Operation, group: Group) -> bool:
-        """Does it read members at its own place: directly, or repeated along the reduced axes (not transposed or sliced)?"""
-        members = set(group.ops)
-
-        def plain(value: SSAValue) -> bool:
-            owner = value.owner
-            if owner in members or not isinstance(owner, Operation) or not self.inside(value, members):
-                return True
-            return isinstance(owner, (BroadcastOp, ReshapeOp)) and all(plain(v) for v in owner.operands)
-
-        return all(plain(v) for v in reader.operands)
 
     def chains(self) -> None:
         """What is left: element-wise ops and gathers fuse with readers of the same shape, if nobody else reads them."""
@@ -362,7 +333,7 @@ class Fusion:
 
     def needed_as_memory(self, op: Operation) -> bool:
         """Does something outside groups, or a kernel that does not look through it, read this view?"""
-        return any(self.wants_memory(self.in_block(use.operation), v) for v in op.results for use in v.uses)
+        return self.memory_views[op]
 
     def wants_memory(self, reader: Operation, value: SSAValue) -> bool:
         if reader is self.block.last_op or isinstance(reader, ScanOp):
@@ -410,29 +381,37 @@ class Fusion:
             o: i for i in items for o in (i.ops if isinstance(i, Group) else [i])
         }
 
-        def needs(op: Operation) -> Iterator[Operation]:
-            operands = list(op.operands)
-            for value in operands:
-                owner = value.owner
-                if isinstance(owner, Operation) and owner in self.order:
-                    if owner in holder:
-                        yield owner
-                    else:
-                        yield from needs(owner)
+        def needs(item: Group | Operation) -> Iterator[Group | Operation]:
+            """What must stand before an item; views that are copied into it are looked through."""
+            ops = sorted(item.ops, key=self.order.__getitem__) if isinstance(item, Group) else [item]
+            waiting = [v.owner for op in reversed(ops) for v in reversed(op.operands)]
+            seen: set[Operation] = set()
+            while waiting:
+                owner = waiting.pop()
+                if not isinstance(owner, Operation) or owner not in self.order or owner in seen:
+                    continue
+                seen.add(owner)
+                if owner not in holder:
+                    waiting += [v.owner for v in reversed(owner.operands)]
+                elif holder[owner] is not item:
+                    yield holder[owner]
 
         def visit(item: Group | Operation) -> None:
-            if id(item) in done:
-                return
+            path = [(item, needs(item))]
             done.add(id(item))
-            ops = item.ops if isinstance(item, Group) else [item]
-            for op in sorted(ops, key=self.order.__getitem__):
-                for need in needs(op):
-                    if holder[need] is not item:
-                        visit(holder[need])
-            result.append(item)
+            while path:
+                top, missing = path[-1]
+                need = next((n for n in missing if id(n) not in done), None)
+                if need is None:
+                    result.append(top)
+                    path.pop()
+                else:
+                    done.add(id(need))
+                    path.append((need, needs(need)))
 
         for item in sorted(items, key=lambda i: key[id(i)]):
-            visit(item)
+            if id(item) not in done:
+                visit(item)
         return result
 
     def stays(self, op: Operation) -> bool:
@@ -447,23 +426,29 @@ class Fusion:
         inner: dict[SSAValue, SSAValue] = {}
 
         def lookup(value: SSAValue) -> SSAValue:
-            if value in inner:
-                return inner[value]
-            owner = value.owner
-            copied = isinstance(owner, Operation) and owner in self.order and is_view(owner) and value not in values
-            if copied and owner not in members:
+            """The value inside; a view of another group's value is copied, with the views that it is made of."""
+            chain: list[Operation] = []
+            at = value
+            while at not in inner:
+                owner = at.owner
+                copied = isinstance(owner, Operation) and owner in self.order and is_view(owner) and at not in values
+                if not copied or owner in members:
+                    outer = values[at]
+                    if outer not in inputs:
+                        inputs[outer] = body.insert_arg(at.type, len(body.args))
+                        inputs[outer].name_hint = at.name_hint
+                    inner[at] = inputs[outer]
+                    break
                 assert isinstance(owner, Operation)
-                copy(owner)
-                return inner[value]
-            outer = values[value]
-            if outer not in inputs:
-                inputs[outer] = body.insert_arg(value.type, len(body.args))
-                inputs[outer].name_hint = value.name_hint
-            inner[value] = inputs[outer]
+                chain.append(owner)
+                if not owner.operands:
+                    break
+                at = owner.operands[0]
+            for view in reversed(chain):
+                copy(view, {v: inner[v] for v in view.operands})
             return inner[value]
 
-        def copy(op: Operation) -> None:
-            mapped = {v: lookup(v) for v in op.operands}
+        def copy(op: Operation, mapped: dict[SSAValue, SSAValue]) -> None:
             clone = op.clone(value_mapper=dict(mapped))
             clone.location = op.location
             body.add_op(clone)
@@ -471,7 +456,7 @@ class Fusion:
 
         for op in sorted(group.ops, key=self.order.__getitem__):
             if not all(r in inner for r in op.results) or not op.results:
-                copy(op)
+                copy(op, {v: lookup(v) for v in op.operands})
         outputs = [
             r
             for op in sorted(group.ops, key=self.order.__getitem__)
@@ -486,9 +471,13 @@ class Fusion:
 
     def leaves(self, reader: Operation, members: set[Operation]) -> bool:
         """Is a value read by anything outside the group (views are copied into their readers)?"""
-        reader = self.in_block(reader)
-        if reader in members:
-            return False
-        if is_view(reader) and reader not in self.group_of and not self.stays(reader):
-            return any(self.leaves(u.operation, members) for v in reader.results for u in v.uses)
-        return True
+        waiting, seen = [self.in_block(reader)], set[Operation]()
+        while waiting:
+            reader = waiting.pop()
+            if reader in members or reader in seen:
+                continue
+            seen.add(reader)
+            if not is_view(reader) or reader in self.group_of or self.stays(reader):
+                return True
+            waiting += [self.in_block(u.operation) for v in reader.results for u in v.uses]
+        return False

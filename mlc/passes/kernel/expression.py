@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from xdsl.builder import Builder
 from xdsl.dialects import arith, memref
 from xdsl.dialects.builtin import IndexType, f32, i64
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import SSAValue
 
 from mlc.errors import InternalError
 from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
 from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
 from mlc.ir.graph.index import GatherOp
-from mlc.ir.graph.shape import BroadcastOp, ConstantOp, DimensionOp, IotaOp, ReshapeOp, SliceOp, TransposeOp
+from mlc.ir.graph.shape import ConstantOp, DimensionOp, IotaOp, SliceOp
+from mlc.ir.graph.views import has_fixed_offsets, looked_through, reads_through
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
 from mlc.ir.types import dtype_of, extent, shape_of
 from mlc.passes.kernel.plan import Access, Context, Memory
 
 index = IndexType()
-ZERO = Affine({}, 0)
 
 
 @dataclass
@@ -37,13 +37,19 @@ class Expression:
     reads: dict[tuple[Memory, Access], int] = field(default_factory=dict)
     indexed: set[str] = field(default_factory=set)
     extents: list[Extent] = field(default_factory=list)
+    seen: set[tuple[SSAValue, Access]] = field(default_factory=set)
 
     # Pass one: what is read ---------------------------------------------------------------------------------------------
     def collect(self, value: SSAValue, at: Access) -> None:
         """Note every read that computing `value` at `at` needs."""
+        while value not in self.memory and reads_through(value.owner):
+            value, at = looked_through(value.owner, at)
         if value in self.memory:
             self.reads.setdefault((self.memory[value], at), len(self.reads))
             return
+        if (value, at) in self.seen:  # a value that is used twice has as many readers as there are paths to it
+            return
+        self.seen.add((value, at))
         op = value.owner
         match op:
             case ConstantOp():
@@ -64,7 +70,7 @@ class Expression:
                         self.indexed |= at[a].terms.keys()
                     else:
                         self._ask(shape_of(op.x)[axis])
-            case SliceOp() if not all(isinstance(start, int) for start in op.starts.extents()):
+            case SliceOp() if not has_fixed_offsets(op):
                 if op.x not in self.memory:
                     raise InternalError("slice: its operand is not in memory")
                 self.memory[op.x].pinned = True
@@ -75,7 +81,7 @@ class Expression:
                 for operand in op.operands:
                     self.collect(operand, at)
             case _:
-                self.collect(*looked_through(op, at))
+                raise InternalError(f"outline: {op.name} is computed by no element-wise kernel")  # type: ignore[union-attr]
 
     def _ask(self, value: Extent) -> None:
         if not isinstance(value, int):
@@ -87,6 +93,8 @@ class Expression:
         done: dict[tuple[SSAValue, Access], SSAValue] = {}
 
         def scalar_of(value: SSAValue, at: Access) -> SSAValue:
+            while value not in self.memory and reads_through(value.owner):
+                value, at = looked_through(value.owner, at)
             if value in self.memory:  # an accumulator may be wider than the value it is read as
                 memory = self.memory[value]
                 return scalar.cast(b, memory.dtype, dtype_of(value), inputs[self.reads[memory, at]])
@@ -115,7 +123,7 @@ class Expression:
                             looked_up = scalar.cast(b, dtype_of(op.indices), "i64", next(columns))
                             where.append(clamped(context, b, looked_up, shape_of(op.x)[axis]))
                     return b.insert(memref.LoadOp.get(context.values[self.memory[op.x]], where)).results[0]
-                case SliceOp() if not all(isinstance(start, int) for start in op.starts.extents()):
+                case SliceOp() if not has_fixed_offsets(op):
                     where = []
                     for spot, start, step in zip(at, op.starts.extents(), op.steps.get_values(), strict=True):
                         moved = place(context, b, spot * step)
@@ -125,28 +133,9 @@ class Expression:
                     return b.insert(memref.LoadOp.get(context.values[self.memory[op.x]], where)).results[0]
                 case ElementwiseOp() | CastOp():
                     return op.scalar_body(b, *(scalar_of(operand, at) for operand in op.operands))
-            return scalar_of(*looked_through(op, at))
+            raise InternalError(f"outline: {op.name} is computed by no element-wise kernel")  # type: ignore[union-attr]
 
         return scalar_of(value, at)
-
-
-def looked_through(op: Operation | object, at: Access) -> tuple[SSAValue, Access]:
-    """What a view shows at a place: its operand, and the place there."""
-    match op:
-        case BroadcastOp():
-            return op.x, tuple(at[a] for a in op.axes.get_values())
-        case TransposeOp():
-            back = {axis: at[position] for position, axis in enumerate(op.permutation.get_values())}
-            return op.x, tuple(back[a] for a in range(len(at)))
-        case SliceOp():
-            starts = [int(e) for e in op.starts.extents()]  # type: ignore[arg-type]
-            return op.x, tuple(
-                a * step + start for a, start, step in zip(at, starts, op.steps.get_values(), strict=True)
-            )
-        case ReshapeOp():
-            rest = iter([a for a, e in zip(at, shape_of(op.result), strict=True) if e != 1])
-            return op.x, tuple(ZERO if e == 1 else next(rest) for e in shape_of(op.x))
-    raise InternalError(f"{getattr(op, 'name', op)} is no view")
 
 
 def gather_places(op: GatherOp, at: Access) -> list[tuple[SSAValue, Access]]:

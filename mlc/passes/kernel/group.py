@@ -22,6 +22,7 @@ from mlc.ir.graph.base import GraphOp
 from mlc.ir.graph.control import GroupOp, source_of, yielded
 from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
+from mlc.ir.graph.places import misplaced_in
 from mlc.ir.graph.reduce import ArgReduceOp, ReduceOp, identity
 from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, WeightOp
 from mlc.ir.graph.window import ReduceWindowOp
@@ -98,6 +99,10 @@ def piece_count(group: GroupOp) -> int:
 class GroupPlan:
     def __init__(self, group: GroupOp, name: str, piece: int):
         self.group, self.block, self.piece = group, group.body.block, piece
+        if (value := misplaced_in(group.kind.data, group.body.block)) is not None:
+            raise InternalError(
+                f"outline: a group reads its own {dtype_of(value)}{list(shape_of(value))} at another place"
+            )
         self.plan = Plan(name)
         self.memory: dict[SSAValue, Memory] = {}
         self.arguments: list[Memory] = []
@@ -125,15 +130,20 @@ class GroupPlan:
         if self.group.kind.data != "rows" or not isinstance(op, ElementwiseOp):
             return False
         readers = {use.operation for use in value.uses}
-        return len(readers) > 1 and self._cost(value) > 0
+        return len(readers) > 1 and self._expensive(value)
 
-    def _cost(self, value: SSAValue) -> int:
-        """Expensive ops that computing a value again would repeat."""
-        op = value.owner
-        if not isinstance(op, (ElementwiseOp, CastOp)):
-            return 0
-        mine = 1 if op.name.removeprefix("graph.") in EXPENSIVE else 0
-        return mine + sum(self._cost(v) for v in op.operands)
+    def _expensive(self, value: SSAValue) -> bool:
+        """Would computing the value again repeat an expensive op?"""
+        waiting, seen = [value.owner], set[object]()
+        while waiting:
+            op = waiting.pop()
+            if op in seen or not isinstance(op, (ElementwiseOp, CastOp)):
+                continue
+            if op.name.removeprefix("graph.") in EXPENSIVE:
+                return True
+            seen.add(op)
+            waiting += [v.owner for v in op.operands]
+        return False
 
     def _axes(self, value: SSAValue, number: int) -> list[str]:
         match value.owner:

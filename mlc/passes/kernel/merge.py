@@ -122,13 +122,15 @@ class Loops:
             return False
         if isinstance(self.extents[inner], str) and not self.single(outer):
             return False
-        touched: dict[SSAValue, bool] = {}  # a buffer that one op runs through, all ops must
+        touched: dict[
+            SSAValue, int | None
+        ] = {}  # the axes of a buffer that one operand runs through, all of its operands must
         for op, access in zip(self.ops, self.accesses, strict=True):
             for value, form in zip(op.operands, access, strict=True):
                 if not self.runs_on(value, form, outer, inner):
                     return False
-                through = any(outer in index.terms for index in form)
-                if touched.setdefault(value, through) != through:
+                axis = next((a for a, index in enumerate(form) if outer in index.terms), None)
+                if touched.setdefault(value, axis) != axis:
                     return False
         return True
 

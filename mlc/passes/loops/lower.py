@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Schedule, Vector
 from mlc.passes.loops.outline import outline_leaves
+from mlc.passes.loops.places import verify_bounds
 from mlc.passes.loops.scalar import lower_scalar
 from mlc.passes.loops.scratch import place_scratch
 from mlc.passes.loops.tile import tile
@@ -22,9 +23,11 @@ def lower(kernel: Kernel, schedule: Schedule, after: Callable[[str, Kernel], Non
     does not allow the schedule; it is then half rewritten."""
     with without_collections():
         leaf = schedule.leaf
+        verify_bounds(kernel)
         lanes = dict.fromkeys(leaf.loops, leaf.lanes) if isinstance(leaf, Vector) else {}
         for level in schedule.levels:
             tile(kernel, level, lanes)
+            verify_bounds(kernel)
             if after:
                 kernel.finish()
                 after(str(level), kernel)

@@ -30,9 +30,10 @@ from mlc.ir.kernel.kernel import Kernel, allocation, erase, loops_attr, loops_of
 from mlc.ir.kernel.schedule import Level
 from mlc.passes.loops.control import branch, for_loop
 from mlc.passes.loops.pieces import Pieces, short_or_long
+from mlc.passes.loops.places import obstacle
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.stage import copy, loop_along, packed, staged
-from mlc.passes.loops.views import Part, Size, Slice, accesses, slice_of, subview, tiled_access, valid_sizes
+from mlc.passes.loops.views import Part, Size, Slice, accesses, slice_of, subview, valid_sizes
 
 
 def tile(kernel: Kernel, level: Level, lanes: Mapping[str, int]) -> None:
@@ -57,22 +58,6 @@ def runs(root: Operation, level: Level) -> Iterator[list[GenericOp]]:
                     yield from runs(op, level)
             if run:
                 yield run
-
-
-def obstacle(run: Sequence[GenericOp], names: Sequence[str]) -> str | None:
-    """Why ops cannot alternate tile by tile: what one writes and another touches must be the same tile, and finished, in both."""
-    for op in run:
-        target = op.outputs[0]
-        mine = tiled_access(op, target, names)
-        unfinished = [name for name in names if name in loops_of(op) and not any(name in axis for axis in mine)]
-        for other in run:
-            if other is op or target not in other.operands:
-                continue
-            if unfinished:
-                return f"'{target.name_hint}' reduces over {', '.join(unfinished)}"
-            if any(tiled_access(other, value, names) != mine for value in other.operands if value is target):
-                return f"'{target.name_hint}' is read at another place"
-    return None
 
 
 class TileRun:
@@ -196,6 +181,7 @@ class TileRun:
         In blocks of 8 of the last loop, which has 20, beside 10 of the others:
         %block = %c / 80;  %height = min(8, 20 - 8 * %block);  %n = %c % 80 / %height,  %m = 8 * %block + %c % 80 % %height
         """
+        self.whole_kernel(names)
         counts = {name: tile_count(self.extents[name], self.size(name)) for name in names}
         begin, end = self.kernel.tile_range(product(*counts.values()) if _plain(counts) else _text(counts))
 
@@ -212,6 +198,12 @@ class TileRun:
             self.numbered(b, list(names), numbers, {}, fill)
 
         b.insert(for_loop(begin, end, self.kernel.const(1), names[0], body))
+
+    def whole_kernel(self, shared: Sequence[str]) -> None:
+        """Each thread runs what is in no shared loop, too, and would read there what others have not written yet."""
+        for op in self.kernel.op.walk():
+            if isinstance(op, GenericOp) and not set(shared) <= loops_of(op).keys():
+                raise Refused(f"{self.level}: threads would share a part of the kernel")
 
     def blocked(self, b: Builder, number: SSAValue, others: Sequence[str], last: str) -> tuple[SSAValue, SSAValue]:
         """Number of the tile among all but the last loop, and of the last loop's, where these are taken in blocks."""

@@ -34,8 +34,8 @@ from mlc.passes.loops.body import BodyOps, apply
 from mlc.passes.loops.control import for_loop
 from mlc.passes.loops.lanes import NEUTRAL, Lanes
 from mlc.passes.loops.operand import Chunk, Operand, Point
+from mlc.passes.loops.places import obstacle
 from mlc.passes.loops.refused import Refused
-from mlc.passes.loops.tile import obstacle
 
 
 @dataclass

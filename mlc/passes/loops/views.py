@@ -144,12 +144,6 @@ def valid_sizes(op: GenericOp) -> dict[str, SSAValue]:
     return found
 
 
-def tiled_access(op: GenericOp, value: SSAValue, tiled: Sequence[str]) -> list[dict[str, int]]:
-    """How the tiled loops index `value`, per axis."""
-    access = next(a for operand, a in zip(op.operands, accesses(op), strict=True) if operand is value)
-    return [{n: c for n, c in form.terms.items() if n in tiled} for form in access]
-
-
 def add(kernel: Kernel, b: Builder, lhs: Size, rhs: Size) -> Size:
     if isinstance(lhs, int) and isinstance(rhs, int):
         return lhs + rhs

@@ -23,8 +23,8 @@ from mlc.passes.kernel.accumulate import accumulate_in_temporaries
 from mlc.passes.kernel.merge import merge_loops
 from mlc.passes.kernel.rules.group import Group, Operand
 from mlc.passes.loops.lower import lower
+from mlc.passes.loops.places import obstacle
 from mlc.passes.loops.refused import Refused
-from mlc.passes.loops.tile import obstacle
 
 WEIGHTS_IN_L2 = 400 << 10  # bytes of a weight that stay in L2 while pixels stream by
 TAPS = 25  # of a window that are unrolled

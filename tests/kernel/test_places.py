@@ -1,0 +1,86 @@
+"""What one tile computes and another reads is never tiled apart, whatever schedule is asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from xdsl.dialects.linalg.ops import GenericOp
+
+from mlc.errors import InternalError
+from mlc.ir.kernel.interpreter import run_kernel
+from mlc.ir.kernel.kernel import Buffer, Kernel, loops_attr, loops_of
+from mlc.ir.kernel.schedule import Scalar, Schedule
+from mlc.ir.kernel.target import CpuTarget
+from mlc.passes.kernel.rules.cpu import lower_for_cpu
+from mlc.passes.loops.lower import lower
+from mlc.passes.loops.refused import Refused
+from tests.kernel.kernels import accumulate, add, copied, mul, zero
+
+NARROW = CpuTarget("x86-64-v3", "", lanes=8, registers=16)
+
+
+def scaled(where: str) -> Kernel:
+    """y[r, c] = x[r, c] * (s[r] + s[where]), s the sums of the rows of a square."""
+    kernel = Kernel("scaled", {"x": Buffer((6, 6)), "y": Buffer((6, 6))})
+    x, y = kernel.buffers["x"], kernel.buffers["y"]
+    s = kernel.temporary((6,), name="s")
+    kernel.structured({"r": 6}, [], (s, ("r",)), zero)
+    kernel.structured({"r": 6, "c": 6}, [(x, ("r", "c"))], (s, ("r",)), accumulate, {"c"})
+
+    def product(b, x, own, other, out):
+        return mul(b, x, add(b, own, other))
+
+    operands = [(x, ("r", "c")), (s, ("r",)), (s, (where,))]
+    kernel.structured({"r": 6, "c": 6}, operands, (y, ("r", "c")), product)
+    kernel.return_()
+    kernel.finish()
+    return kernel
+
+
+def computed(kernel: Kernel) -> np.ndarray:
+    y = np.zeros((6, 6), np.float32)
+    run_kernel(kernel, {"x": X, "y": y})
+    return y
+
+
+X = np.random.default_rng(0).standard_normal((6, 6)).astype(np.float32)
+SUMS = X.sum(1)
+
+
+@pytest.mark.parametrize("level", ["Level(r = 2)", "Level(r = 2 parallel)", "Level(r = 4)"])
+def test_a_read_of_another_tile_refuses_the_schedule(level: str) -> None:
+    schedule = Schedule.parse(f"{level} | Scalar")
+    np.testing.assert_allclose(computed(lower(scaled("r"), schedule)), X * 2 * SUMS[:, None], rtol=1e-5)
+    with pytest.raises(Refused, match="'s' is read at another place"):
+        lower(scaled("c"), schedule)
+
+
+def test_a_loop_that_reduces_is_not_tiled_with_what_reads_the_sum() -> None:
+    with pytest.raises(Refused, match="'s' (reduces over c|is read at another place)"):
+        lower(scaled("r"), Schedule.parse("Level(r = 1, c = 2) | Scalar"))
+
+
+def test_threads_do_not_share_a_part_of_a_kernel() -> None:
+    kernel = Kernel("apart", {"x": Buffer((6,)), "y": Buffer((6, 6))})
+    t = kernel.temporary((6,), name="t")
+    kernel.structured({"r": 6}, [(kernel.buffers["x"], ("r",))], (t, ("r",)), copied)
+    kernel.structured({"r": 6, "c": 6}, [(t, ("r",))], (kernel.buffers["y"], ("r", "c")), copied)
+    kernel.return_()
+    kernel.finish()
+    with pytest.raises(Refused, match="threads would share a part of the kernel"):
+        lower(kernel, Schedule.parse("Level(c = 2 parallel) | Scalar"))
+
+
+@pytest.mark.parametrize("where", ["r", "c"])
+def test_the_rule_finds_a_schedule_that_computes_what_the_kernel_says(where: str) -> None:
+    want = X * (SUMS[:, None] + (SUMS[:, None] if where == "r" else SUMS[None]))
+    np.testing.assert_allclose(computed(lower_for_cpu(scaled(where), NARROW)), want, rtol=1e-5)
+
+
+def test_a_tile_that_its_ops_leave_is_found() -> None:
+    kernel = scaled("r")
+    for op in kernel.op.walk():
+        if isinstance(op, GenericOp):
+            op.attributes["loops"] = loops_attr(dict.fromkeys(loops_of(op), 7))
+    with pytest.raises(InternalError, match=r"\[0, 6\] on axis 0 of 's' lies outside of its 6 elements"):
+        lower(kernel, Schedule((), Scalar()))
