@@ -126,9 +126,12 @@ class _Run:
         progress: Progress | None,
     ):
         self.source, self.rtol, self.atol, self.progress = source, rtol, atol, progress
-        self.until = options.until
+        self.until, self.known = options.until, options.known
         self.compilation = Compilation(options)
-        self.module = load(source, options.shapes, options.dims, until=options.until)
+        self.module = load(source, options.shapes, options.dims, options.known, options.until)
+        for tolerance, value in (("rtol", rtol), ("atol", atol)):
+            if value is not None and not value >= 0:
+                raise MlcError(f"{tolerance} is {value!r}", remedy="A tolerance is a number of at least 0, as 1e-4.")
         names = self.module.input_names
         if inputs is None:
             binding = sample_binding(self.module, sizes)
@@ -153,7 +156,10 @@ class _Run:
             if against == "onnxruntime":
                 if isinstance(self.source, Module):
                     raise MlcError("onnxruntime runs ONNX models, not IR")
-                imported, self.want = self.want, references.onnxruntime(self.source, until=self.until)(self.feeds)
+                imported, self.want = (
+                    self.want,
+                    references.onnxruntime(self.source, until=self.until)({**self.feeds, **self.known}),
+                )
                 self.result.reference = step.text = "onnxruntime"
         try:
             if against == "onnxruntime":
@@ -242,7 +248,7 @@ class _Run:
 
     def _kernel(self, exposed: Exposed, found: Sequence[np.ndarray]) -> tuple[str, Difference] | None:
         """The first call, in program order, whose result is not what the outlined program had, or the group it was made of."""
-        groups = self._groups() if self.buffers is None else {}
+        groups = self._groups() if self.buffers is None and not self.before.is_program else {}
         for place, (kernel, source) in exposed.writers.items():
             wanted = groups.get(source, []) if self.buffers is None else [self.buffers[place]]
             differences = [

@@ -27,8 +27,11 @@ from mlc.ir.module import Module
 from mlc.ir.variants import Variant, require_possible, variant_text
 from mlc.ir.weights import WeightStore
 from mlc.options import CompileOptions, DimRange
+from mlc.passes import dump
 from mlc.portable import weights_of
 from mlc.progress import Progress, stage
+from mlc.provenance import source_digest, versions
+from mlc.sources import is_ir_text, require_source
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
     Source = str | os.PathLike[str] | bytes | ModelProto | Module
 
 _log = logging.getLogger("mlc.compile")
-WEIGHTS_FILE = "weights.safetensors"  # beside IR text
 
 
 def load(
@@ -65,12 +67,15 @@ def load(
     The weights of IR text m.mlir are read from m.safetensors or weights.safetensors in its folder. Raises InvalidModel, ShapeError,
     UnsupportedOp.
     """
+    require_source(source)
+    given = CompileOptions.of(shapes=shapes, dims=dims, known=known)
+    shapes, dims, known = given.shapes, given.dims, given.known
     if isinstance(source, Module):
         _as_it_is("a module", shapes, dims, known, until)
         return source
-    if isinstance(source, bytes) and source.lstrip().startswith(b"builtin.module"):
+    if isinstance(source, bytes | bytearray | memoryview) and is_ir_text(source := bytes(source)):
         _as_it_is("IR text", shapes, dims, known, until)
-        return Module.parse(source.decode(errors="replace"))
+        return _parsed(source, "<text>")
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         if path.suffix == ".mlir":
@@ -80,7 +85,7 @@ def load(
             raise MlcError(f"{path} is a compiled package", remedy="mlc.load_executable loads it.")
     from mlc.frontends import onnx
 
-    return onnx.load(source, shapes, {name: _bounds(value) for name, value in (dims or {}).items()}, known, until)
+    return onnx.load(source, shapes, {name: _bounds(value) for name, value in dims.items()}, known, until)
 
 
 def _as_it_is(what: str, shapes: object, dims: object, known: object, until: str | None) -> None:
@@ -90,26 +95,28 @@ def _as_it_is(what: str, shapes: object, dims: object, known: object, until: str
         raise MlcError(f"{what} cannot be cut at '{until}'", remedy="Cut the ONNX model that it was made from.")
 
 
-def _bounds(value: int | tuple[int, int | None] | DimRange) -> int | tuple[int, int | None]:
-    if isinstance(value, DimRange):
-        return value.low if value.low == value.high else (value.low, value.high)
-    return value
+def _bounds(value: DimRange) -> int | tuple[int, int | None]:
+    return value.low if value.low == value.high else (value.low, value.high)
+
+
+def _parsed(content: bytes, file: str, weights: WeightStore | None = None) -> Module:
+    try:
+        return Module.parse(content.decode(), weights, file)
+    except UnicodeDecodeError as error:
+        raise InvalidModel(f"{file} is not text in UTF-8: {error}") from error
 
 
 def _parse(path: Path) -> Module:
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InvalidModel(f"cannot read {path}: {reason}", file=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise InvalidModel(f"{path} is not text", file=str(path)) from error
+        raise InvalidModel(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     weights = WeightStore()
-    for beside in (path.with_suffix(".safetensors"), path.parent / WEIGHTS_FILE):
+    for beside in (path.with_suffix(".safetensors"), path.parent / dump.WEIGHTS):
         if beside.exists():
             safetensors.add_file(weights, beside)
             break
-    module = Module.parse(text, weights, str(path))
+    module = _parsed(content, str(path), weights)
     module.source = str(path)
     return module
 
@@ -153,13 +160,16 @@ class Compilation:
         _check_available(self.options)
         self.target = cpu_target(self.options.arch)
         self.portable: Module | None = None  # the last module before the target has a say
+        self._digest: Callable[[], str | None] = lambda: None
 
     def load(self, source: Source, known: Mapping[str, np.ndarray] | None = None) -> Module:
         """The module of a model, with the shapes and bounds of the options."""
         from mlc.insight.summary import headline
 
+        self._digest = source_digest(source)
         with stage("import", self.progress, self.seconds) as step:
-            module = load(source, self.options.shapes, self.options.dims, known, self.options.until)
+            given = {**self.options.known, **(known or {})}
+            module = load(source, self.options.shapes, self.options.dims, given, self.options.until)
             require_possible(self.options.specialise, module.symbols)
             step.text = headline(module)
         return module
@@ -220,13 +230,14 @@ class Compilation:
                     watch(number, done, changed)
 
             manager.callback = after
+            self.report["pipeline"] = [str(step) for step in manager.sequence]
             result = manager.run(module)
             self.report["passes"] = [
                 {"name": r.name, "seconds": r.seconds, "ops": r.ops_after} for r in manager.records
             ]
             step.text = _summary(manager, self.report.get("kernels", []))
         if self.inspection.dump:
-            safetensors.write(result.weights, self.inspection.dump / WEIGHTS_FILE, named)
+            safetensors.write(result.weights, self.inspection.dump / dump.WEIGHTS, named)
             write_index(self.inspection.dump, manager.records)
         return result
 
@@ -263,7 +274,15 @@ class Compilation:
             step.text = (
                 f"{len(code.plan.steps)} kernel calls, weights {bytes_text(sum(w.nbytes for w in weights.values()))}"
             )
-        made.report.update(seconds=dict(self.seconds), target=str(self.target), source=module.source)
+        made.report.update(
+            seconds=dict(self.seconds),
+            target=str(self.target),
+            source=module.source,
+            sha256=self._digest(),
+            precision=self.options.precision,
+            opt_level=self.options.opt_level,
+            versions=versions(),
+        )
         return made
 
     def compile(self, source: Source, known: Mapping[str, np.ndarray] | None = None) -> Executable:

@@ -1,11 +1,19 @@
 """What a caller may ask of one compilation: one frozen dataclass, the same for Python and the command line."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Self, get_args
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from mlc.errors import MlcError
 from mlc.ir.variants import Variant, as_variant
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mlc.passes.manager import Pass
 
 Target = Literal["cpu", "cuda", "python"]
 Precision = Literal["f32", "tf32", "bf16", "f16"]
@@ -19,6 +27,9 @@ class DimRange:
     high: int | None = None
 
     def __post_init__(self) -> None:
+        for bound in (self.low, self.high):
+            if bound is not None and not is_whole(bound):
+                raise MlcError(f"{bound!r} is no bound of a size", remedy="Bounds are whole numbers, as in (1, 32).")
         if self.low < 0 or (self.high is not None and self.high < self.low):
             raise MlcError(f"the range {self} holds no size", remedy="Write low..high with 0 <= low <= high.")
 
@@ -36,12 +47,14 @@ class CompileOptions:
     dims             symbol -> bounds; a plain number fixes the symbol, a pair (low, high) bounds it
     specialise       sizes that get code of their own beside the code for every size, each as {symbol: size}; a call runs the code
                      of the first whose sizes it has
+    known            values of inputs that decide shapes (axes, sizes, a count); what is compiled serves these values
     until            a node of an ONNX model, by its name, or one value: its outputs become the model's, the rest is left out
     threads          largest number of threads a call may use; None: MLC_NUM_THREADS, OMP_NUM_THREADS, else what the
                      process may use (affinity, container quota)
     opt_level        0 only lowers, 1 also simplifies and fuses, 2 does everything that keeps the arithmetic as written, but for
                      constant factors at products, 3 also what changes rounding by a few units in the last place
-    passes           the pipeline as text, in place of the one that opt_level chooses
+    passes           graph passes in place of those that opt_level chooses: text, or a list of passes and their names; the name
+                     "default" stands for those that it would choose
     disable_passes   names of passes to leave out
     precision        lowest precision that may be used; nothing below f32 is used unasked
     keep_f32         names of nodes that stay in f32 when precision is lower
@@ -55,10 +68,11 @@ class CompileOptions:
     shapes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     dims: Mapping[str, DimRange] = field(default_factory=dict)
     specialise: tuple[Variant, ...] = ()
+    known: Mapping[str, np.ndarray] = field(default_factory=dict)
     until: str | None = None
     threads: int | None = None
     opt_level: int = 2
-    passes: str | None = None
+    passes: str | tuple[Pass | str, ...] | None = None
     disable_passes: tuple[str, ...] = ()
     precision: Precision = "f32"
     keep_f32: tuple[str, ...] = ()
@@ -73,23 +87,16 @@ class CompileOptions:
         if unknown := sorted(set(given) - known):
             raise MlcError(f"unknown compile option '{unknown[0]}'", remedy=f"Options: {', '.join(sorted(known))}.")
         given = {name: value for name, value in given.items() if value is not None}
-        if "shapes" in given:
-            given["shapes"] = {name: tuple(shape) for name, shape in given["shapes"].items()}
-        if "dims" in given:
-            given["dims"] = {name: _dim_range(name, value) for name, value in given["dims"].items()}
-        if "specialise" in given:
-            given["specialise"] = tuple(as_variant(variant) for variant in given["specialise"])
-        for name in ("disable_passes", "keep_f32"):
-            if name in given:
-                given[name] = tuple(given[name])
+        for name in _FORMS.keys() & given.keys():
+            given[name] = _FORMS[name](name, given[name])
         return cls(**given)
 
     def __post_init__(self) -> None:
         _one_of("target", self.target, get_args(Target))
         _one_of("precision", self.precision, get_args(Precision))
         _one_of("opt_level", self.opt_level, (0, 1, 2, 3))
-        if self.threads is not None and self.threads < 1:
-            raise MlcError(f"threads is {self.threads}, a call needs at least 1")
+        if self.threads is not None and not (is_whole(self.threads) and self.threads >= 1):
+            raise MlcError(f"threads is {self.threads!r}, a call needs at least 1", remedy="Give a whole number.")
         for name, bounds in self.dims.items():
             if bounds.low == bounds.high and any(name in variant for variant in self.specialise):
                 raise MlcError(
@@ -103,11 +110,91 @@ def _one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
         raise MlcError(f"{name} is {value!r}", remedy=f"Choices: {', '.join(str(choice) for choice in choices)}.")
 
 
-def _dim_range(name: str, value: object) -> DimRange:
-    if isinstance(value, DimRange):
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _shapes(option: str, value: object) -> dict[str, tuple[int | str, ...]]:
+    """{"x": ("N", 3, 224, 224)}."""
+    from mlc.ir.dims import Dim
+
+    found = {}
+    for name, shape in _by_name(option, value, '{"x": ("N", 3, 224, 224)}').items():
+        if isinstance(shape, str | bytes) or not isinstance(shape, Sequence):
+            example = f"({shape!r},)" if is_whole(shape) or isinstance(shape, str) else '("N", 3)'
+            raise MlcError(
+                f"shapes: the shape of '{name}' is {shape!r}, and a shape is a sequence of extents",
+                remedy=f"Write shapes={{{name!r}: {example}}} for an input of one axis.",
+            )
+        for extent in shape:
+            if not (is_whole(extent) or isinstance(extent, Dim) or (isinstance(extent, str) and extent)):
+                raise MlcError(
+                    f"shapes: the shape of '{name}' has the extent {extent!r}",
+                    remedy="An extent is a whole number, or the name of a size.",
+                )
+        found[name] = tuple(int(extent) if is_whole(extent) else extent for extent in shape)
+    return found
+
+
+def _dims(option: str, value: object) -> dict[str, DimRange]:
+    """{"N": 8, "T": (1, 128)}."""
+    found = {}
+    for name, bounds in _by_name(option, value, '{"N": 8} or {"N": (1, 32)}').items():
+        if isinstance(bounds, DimRange):
+            found[name] = bounds
+        elif is_whole(bounds):
+            found[name] = DimRange(int(bounds), int(bounds))
+        elif isinstance(bounds, tuple | list) and len(bounds) == 2:
+            found[name] = DimRange(*bounds)
+        else:
+            raise MlcError(f"dims: {name!r} is {bounds!r}", remedy="Give a size, a pair (low, high), or a DimRange.")
+    return found
+
+
+def _known(option: str, value: object) -> dict[str, np.ndarray]:
+    """{"k": 3}."""
+    import numpy as np
+
+    return {name: np.asarray(values) for name, values in _by_name(option, value, '{"k": 3}').items()}
+
+
+def _variants(option: str, value: object) -> tuple[Variant, ...]:
+    """[{"N": 8}, {"N": 1, "T": 128}]."""
+    if isinstance(value, Mapping | str) or not isinstance(value, Sequence):
+        raise MlcError(f"specialise is {value!r}", remedy='Give a list with one entry per set of sizes: [{"N": 8}].')
+    return tuple(as_variant(variant) for variant in value)
+
+
+def _texts(option: str, value: object) -> tuple[str, ...]:
+    """["fuse", "cse"]."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(item, str) for item in value):
+        raise MlcError(f"{option} is {value!r}", remedy=f"Give a list of names: {option}=['...'].")
+    return tuple(value)
+
+
+def _passes(option: str, value: object) -> str | tuple[Pass | str, ...]:
+    """Text, or passes one by one."""
+    if isinstance(value, str):
         return value
-    if isinstance(value, int):
-        return DimRange(value, value)
-    if isinstance(value, tuple) and len(value) == 2:
-        return DimRange(*value)
-    raise MlcError(f"dims: {name!r} is {value!r}", remedy="Give a size, a pair (low, high), or a DimRange.")
+    if isinstance(value, Sequence):
+        return tuple(value)
+    raise MlcError(f"passes is {value!r}", remedy="Give text ('simplify,dce') or a list of passes and their names.")
+
+
+def _by_name(option: str, value: object, example: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise MlcError(f"{option} is {value!r}", remedy=f"Give a value per name: {option}={example}.")
+    return value
+
+
+# The options with a short form, as `of` reads them.
+_FORMS: Mapping[str, Callable[[str, object], Any]] = {
+    "shapes": _shapes,
+    "dims": _dims,
+    "specialise": _variants,
+    "known": _known,
+    "passes": _passes,
+    "disable_passes": _texts,
+    "keep_f32": _texts,
+}

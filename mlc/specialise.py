@@ -19,6 +19,7 @@ import numpy as np
 from mlc.errors import MlcError
 from mlc.frontends.onnx.node import NeedsValue
 from mlc.ir.module import Module
+from mlc.ir.types import Shape
 from mlc.options import CompileOptions
 
 if TYPE_CHECKING:
@@ -113,20 +114,26 @@ class Specialising:
 
 
 def declared_inputs(source: Source, options: CompileOptions) -> dict[str, NodeArg]:
-    """The inputs of an ONNX model, without importing its nodes."""
-    from mlc.frontends.onnx.reader import read
-    from mlc.frontends.onnx.signature import open_inputs, signature
+    """The inputs of an ONNX model as an executable describes them."""
     from mlc.runtime.arrays import DTYPES
     from mlc.runtime.executable import NodeArg
+
+    return {
+        name: NodeArg(name, [e if isinstance(e, int) else str(e) for e in shape], DTYPES[dtype][1])
+        for name, (shape, dtype) in declared_types(source, options).items()
+    }
+
+
+def declared_types(source: Source, options: CompileOptions) -> dict[str, tuple[Shape, str]]:
+    """(shape, dtype) of the inputs of an ONNX model, without importing its nodes."""
+    from mlc.frontends.onnx.reader import read
+    from mlc.frontends.onnx.signature import open_inputs, signature
 
     assert not isinstance(source, Module)  # a module has its shapes
     model = read(source, options.until)
     declared = open_inputs(model.proto.graph, options.shapes, model.file)
     found = signature(declared, shapes=options.shapes, file=model.file)
-    return {
-        i.name: NodeArg(i.name, [e if isinstance(e, int) else str(e) for e in i.shape], DTYPES[i.dtype][1])
-        for i in found.inputs
-    }
+    return {i.name: (i.shape, i.dtype) for i in found.inputs}
 
 
 def _deciding(need: NeedsValue, inputs: Mapping[str, NodeArg], known: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from mlc.cli.console import Console
 from mlc.cli.parser import Parser, UsageError, data_flags, model_flags, strict_flag, target_flags, trace_flag
 from mlc.cli.session import Session, open_session
+from mlc.cli.writing import require_outputs
 
 TURN = 0.3  # seconds that one engine runs before the next has its turn
 
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             raise UsageError.unknown("engine", engine, ("onnxruntime", "interpreter"))
     if args.seconds <= 0:
         raise UsageError(f"--seconds {args.seconds:g}: not a duration")
+    require_outputs({"--trace": args.trace}, [args.model])
     session = open_session(args, console)
     feeds = session.feeds(args)
     calls: dict[str, Callable[[], object]] = {"mlc": lambda: session.executable.run(None, feeds)}
@@ -84,6 +86,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
             )
     if rows:
         _print_rows(rows, console)
+    if args.trace:
+        console.wrote(args.trace)
     return 0
 
 
@@ -111,18 +115,7 @@ def measure(calls: Mapping[str, Callable[[], object]], seconds: float) -> dict[s
 
 
 def _engine(name: str, session: Session, feeds: dict, args: argparse.Namespace) -> Callable[[], object]:
-    from mlc import references
-
-    if not session.compiled:
-        raise UsageError(
-            f"--against {name} needs the model, not a package", remedy=f"mlc bench model.onnx --against {name}."
-        )
-    if name == "interpreter":
-        run = references.interpreter(session.module)
-    else:
-        if session.source.kind == ".mlir":
-            raise UsageError("onnxruntime runs ONNX models, not IR text")
-        run = references.onnxruntime(session.source.source, session.executable.threads, args.until)
+    run = session.run_reference(name, session.executable.threads, args.until)
     return lambda: run(feeds)
 
 
@@ -163,7 +156,7 @@ def _per_op(session: Session, feeds: dict, seconds: float) -> list[dict[str, obj
                 "gbytes": bytes / rate,
             }
         )
-    return sorted(rows, key=lambda row: -float(row["ms"]))
+    return sorted(rows, key=lambda row: -float(str(row["ms"])))
 
 
 def _print_rows(rows: list[dict[str, object]], console: Console) -> None:

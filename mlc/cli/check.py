@@ -1,4 +1,5 @@
-"""`mlc check MODEL`: sizes, operators, parameters and work of a model, or everything in it that cannot be compiled. `--ops`: the table."""
+"""`mlc check MODEL`: sizes, operators, parameters and work of a model, or everything in it that cannot be compiled; of a package, what it
+holds. `--ops`: the table of operators."""
 
 from __future__ import annotations
 
@@ -6,10 +7,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, UsageError, model_flags
-from mlc.cli.source import Model, model, options
+from mlc.cli.parser import Parser, UsageError, input_flag, model_flags, strict_flag
+from mlc.cli.session import open_session
+from mlc.cli.source import Model, model
 from mlc.errors import UnsupportedOp
-from mlc.ir.variants import require_possible
 
 if TYPE_CHECKING:
     from mlc.insight.summary import Summary
@@ -21,6 +22,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--ops", action="store_true", help="list the ONNX operators that can be imported, and from which opset"
     )
+    strict_flag(parser)
+    input_flag(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -30,15 +33,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise UsageError("check needs a MODEL", remedy="mlc check model.onnx, or mlc check --ops.")
     source = model(args.model)
     if source.is_package:
-        raise UsageError(f"{source.name} is compiled already", remedy=f"mlc explain {source.name} shows what it holds.")
+        from mlc.cli.check_package import run as check_package
+
+        return check_package(args, source, console)
     facts = _facts(source, args.until)
-    from mlc.compiler import load
     from mlc.insight.summary import summary
 
-    chosen = options(args)
     try:
-        module = load(source.source, chosen.shapes, chosen.dims, until=chosen.until)
-        require_possible(chosen.specialise, module.symbols)
+        module = open_session(args, console.quiet(), source=source).module
         found = summary(module)
     except UnsupportedOp:
         if not console.json:

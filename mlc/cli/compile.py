@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,21 +20,25 @@ from mlc.cli.parser import (
     tolerance_flags,
     trace_flag,
 )
-from mlc.cli.source import Model, model, options
+from mlc.cli.session import Session, open_session
+from mlc.cli.source import Model, model
 from mlc.cli.verification import verify
-from mlc.cli.writing import write_bytes, write_module, write_text
+from mlc.cli.writing import STDOUT, files_read, require_module, require_outputs, write_module, write_text, writing
 
 if TYPE_CHECKING:
     from mlc.compiler import Compilation
     from mlc.ir.module import Module
 
 SUFFIX = {"package": ".mlc", "mlir": ".mlir", "llvm": ".ll", "asm": ".s", "obj": ".o", "so": ".so"}
+_BINARY = ("package", "obj", "so")
 
 
 def configure(parser: Parser) -> None:
     model_flags(parser)
     group = parser.add_argument_group("output")
-    group.add_argument("-o", "--output", metavar="OUT", help="default: the model's name with another suffix, here")
+    group.add_argument(
+        "-o", "--output", metavar="OUT", help="default: the model's name with another suffix, here; -: standard output"
+    )
     group.add_argument("--emit", choices=SUFFIX, help="what OUT holds; guessed from its suffix, else package")
     group.add_argument("--header", metavar="FILE", help="with --emit so: also write a C header")
     group.add_argument(
@@ -51,50 +57,64 @@ def configure(parser: Parser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     source = model(args.model)
-    if source.is_package:
-        raise UsageError(f"{source.name} is compiled already", remedy=f"mlc run {source.name} runs it.")
-    chosen = options(args)
-    from mlc.compiler import Compilation
-
-    kind, out = _output(args, source)
-    compilation = Compilation(chosen, console.progress, inspection(args))
-    console.note(_headline(compilation))
-    module = compilation.load(source.source)
-    if kind in ("package", "so"):
-        executable = compilation.finish(module)
-        if args.verify:
-            verify(args, source, module, executable, console)
-        if kind == "package":
-            executable.save(out)
-        else:
-            executable.export_library(out, args.header)
-    else:
-        lowered = compilation.lower(module)
-        if args.verify:
-            verify(args, source, module, compilation.finish(module), console)
-        if kind == "mlir":
-            write_module(out, lowered)
-        else:
-            _write_stage(kind, out, compilation, lowered)
-    from mlc.insight import trace
-    from mlc.insight.text import bytes_text
-
+    kind, out = _output(args, source, console)
+    session = open_session(args, console, inspection(args), packages=False, source=source)
+    assert session.compilation is not None
+    console.note(_headline(session.compilation))
+    if args.input or args.verify:
+        session.feeds(args)  # tells what is wrong with them before the work is done
+    written = _write(kind, out, args, session, console)
+    compilation = session.compilation
     if args.trace:
+        from mlc.insight import trace
+
         spans = trace.compilation(compilation.seconds, compilation.report)
         write_text(args.trace, trace.text(f"mlc compile {source.name}", spans))
-    size = out.stat().st_size
+        written.append(Path(args.trace))
+    size = out.stat().st_size if out.is_file() else None
     console.result(
         "compile",
         model=source.name,
         output=str(out),
+        written=[str(path) for path in written],
         emit=kind,
         bytes=size,
         seconds=compilation.seconds,
         report=compilation.report,
     )
-    following = f"      next: mlc bench {out}" if kind == "package" else ""
-    console.print(f"{'wrote':<10} {out} ({bytes_text(size)}){following}")
+    for path in written:
+        following = f"      next: mlc bench {out}" if kind == "package" and path == out else ""
+        console.wrote(path, following)
+    if args.dump_ir:
+        console.wrote(Path(args.dump_ir) / "index.html")
     return 0
+
+
+def _write(kind: str, out: Path, args: argparse.Namespace, session: Session, console: Console) -> list[Path]:
+    """The stage that was asked for. Returns the files written."""
+    compilation, module = session.compilation, session.module
+    assert compilation is not None
+    if kind in ("package", "so"):
+        executable = session.executable
+        if args.verify:
+            verify(args, session, console)
+        if kind == "package":
+            with writing(out) as path:
+                executable.save(path)
+        else:
+            executable.export_library(out, args.header)
+        return [out, *([Path(args.header)] if args.header else [])]
+    lowered = compilation.lower(module)
+    if args.verify:
+        verify(args, session, console)
+    if kind == "mlir":
+        written = write_module(out, lowered)
+        if str(out) == STDOUT and len(lowered.weights):
+            console.note("the weights are not written: they go beside a file, as with -o OUT.mlir")
+        return written
+    with writing(out) as path:
+        path.write_bytes(_stage(kind, compilation, lowered))
+    return [out]
 
 
 def _headline(compilation: Compilation) -> str:
@@ -105,8 +125,8 @@ def _headline(compilation: Compilation) -> str:
     return f"mlc {mlc.__version__} | target cpu: {compilation.target} | {threads} threads"
 
 
-def _output(args: argparse.Namespace, source: Model) -> tuple[str, Path]:
-    """What to write, and where."""
+def _output(args: argparse.Namespace, source: Model, console: Console) -> tuple[str, Path]:
+    """What to write, and where. Raises UsageError or MlcError where that cannot be."""
     by_suffix = {suffix: kind for kind, suffix in SUFFIX.items()}
     kind = args.emit
     if kind is None and args.output:
@@ -116,19 +136,42 @@ def _output(args: argparse.Namespace, source: Model) -> tuple[str, Path]:
             raise UsageError("--stop-after writes IR", remedy="Leave --emit out, or write --emit mlir and -o OUT.mlir.")
         kind = "mlir"
     kind = kind or "package"
-    if args.output:
-        out = Path(args.output)
-    else:
-        stem = Path(source.path.name).stem if source.path else "model"
-        out = Path(stem + SUFFIX[kind])
-    if source.path is not None and out.exists() and out.samefile(source.path):
-        raise UsageError(f"{out} is the model itself", remedy="Name another file with -o.")
-    if not out.parent.is_dir():
-        raise UsageError(f"{out}: there is no folder {out.parent}")
+    if args.header and kind != "so":
+        raise UsageError(f"--header is for shared libraries, and this is {kind}", remedy="Add --emit so.")
+    stem = Path(source.path.name).stem if source.path else "model"
+    target = args.output or stem + SUFFIX[kind]
+    require_outputs({"-o": target, "--header": args.header, "--trace": args.trace}, [source.path, *files_read(args)])
+    out = Path(target)
+    if target == STDOUT:
+        if kind == "so":
+            raise UsageError("a shared library needs a name: its functions are called after it", remedy="-o libNAME.so")
+        if kind in _BINARY and sys.stdout.isatty():
+            raise UsageError(f"-o - would write {kind} to the terminal", remedy="Name a file, or add --emit mlir.")
+        console.output_is_stdout()
+    elif not args.output and out.exists() and not _is_ours(out, kind):
+        raise UsageError(f"{out} exists, and mlc did not write it", remedy=f"Add -o {out} to replace it.")
+    if kind == "mlir":
+        require_module(target)
     return kind, out
 
 
-def _write_stage(kind: str, out: Path, compilation: Compilation, lowered: Module) -> None:
+def _is_ours(path: Path, kind: str) -> bool:
+    """Whether a file that nobody named may be replaced: one that this command wrote before."""
+    from mlc.codegen.llvm.build import ENTRY
+    from mlc.runtime.library import library_name
+
+    if kind == "package":
+        if not zipfile.is_zipfile(path):
+            return False
+        with zipfile.ZipFile(path) as file:
+            return {"manifest.json", "module.mlir"} <= set(file.namelist())
+    content = path.read_bytes()
+    if kind == "mlir":
+        return content.startswith(b"builtin.module")
+    return (f"{library_name(path)}_workspace" if kind == "so" else ENTRY).encode() in content
+
+
+def _stage(kind: str, compilation: Compilation, lowered: Module) -> bytes:
     """LLVM IR, assembly or one object with everything, entry included."""
     from mlc.codegen.llvm.build import module_text
     from mlc.codegen.llvm.object import assembly, compile_text
@@ -136,8 +179,7 @@ def _write_stage(kind: str, out: Path, compilation: Compilation, lowered: Module
     text = module_text(lowered, compilation.target)
     optimise = any("kernel.optimise" in op.attributes for op in lowered.op.ops)
     if kind == "llvm":
-        write_text(out, text)
-    elif kind == "asm":
-        write_text(out, assembly(text, compilation.target, optimise))
-    else:
-        write_bytes(out, compile_text(text, compilation.target, optimise))
+        return text.encode()
+    if kind == "asm":
+        return assembly(text, compilation.target, optimise).encode()
+    return compile_text(text, compilation.target, optimise)

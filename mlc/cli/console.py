@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mlc.cli.parser import UsageError
 
 if TYPE_CHECKING:
     from mlc.progress import Event
@@ -19,12 +22,36 @@ class Console:
     def __init__(self, json: bool = False, verbosity: int = 0):
         self.json = json
         self.verbosity = verbosity
+        self._beside = False  # standard output is taken by what the command makes
         self._open = False  # a bar stands on the last line of the terminal
+
+    def quiet(self) -> Console:
+        """One that tells nothing of progress."""
+        return Console(self.json, min(self.verbosity, -1))
+
+    def output_is_stdout(self) -> None:
+        """What a command makes goes to standard output: what it says goes to standard error from here on."""
+        if self.json:
+            raise UsageError(
+                "--json and an output on standard output exclude each other", remedy="Name a file with -o."
+            )
+        self._beside = True
 
     def print(self, text: str = "") -> None:
         if not self.json:
             self.close()
-            print(text)
+            if not self._beside:
+                print(text)
+            elif self.verbosity >= 0:
+                print(text, file=sys.stderr)
+
+    def wrote(self, path: str | Path, following: str = "") -> None:
+        """Name a file that is there now."""
+        from mlc.insight.text import bytes_text
+
+        if str(path) != "-":
+            size = f" ({bytes_text(Path(path).stat().st_size)})" if Path(path).is_file() else ""
+            self.print(f"{'wrote':<10} {path}{size}{following}")
 
     def result(self, command: str, **fields: Any) -> None:
         if self.json:

@@ -1,6 +1,6 @@
 """The grammar of --input, and where outputs go.
 
-x=@x.npy   x=@all.npz   x=random:0   x=ones   x=zeros   x=3.5
+x=@x.npy   x=@all.npz   x=random:0   x=ones   x=zeros   x=3.5   x=1,2,3 (an input of one axis)
 all.npz    FOLDER (input_0.pb, input_1.pb, ... as in ONNX's test data; or x.npy, y.npy, ...)
 
 Inputs that no flag names are random. The sizes of symbols follow from the arrays given, then from --dim (N=8, else N@8), else are chosen.
@@ -12,18 +12,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 from mlc.cli.parser import UsageError
-from mlc.cli.writing import replacing
 from mlc.errors import DTypeError, MlcError
-from mlc.ir.types import numpy_dtype
+from mlc.ir.files import replacing
+from mlc.ir.types import dtype_name, numpy_dtype
 
 if TYPE_CHECKING:
     from mlc.ir.module import Module
+    from mlc.options import CompileOptions
 
 _FILL = {"ones": 1, "zeros": 0}
 
@@ -59,9 +60,60 @@ def read(texts: Sequence[str], names: Sequence[str]) -> Given:
             if not seed.isdecimal():
                 raise UsageError(f"--input {text}: the seed '{seed}' is not a number")
             given.seeds[name] = int(seed)
+        elif "," in value:
+            given.arrays[name] = np.array([_number(part, text) for part in value.split(",") if part.strip()])
         else:
             given.fills[name] = _number(value, text)
     return given
+
+
+@dataclass(frozen=True)
+class Declared:
+    """An input as the model's file declares it: extents that are no numbers are None."""
+
+    dtype: np.dtype
+    shape: tuple[int | None, ...]
+
+
+def declared(source: Any, options: CompileOptions) -> dict[str, Declared]:
+    """The inputs of an ONNX model, without importing its nodes."""
+    from mlc.specialise import declared_types
+
+    return {
+        name: Declared(numpy_dtype(dtype), tuple(e if isinstance(e, int) else None for e in shape))
+        for name, (shape, dtype) in declared_types(source, options).items()
+    }
+
+
+def known(texts: Sequence[str], inputs: Mapping[str, Declared]) -> dict[str, np.ndarray]:
+    """The values that --known gives. Raises UsageError for one that is no value."""
+    given = read(texts, list(inputs))
+    for name in given.seeds:
+        raise UsageError(f"--known {name}=random: a shape needs its value")
+    found = {}
+    for name in given.names():
+        array = value_of(given, name, inputs)
+        if array is None:
+            raise UsageError(
+                f"--known {name}: its shape is not known, and one number does not tell it",
+                remedy=f"Write --known {name}=@file.npy.",
+            )
+        found[name] = array
+    return found
+
+
+def value_of(given: Given, name: str, inputs: Mapping[str, Declared]) -> np.ndarray | None:
+    """What the flags give for one input, where they give a value."""
+    dtype, shape = inputs[name].dtype, inputs[name].shape
+    if name in given.arrays:
+        return _fitting(name, given.arrays[name], dtype_name(dtype))
+    if name not in given.fills:
+        return None
+    if len(shape) == 1 and shape[0] is None:
+        shape = (1,)
+    filled = np.array(given.fills[name])
+    sizes = [e for e in shape if e is not None]
+    return _fitting(name, np.full(sizes, filled), dtype_name(dtype)) if len(sizes) == len(shape) else None
 
 
 def feeds(
@@ -82,6 +134,8 @@ def feeds(
     binding = dict(sizes)
     types = dict(zip(names, module.input_types, strict=True))
     for name, array in given.arrays.items():
+        if name not in types:
+            continue  # its value was taken in when the model was imported
         shape, dtype = types[name]
         found[name] = _fitting(name, array, dtype)
         for extent, size in zip(shape, array.shape, strict=False):
@@ -100,20 +154,36 @@ def feeds(
 
 def save(outputs: Mapping[str, np.ndarray], folder: Path) -> list[Path]:
     """One .npy file per output; each appears complete or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    require_folder(folder)
+    written: list[Path] = []
     for name, array in outputs.items():
-        path = folder / f"{''.join(c if c.isalnum() or c in '._-' else '_' for c in name)}.npy"
+        path = file_of(name, folder, written)
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.save(file, np.asarray(array))
         written.append(path)
     return written
 
 
+def require_folder(folder: Path) -> None:
+    """Make it where it is missing. Raises MlcError where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is no folder" if isinstance(error, FileExistsError) else (error.strerror or str(error)).lower()
+        raise MlcError(f"cannot write to {folder}: {reason}") from error
+
+
+def file_of(name: str, folder: Path, taken: Sequence[Path]) -> Path:
+    """Where an array is saved; names that differ have files that differ."""
+    stem = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)[:200]
+    path, number = folder / f"{stem}.npy", 2
+    while path in taken:
+        path, number = folder / f"{stem}.{number}.npy", number + 1
+    return path
+
+
 def describe(array: np.ndarray) -> str:
     """Dtype, shape, range and what is not a number: f32[1, 10]  -3.1 .. 4.2."""
-    from mlc.ir.types import dtype_name
-
     array = np.asarray(array)
     text = f"{dtype_name(array.dtype)}{list(array.shape)}"
     if array.size == 0:

@@ -6,8 +6,9 @@ import argparse
 from typing import Any
 
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, UsageError, model_flags, target_flags
-from mlc.cli.source import model, options, require_as_compiled
+from mlc.cli.parser import Parser, UsageError, input_flag, model_flags, target_flags
+from mlc.cli.session import open_session, require_file
+from mlc.cli.source import model, require_as_compiled
 
 
 def configure(parser: Parser) -> None:
@@ -16,20 +17,21 @@ def configure(parser: Parser) -> None:
         "--op", metavar="NODE", help="only the kernels that compute a node of the model, or have this name"
     )
     target_flags(parser)
+    input_flag(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     source = model(args.model)
-    if source.is_package and source.path is not None:
+    if source.is_package:
         from mlc.runtime.package import read
 
         require_as_compiled(args, source)
-        report = read(source.path).report
+        report = read(require_file(source)).report
     else:
-        from mlc.compiler import Compilation
-
-        compilation = Compilation(options(args), console.progress)
-        compilation.lower(compilation.load(source.source))
+        session = open_session(args, console, source=source)
+        compilation = session.compilation
+        assert compilation is not None
+        compilation.lower(session.module)
         report = {**compilation.report, "target": str(compilation.target)}
     kernels = report.get("kernels", [])
     chosen = kernels if args.op is None else _about(args.op, kernels)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
+from pathlib import Path
 
 from mlc.cli.console import Console
 from mlc.cli.inspection import inspection
-from mlc.cli.parser import Parser, UsageError, ir_flags, model_flags
-from mlc.cli.source import model, options
-from mlc.cli.writing import write_module, write_text
+from mlc.cli.parser import Parser, UsageError, input_flag, ir_flags, model_flags
+from mlc.cli.session import open_session
+from mlc.cli.writing import STDOUT, require_module, require_outputs, write_module, write_text
 
 
 def configure(parser: Parser) -> None:
@@ -25,6 +26,7 @@ def configure(parser: Parser) -> None:
     group.add_argument("--diff", action="store_true", help="print what the passes changed, not the IR")
     group.add_argument("--locations", action="store_true", help="print where each op came from")
     ir_flags(parser)
+    input_flag(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -32,12 +34,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return _list(console)
     if args.model is None:
         raise UsageError("opt needs a FILE", remedy="mlc opt module.mlir --passes simplify, or mlc opt --list-passes.")
-    from mlc.compiler import Compilation
     from mlc.passes.pipelines import parse
 
-    source = model(args.model)
-    compilation = Compilation(options(args), inspection=inspection(args))
-    before = compilation.load(source.source)
+    require_outputs({"-o": args.output})
+    if args.output and not args.diff:
+        require_module(args.output)
+    session = open_session(args, console.quiet(), inspection(args), packages=False)
+    compilation, before = session.compilation, session.module
+    assert compilation is not None
     after = compilation.lower(before, parse(args.passes))
     text = after.text(locations=args.locations)
     if args.diff:
@@ -46,12 +50,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
         )
         text = "".join(f"{line}\n" for line in lines)
     console.result("opt", passes=args.passes, ir=text)
-    if args.output and args.diff:
-        write_text(args.output, text)
-    elif args.output:
-        write_module(args.output, after, args.locations)
+    if args.output and args.output != STDOUT:
+        if args.diff:
+            write_text(args.output, text)
+        for path in [Path(args.output)] if args.diff else write_module(args.output, after, args.locations):
+            console.wrote(path)
     elif not console.json:
         sys.stdout.write(text)
+    if args.dump_ir:
+        console.wrote(Path(args.dump_ir) / "index.html")
     return 0
 
 

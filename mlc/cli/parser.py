@@ -94,7 +94,14 @@ def model_flags(parser: Parser, what: str = "MODEL") -> None:
         action="append",
         default=[],
         metavar="NAME=SIZE",
-        help="N=8 fixes a symbolic dimension, N=1..32 bounds it, N@8 adds code for 8 alone (N@8,T@128: for both at once)",
+        help="N=8 fixes a symbolic dimension, N=1..32 bounds it, N@8 adds code for 8 alone; several with commas: N=4,T=64",
+    )
+    group.add_argument(
+        "--known",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="the value of an input that decides shapes: k=3, shape=2,3 or shape=@shape.npy; what is compiled serves this value",
     )
 
 
@@ -157,16 +164,22 @@ def strict_flag(parser: Parser) -> None:
     )
 
 
-def data_flags(parser: Parser) -> None:
-    """Inputs of a run."""
+def input_flag(parser: Parser) -> argparse._ArgumentGroup:
+    """Values of inputs; for verbs that call nothing they serve those that decide shapes."""
     group = parser.add_argument_group("inputs")
     group.add_argument(
         "--input",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="x=@x.npy, x=random:0, x=ones, x=zeros, x=3.5; a .npz file; a folder of ONNX test data. Others are random",
+        help="x=@x.npy, x=random:0, x=ones, x=3.5, x=1,2,3; a .npz file; a folder of ONNX test data. Others are random",
     )
+    return group
+
+
+def data_flags(parser: Parser) -> None:
+    """Inputs of a run."""
+    group = input_flag(parser)
     group.add_argument("--seed", type=int, default=0, help="of random inputs")
 
 
@@ -174,11 +187,30 @@ def tolerance_flags(parser: Parser) -> None:
     group = parser.add_argument_group("comparison")
     group.add_argument(
         "--rtol",
-        type=float,
+        type=tolerance,
         metavar="R",
         help="allowed difference, relative to the largest value (by dtype; f32: 1e-4)",
     )
-    group.add_argument("--atol", type=float, metavar="A", help="allowed absolute difference (f32: 1e-6)")
+    group.add_argument("--atol", type=tolerance, metavar="A", help="allowed absolute difference (f32: 1e-6)")
+
+
+def reference_flag(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--reference",
+        metavar="MODEL",
+        help="of a package: the ONNX model that it is compared with",
+    )
+
+
+def tolerance(text: str) -> float:
+    """A number that is not negative."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is no tolerance: give a number of at least 0, as 1e-4")
+    return value
 
 
 def positive(text: str) -> int:

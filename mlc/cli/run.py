@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlc.cli import data
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, data_flags, model_flags, strict_flag, target_flags, tolerance_flags, trace_flag
+from mlc.cli.parser import (
+    Parser,
+    UsageError,
+    data_flags,
+    model_flags,
+    reference_flag,
+    strict_flag,
+    target_flags,
+    tolerance_flags,
+    trace_flag,
+)
 from mlc.cli.session import open_session
 from mlc.cli.verification import verify
+from mlc.cli.writing import files_read, require_outputs
 
 
 def configure(parser: Parser) -> None:
@@ -26,21 +39,28 @@ def configure(parser: Parser) -> None:
         choices=("any", "onnxruntime", "interpreter"),
         help="compare the outputs with onnxruntime (where installed) or the interpreter",
     )
+    reference_flag(group)
     trace_flag(group, "the kernels of one more call")
     target_flags(parser)
     tolerance_flags(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    folder = Path(args.save_output) if args.save_output else None
+    require_outputs({"--trace": args.trace}, [args.model])
     session = open_session(args, console)
     feeds = session.feeds(args)
+    if folder is not None:
+        data.require_folder(folder)
+        _require_other_files(args, session.output_names, folder)
     start = time.perf_counter()
     outputs = dict(zip(session.output_names, session.executable.run(None, feeds), strict=True))
     seconds = time.perf_counter() - start
-    verified = session.verify(args, console, verify) if args.verify else None
-    written = data.save(outputs, Path(args.save_output)) if args.save_output else []
+    verified = verify(args, session, console) if args.verify else None
+    written = data.save(outputs, folder) if folder is not None else []
     if args.trace:
         session.write_trace(args.trace, feeds)
+        written.append(Path(args.trace))
     described = {name: data.describe(array) for name, array in outputs.items()}
     console.result(
         "run",
@@ -55,5 +75,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
     for name, text in described.items():
         console.print(f"{name.ljust(width)}  {text}")
     for path in written:
-        console.print(f"wrote {path}")
+        console.wrote(path)
     return 0
+
+
+def _require_other_files(args: argparse.Namespace, names: Sequence[str], folder: Path) -> None:
+    """Raises UsageError where an output would replace a file that an input came from."""
+    read = {os.path.realpath(path) for path in files_read(args)}
+    taken: list[Path] = []
+    for name in names:
+        taken.append(data.file_of(name, folder, taken))
+        if os.path.realpath(taken[-1]) in read:
+            raise UsageError(
+                f"output '{name}' would replace {taken[-1]}, which inputs come from", remedy="Name another folder."
+            )

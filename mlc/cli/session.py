@@ -1,10 +1,15 @@
-"""A model that is ready to be called, for the commands that call it: compiled now, or loaded from a package."""
+"""The MODEL of a command, opened: imported, or loaded from a package; compiled when it is first called.
+
+What the flags say of inputs is read and tested before anything is compiled.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,35 +18,92 @@ from mlc.cli import data, sizes
 from mlc.cli.console import Console
 from mlc.cli.parser import UsageError
 from mlc.cli.source import Model, model, options, require_as_compiled
-from mlc.cli.writing import write_text
 from mlc.errors import MlcError
+from mlc.ir.files import write_text
 from mlc.ir.variants import variant_text
 
 if TYPE_CHECKING:
+    from mlc.compiler import Compilation, Inspection
     from mlc.ir.module import Module
+    from mlc.references import Run
+    from mlc.runtime.executable import Executable
 
 
 @dataclass
 class Session:
-    """`module` is the one that was compiled; of a package, the one it carries (without the weights' bytes)."""
+    """`module` is the one that gets compiled; of a package, the one it carries, with the package's weights. `compilation` is None then.
+
+    `known` are the values of inputs that decide shapes; `reference` is the model that a package is compared with.
+    """
 
     source: Model
-    executable: Any
     module: Module
-    compiled: bool
+    compilation: Compilation | None
+    loaded: Executable | None = None
+    known: Mapping[str, np.ndarray] = field(default_factory=dict)
+    reference: Session | None = None
+
+    @cached_property
+    def executable(self) -> Executable:
+        """Compiled on first use."""
+        if self.loaded is not None:
+            return self.loaded
+        assert self.compilation is not None
+        return self.compilation.finish(self.module)
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether other engines can run it."""
+        return self.source.kind not in (".mlir", ".mlc")
 
     @property
     def output_names(self) -> list[str]:
-        return [output.name for output in self.executable.get_outputs()]
+        return self.module.output_names
 
-    def feeds(self, args: argparse.Namespace) -> dict[str, np.ndarray]:
-        """The inputs that the flags describe."""
-        given = data.read(args.input, self.module.input_names)
-        fixed = sizes.fixed(args.dim)
+    def given(self, args: argparse.Namespace) -> data.Given:
+        """What --input says of the model's inputs, read."""
+        names = self.module.input_names
+        found = data.read(args.input, list(dict.fromkeys([*names, *self.known])))
+        for name, array in self.known.items():
+            if name in found.fills or name in found.seeds or not np.array_equal(found.arrays.get(name, array), array):
+                raise UsageError(f"--input and --known give '{name}' two values")
+            found.arrays[name] = array
+        return found
+
+    def feeds(self, args: argparse.Namespace, at: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:
+        """The inputs that the flags describe, tested against the model's signature; `at` fixes further sizes."""
+        from mlc.ir.interpreter import bind
+
+        fixed = {**sizes.fixed(args.dim), **(at or {})}
         for name in fixed:
-            if not self.compiled and name not in self.module.symbols:
+            if (self.compilation is None or name in (at or {})) and name not in self.module.symbols:
                 raise UsageError.unknown("dimension", name, self.module.symbols)
-        return data.feeds(self.module, given, fixed, args.seed, usual=sizes.usual(args.dim))
+        usual = {} if at else sizes.usual(args.dim)
+        found = data.feeds(self.module, self.given(args), fixed, args.seed, usual=usual)
+        bind(self.module, list(found.values()))
+        return found
+
+    def with_known(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Inputs for the model as its file declares it."""
+        return {**feeds, **self.known}
+
+    def run_reference(self, engine: str, threads: int | None = None, until: str | None = None) -> Run:
+        """The model (of a package, its --reference, else the module that it carries) by another engine."""
+        from mlc import references
+
+        if self.reference is not None:
+            return self.reference.run_reference(engine, threads, until)
+        if engine == "interpreter":
+            return references.interpreter(self.module)
+        if self.compilation is None:
+            raise UsageError(
+                f"{engine} runs ONNX models, and {self.source.name} is a package",
+                remedy="Name the model that it was compiled from: --reference model.onnx.",
+            )
+        if self.source.kind == ".mlir":
+            raise UsageError(f"{engine} runs ONNX models, not IR text")
+        run = references.onnxruntime(self.source.source, threads, until)
+        return lambda feeds: run(self.with_known(feeds))
 
     def write_trace(self, path: str, feeds: Mapping[str, np.ndarray]) -> None:
         """A Chrome trace of one profiled call."""
@@ -50,61 +112,86 @@ class Session:
         steps = self.executable.profile(*(feeds[spec.name] for spec in self.executable.get_inputs()))
         write_text(path, trace.text(f"mlc run {self.source.name}", trace.call(steps)))
 
-    def verify(
-        self, args: argparse.Namespace, console: Console, check: Callable[..., dict[str, Any]]
-    ) -> dict[str, Any]:
-        if not self.compiled:
-            raise UsageError("--verify needs the model, not a package", remedy="mlc run model.onnx --verify.")
-        return check(args, self.source, self.module, self.executable, console)
 
-
-def open_session(args: argparse.Namespace, console: Console) -> Session:
-    """Load or compile the MODEL of a command. Compiler flags do not fit a package: UsageError."""
-    source = model(args.model)
+def open_session(
+    args: argparse.Namespace,
+    console: Console,
+    inspection: Inspection | None = None,
+    packages: bool = True,
+    source: Model | None = None,
+) -> Session:
+    """Import or load the MODEL of a command, or the `source` that it was found to be. Raises UsageError for compiler flags beside a package,
+    or a package where none is taken."""
+    source = source or model(args.model)
     if source.is_package:
+        if not packages:
+            raise UsageError(f"{source.name} is compiled already", remedy=f"mlc run {source.name} runs it.")
         return _open_package(args, source, console)
-    from mlc.compiler import Compilation
+    if getattr(args, "reference", None):
+        raise UsageError("--reference is for packages", remedy=f"{source.name} is its own reference.")
+    from mlc.compiler import Compilation, Inspection
     from mlc.frontends.onnx.node import NeedsValue
 
-    compilation = Compilation(options(args), console.progress)
+    compilation = Compilation(options(args), console.progress, inspection or Inspection())
+    if args.known:
+        if source.kind == ".mlir":
+            raise UsageError("--known is for ONNX models", remedy="IR text has its sizes already.")
+        _know(compilation, data.known(args.known, data.declared(source.source, compilation.options)))
     try:
         module = compilation.load(source.source)
     except NeedsValue as need:
         module = _with_values(compilation, source, args, need)
-    return Session(source, compilation.finish(module), module, compiled=True)
+    return Session(source, module, compilation, known=compilation.options.known)
 
 
-def _with_values(compilation: Any, source: Model, args: argparse.Namespace, need: Any) -> Module:
+def _know(compilation: Compilation, values: Mapping[str, np.ndarray]) -> None:
+    compilation.options = replace(compilation.options, known={**compilation.options.known, **values})
+
+
+def _with_values(compilation: Compilation, source: Model, args: argparse.Namespace, need: Any) -> Module:
     """Import with the values that --input gives to the inputs that decide shapes."""
-    from mlc.specialise import declared_inputs
-
-    declared = declared_inputs(source.source, compilation.options)
-    given = data.read(args.input, list(declared))
-    known: dict[str, np.ndarray] = {}
-    for _ in range(len(declared) + 1):
-        missing = [name for name in need.inputs if name in declared and name not in known]
-        if not missing or any(name not in given.arrays for name in missing):
+    declared = data.declared(source.source, compilation.options)
+    given = data.read(getattr(args, "input", []), list(declared))
+    while True:
+        missing = [name for name in need.inputs if name in declared and name not in compilation.options.known]
+        found = {name: array for name in missing if (array := data.value_of(given, name, declared)) is not None}
+        if not missing or len(found) < len(missing):
+            if missing:
+                need.remedy = f"It decides a shape: give its value, as in --known {missing[0]}=3 or --input {missing[0]}=@file.npy."
             raise need
-        known.update({name: given.arrays[name] for name in missing})
+        _know(compilation, found)
         try:
-            return compilation.load(source.source, known)
+            return compilation.load(source.source)
         except type(need) as again:
             need = again
-    raise need
 
 
 def _open_package(args: argparse.Namespace, source: Model, console: Console) -> Session:
+    from mlc import portable
     from mlc.compiler import load_executable
-    from mlc.ir.module import Module
 
     require_as_compiled(args, source)
     if variants := sizes.variants(args.dim):
         raise UsageError(f"--dim {variant_text(variants[0])}: {source.name} is compiled already")
     if getattr(args, "target", "cpu") != "cpu":
         raise UsageError(f"{source.name} holds code for cpu", remedy="Compile the model again with --target.")
+    path = require_file(source)
+    reference = None
+    if named := getattr(args, "reference", None):
+        reference = open_session(
+            argparse.Namespace(**{**vars(args), "model": named, "reference": None, "input": []}), console
+        )
+        if reference.compilation is None:
+            raise UsageError(f"--reference {named} is a package", remedy="Name the ONNX model.")
+    executable = load_executable(path, args.threads, getattr(args, "strict", False), console.progress)
+    module = portable.read(executable.module_text, executable.weights, f"{source.name}: module.mlir")
+    return Session(source, module, None, executable, reference=reference)
+
+
+def require_file(source: Model) -> Path:
+    """The path of a package."""
     if source.path is None:
         raise MlcError(
             "a package cannot come through standard input", remedy="Name its file: its weights are mapped, not read."
         )
-    executable = load_executable(source.path, args.threads, args.strict, console.progress)
-    return Session(source, executable, Module.parse(executable.module_text, file=source.name), compiled=False)
+    return source.path

@@ -1,7 +1,7 @@
 """The grammar of --shape and --dim.
 
 --shape x:1x3x224x224      --shape x:N,3,224,224      --shape 'a:b:8,4' (split at the last colon)
---dim N=8   N=1..32   N=1..   N@8 (for every size, and code of its own for 8)   N@8,T@128 (where both hold)
+--dim N=8   N=1..32   N=1..   N=8,T=1..64 (several)   N@8 (for every size, and code of its own for 8)   N@8,T@128 (where both hold)
 """
 
 from __future__ import annotations
@@ -37,9 +37,7 @@ def shapes(texts: Sequence[str]) -> dict[str, tuple[int | str, ...]]:
 def dims(texts: Sequence[str]) -> dict[str, DimRange]:
     """Symbol -> bounds, of the flags that state some."""
     ranges: dict[str, DimRange] = {}
-    for text in texts:
-        if _is_variant(text):
-            continue
+    for text in (part for given in texts if not _is_variant(given) for part in _parts(given)):
         name, equals, value = text.rpartition("=")
         if not name:
             missing = "dimension is named" if equals else "size"
@@ -63,6 +61,21 @@ def usual(texts: Sequence[str]) -> Variant:
 def fixed(texts: Sequence[str]) -> dict[str, int]:
     """Symbol -> its only size, of the flags that fix one."""
     return {name: bounds.low for name, bounds in dims(texts).items() if bounds.low == bounds.high}
+
+
+def exactly(text: str, flag: str) -> dict[str, int]:
+    """Symbol -> size, as in N=8,T=128, of a flag that takes sizes alone."""
+    found = dims([text])
+    for name, bounds in found.items():
+        if bounds.low != bounds.high:
+            raise UsageError(f"{flag} {text}: {name} is a range", remedy=f"Write {flag} {name}={bounds.low}.")
+    return {name: bounds.low for name, bounds in found.items()}
+
+
+def _parts(text: str) -> list[str]:
+    """N=8,T=4 is two; a comma in a name is part of it."""
+    parts = text.split(",")
+    return [part.strip() for part in parts] if all("=" in part for part in parts) else [text]
 
 
 def _is_variant(text: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from mlc.cli import sizes
 from mlc.cli.parser import UsageError
 from mlc.options import CompileOptions
+from mlc.sources import is_ir_text
 
 KINDS = (".onnx", ".onnxtxt", ".mlir", ".mlc")
 
@@ -36,13 +37,7 @@ def model(text: str) -> Model:
     """What an argument MODEL names. Raises UsageError for a file of no kind we know, or one that does not exist."""
     if text == "-":
         content = sys.stdin.buffer.read()
-        kind = (
-            ".mlc"
-            if content[:4] == b"PK\x03\x04"
-            else ".mlir"
-            if content.lstrip()[:14] == b"builtin.module"
-            else ".onnx"
-        )
+        kind = ".mlc" if content[:4] == b"PK\x03\x04" else ".mlir" if is_ir_text(content) else ".onnx"
         return Model("standard input", kind, None, content)
     path = Path(text)
     if not path.exists():
@@ -65,8 +60,8 @@ def _near(path: Path) -> str | None:
 
 def require_as_compiled(args: argparse.Namespace, package: Model) -> None:
     """Raises UsageError for flags that a package comes too late for."""
-    for flag in ("shape", "until", "passes", "disable_pass"):
-        if getattr(args, flag):
+    for flag in ("shape", "until", "passes", "disable_pass", "known"):
+        if getattr(args, flag, None):
             name = flag.replace("_", "-")
             raise UsageError(f"--{name} changes how a model is compiled, and {package.name} is compiled already")
 

@@ -4,35 +4,29 @@ and at those that have code of their own."""
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlc.cli import data, sizes
 from mlc.cli.console import Console
-from mlc.cli.source import Model
-
-if TYPE_CHECKING:
-    from mlc.ir.module import Module
+from mlc.cli.session import Session
 
 _PREFERRED = (None, 1)  # small distinct sizes, then ones
 
 
-def verify(
-    args: argparse.Namespace, source: Model, module: Module, executable: Any, console: Console
-) -> dict[str, Any]:
+def verify(args: argparse.Namespace, session: Session, console: Console) -> dict[str, Any]:
     """Raises NumericMismatch for the first binding that differs; returns what was compared."""
     from mlc import references
     from mlc.ir.interpreter import bind
     from mlc.numeric import compare_outputs, largest, require_agreement
     from mlc.progress import stage
 
+    module = session.module
     reference = args.verify
     if reference == "any":
-        reference = "onnxruntime" if source.kind != ".mlir" and references.has_onnxruntime() else "interpreter"
-    if reference == "interpreter":
-        run = references.interpreter(module)
-    else:
-        run = references.onnxruntime(source.source, until=args.until)
-    given = data.read(args.input, module.input_names)
+        usable = references.has_onnxruntime() and (session.reference or session).is_onnx
+        reference = "onnxruntime" if usable else "interpreter"
+    run = session.run_reference(reference, until=args.until)
+    given = session.given(args)
     fixed = sizes.fixed(args.dim)
     bindings, worst = [], 0.0
     with stage("verify", console.progress) as step:
@@ -43,14 +37,14 @@ def verify(
                 continue
             bindings.append(binding)
             differences = compare_outputs(
-                module.output_names, executable.run(None, feeds), run(feeds), args.rtol, args.atol
+                session.output_names, session.executable.run(None, feeds), run(feeds), args.rtol, args.atol
             )
             worst = max(worst, largest(differences))
             at = ", ".join(f"{symbol}={size}" for symbol, size in binding.items())
             require_agreement(
                 differences,
                 reference + (f" at {at}" if at else ""),
-                remedy=f"mlc compare {source.name} finds the stage; --rtol allows more.",
+                remedy=f"mlc compare {session.source.name} finds the stage; --rtol allows more.",
             )
         shown = " and ".join(", ".join(f"{s}={n}" for s, n in b.items()) for b in bindings if b)
         step.text = f"{reference}{', ' + shown if shown else ''}, seed {args.seed}: max rel err {worst:.1e}, ok"

@@ -9,6 +9,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlc.ir.files import write_text
+from mlc.passes import dump
+
 if TYPE_CHECKING:
     from mlc.passes.manager import PassRecord
 
@@ -29,7 +32,7 @@ ins { background: #2a42; text-decoration: none } del { background: #d332; text-d
 def write_index(folder: Path, records: Sequence[PassRecord]) -> None:
     """DIR/index.html about the files that a PassManager dumped to DIR, 00-input.mlir and one per record."""
     names = ["input", *(record.name for record in records)]
-    files = [f"{number:02}-{name}.mlir" for number, name in enumerate(names)]
+    files = [dump.file_name(*row) for row in enumerate(names)]
     before = (folder / files[0]).read_text(encoding="utf-8").splitlines()
     rows = [_row(0, files[0], "", f"{records[0].ops_before} ops" if records else "", "what went in", "")]
     for number, (record, file) in enumerate(zip(records, files[1:], strict=True), 1):
@@ -43,10 +46,10 @@ def write_index(folder: Path, records: Sequence[PassRecord]) -> None:
     total = sum(record.seconds for record in records)
     title = f"{len(records)} passes, {total * 1e3:.0f} ms"
     page = (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>\n'
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8">{dump.MARK}<title>{title}</title><style>{_STYLE}</style>\n'
         f"<h1>{title}</h1>\n{''.join(rows)}</html>\n"
     )
-    (folder / "index.html").write_text(page, encoding="utf-8")
+    write_text(folder / dump.INDEX, page)
 
 
 def difference(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:

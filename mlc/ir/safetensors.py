@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mlc.errors import InvalidModel
+from mlc.ir.files import replacing
 from mlc.ir.types import numpy_dtype
 from mlc.ir.weights import WeightStore
 
@@ -26,25 +26,32 @@ _NAMES = {"bool": "BOOL", **{d: d.upper() for d in ("f64", "f32", "f16", "bf16",
 _NAMES |= {d: d.upper() for d in ("u64", "u32", "u16", "u8")}
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 _PADDING = "__padding__."
+_METADATA = "__metadata__"
+_PRODUCER = "mlc"
 _LARGEST_HEADER = 100 << 20
 
 
 def write(store: WeightStore, path: Path, keys: Iterable[str] | None = None) -> None:
     """The weights called `keys` (all, without it). The file appears complete or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        write_to(store, file, keys)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether mlc wrote this file: only then may it be replaced by one that nobody named."""
     try:
-        with temporary.open("wb") as file:
-            write_to(store, file, keys)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length <= _LARGEST_HEADER else {}
+        return header[_METADATA]["producer"] == _PRODUCER
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def write_to(store: WeightStore, file: BinaryIO, keys: Iterable[str] | None = None) -> None:
     """Weights in the order of their keys; header and data start at multiples of 64 bytes from here."""
     keys = list(store if keys is None else keys)
-    header: dict[str, Any] = {}
+    header: dict[str, Any] = {_METADATA: {"producer": _PRODUCER}}
     offset = 0
     for key in keys:
         shape, dtype = store.type_of(key)
@@ -89,7 +96,7 @@ def add_file(store: WeightStore, path: Path) -> None:
 
 
 def _is_filler(name: str) -> bool:
-    return name == "__metadata__" or name.startswith(_PADDING)
+    return name == _METADATA or name.startswith(_PADDING)
 
 
 def _entry(item: dict[str, Any]) -> tuple[str, tuple[int, ...], int, int]:

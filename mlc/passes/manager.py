@@ -19,16 +19,25 @@ import numpy as np
 from xdsl.ir import Operation
 
 from mlc.errors import InternalError, MlcError
+from mlc.ir.files import write_text
 from mlc.ir.module import Module
+from mlc.passes.dump import file_name, prepare
+from mlc.passes.stages import Stage, require_order
 
 Selection = Literal["all"] | Sequence[str]
 
 
 @dataclass(frozen=True)
 class Pass(ABC):
-    """A change of a module. Options are the dataclass's fields: numbers, text or truth values, with defaults."""
+    """A change of a module. Options are the dataclass's fields: numbers, text or truth values, with defaults.
+
+    takes   the stages of a module that it can work on; none: any
+    gives   the stage that the module is in afterwards; none: the one that it was in
+    """
 
     name: ClassVar[str]
+    takes: ClassVar[tuple[Stage, ...]] = ()
+    gives: ClassVar[Stage | None] = None
 
     @abstractmethod
     def run(self, module: Module) -> None:
@@ -114,7 +123,7 @@ class PassManager:
         given = [self.passes] if isinstance(self.passes, str) else list(self.passes)
         self.sequence: list[Pass] = []
         for item in given:
-            self.sequence += parse(item) if isinstance(item, str) else [item]
+            self.sequence += parse(item) if isinstance(item, str) else [require_pass(item)]
         names = {p.name for p in self.sequence}
         for wanted in (
             *_names(self.print_before),
@@ -132,6 +141,7 @@ class PassManager:
         Raises MlcError where the user's model is at fault, NumericMismatch where `check` finds one, InternalError (with the name
         of the pass) for anything else.
         """
+        require_order(module, self.sequence)
         module = module.clone()
         self.records = []
         checker = None
@@ -139,6 +149,8 @@ class PassManager:
             from mlc.passes.check import Checker
 
             checker = Checker(module, self.inputs, self.rtol)
+        if self.dump:
+            prepare(Path(self.dump), ["input", *(step.name for step in self.sequence)])
         text = module.text() if self.print_on_change or self.dump else ""
         self._write(0, "input", text)
         ops = count_ops(module)
@@ -181,9 +193,7 @@ class PassManager:
 
     def _write(self, number: int, name: str, text: str) -> None:
         if self.dump:
-            folder = Path(self.dump)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{number:02}-{name}.mlir").write_text(text, encoding="utf-8")
+            write_text(Path(self.dump) / file_name(number, name), text)
 
     def _print(self, title: str, text: str) -> None:
         print(f"// -----// IR {title} //----- //\n{text}", file=self._out(), end="")
@@ -198,6 +208,15 @@ class PassManager:
 
 def _names(selection: Selection) -> Sequence[str]:
     return () if selection == "all" else selection
+
+
+def require_pass(item: object) -> Pass:
+    """The pass that an item of a list is. Raises MlcError for what is none."""
+    if isinstance(item, Pass):
+        return item
+    if isinstance(item, type) and issubclass(item, Pass):
+        raise MlcError(f"{item.__name__} is a class of passes, not a pass", remedy=f"Write {item.__name__}().")
+    raise MlcError(f"{item!r} is no pass", remedy="Give names of passes, or objects of classes derived from mlc.Pass.")
 
 
 def run_pass(step: Pass, module: Module) -> None:

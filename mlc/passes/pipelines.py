@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mlc.errors import MlcError
 from mlc.passes.graph.batch_norm import FoldBatchNorm
@@ -26,8 +26,9 @@ from mlc.passes.graph.simplify import Simplify
 from mlc.passes.graph.transposes import MoveTransposes
 from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, OutlineKernels, PlanArena
 from mlc.passes.kernel.specialise import Specialise
-from mlc.passes.manager import Pass
+from mlc.passes.manager import Pass, require_pass
 
+DEFAULT = "default"
 LOWERING = (OutlineKernels, Specialise, ChooseSchedules, LowerKernels, PlanArena)
 PASSES: dict[str, type[Pass]] = {
     kind.name: kind
@@ -86,15 +87,20 @@ def pipeline(
     opt_level: int = 2,
     target: str = "native",
     disable: Iterable[str] = (),
-    passes: str | None = None,
+    passes: str | Sequence[Pass | str] | None = None,
     sizes: str = "",
 ) -> list[Pass]:
-    """All passes from an imported module to loops for a CPU. `passes` is text that takes the place of the graph passes; it may name some of
-    the last ones too, which are then not added again. `sizes` get code of their own, as in "N@8;N@1,T@128"."""
+    """All passes from an imported module to loops for a CPU. `passes`, as text or one by one, take the place of the graph passes; the name
+    "default" among them stands for those of the level. They may name some of the last ones too, which are then not added again. `sizes` get code of their own, as in "N@8;N@1,T@128"."""
     left_out = set(disable)
     if needed := sorted(left_out & {kind.name for kind in LOWERING}):
         raise MlcError(f"pass '{needed[0]}' cannot be left out", remedy="--stop-after shows the module before it.")
-    first = graph_passes(opt_level, left_out) if passes is None else parse(passes)
+    first = graph_passes(opt_level, left_out)
+    if passes is not None:
+        given = [passes] if isinstance(passes, str) else passes
+        first = [
+            step for item in given for step in (parse(item, first) if isinstance(item, str) else [require_pass(item)])
+        ]
     named = {step.name for step in first}
     if sizes and Specialise.name in named:
         raise MlcError(
@@ -104,9 +110,10 @@ def pipeline(
     return [*first, *(step for step in last if step.name not in named)]
 
 
-def parse(text: str) -> list[Pass]:
-    """Passes from text: decompose,fuse{max-ops=8},dce. Raises MlcError for a name or option that does not exist."""
-    steps = []
+def parse(text: str, default: Sequence[Pass] | None = None) -> list[Pass]:
+    """Passes from text: decompose,fuse{max-ops=8},dce. The name "default" stands for the graph passes of the default level, or those given.
+    Raises MlcError for a name or option that does not exist."""
+    steps: list[Pass] = []
     for match in re.finditer(r"\s*([\w-]+)\s*(?:\{([^}]*)\})?\s*(,|$)|(.)", text):
         name, options, _, wrong = match.groups()
         if wrong is not None:
@@ -114,6 +121,9 @@ def parse(text: str) -> list[Pass]:
                 f"the pipeline {text!r} does not parse at {text[match.start() :]!r}",
                 remedy="Write pass,pass{option=value}.",
             )
+        if name == DEFAULT:
+            steps += graph_passes() if default is None else default
+            continue
         if name not in PASSES:
             raise unknown(name)
         pairs = [pair.partition("=") for pair in re.split(r",(?=\s*[\w-]+\s*=)", options or "") if pair.strip()]

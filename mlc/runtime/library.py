@@ -17,7 +17,8 @@ from pathlib import Path
 from mlc.codegen.llvm.interface import emit_interface, header_text
 from mlc.codegen.llvm.object import compile_text
 from mlc.codegen.llvm.threads import pool_text
-from mlc.errors import MlcError, TargetUnavailable
+from mlc.errors import TargetUnavailable
+from mlc.ir.files import replacing, write_text
 from mlc.ir.kernel.plan import ALIGNMENT
 from mlc.runtime.binding import Solver
 from mlc.runtime.executable import Executable
@@ -26,7 +27,7 @@ from mlc.runtime.executable import Executable
 def export_library(
     executable: Executable, path: str | os.PathLike[str], header: str | os.PathLike[str] | None = None
 ) -> None:
-    """Write a shared library, and the header that declares its functions. Both appear complete or not at all.
+    """Write a shared library, and the header that declares its functions. Each appears complete or not at all.
 
     The functions are called after the library: libmodel.so gives model_run. Raises TargetUnavailable without cc or ld.
     """
@@ -52,9 +53,10 @@ def export_library(
         exported = "; ".join(f"{name}_{what}" for what in ("run", "workspace", "shapes", "threads"))
         (work / "exports").write_text(f"{{ global: {exported}; local: *; }};\n")
         _link(linker, files, work / "exports", work / "library.so")
-        _place(work / "library.so", path)
+        with replacing(path, mode=0o755) as temporary:
+            shutil.copyfile(work / "library.so", temporary)
     if header is not None:
-        _write_text(Path(header), header_text(plan, symbols, name))
+        write_text(header, header_text(plan, symbols, name))
 
 
 def library_name(path: Path) -> str:
@@ -114,26 +116,3 @@ def _weights_text(name: str, path: Path) -> str:
         f'.incbin "{quoted}"',
     ]
     return "\n".join('module asm "' + line.replace("\\", "\\5C").replace('"', "\\22") + '"' for line in lines) + "\n"
-
-
-def _place(source: Path, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        shutil.copyfile(source, temporary)
-        temporary.chmod(0o755)
-        temporary.replace(path)
-    except OSError as error:
-        raise MlcError(f"cannot write {path}: {(error.strerror or str(error)).lower()}", file=path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    except OSError as error:
-        raise MlcError(f"cannot write {path}: {(error.strerror or str(error)).lower()}", file=path) from error
-    finally:
-        temporary.unlink(missing_ok=True)

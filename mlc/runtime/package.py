@@ -25,7 +25,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from mlc.errors import InvalidModel, MlcError
+from mlc.errors import InvalidModel
+from mlc.ir.files import replacing
 from mlc.ir.kernel.plan import ALIGNMENT, Plan
 from mlc.ir.kernel.target import CpuTarget
 from mlc.runtime.arrays import DTYPES
@@ -46,16 +47,8 @@ _OF_NUMPY = {dtype: name for name, (dtype, _) in DTYPES.items()}
 
 def save(executable: Executable, path: str | os.PathLike[str]) -> None:
     """Write a package. The file appears complete or not at all. Raises MlcError where it cannot be written."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
-            _write(executable, file)
-        temporary.replace(path)
-    except OSError as error:
-        raise MlcError(f"cannot write {path}: {(error.strerror or str(error)).lower()}", file=path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
+        _write(executable, file)
 
 
 def _write(executable: Executable, file: zipfile.ZipFile) -> None:
@@ -157,6 +150,7 @@ class Package:
     entry: str
     report: dict[str, Any]
     module_text: str
+    version: str = ""  # of the mlc that wrote it
 
     def executable(self, threads: int | None = None) -> Executable:
         """Raises TargetUnavailable where the code does not run on this machine."""
@@ -193,6 +187,7 @@ def read(path: str | os.PathLike[str]) -> Package:
                 manifest["entry"],
                 json.loads(file.read("decisions.json")),
                 file.read("module.mlir").decode(),
+                str(manifest.get("mlc", "")),
             )
     except OSError as error:
         raise InvalidModel(f"cannot read {path}: {(error.strerror or str(error)).lower()}", file=path) from error

@@ -38,6 +38,8 @@ class Fuse(Pass):
     """Gather ops into groups that become one kernel each, of at most max_ops ops."""
 
     name = "fuse"
+    takes = ("graph", "groups")
+    gives = "groups"
     max_ops: int = 64
 
     def run(self, module: Module) -> None:

@@ -35,6 +35,7 @@ from mlc.passes.kernel.rules.group import Group
 from mlc.passes.loops.lower import lower
 from mlc.passes.loops.refused import Refused
 from mlc.passes.manager import Pass
+from mlc.passes.stages import Stage
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class OutlineKernels(Pass):
     """Make a kernel of each group, and @main the function that calls them."""
 
     name: ClassVar[str] = "outline"
+    takes: ClassVar[tuple[Stage, ...]] = ("groups",)
+    gives: ClassVar[Stage] = "kernels"
 
     def run(self, module: Module) -> None:
         made = outline(module)
@@ -53,6 +56,8 @@ class ChooseSchedules(Pass):
     """Write a schedule on each kernel, for the CPU `target`."""
 
     name: ClassVar[str] = "schedule"
+    takes: ClassVar[tuple[Stage, ...]] = ("kernels", "schedules")
+    gives: ClassVar[Stage] = "schedules"
     target: str = "native"
 
     def run(self, module: Module) -> None:
@@ -70,6 +75,8 @@ class LowerKernels(Pass):
     """Rewrite each kernel to loops, as its schedule says."""
 
     name: ClassVar[str] = "lower"
+    takes: ClassVar[tuple[Stage, ...]] = ("schedules",)
+    gives: ClassVar[Stage] = "loops"
 
     def run(self, module: Module) -> None:
         calls = _calls(module)
@@ -148,6 +155,7 @@ class PlanArena(Pass):
     """Write down the size and life of each buffer of @main."""
 
     name: ClassVar[str] = "plan-arena"
+    takes: ClassVar[tuple[Stage, ...]] = ("kernels", "schedules", "loops")
 
     def run(self, module: Module) -> None:
         plan_arena(module.main)

@@ -39,6 +39,7 @@ from mlc.ir.module import Module
 from mlc.ir.variants import Variant, parse, require_possible, variant_text
 from mlc.passes.loops.views import accesses, visited
 from mlc.passes.manager import Pass
+from mlc.passes.stages import Stage
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Specialise(Pass):
     """Add kernels for single sizes, as in `sizes=N@8` or `sizes=N@8,T@128`; a semicolon parts several."""
 
     name: ClassVar[str] = "specialise"
+    takes: ClassVar[tuple[Stage, ...]] = ("kernels", "schedules")
+    gives: ClassVar[Stage] = "kernels"
     sizes: str = ""
 
     def run(self, module: Module) -> None:

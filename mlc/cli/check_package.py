@@ -1,0 +1,101 @@
+"""`mlc check PACKAGE`: what a package holds: signature, sizes, target, versions, and the model and options it was made of."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mlc.cli.console import Console
+from mlc.cli.session import require_file
+from mlc.cli.source import Model, require_as_compiled
+from mlc.errors import TargetUnavailable
+from mlc.insight.summary import Value, symbol_text
+from mlc.insight.text import bytes_text, quantity
+
+
+def run(args: argparse.Namespace, source: Model, console: Console) -> int:
+    """Exit code 4 with --strict where its code does not run on this machine."""
+    from mlc.ir.kernel.target import cpu_target, supports
+    from mlc.runtime.package import read
+
+    require_as_compiled(args, source)
+    package = read(require_file(source))
+    plan, report = package.plan, package.report
+    missing = supports(cpu_target(), package.target)
+    if missing and args.strict:
+        raise TargetUnavailable(
+            f"the code in {source.name} is for {package.target.name}, and this machine has no {', '.join(missing)}",
+            remedy="Without --strict it is compiled again where it is loaded.",
+        )
+    inputs, outputs = ([Value(t.name, t.dtype, t.shape) for t in specs] for specs in (plan.inputs, plan.outputs))
+    parameters = sum(array.size for array in package.weights.values())
+    weight_bytes = sum(array.nbytes for array in package.weights.values())
+    facts: dict[str, Any] = {
+        "mlc": package.version,
+        "target": str(package.target),
+        "runs_here": not missing,
+        "missing": missing,
+        "precision": report.get("precision"),
+        "opt_level": report.get("opt_level"),
+        "pipeline": report.get("pipeline", []),
+        "specialise": report.get("specialise", []),
+        "source": report.get("source"),
+        "sha256": report.get("sha256"),
+        "versions": report.get("versions", {}),
+        "kernels": len({step.kernel for step in plan.steps}),
+        "calls": len(plan.steps),
+        "parameters": parameters,
+        "weight_bytes": weight_bytes,
+    }
+    checks = [f"{check.lhs} = {check.rhs}{f' ({check.message})' if check.message else ''}" for check in plan.checks]
+    console.result(
+        "check",
+        model=source.name,
+        package=facts,
+        inputs=[_fields(value) for value in inputs],
+        outputs=[_fields(value) for value in outputs],
+        symbols={name: list(bounds) for name, bounds in plan.symbols.items()},
+        counted={name: str(most) for name, most in plan.counted.items()},
+        checks=checks,
+    )
+    size = bytes_text(package.path.stat().st_size)
+    console.print(f"{source.name}  package of {size}, by mlc {package.version}")
+    width = max((len(value.name) for value in [*inputs, *outputs]), default=0)
+    for title, values in (("inputs", inputs), ("outputs", outputs)):
+        _lines(console, title, [f"{value.name.ljust(width)}  {value}" for value in values])
+    _lines(
+        console,
+        "weights",
+        [f"{quantity(parameters)} numbers in {len(package.weights)} tensors, {bytes_text(weight_bytes)}"],
+    )
+    sizes = ", ".join(map(symbol_text, plan.symbols.items()))
+    special = "; ".join(", ".join(f"{n} = {s}" for n, s in row.items()) for row in facts["specialise"])
+    _lines(console, "sizes", [sizes + (f"; code of its own for {special}" if special else "")] if sizes else [])
+    counted = ", ".join(f"{name} (at most {most})" for name, most in plan.counted.items())
+    _lines(console, "counted", [f"{counted}: the data of each call decides"] if counted else [])
+    _lines(console, "at call", checks)
+    here = f"no: this machine has no {', '.join(missing)}; loading compiles it again" if missing else "yes"
+    _lines(console, "target", [str(package.target), f"runs on this machine: {here}"])
+    _lines(console, "code", [f"{facts['calls']} calls of {facts['kernels']} kernels"])
+    _lines(console, "precision", [facts["precision"]] if facts["precision"] else [])
+    level = f"-O{facts['opt_level']}: " if facts["opt_level"] is not None else ""
+    _lines(console, "passes", [level + ", ".join(facts["pipeline"])] if facts["pipeline"] else [])
+    made_of = [facts["source"] or "a model in memory"] + ([f"sha256 {facts['sha256']}"] if facts["sha256"] else [])
+    _lines(console, "source", made_of)
+    _lines(
+        console, "made with", [", ".join(f"{k} {v}" for k, v in facts["versions"].items())] if facts["versions"] else []
+    )
+    return 0
+
+
+def _lines(console: Console, title: str, lines: list[str]) -> None:
+    for number, line in enumerate(lines):
+        console.print(f"{title if not number else '':<10} {line}")
+
+
+def _fields(value: Value) -> dict[str, Any]:
+    return {
+        "name": value.name,
+        "dtype": value.dtype,
+        "shape": [e if isinstance(e, int) else str(e) for e in value.shape],
+    }
