@@ -363,24 +363,30 @@ def compile_with(
 
 
 def load_executable(
-    path: str | os.PathLike[str], threads: int | None = None, strict: bool = False, progress: Progress | None = None
+    path: str | os.PathLike[str],
+    threads: int | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+    verify: bool = False,
 ) -> Executable:
-    """The executable in a package that `exe.save` or `mlc compile` wrote.
+    """The executable in a package that `exe.save` or `mlc compile` wrote, with the threads it was compiled for unless others are asked for.
 
     Where its code does not run on this machine it is compiled again from the module in the package; a warning is logged, and
-    `report["rebuilt"]` says why. With `strict` this is an error: TargetUnavailable, naming what the machine lacks. Raises InvalidModel
-    for a file that is damaged or no package.
+    `report["rebuilt"]` says why. With `strict` this is an error: TargetUnavailable, naming what the machine lacks. `verify` also reads all
+    weights and tests their checksums. Raises InvalidModel for a file that is damaged or no package.
     """
     from mlc.runtime.package import read
 
     package = read(path)
+    if verify:
+        package.verify()
     missing = supports(cpu_target(), package.target)
     return package.executable(threads) if strict or not missing else _rebuilt(package, missing, threads, progress)
 
 
 def _rebuilt(package: Package, missing: list[str], threads: int | None, progress: Progress | None) -> Executable:
     """A package compiled again for this machine."""
-    options = CompileOptions.of(threads=threads, specialise=package.report.get("specialise"))
+    options = CompileOptions.of(threads=threads or package.threads, specialise=package.report.get("specialise"))
     compilation = Compilation(options, progress)
     _log.warning(
         "%s: its code is for %s and this machine has no %s: it is compiled again",

@@ -20,6 +20,7 @@ def run(args: argparse.Namespace, source: Model, console: Console) -> int:
 
     require_as_compiled(args, source)
     package = read(require_file(source))
+    package.verify()
     plan, report = package.plan, package.report
     missing = supports(cpu_target(), package.target)
     if missing and args.strict:
@@ -66,7 +67,9 @@ def run(args: argparse.Namespace, source: Model, console: Console) -> int:
     _lines(
         console,
         "weights",
-        [f"{quantity(parameters)} numbers in {len(package.weights)} tensors, {bytes_text(weight_bytes)}"],
+        [
+            f"{quantity(parameters)} numbers in {len(package.weights)} tensors, {bytes_text(weight_bytes)}; their checksums are right"
+        ],
     )
     sizes = ", ".join(map(symbol_text, plan.symbols.items()))
     special = "; ".join(", ".join(f"{n} = {s}" for n, s in row.items()) for row in facts["specialise"])

@@ -77,7 +77,7 @@ class _Workspace:
 class Executable:
     """Native code with its plan and weights. Made by mlc.compile and mlc.load_executable.
 
-    `threads` is the largest number a call may use. `report` says what was decided and how long it took;
+    `threads` is the largest number a call may use; `threads_asked` the number asked for, None where that was left open. `report` says what was decided and how long it took;
     `native_compilations` counts compilations since the executable exists: 0, for one code serves all sizes.
     """
 
@@ -101,6 +101,7 @@ class Executable:
         self.module_text = module_text
         self.native_compilations = 0
         check_runs_here(self.target)
+        self.threads_asked = threads
         self.threads = thread_count(threads)
         self._pool = pool()
         self.threads = self._pool.start(self.threads)

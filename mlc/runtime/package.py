@@ -1,38 +1,43 @@
 """Packages: an executable in one file, `model.mlc`.
 
-    manifest.json          format, versions, target, signature and plan
+    manifest.json          format, versions, target, threads, signature and plan, a SHA-256 of each weight
     module.mlir            the module before it was compiled for this target (mlc/portable.py), without weights
     code/0.o ...           relocatable objects
-    weights.safetensors    stored, on a 64-byte boundary: mapped when loaded, never copied
     sources.json           kernel -> nodes of the user's model
     decisions.json         the compiler's report
+    digest                 SHA-256 of all of these, and of the names, types and places of the weights
+    weights.safetensors    stored, on a 64-byte boundary: mapped when loaded, never copied
 
-Any zip program can look inside, and test the checksum of the weights, which loading does not read. A package holds native code: load
+Loading tests the digest before it reads anything else, so that what is damaged or edited is refused; the weights themselves, which it does
+not read, are tested by Package.verify. Any zip program can look inside. A digest is no signature, and a package holds native code: load
 only what you trust as you would trust a program.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from mlc.errors import InvalidModel
+from mlc.errors import InternalError, InvalidModel, MlcError
 from mlc.ir.files import replacing
 from mlc.ir.kernel.plan import ALIGNMENT, Plan
 from mlc.ir.kernel.target import CpuTarget
 from mlc.runtime.arrays import DTYPES
 from mlc.runtime.executable import Executable
 
-FORMAT = 1
+FORMAT = 2
+LARGEST = 256 << 20  # bytes of everything but the weights, unpacked: 50 times the largest package measured
+DIGEST = "digest"
 _WEIGHTS = "weights.safetensors"
 _PADDING = "__padding__."
 _LOCAL_HEADER = 30
@@ -48,15 +53,10 @@ _OF_NUMPY = {dtype: name for name, (dtype, _) in DTYPES.items()}
 def save(executable: Executable, path: str | os.PathLike[str]) -> None:
     """Write a package. The file appears complete or not at all. Raises MlcError where it cannot be written."""
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
-        _write(executable, file)
+        _write(executable, file, Path(path))
 
 
-def _write(executable: Executable, file: zipfile.ZipFile) -> None:
-    def put(name: str, content: str | bytes) -> None:
-        info = zipfile.ZipInfo(name, _EPOCH)
-        info.compress_type = zipfile.ZIP_DEFLATED
-        file.writestr(info, content)
-
+def _write(executable: Executable, file: zipfile.ZipFile, path: Path) -> None:
     target = executable.target
     manifest = {
         "format": FORMAT,
@@ -72,20 +72,41 @@ def _write(executable: Executable, file: zipfile.ZipFile) -> None:
             "fma": target.fma,
             "arch": target.arch,
         },
+        "threads": executable.threads_asked,
         "entry": executable.entry,
+        "weights": {key: hashlib.sha256(_bytes(array)).hexdigest() for key, array in executable.weights.items()},
         "objects": [f"code/{number}.o" for number in range(len(executable.objects))],
         "plan": executable.plan.to_json(),
     }
-    put("manifest.json", json.dumps(manifest, indent=1))
-    put("module.mlir", executable.module_text)
-    for name, content in zip(manifest["objects"], executable.objects, strict=True):
-        put(name, content)
     sources: dict[str, list[str]] = {}
     for step in executable.plan.steps:
         sources.setdefault(step.kernel, []).extend(step.source)
-    put("sources.json", json.dumps(sources, indent=1))
-    put("decisions.json", json.dumps(_lasting(executable.report), indent=1, default=str))
-    _put_aligned(file, executable.weights)
+    members: dict[str, bytes] = {
+        "manifest.json": json.dumps(manifest, indent=1).encode(),
+        "module.mlir": executable.module_text.encode(),
+        **dict(zip(manifest["objects"], executable.objects, strict=True)),
+        "sources.json": json.dumps(sources, indent=1).encode(),
+        "decisions.json": json.dumps(_lasting(executable.report), indent=1, default=str).encode(),
+    }
+    if (size := sum(map(len, members.values()))) > LARGEST:
+        raise MlcError(f"{path}: {size} bytes of code and plan, a package holds {LARGEST} at most", file=path)
+    header, arrays = _header(executable.weights)
+    members[DIGEST] = digest(members, header).encode()
+    for name, content in members.items():
+        info = zipfile.ZipInfo(name, _EPOCH)
+        info.compress_type = zipfile.ZIP_DEFLATED
+        file.writestr(info, content)
+    _put_aligned(file, header, arrays)
+
+
+def digest(members: Mapping[str, bytes], header: bytes) -> str:
+    """SHA-256 over the name, length and content of every member but the digest itself, and over the header of the weights."""
+    found = hashlib.sha256()
+    for name, content in [*sorted(members.items()), (_WEIGHTS, header)]:
+        if name != DIGEST:
+            found.update(f"{name}\0{len(content)}\0".encode())
+            found.update(content)
+    return found.hexdigest()
 
 
 def _lasting(report: Any) -> Any:
@@ -95,9 +116,8 @@ def _lasting(report: Any) -> Any:
     return [_lasting(value) for value in report] if isinstance(report, list) else report
 
 
-def _put_aligned(file: zipfile.ZipFile, weights: Mapping[str, np.ndarray]) -> None:
+def _put_aligned(file: zipfile.ZipFile, header: bytes, arrays: Sequence[np.ndarray]) -> None:
     """The weights as a stored entry whose bytes begin at a multiple of ALIGNMENT in the file."""
-    header, arrays = _header(weights)
     size = len(header) + sum(_aligned(array.nbytes) for array in arrays)
     large = size >= 1 << 31
     info = zipfile.ZipInfo(_WEIGHTS, _EPOCH)
@@ -110,9 +130,12 @@ def _put_aligned(file: zipfile.ZipFile, weights: Mapping[str, np.ndarray]) -> No
     with file.open(info, "w", force_zip64=large) as out:
         out.write(header)
         for array in arrays:
-            if array.size:
-                out.write(array.reshape(-1).view(np.uint8).data)
+            out.write(_bytes(array))
             out.write(bytes(_aligned(array.nbytes) - array.nbytes))
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
 
 
 def _header(weights: Mapping[str, np.ndarray]) -> tuple[bytes, list[np.ndarray]]:
@@ -150,20 +173,34 @@ class Package:
     entry: str
     report: dict[str, Any]
     module_text: str
+    threads: int | None  # as they were asked for when it was compiled
+    checksums: Mapping[str, str]  # of each weight
     version: str = ""  # of the mlc that wrote it
 
     def executable(self, threads: int | None = None) -> Executable:
-        """Raises TargetUnavailable where the code does not run on this machine."""
-        return Executable(
-            self.plan,
-            self.objects,
-            self.weights,
-            target=self.target,
-            threads=threads,
-            entry=self.entry,
-            report=self.report,
-            module_text=self.module_text,
-        )
+        """Raises TargetUnavailable where the code does not run on this machine, InvalidModel where it is no code."""
+        try:
+            return Executable(
+                self.plan,
+                self.objects,
+                self.weights,
+                target=self.target,
+                threads=threads or self.threads,
+                entry=self.entry,
+                report=self.report,
+                module_text=self.module_text,
+            )
+        except InternalError as error:  # its objects do not link or lack the entry
+            raise InvalidModel(f"{self.path} is damaged: {error}", file=self.path, remedy=_AGAIN) from error
+
+    def verify(self) -> None:
+        """Read every weight and test its checksum. Raises InvalidModel naming the first that is damaged."""
+        for key, array in self.weights.items():
+            if hashlib.sha256(_bytes(array)).hexdigest() != self.checksums.get(key):
+                raise InvalidModel(f"{self.path} is damaged: the weight '{key}' has another checksum", file=self.path)
+
+
+_AGAIN = "Compile the model again."
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None) -> Executable:
@@ -177,36 +214,84 @@ def read(path: str | os.PathLike[str]) -> Package:
     path = Path(path)
     try:
         with path.open("rb") as raw, zipfile.ZipFile(raw) as file:
-            manifest = _manifest(file, path)
+            members = _members(file, path)
+            manifest = _manifest(members, path)
+            start, size = _place(file, raw)
+            raw.seek(start)
+            header = raw.read(8)
+            length = int.from_bytes(header, "little")
+            if length + 8 > min(size, LARGEST):
+                raise ValueError("the header of its weights is longer than they are")
+            header += raw.read(length)
+            if members.get(DIGEST) != digest(members, header).encode():
+                raise ValueError("it is not what its digest says")
             package = Package(
                 path,
                 Plan.from_json(manifest["plan"]),
-                [file.read(name) for name in manifest["objects"]],
-                _mapped(raw, *_place(file, raw)),
+                [members[name] for name in manifest["objects"]],
+                _mapped(raw, header, start, size),
                 CpuTarget(**{k: v for k, v in manifest["target"].items() if k != "kind"}),
-                manifest["entry"],
-                json.loads(file.read("decisions.json")),
-                file.read("module.mlir").decode(),
+                str(manifest["entry"]),
+                _object(json.loads(members["decisions.json"])),
+                members["module.mlir"].decode(),
+                _threads(manifest["threads"]),
+                {key: str(text) for key, text in manifest["weights"].items()},
                 str(manifest.get("mlc", "")),
             )
+    except InvalidModel:
+        raise
     except OSError as error:
         raise InvalidModel(f"cannot read {path}: {(error.strerror or str(error)).lower()}", file=path) from error
     except (zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: methods that zipfile does not have, encryption
         raise InvalidModel(
             f"{path} is no mlc package, or it is truncated: {str(error)[:1].lower()}{str(error)[1:]}", file=path
         ) from error
-    except (KeyError, TypeError, ValueError, EOFError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
-        raise InvalidModel(f"{path} is damaged: {error}", file=path, remedy="Compile the model again.") from error
+    except _DAMAGE as error:
+        raise InvalidModel(f"{path} is damaged: {error}", file=path, remedy=_AGAIN) from error
     missing = [key for key in package.plan.weights if key not in package.weights]
     if missing:
         raise InvalidModel(f"{path} is damaged: it lacks the weight '{missing[0]}'", file=path)
     return package
 
 
-def _manifest(file: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+_DAMAGE: tuple[type[Exception], ...] = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    EOFError,
+    MlcError,
+    zipfile.zlib.error,  # type: ignore[attr-defined]
+)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("its report is no object")
+    return value
+
+
+def _threads(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise ValueError(f"it asks for {value!r} threads")
+    return value
+
+
+def _members(file: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
+    """Everything but the weights, unpacked. What is too large is not unpacked."""
+    infos = [info for info in file.infolist() if info.filename != _WEIGHTS]
     if "manifest.json" not in file.namelist():
         raise InvalidModel(f"{path} is a zip file, but no mlc package: it has no manifest.json", file=path)
-    manifest = json.loads(file.read("manifest.json"))
+    if len({info.filename for info in infos}) != len(infos):
+        raise ValueError("it holds two members of one name")
+    if (size := sum(info.file_size for info in infos)) > LARGEST:
+        raise ValueError(f"it unpacks to {size} bytes of code and plan, and {LARGEST} are allowed")
+    return {info.filename: file.read(info) for info in infos}
+
+
+def _manifest(members: Mapping[str, bytes], path: Path) -> dict[str, Any]:
+    manifest = json.loads(members["manifest.json"])
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise InvalidModel(f"{path} is no mlc package: its manifest names no format", file=path)
     if manifest["format"] != FORMAT:
@@ -237,24 +322,19 @@ def _place(file: zipfile.ZipFile, raw: IO[bytes]) -> tuple[int, int]:
     return start, info.file_size
 
 
-def _mapped(raw: IO[bytes], start: int, size: int) -> dict[str, np.ndarray]:
-    """The arrays of the safetensors part of a file, as read-only maps."""
-    raw.seek(start)
-    length = int.from_bytes(raw.read(8), "little")
-    if length + 8 > size:
-        raise ValueError("the header of its weights is longer than they are")
-    header = json.loads(raw.read(length))
+def _mapped(raw: IO[bytes], header: bytes, start: int, size: int) -> dict[str, np.ndarray]:
+    """The arrays of the safetensors part of a file, as read-only maps. Every process that maps the package shares their memory."""
     whole = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
     found = {}
-    for key, entry in header.items():
+    for key, entry in json.loads(header[8:]).items():
         if key == "__metadata__" or key.startswith(_PADDING):
             continue
         dtype, shape = DTYPES[_NAMES[entry["dtype"]]][0], tuple(int(extent) for extent in entry["shape"])
         begin, end = entry["data_offsets"]
         count = int(np.prod(shape, dtype=object))
-        if begin < 0 or end - begin != count * dtype.itemsize or 8 + length + end > size:
+        if begin < 0 or end - begin != count * dtype.itemsize or len(header) + end > size:
             raise ValueError(f"the weight '{key}' lies outside of its file")
-        found[key] = np.frombuffer(whole, dtype, count, start + 8 + length + begin).reshape(shape)
+        found[key] = np.frombuffer(whole, dtype, count, start + len(header) + begin).reshape(shape)
     return found
 
 

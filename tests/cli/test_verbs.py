@@ -1,7 +1,6 @@
 """Every verb on small models: what it prints and writes, and its exit code."""
 
 import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import onnx
 import pytest
 
 from mlc.compiler import load_executable
+from tests.runtime.packages import rewritten
 
 
 def feeds(size: int = 5) -> dict[str, np.ndarray]:
@@ -312,14 +312,11 @@ def test_a_package_for_another_cpu_is_compiled_again_and_explained_as_it_is(
     mlc: Callable, small: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     mlc("compile", small, "-q")
-    with zipfile.ZipFile("small.mlc") as package, zipfile.ZipFile("other.mlc", "w") as other:
-        for name in package.namelist():
-            content = package.read(name)
-            if name == "manifest.json":
-                manifest = json.loads(content)
-                manifest["target"]["features"] = "+quantum"
-                content = json.dumps(manifest).encode()
-            other.writestr(name, content)
+    rewritten(
+        Path("small.mlc"),
+        Path("other.mlc"),
+        {"manifest": lambda text: text.replace('"features": "', '"features": "+quantum,')},
+    )
     want, found = (mlc("run", name, "--dim", "N=3", "--save-output", name[0]) for name in ("small.mlc", "other.mlc"))
     assert found.code == 0 and "codegen" in found.err and "codegen" not in want.err
     assert "this machine has no quantum" in caplog.text

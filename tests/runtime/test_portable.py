@@ -2,7 +2,6 @@
 
 import json
 import logging
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import mlc
 from mlc.ir import builder as g
 from mlc.ir.samples import random_inputs
 from mlc.runtime.package import read
+from tests.runtime.packages import rewritten
 
 MODELS = Path(__file__).parents[1] / "onnx_models"
 
@@ -25,14 +25,7 @@ def foreign(package: Path, **members: Callable[[str], str]) -> Path:
         content["target"].update(name="future", features="+quantum")
         return json.dumps(content)
 
-    changes = {"manifest": manifest, **members}
-    path = package.with_name("foreign.mlc")
-    with zipfile.ZipFile(package) as old, zipfile.ZipFile(path, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            change = changes.get(name.split(".")[0])
-            new.writestr(name, change(content.decode()) if change else content)
-    return path
+    return rewritten(package, package.with_name("foreign.mlc"), {"manifest": manifest, **members})
 
 
 @pytest.fixture
