@@ -268,7 +268,7 @@ _DAMAGE: tuple[type[Exception], ...] = (
 
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError("its report is no object")
+        raise TypeError("its report is no object")
     return value
 
 
