@@ -32,7 +32,7 @@ from mlc.ir.graph import elementwise
 from mlc.ir.graph import shape as _shape
 from mlc.ir.graph.base import Check, building, emit, location, require_equal
 from mlc.ir.graph.composites import attention, batch_norm, gelu, layer_norm, log_softmax, rms_norm, silu, softmax
-from mlc.ir.graph.control import scan
+from mlc.ir.graph.control import cond, scan, while_loop
 from mlc.ir.graph.counted import NonZeroOp, PrefixOp
 from mlc.ir.graph.detection import non_max_suppression
 from mlc.ir.graph.elementwise import apply_cast as cast

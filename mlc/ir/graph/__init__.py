@@ -35,6 +35,8 @@ GRAPH = Dialect(
         window.ArgMaxWindowOp,
         control.YieldOp,
         control.ScanOp,
+        control.WhileOp,
+        control.IfOp,
         control.GroupOp,
         composites.SoftmaxOp,
         composites.LogSoftmaxOp,

@@ -1,4 +1,5 @@
-"""Ops that hold a body: scan (a recurrence over axis 0) and group (what becomes one kernel). Bodies are closed: all they use are arguments."""
+"""Ops that hold bodies: scan (a recurrence over axis 0), while (a recurrence that its condition ends), if (one of two bodies) and group (what
+becomes one kernel). Bodies are closed: all they use are arguments."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from xdsl.ir import Block, BlockArgument, Region, SSAValue
 from xdsl.irdl import (
     ParsePropInAttrDict,
     irdl_op_definition,
+    operand_def,
+    opt_prop_def,
     prop_def,
     region_def,
     traits_def,
@@ -19,7 +22,7 @@ from xdsl.irdl import (
 from xdsl.traits import IsolatedFromAbove, IsTerminator, Pure, SingleBlockImplicitTerminator
 from xdsl.utils.exceptions import VerifyException
 
-from mlc.errors import ShapeError
+from mlc.errors import DTypeError, ShapeError
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, run_block
 from mlc.ir.graph.places import misplaced_in
@@ -48,8 +51,47 @@ def yielded(block: Block) -> tuple[SSAValue, ...]:
     return tuple(block.last_op.operands)
 
 
+class ControlOp(GraphOp):
+    """An op that runs its bodies step by step or not at all; each is a program of its own, in which every op becomes a part of a kernel.
+
+    The last operands are constants: what they are is the same in every step, and they are the last arguments of every body.
+    """
+
+    def first_constant(self) -> int:
+        """The number of the first operand that is a constant. Those behind it are constants too."""
+        raise NotImplementedError(self.name)
+
+    @property
+    def blocks(self) -> list[Block]:
+        return [region.block for region in self.regions]
+
+    @property
+    def constants(self) -> list[SSAValue]:
+        return list(self.operands[self.first_constant() :])
+
+    def inside(self, block: Block) -> tuple[BlockArgument, ...]:
+        """What the constants are in a body."""
+        return tuple(block.args[len(block.args) - len(self.constants) :])
+
+    def add_constant(self, value: SSAValue) -> None:
+        """One more constant; each body gets an argument for it."""
+        self.operands = [*self.operands, value]
+        for block in self.blocks:
+            block.insert_arg(value.type, len(block.args))
+
+    def drop_unused_constants(self) -> None:
+        """Leave out the constants that no body uses."""
+        first = self.first_constant()
+        for number in reversed(range(len(self.constants))):
+            arguments = [self.inside(block)[number] for block in self.blocks]
+            if all(argument.first_use is None for argument in arguments):
+                self.operands = [v for n, v in enumerate(self.operands) if n != first + number]
+                for argument in arguments:
+                    argument.owner.erase_arg(argument)
+
+
 @irdl_op_definition
-class ScanOp(GraphOp):
+class ScanOp(ControlOp):
     """for t in range(length): carries, ys[t] = body(carries, xs[t], constants); results: final carries, then ys stacked on axis 0.
 
     Operands: `carried` initial carries, `scanned` tensors with leading extent `length`, then constants. With `reverse`, t runs from
@@ -86,14 +128,13 @@ class ScanOp(GraphOp):
     def extent(self) -> Extent:
         return self.length.extents()[0]
 
+    def first_constant(self) -> int:
+        return self.carried.value.data + self.scanned.value.data
+
     @staticmethod
     def infer(inputs: Sequence[SSAValue], carried: int, scanned: int, length: Extent, body: Block) -> list[TensorType]:
         results = [tensor_type(value) for value in yielded(body)]
-        for number, (value, after) in enumerate(zip(inputs[:carried], results[:carried], strict=True)):
-            if value.type != after:
-                raise ShapeError(
-                    f"scan: carry {number} is {type_text(tensor_type(value))} before and {type_text(after)} after a step"
-                )
+        _require_stable("scan", inputs[:carried], results[:carried])
         for number, value in enumerate(inputs[carried : carried + scanned]):
             if shape_of(value)[:1] != (length,):
                 raise ShapeError(
@@ -122,6 +163,132 @@ class ScanOp(GraphOp):
             for y, value in zip(ys, results[carried:], strict=True):
                 y[t] = value
         return (*carries, *ys)
+
+
+def _require_stable(op: str, before: Sequence[SSAValue], after: Sequence[TensorType]) -> None:
+    """A step gives each carry the type that it takes."""
+    for number, (value, type) in enumerate(zip(before, after, strict=True)):
+        if value.type != type:
+            raise ShapeError(
+                f"{op}: carry {number} is {type_text(tensor_type(value))} before and {type_text(type)} after a step"
+            )
+
+
+def _require_flag(op: str, condition: SSAValue) -> None:
+    if dtype_of(condition) != "bool" or shape_of(condition):
+        raise DTypeError(f"{op}: the condition is {type_text(tensor_type(condition))}, not one bool")
+
+
+@irdl_op_definition
+class WhileOp(ControlOp):
+    """t = 0; while condition and t < most: condition, carries, ys[t] = body(carries, constants); t += 1.
+
+    Operands: the first condition, one bool; `carried` initial carries; constants. Results: the final carries, then ys stacked on axis 0, which
+    have `most` rows, zeros behind the last step: a carry that counts says how many there are. Without `most` there are no ys, and what ends
+    the loop is the condition alone; one that always holds never ends.
+    """
+
+    name = "graph.while"
+    condition = operand_def(TensorType)
+    inputs = var_operand_def(TensorType)
+    carried = prop_def(IntegerAttr)
+    most = opt_prop_def(DimsAttr)
+    body = region_def("single_block")
+    outputs = var_result_def(TensorType)
+    traits = traits_def(Pure(), IsolatedFromAbove(), SingleBlockImplicitTerminator(YieldOp))
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(
+        self, condition: SSAValue, inputs: Sequence[SSAValue], carried: int, most: Extent | None, body: Block
+    ):
+        super().__init__(
+            operands=[condition, list(inputs)],
+            properties={
+                "carried": IntegerAttr(carried, i64),
+                "most": None if most is None else DimsAttr.of([most]),
+            },
+            regions=[Region(body)],
+            result_types=[self.infer(condition, inputs, carried, most, body)],
+        )
+
+    @property
+    def extent(self) -> Extent | None:
+        return None if self.most is None else self.most.extents()[0]
+
+    def first_constant(self) -> int:
+        return 1 + self.carried.value.data
+
+    @staticmethod
+    def infer(
+        condition: SSAValue, inputs: Sequence[SSAValue], carried: int, most: Extent | None, body: Block
+    ) -> list[TensorType]:
+        following, *results = yielded(body)
+        for flag in (condition, following):
+            _require_flag("while", flag)
+        final = [tensor_type(value) for value in results[:carried]]
+        _require_stable("while", inputs[:carried], final)
+        if most is None and len(results) > carried:
+            raise ShapeError("while: rows are stacked, and nothing says how many there are at most")
+        stacked = [] if most is None else [tensor((most, *shape_of(y)), dtype_of(y)) for y in results[carried:]]
+        return [*final, *stacked]
+
+    def infer_types(self) -> Sequence[TensorType]:
+        return self.infer(self.condition, self.inputs, self.carried.value.data, self.extent, self.body.block)
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
+        carried, most = self.carried.value.data, None if self.extent is None else at(self.extent)
+        condition, *inputs = operands
+        carries, constants, t = tuple(inputs[:carried]), inputs[carried:], 0
+        ys = [np.zeros([at(e) for e in shape_of(r)], numpy_dtype(dtype_of(r))) for r in self.outputs[carried:]]
+        while condition and (most is None or t < most):
+            condition, *results = run_block(self.body.block, [*carries, *constants], at)
+            carries = tuple(results[:carried])
+            for y, value in zip(ys, results[carried:], strict=True):
+                y[t] = value
+            t += 1
+        return (*carries, *ys)
+
+
+@irdl_op_definition
+class IfOp(ControlOp):
+    """What one of two bodies gives: the first where the condition holds, else the second. Only that one is run.
+
+    Operands: the condition, one bool; constants, which both bodies take. Both give results of the same types.
+    """
+
+    name = "graph.if"
+    condition = operand_def(TensorType)
+    inputs = var_operand_def(TensorType)
+    then = region_def("single_block")
+    otherwise = region_def("single_block")
+    outputs = var_result_def(TensorType)
+    traits = traits_def(Pure(), IsolatedFromAbove(), SingleBlockImplicitTerminator(YieldOp))
+
+    def __init__(self, condition: SSAValue, inputs: Sequence[SSAValue], then: Block, otherwise: Block):
+        super().__init__(
+            operands=[condition, list(inputs)],
+            regions=[Region(then), Region(otherwise)],
+            result_types=[self.infer(condition, then, otherwise)],
+        )
+
+    def first_constant(self) -> int:
+        return 1
+
+    @staticmethod
+    def infer(condition: SSAValue, then: Block, otherwise: Block) -> list[TensorType]:
+        _require_flag("if", condition)
+        first, second = ([tensor_type(value) for value in yielded(block)] for block in (then, otherwise))
+        if first != second:
+            texts = (", ".join(map(type_text, types)) or "nothing" for types in (first, second))
+            raise ShapeError("if: one body gives {}, the other {}".format(*texts))
+        return first
+
+    def infer_types(self) -> Sequence[TensorType]:
+        return self.infer(self.condition, self.then.block, self.otherwise.block)
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
+        condition, *inputs = operands
+        return run_block((self.then if condition else self.otherwise).block, inputs, at)
 
 
 @irdl_op_definition
@@ -159,12 +326,12 @@ class GroupOp(GraphOp):
 
 
 def source_of(value: SSAValue) -> SSAValue:
-    """The value that a constant of a scan is in every step; any other value itself."""
+    """The value that a constant of a body is in every step; any other value itself."""
     while isinstance(value, BlockArgument):
-        scan = value.owner.parent_op()
-        if not isinstance(scan, ScanOp) or value.index < scan.carried.value.data + scan.scanned.value.data:
+        op = value.owner.parent_op()
+        if not isinstance(op, ControlOp) or value not in (inside := op.inside(value.owner)):
             break
-        value = scan.inputs[value.index]
+        value = op.constants[inside.index(value)]
     return value
 
 
@@ -194,3 +361,44 @@ def scan(
         emit(YieldOp([*carries, *ys]))
     results = emit(ScanOp([*init, *xs, *constants], len(init), len(xs), length, reverse, block))
     return results[: len(init)], results[len(init) :]
+
+
+def while_loop(
+    body: Callable[
+        [tuple[SSAValue, ...], tuple[SSAValue, ...]],
+        tuple[SSAValue, Sequence[SSAValue], Sequence[SSAValue]],
+    ],
+    condition: SSAValue,
+    init: Sequence[SSAValue],
+    most: Extent | None = None,
+    constants: Sequence[SSAValue] = (),
+) -> tuple[tuple[SSAValue, ...], tuple[SSAValue, ...]]:
+    """(final carries, stacked ys) of `condition, carries, ys = body(carries, constants)`, while the condition holds, `most` times at most.
+
+    The body builds ops from its arguments alone. The ys have `most` rows; without it there are none.
+    """
+    block = Block(arg_types=[v.type for v in (*init, *constants)])
+    with building(block):
+        following, carries, ys = body(tuple(block.args[: len(init)]), tuple(block.args[len(init) :]))
+        emit(YieldOp([following, *carries, *ys]))
+    results = emit(WhileOp(condition, [*init, *constants], len(init), most, block))
+    return results[: len(init)], results[len(init) :]
+
+
+def cond(
+    condition: SSAValue,
+    then: Callable[..., Sequence[SSAValue]],
+    otherwise: Callable[..., Sequence[SSAValue]],
+    constants: Sequence[SSAValue] = (),
+) -> tuple[SSAValue, ...]:
+    """then(*constants) where the condition, one bool, holds, else otherwise(*constants); only that one is computed.
+
+    Both build ops from their arguments alone, and give results of the same types.
+    """
+    blocks = []
+    for body in (then, otherwise):
+        block = Block(arg_types=[v.type for v in constants])
+        with building(block):
+            emit(YieldOp(body(*block.args)))
+        blocks.append(block)
+    return emit(IfOp(condition, constants, *blocks))

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from xdsl.ir import Block
 
+from mlc.ir.graph.control import ControlOp
 from mlc.ir.module import Module
 from mlc.passes.graph.rewrite import erase, is_dead
 from mlc.passes.manager import Pass
@@ -36,4 +37,6 @@ def sweep(block: Block) -> None:
             for region in op.regions:
                 for inner in region.blocks:
                     sweep(inner)
+            if isinstance(op, ControlOp):
+                op.drop_unused_constants()
         op = before

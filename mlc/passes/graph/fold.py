@@ -4,23 +4,28 @@
     add(constant 1, constant 2)          -> constant 3
     broadcast(constant 0) to 64x56x56    stays: the result would be large, its source is not
 
-The chain behind a folded weight runs once, when its bytes are wanted; what lies between is not kept.
+The chain behind a folded weight runs once, when its bytes are wanted; what lies between is not kept. In the body of a loop or branch a
+constant is known too; a weight made there is made outside, and goes in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
+from xdsl.builder import Builder
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
+from xdsl.rewriter import InsertPoint
 from xdsl.traits import Pure
 
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.graph.base import GraphOp, emit, location_name
+from mlc.ir.graph.base import GraphOp, building, emit, location_name
+from mlc.ir.graph.control import ControlOp
 from mlc.ir.graph.elementwise import CastOp
 from mlc.ir.graph.shape import (
     IN_TEXT,
@@ -66,20 +71,21 @@ class Fold(Pass):
     def run(self, module: Module) -> None:
         for op in module.op.ops:
             if isinstance(op, FuncOp) and op.body.blocks:
-                _fold_block(op.body.block, module, in_body=False)
+                _fold_block(op.body.block, module, {})
 
 
-def _fold_block(block: Block, module: Module, in_body: bool) -> None:
-    known: dict[SSAValue, Known] = {}
+def _fold_block(block: Block, module: Module, known: dict[SSAValue, Known]) -> None:
+    """`known` holds the arguments of the block that are known."""
     for op in block.ops:
-        for region in op.regions:
-            for inner in region.blocks:
-                _fold_block(inner, module, in_body=True)
         _learn(op, known, module.weights)
+        if isinstance(op, ControlOp):
+            for body in op.blocks:
+                inside = zip(op.inside(body), op.constants, strict=True)
+                _fold_block(body, module, {argument: known[value] for argument, value in inside if value in known})
     for op in list(block.ops):
         if not all(result in known for result in op.results) or not op.results:
             for operand in dict.fromkeys(op.operands):
-                _settle(operand, known, module, in_body)
+                _settle(operand, known, module)
     for op in reversed(list(block.ops)):
         if op.results and op.results[0] in known and is_dead(op):
             erase(op)
@@ -147,29 +153,50 @@ def _evaluate(op: GraphOp, arrays: Sequence[np.ndarray]) -> np.ndarray:
     )
 
 
-def _settle(value: SSAValue, known: dict[SSAValue, Known], module: Module, in_body: bool) -> None:
+def _settle(value: SSAValue, known: dict[SSAValue, Known], module: Module) -> None:
     """A known value that stays in use becomes a constant or a weight, unless the op that makes it is better kept."""
     if value not in known or isinstance(value.owner, WeightOp | ConstantOp):
         return
     op, entry = value.owner, known[value]
-    assert isinstance(op, Operation)
     small = _elements(value) <= IN_TEXT
-    if not (small or (entry.storable and not in_body)):
-        for operand in dict.fromkeys(op.operands):
-            _settle(operand, known, module, in_body)
-        return
-    with before(op, module):
+    if isinstance(op, Block):
         if small:
+            with _at_start(op, module):
+                new = emit(ConstantOp(entry.array()))[0]
+            known[new] = entry
+            value.replace_all_uses_with(new)
+        return
+    if not (small or entry.storable):
+        for operand in dict.fromkeys(op.operands):
+            _settle(operand, known, module)
+        return
+    if small:
+        with before(op, module):
             new = emit(ConstantOp(entry.array()))[0]
+    else:
+        shape = tuple(int(e) for e in shape_of(value))  # type: ignore[arg-type]
+        if entry.cache:
+            key = module.weights.add(entry.cache[0], entry.name)
         else:
-            shape = tuple(int(e) for e in shape_of(value))  # type: ignore[arg-type]
-            if entry.cache:
-                key = module.weights.add(entry.cache[0], entry.name)
-            else:
-                key = module.weights.add_lazy(entry.name, shape, dtype_of(value), entry.get)
-            new = emit(WeightOp(key, shape, dtype_of(value)))[0]
+            key = module.weights.add_lazy(entry.name, shape, dtype_of(value), entry.get)
+        new = _weight_before(op, WeightOp(key, shape, dtype_of(value)), module)
     known[new] = entry
     value.replace_all_uses_with(new)
+
+
+def _weight_before(op: Operation, weight: WeightOp, module: Module) -> SSAValue:
+    """The weight as a value that an op can read: from in front of the loop or branch that the op is in, where it is in one."""
+    parent = op.parent_op()
+    if not isinstance(parent, ControlOp):
+        with before(op, module):
+            return emit(weight)[0]
+    parent.add_constant(_weight_before(parent, weight, module))
+    assert op.parent is not None
+    return op.parent.args[-1]
+
+
+def _at_start(block: Block, module: Module) -> AbstractContextManager[object]:
+    return building(Builder(InsertPoint.at_start(block)), module.checks)
 
 
 def _suffix(op: Operation) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
 
-from mlc.ir.graph.control import GroupOp, ScanOp, YieldOp
+from mlc.ir.graph.control import ControlOp, GroupOp, YieldOp
 from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
 from mlc.ir.graph.index import GatherOp
@@ -44,8 +44,9 @@ class Fuse(Pass):
 
     def run(self, module: Module) -> None:
         for op in list(module.op.walk()):
-            if isinstance(op, (FuncOp, ScanOp)):
-                fuse_block(op.body.block, self.max_ops)
+            if isinstance(op, (FuncOp, ControlOp)):
+                for region in op.regions:
+                    fuse_block(region.block, self.max_ops)
 
 
 @dataclass(eq=False)
@@ -95,7 +96,7 @@ KIND: tuple[tuple[type[Operation], str], ...] = (
 
 
 def fuse_block(block: Block, max_ops: int) -> None:
-    """Replace the ops of a block by groups. Scans, weights and reshapes that are views stay."""
+    """Replace the ops of a block by groups. Loops, branches, weights and reshapes that are views stay."""
     fusion = Fusion(block, max_ops)
     fusion.epilogues()
     fusion.rows()
@@ -322,7 +323,7 @@ class Fusion:
     def rest(self) -> None:
         """Views that somebody needs as memory become copies; every other op is a kernel of its own."""
         for op in self.ops:
-            if op in self.group_of or isinstance(op, (WeightOp, ScanOp, GroupOp, PrefixOp)) or is_stored(op):
+            if op in self.group_of or isinstance(op, (WeightOp, ControlOp, GroupOp, PrefixOp)) or is_stored(op):
                 continue
             if is_view(op):
                 if isinstance(op, ReshapeOp) or not self.needed_as_memory(op):
@@ -338,7 +339,7 @@ class Fusion:
         return self.memory_views[op]
 
     def wants_memory(self, reader: Operation, value: SSAValue) -> bool:
-        if reader is self.block.last_op or isinstance(reader, ScanOp):
+        if reader is self.block.last_op or isinstance(reader, ControlOp):
             return True
         if isinstance(reader, ReshapeOp):
             return self.reshape_needed(reader)

@@ -9,7 +9,8 @@ Equal kernels are one function. Results that leave the function are written wher
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from xdsl.builder import Builder
@@ -21,7 +22,7 @@ from xdsl.rewriter import InsertPoint
 from mlc.errors import InternalError
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import location_name
-from mlc.ir.graph.control import GroupOp, ScanOp, YieldOp, source_of, yielded
+from mlc.ir.graph.control import ControlOp, GroupOp, IfOp, ScanOp, WhileOp, YieldOp, source_of, yielded
 from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.scalar import signless
 from mlc.ir.graph.shape import ConstantOp, PadOp, ReshapeOp, WeightOp
@@ -122,7 +123,7 @@ class Outline:
         for value, target in zip(results, targets, strict=True):
             while isinstance(value.owner, ReshapeOp | PrefixOp):
                 value = value.owner.x if isinstance(value.owner, ReshapeOp) else value.owner.source_of(value)
-            if isinstance(value.owner, (GroupOp, ScanOp)) and value not in found:
+            if isinstance(value.owner, (GroupOp, ControlOp)) and value not in found:
                 found[value] = target
         return found
 
@@ -144,6 +145,10 @@ class Outline:
                 self.group(op)
             case ScanOp():
                 self.scan(op)
+            case WhileOp():
+                self.while_loop(op)
+            case IfOp():
+                self.branches(op)
             case YieldOp() | func.ReturnOp():
                 return
             case _:
@@ -208,50 +213,109 @@ class Outline:
         shapes = [tuple(by_name[e] if isinstance(e, str) else e for e in kernel.shapes[buffer]) for buffer in buffers]
         return Made(self._shared(kernel), order, shapes, extents, spare)
 
+    # Loops and branches -------------------------------------------------------------------------------------------------
     def scan(self, op: ScanOp) -> None:
         """Carries live in buffers that each step overwrites; a step's slices are rows of the sequences."""
-        carried, scanned = op.carried.value.data, op.scanned.value.data
+        carried, first = op.carried.value.data, op.first_constant()
         outer = [self.values[v] for v in op.inputs]
-        carries = [self._result(v) for v in op.outputs[:carried]]
+        carries = self._started(op.outputs[:carried], outer)
         stacks = [self._result(v) for v in op.outputs[carried:]]
-        for start, carry in zip(outer, carries, strict=False):
-            self._copy(start, carry)
         length = self._size(op.extent)
-        body = op.body.block
         loop = Block(arg_types=[index])
         loop.args[0].name_hint = "t"
-        zero, one = self._index(0), self._index(1)
-        before, self.b = self.b, Builder(InsertPoint.at_end(loop))
-        t: SSAValue = loop.args[0]
-        if op.reverse.value.data:
-            last = self.b.insert(arith.SubiOp(length, one)).result
-            t = self.b.insert(arith.SubiOp(last, t)).result
-        rows = [self._row(x, t) for x in outer[carried : carried + scanned]]
-        self.values.update(zip(body.args, [*carries, *rows, *outer[carried + scanned :]], strict=True))
+        with self._within(loop):
+            t: SSAValue = loop.args[0]
+            if op.reverse.value.data:
+                last = self.b.insert(arith.SubiOp(length, self._index(1))).result
+                t = self.b.insert(arith.SubiOp(last, t)).result
+            rows = [self._row(x, t) for x in outer[carried:first]]
+            self.values.update(zip(op.body.block.args, [*carries, *rows, *outer[first:]], strict=True))
+            self._step(op.body.block, carries, [], [self._row(stack, t) for stack in stacks])
+            self.b.insert(scf.YieldOp())
+        self.b.insert(scf.ForOp(self._index(0), length, self._index(1), [], loop))
+
+    def while_loop(self, op: WhileOp) -> None:
+        """As a scan, with a buffer for the condition, which is looked at before each step."""
+        carried, most = op.carried.value.data, None if op.extent is None else self._size(op.extent)
+        outer = [self.values[v] for v in op.inputs]
+        carries = self._started(op.outputs[:carried], outer)
+        stacks = [self._result(v) for v in op.outputs[carried:]]
+        flag = self._buffer((), "bool")
+        self._copy(self.values[op.condition], flag)
+        test, body = Block(arg_types=[index]), Block(arg_types=[index])
+        with self._within(test):
+            goes_on = self.b.insert(memref.LoadOp.get(flag, [])).res
+            if most is not None:
+                below = self.b.insert(arith.CmpiOp(test.args[0], most, "slt")).result
+                goes_on = self.b.insert(arith.AndIOp(goes_on, below)).result
+            self.b.insert(scf.ConditionOp(goes_on, test.args[0]))
+        with self._within(body):
+            t = body.args[0]
+            t.name_hint = "t"
+            self.values.update(zip(op.body.block.args, [*carries, *outer[carried:]], strict=True))
+            self._step(op.body.block, carries, [flag], [self._row(stack, t) for stack in stacks])
+            self.b.insert(scf.YieldOp(self.b.insert(arith.AddiOp(t, self._index(1))).result))
+        self.b.insert(scf.WhileOp([self._index(0)], [index], Region(test), Region(body)))
+
+    def branches(self, op: IfOp) -> None:
+        """Both bodies write the same buffers."""
+        results = [self._result(v) for v in op.outputs]
+        flag = self.b.insert(memref.LoadOp.get(self.values[op.condition], [])).res
+        constants, made = [self.values[v] for v in op.inputs], []
+        for body in op.blocks:
+            block = Block()
+            with self._within(block):
+                self.values.update(zip(body.args, constants, strict=True))
+                self._body(body, list(zip(yielded(body), results, strict=True)))
+                self.b.insert(scf.YieldOp())
+            made.append(block)
+        self.b.insert(scf.IfOp(flag, [], *map(Region, made)))
+
+    @contextmanager
+    def _within(self, block: Block) -> Iterator[None]:
+        """Ops go to the end of a block of a loop or branch."""
+        before, self.b = self.b, Builder(InsertPoint.at_end(block))
+        yield
+        self.b = before
+
+    def _started(self, results: Sequence[SSAValue], starts: Sequence[SSAValue]) -> list[SSAValue]:
+        """The buffers of the carries, which hold what the loop begins with."""
+        carries = [self._result(v) for v in results]
+        for start, carry in zip(starts, carries, strict=False):
+            self._copy(start, carry)
+        return carries
+
+    def _step(
+        self, body: Block, carries: Sequence[SSAValue], flags: Sequence[SSAValue], rows: Sequence[SSAValue]
+    ) -> None:
+        """One step of a loop whose body gives flags, carries and rows. Carries are overwritten last, since the step reads them."""
         results = yielded(body)
-        for value, stack in zip(results[carried:], stacks, strict=True):
-            root = value
-            while isinstance(root.owner, ReshapeOp):
-                root = root.owner.x
-            if isinstance(root.owner, GroupOp) and root not in self.targets and root not in results[:carried]:
-                self.targets[root] = self._row(stack, t)
-        for inner in body.ops:
-            self.op(inner)
-        for value, stack in zip(results[carried:], stacks, strict=True):
-            root = value
-            while isinstance(root.owner, ReshapeOp):
-                root = root.owner.x
-            if root not in self.targets:
-                self._copy(self.values[value], self._row(stack, t))
-        new = [self.values[value] for value in results[:carried]]
+        first, last = len(flags), len(flags) + len(carries)
+        following = results[first:last]
+        written = [*zip(results[:first], flags, strict=True), *zip(results[last:], rows, strict=True)]
+        self._body(body, written, kept=following)
+        new = [self.values[value] for value in following]
         if any(self._root(n) in carries and self._root(n) is not c for n, c in zip(new, carries, strict=True)):
             new = [self._copied(n) for n in new]
         for value, carry in zip(new, carries, strict=True):
             if self._root(value) is not carry:
                 self._copy(value, carry)
-        self.b.insert(scf.YieldOp())
-        self.b = before
-        self.b.insert(scf.ForOp(zero, length, one, [], loop))
+
+    def _body(
+        self, body: Block, written: Sequence[tuple[SSAValue, SSAValue]], kept: Sequence[SSAValue] = ()
+    ) -> None:
+        """The ops of a body, and what it gives written to these places: by the kernel that computes it where it has no other place (`kept`)."""
+        placed = set()
+        for number, (value, target) in enumerate(written):
+            root = _unshaped(value)
+            if isinstance(root.owner, GroupOp | ControlOp) and root not in self.targets and root not in kept:
+                self.targets[root] = target
+                placed.add(number)
+        for inner in body.ops:
+            self.op(inner)
+        for number, (value, target) in enumerate(written):
+            if number not in placed:
+                self._copy(self.values[value], target)
 
     # Memory -------------------------------------------------------------------------------------------------------------
     def _result(self, value: SSAValue) -> SSAValue:
@@ -351,6 +415,13 @@ class Outline:
             kind = kernel.name.rsplit("_", 1)[0]
             self.names[kind] = self.names.get(kind, 0) + 1
         return self.kernels[key].name
+
+
+def _unshaped(value: SSAValue) -> SSAValue:
+    """The value whose memory this is a view of."""
+    while isinstance(value.owner, ReshapeOp):
+        value = value.owner.x
+    return value
 
 
 def _attributes(name: str, shape: Sequence[Extent], dtype: str, role: str) -> DictionaryAttr:

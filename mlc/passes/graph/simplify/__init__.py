@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from mlc.ir.module import Module
 from mlc.passes.graph.rewrite import rewrite
-from mlc.passes.graph.simplify import arithmetic, broadcast, contract, index, reduce, reshape, slices, transpose
+from mlc.passes.graph.simplify import arithmetic, branches, broadcast, contract, index, reduce, reshape, slices, transpose
 from mlc.passes.manager import Pass
 
 RULES = (
@@ -22,6 +22,7 @@ RULES = (
     *reduce.RULES,
     *slices.RULES,
     *index.RULES,
+    *branches.RULES,
 )
 
 

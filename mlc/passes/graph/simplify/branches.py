@@ -1,0 +1,63 @@
+"""Rules about branches.
+
+    if(true, x, then, otherwise)                 -> then(x)
+    if(c, x, then, otherwise), both cheap        -> select(c, then(x), otherwise(x))
+
+Cheap is what reads and computes element by element in few ops and moves no data, so that it becomes a part of the kernels round it: both
+bodies cost less than a kernel of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.ir import Block, SSAValue
+
+from mlc.ir import builder as g
+from mlc.ir.graph.base import emit
+from mlc.ir.graph.control import IfOp, yielded
+from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
+from mlc.ir.graph.shape import BroadcastOp, ConstantOp, DimensionOp
+from mlc.ir.module import Module
+from mlc.ir.types import shape_of
+from mlc.passes.graph.rewrite import rule
+
+CHEAP = 8  # ops in both bodies together
+_ELEMENTWISE = (ElementwiseOp, CastOp)
+_FREE = (BroadcastOp, ConstantOp, DimensionOp)
+
+
+@rule(IfOp)
+def taken_branch(op: IfOp, module: Module) -> Sequence[SSAValue] | None:
+    """if(constant, x) -> the body that is taken"""
+    condition = op.condition.owner
+    if not isinstance(condition, ConstantOp):
+        return None
+    return _inlined((op.then if condition.value.item() else op.otherwise).block, op.inputs)
+
+
+@rule(IfOp)
+def cheap_branches(op: IfOp, module: Module) -> Sequence[SSAValue] | None:
+    """if(c, x) of cheap bodies -> a select for each result"""
+    ops = [inner for block in op.blocks for inner in block.ops if inner is not block.last_op]
+    if not all(isinstance(inner, (*_ELEMENTWISE, *_FREE)) for inner in ops):
+        return None
+    if sum(isinstance(inner, _ELEMENTWISE) for inner in ops) > CHEAP:
+        return None
+    then, otherwise = (_inlined(block, op.inputs) for block in op.blocks)
+    pairs = zip(then, otherwise, strict=True)
+    return [g.select(g.broadcast(op.condition, shape_of(x), []), x, y) for x, y in pairs]
+
+
+def _inlined(block: Block, arguments: Sequence[SSAValue]) -> list[SSAValue]:
+    """The ops of a body at the current position; what it gives."""
+    values = dict(zip(block.args, arguments, strict=True))
+    for op in block.ops:
+        if op is not block.last_op:
+            copy = op.clone(value_mapper=values)
+            copy.location = op.location
+            values.update(zip(op.results, emit(copy), strict=True))
+    return [values[value] for value in yielded(block)]
+
+
+RULES = (taken_branch, cheap_branches)
