@@ -1,7 +1,8 @@
 """Floating-point operations of a graph module, as one expression of its symbols.
 
 A contraction or convolution costs a multiplication and an addition per term; an element-wise op one operation per element, a
-reduction one per element of its operand. Moving data costs nothing. Composites cost what they are made of.
+reduction one per element of its operand. Moving data costs nothing. Composites cost what they are made of, a branch what the dearer of its
+bodies does, and a loop that its condition ends the most steps that it may take, or one where nothing bounds them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import building
 from mlc.ir.graph.composites import CompositeOp
-from mlc.ir.graph.control import GroupOp, ScanOp
+from mlc.ir.graph.control import GroupOp, IfOp, ScanOp, WhileOp
 from mlc.ir.graph.elementwise import ElementwiseOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
 from mlc.ir.graph.reduce import ArgReduceOp, CumulativeOp, ReduceOp
@@ -41,6 +42,10 @@ def flops_of(op: Operation) -> Extent:
             return _block(decomposition(op))
         case ScanOp():
             return op.extent * _block(op.body.block)
+        case WhileOp():
+            return (1 if op.extent is None else op.extent) * _block(op.body.block)
+        case IfOp():
+            return dims.dmax(*(_block(block) for block in op.blocks))
         case GroupOp():
             return _block(op.body.block)
         case ElementwiseOp():

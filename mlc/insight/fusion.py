@@ -11,7 +11,7 @@ from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.graph.base import location_name
-from mlc.ir.graph.control import GroupOp, ScanOp, YieldOp
+from mlc.ir.graph.control import ControlOp, GroupOp, IfOp, YieldOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp
 from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.shape import ReshapeOp
@@ -57,8 +57,15 @@ def _sentence(group: GroupOp, result: SSAValue, op: Operation, operand: SSAValue
     if isinstance(op, ReturnOp):
         return "its result is an output of the model"
     if isinstance(op, YieldOp):
-        return "its result is carried to the next step of a loop"
-    if isinstance(op, ScanOp):
+        parent = op.parent_op()
+        return (
+            "its result is that of a branch"
+            if isinstance(parent, IfOp)
+            else "its result is carried to the next step of a loop"
+        )
+    if isinstance(op, IfOp):
+        return f"{_name(op)} reads it, in a branch"
+    if isinstance(op, ControlOp):
         return f"{_name(op)} reads it step by step, in a loop"
     if not isinstance(op, GroupOp):
         return f"{_name(op)} reads it"

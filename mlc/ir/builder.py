@@ -307,18 +307,22 @@ def _under_construction() -> ModuleBuilder:
     return builder
 
 
+class CountedInBody(UnsupportedOp):
+    """A size that data decides can be counted once per run only."""
+
+
 # Sizes that data decides ---------------------------------------------------------------------------------------------------
 
 
 def prefix(size: SSAValue, *xs: SSAValue) -> tuple[SSAValue, ...]:
     """The first `size` (one i64) rows of each x, all of the same rows; the leading extent is a new symbol, counted when the module runs.
 
-    Raises UnsupportedOp in the body of a loop, which would count more than once.
+    Raises CountedInBody in the body of a loop or branch, which counts more than once, or not at all.
     """
     builder = _under_construction()
     results = emit(PrefixOp(size, xs, builder.counted()))
     if results[0].owner.parent is not builder.block:
-        raise UnsupportedOp("data decides a size in the body of a loop, in each step anew")
+        raise CountedInBody("data decides a size in the body of a loop or branch")
     return results
 
 

@@ -276,6 +276,8 @@ def _structural() -> list[Example]:
         Example("reduce_window", [((1, 2, "H", 8), f)], lambda x: g.reduce_window(x, "max", [1, 1, 3, 3], [1, 1, 2, 2], [(0, 0), (0, 0), (1, 1), (1, 1)]), lambda x: _pooled(x, max), {"H": 7}),
         Example("arg_max_window", [((1, 1, 6, 6), f)], lambda x: g.arg_max_window(x, [1, 1, 2, 2], [1, 1, 2, 2]), _arg_pooled, {}),
         Example("scan", [(("T", 4), f)], _running_product, lambda x: (np.prod(x, 0), np.cumprod(x, 0)), {"T": 5}),
+        Example("while", [((4, "N"), f), ((), f)], _doubled, _doubled_slowly, {"N": 3}),
+        Example("if", [((), f), (("N", 3), f)], lambda c, x: g.cond(g.lt(c, g.scalar(0, f)), lambda x: [g.exp(x), x], lambda x: [x, g.neg(x)], [x]), lambda c, x: (np.exp(x), x) if c < 0 else (x, -x), {"N": 4}),
         Example("softmax", [((2, "N", 3), f)], lambda x: g.softmax(x, 1), lambda x: _softmax(x, 1), {"N": 5}),
         Example("log_softmax", [(("N", 9), f)], lambda x: g.log_softmax(x, -1), lambda x: np.log(_softmax(x.astype(np.float64), -1)).astype(x.dtype), {"N": 4}),
         Example("layer_norm", [(("N", 11), f), ((11,), f), ((11,), f)], lambda x, s, b: g.layer_norm(x, s, b, [1]), lambda x, s, b: (_normalised(x, True) * s + b).astype(x.dtype), {"N": 4}),
@@ -340,6 +342,27 @@ def _running_product(x: SSAValue) -> list[SSAValue]:
 
     (last,), (every,) = g.scan(body, [g.full((4,), 1, "f32")], [x], g.shape_of(x)[0])
     return [last, every]
+
+
+def _doubled(x: SSAValue, limit: SSAValue) -> list[SSAValue]:
+    """Until the sum of squares is above 50 + limit, six times at most."""
+
+    def body(carries: Any, constants: Any) -> Any:
+        after = g.add(carries[0], carries[0])
+        squares = g.reduce(g.mul(after, after), [0, 1], "sum")
+        goes_on = g.lt(squares, g.add(constants[0], g.full_like(squares, 50)))
+        return goes_on, [after, g.add(carries[1], g.scalar(1, "i64"))], [squares]
+
+    (last, steps), (sums,) = g.while_loop(body, g.scalar(True, "bool"), [x, g.scalar(0, "i64")], 6, [limit])
+    return [last, *g.prefix(steps, sums)]
+
+
+def _doubled_slowly(x: np.ndarray, limit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    sums: list[float] = []
+    while len(sums) < 6 and (not sums or sums[-1] < limit + 50):
+        x = x + x
+        sums.append((x * x).sum())
+    return x, np.array(sums, x.dtype)
 
 
 def _gelu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -36,12 +36,15 @@ from mlc.frontends.onnx.node import NeedsValue, Node, canonical_domain
 from mlc.frontends.onnx.reader import Model, Tensor
 from mlc.frontends.onnx.shapes import Known
 from mlc.frontends.onnx.signature import Signature
-from mlc.frontends.onnx.table import Items
+from mlc.frontends.onnx.table import Absent, Items
 from mlc.frontends.onnx.values import Record, merged_sources
 from mlc.ir import builder as g
 from mlc.ir.dims import Bounds, Dim
+from mlc.ir.graph.shape import ConstantOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_name, is_float, numpy_dtype
+
+Content = SSAValue | Items | Absent
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,7 @@ class Scope:
         self.prefix = prefix  # of node names, inside of functions and subgraphs
         self.depth = 0
         self.records: dict[str, Record | None] = {}
+        self.makers: dict[str, NodeProto] = {}
 
     # Names
 
@@ -237,10 +241,16 @@ class Scope:
     def sources(self, name: str) -> tuple[str, ...]:
         return self.record(name).sources
 
-    def inline(self, graph: GraphProto, operands: Sequence[SSAValue]) -> list[SSAValue | Items]:
+    def maker(self, name: str) -> NodeProto | None:
+        scope: Scope | None = self
+        while scope is not None and name not in scope.records:
+            scope = scope.outer
+        return scope.makers.get(name) if scope is not None else None
+
+    def inline(self, graph: GraphProto, operands: Sequence[Content]) -> list[Content]:
         return self.inner(self.opsets, self, graph.name)._body(graph, operands)
 
-    def _body(self, graph: GraphProto, operands: Sequence[SSAValue]) -> list[SSAValue | Items]:
+    def _body(self, graph: GraphProto, operands: Sequence[Content]) -> list[Content]:
         """The outputs of a subgraph of which this is the scope."""
         if len(operands) != len(graph.input):
             raise InvalidModel(
@@ -248,7 +258,7 @@ class Scope:
                 file=self.importer.file,
             )
         for declared, value in zip(graph.input, operands, strict=True):
-            self.bind(declared.name, Record.of_value(declared.name, value, "subgraph input", False, ()))
+            self.bind(declared.name, self._input(declared.name, value))
         self.initializers(graph)
         before = len(self.importer.refusals)
         self.nodes(in_order(graph.node, self.importer.file))
@@ -256,28 +266,38 @@ class Scope:
             raise self.importer.refusals.pop().error
         return [self.content(self.record(output.name)) for output in graph.output]
 
+    def _input(self, name: str, content: Content) -> Record:
+        """An input of a subgraph, of which is known what was known of the value that goes in."""
+        origin = "subgraph input"
+        if isinstance(content, Items | Absent):
+            return Record(name, "f32", (), origin, items=content)
+        if content in self.importer.known:
+            return replace(self.importer.known[content], name=name)
+        return Record.of_value(name, content, origin, isinstance(content.owner, ConstantOp), ())
+
     def tensor(self, proto: TensorProto) -> Tensor:
         return reader.tensor(proto, self.importer.model)
 
     def dense(self, proto: SparseTensorProto) -> Tensor:
         return reader.dense(proto, self.importer.model)
 
-    def captured(self, graph: GraphProto) -> dict[str, SSAValue]:
-        found = {name: self.record(name) for name in captured(graph)}
+    def captured(self, graph: GraphProto) -> dict[str, Content]:
+        found = {name: record for name in captured(graph) if (record := self.find(name)) is not None}
         for record in found.values():
-            self._known(record)
-        return {name: self.value(record) for name, record in found.items()}
+            if record.items is None:
+                self._known(record)
+        return {name: self.content(record) for name, record in found.items()}
 
     def enclosed(
-        self, graph: GraphProto, operands: Sequence[SSAValue], captured: Mapping[str, SSAValue]
-    ) -> list[SSAValue]:
+        self, graph: GraphProto, operands: Sequence[Content], captured: Mapping[str, Content]
+    ) -> list[Content]:
         scope = self.inner(self.opsets, None, graph.name)
-        for name, value in captured.items():
-            scope.bind(name, replace(self.record(name), value=value, make=None))
-        results = scope._body(graph, operands)
-        if any(isinstance(x, Items) for x in results):
-            raise UnsupportedOp(f"subgraph '{graph.name}' gives a sequence", file=self.importer.file)
-        return [x for x in results if not isinstance(x, Items)]
+        for name, content in captured.items():
+            if isinstance(content, Items | Absent):
+                scope.bind(name, replace(self.record(name), items=content))
+            else:
+                scope.bind(name, replace(self.record(name), value=content, make=None))
+        return scope._body(graph, operands)
 
     def inner(self, opsets: Mapping[str, int], outer: Scope | None, name: str) -> Scope:
         scope = Scope(self.importer, opsets, outer, f"{self.prefix}{name}/" if name else self.prefix)
@@ -291,14 +311,15 @@ class Scope:
 
     # Values as ops
 
-    def content(self, record: Record) -> SSAValue | Items:
+    def content(self, record: Record) -> Content:
         return record.items if record.items is not None else self.value(record)
 
     def value(self, record: Record) -> SSAValue:
         """The value as data: built at the current position where it exists only as entries or as a tensor of the file."""
         if record.items is not None:
+            kind = "a sequence" if isinstance(record.items, Items) else "an empty optional value"
             raise UnsupportedOp(
-                f"'{record.name}' is a sequence, which is supported only inside of a model", file=self.importer.file
+                f"'{record.name}' is {kind}, which is supported only inside of a model", file=self.importer.file
             )
         if record.value is None:
             record.value = self._materialise(record)
@@ -332,6 +353,7 @@ class Scope:
     def node(self, proto: NodeProto, index: int) -> None:
         """Build one node and bind its outputs."""
         operands = [self.find(name) for name in proto.input]
+        self.makers.update((name, proto) for name in proto.output if name)
         node = self._node(proto, index, operands)
         self.importer.count(node)
         read = operands
@@ -346,7 +368,9 @@ class Scope:
             with g.location(node.name, file=self.importer.file, index=index):
                 self._build(node, proto, operands)
         except UnsupportedOp as error:
-            self.importer.refuse(node, node.unsupported(error.message) if error.node is None else error)
+            if error.node is None:
+                error.message, error.node, error.file = f"{node.title}: {error.message}", node.index, node.file
+            self.importer.refuse(node, error)
             self._break(node)
         except MlcError as error:
             raise self._placed(error, node, operands) from error
@@ -412,9 +436,10 @@ class Scope:
         return node.schema is not None and functions.has_schema_body(node.schema, node.opset)
 
     def _handle(self, handler: table.Handler, node: Node, operands: Sequence[Record | None]) -> table.Result:
-        values: list[SSAValue | Items | None] = [None if r is None else self.content(r) for r in operands]
-        if any(isinstance(v, Items) for v in values) and not table.takes_sequences(handler):
-            raise node.unsupported("a sequence as operand is not supported")
+        values: list[Content | None] = [None if r is None else self.content(r) for r in operands]
+        if any(isinstance(v, Items | Absent) for v in values) and not table.takes_sequences(handler):
+            kind = "a sequence" if any(isinstance(v, Items) for v in values) else "an empty optional value"
+            raise node.unsupported(f"{kind} as operand is not supported")
         if node.schema is not None and node.schema.max_input < 1 << 16:
             count = plain_inputs(node.schema)
             values = values[:count] + [None] * (
@@ -485,7 +510,7 @@ class Scope:
             origin = f"node {node.index}"
             if isinstance(value, np.ndarray):
                 self.bind(name, _literal(name, value, origin, node))
-            elif isinstance(value, Items):
+            elif isinstance(value, Items | Absent):
                 self.bind(name, Record(name, "f32", (), origin, items=value, sources=sources))
             elif value in self.importer.known:
                 self.bind(name, replace(self.importer.known[value], name=name))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
     from mlc.frontends.onnx.reader import Tensor
-    from mlc.frontends.onnx.table import Items
+    from mlc.frontends.onnx.table import Absent, Items
 
 _REQUIRED: Any = object()
 
@@ -63,15 +63,23 @@ class Scope(Protocol):
     def bounds(self) -> Bounds:
         """Of the symbols of the model."""
 
-    def captured(self, graph: GraphProto) -> dict[str, SSAValue]:
+    def maker(self, name: str) -> NodeProto | None:
+        """The node that makes a value, where it is one of this scope or of those around it that it sees."""
+
+    def captured(self, graph: GraphProto) -> dict[str, SSAValue | Items | Absent]:
         """The values around a subgraph that it reads, by name."""
 
     def enclosed(
-        self, graph: GraphProto, operands: Sequence[SSAValue], captured: Mapping[str, SSAValue]
-    ) -> list[SSAValue]:
+        self,
+        graph: GraphProto,
+        operands: Sequence[SSAValue | Items | Absent],
+        captured: Mapping[str, SSAValue | Items | Absent],
+    ) -> list[SSAValue | Items | Absent]:
         """Import a subgraph as the body of an isolated region; `captured` gives what stands there for the outer values."""
 
-    def inline(self, graph: GraphProto, operands: Sequence[SSAValue]) -> list[SSAValue | Items]:
+    def inline(
+        self, graph: GraphProto, operands: Sequence[SSAValue | Items | Absent]
+    ) -> list[SSAValue | Items | Absent]:
         """Import a subgraph here, its inputs being `operands`; names of the outer graph are visible."""
 
 
@@ -229,7 +237,9 @@ class Node:
         """The value of integer input i as an object array of numbers and dimension expressions, or None."""
         return self.scope.entries(self.inputs[i]) if self.given(i) else None
 
-    def inline(self, graph: GraphProto, operands: Sequence[SSAValue] = ()) -> list[SSAValue | Items]:
+    def inline(
+        self, graph: GraphProto, operands: Sequence[SSAValue | Items | Absent] = ()
+    ) -> list[SSAValue | Items | Absent]:
         """Build a subgraph here and return its outputs."""
         return self.scope.inline(graph, operands)
 

@@ -31,7 +31,13 @@ class Items(tuple[Value, ...]):
     """A sequence of tensors whose elements are known one by one."""
 
 
-Result = Value | np.ndarray | Sequence[Value | np.ndarray | Items | None]
+class Absent:
+    """An optional value that is empty."""
+
+
+ABSENT = Absent()
+
+Result = Value | np.ndarray | Sequence[Value | np.ndarray | Items | Absent | None]
 Handler = Callable[..., Result]
 
 ONNX_DOMAIN = ""  # the standard's operators; files also write "ai.onnx"
@@ -53,7 +59,7 @@ def handles(
 ) -> Callable[[Handler], Handler]:
     """Enter the decorated function for these since-versions of an operator. A version can be entered once.
 
-    With `sequences` it takes `Items` where an operand is a sequence; without, such a node is refused.
+    With `sequences` it takes `Items` where an operand is a sequence, and ABSENT for an empty optional; without, such a node is refused.
     """
 
     def enter(function: Handler) -> Handler:

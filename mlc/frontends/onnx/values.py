@@ -15,7 +15,7 @@ from mlc.frontends.onnx import shapes
 from mlc.frontends.onnx.dtypes import ELEMENT_TYPES
 from mlc.frontends.onnx.reader import Tensor
 from mlc.frontends.onnx.shapes import Known
-from mlc.frontends.onnx.table import Items
+from mlc.frontends.onnx.table import Absent, Items
 from mlc.ir.types import Shape, dtype_of, numpy_dtype, shape_of, shape_text
 
 
@@ -30,7 +30,7 @@ class Record:
     make      builds the ops of a known value whose entries cannot be spelled as one
     constant  nothing but constants went into it, so that its ops can be run at import
     sources   the graph inputs that decide its contents
-    items     the elements of a sequence; dtype and shape mean nothing then
+    items     the elements of a sequence, or an empty optional; dtype and shape mean nothing then
     broken    the node that makes it is unsupported (and reported); what depends on it is left out
     """
 
@@ -46,7 +46,7 @@ class Record:
     constant: bool = False
     sources: tuple[str, ...] = ()
     broken: bool = False
-    items: Items | None = None
+    items: Items | Absent | None = None
 
     @classmethod
     def of_value(cls, name: str, value: SSAValue, origin: str, constant: bool, sources: tuple[str, ...]) -> Record:

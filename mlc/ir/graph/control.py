@@ -184,8 +184,8 @@ class WhileOp(ControlOp):
     """t = 0; while condition and t < most: condition, carries, ys[t] = body(carries, constants); t += 1.
 
     Operands: the first condition, one bool; `carried` initial carries; constants. Results: the final carries, then ys stacked on axis 0, which
-    have `most` rows, zeros behind the last step: a carry that counts says how many there are. Without `most` there are no ys, and what ends
-    the loop is the condition alone; one that always holds never ends.
+    have `most` rows. Those behind the last step mean nothing: a carry that counts tells prefix how many to keep. Without `most` there are no
+    ys, and what ends the loop is the condition alone; one that always holds never ends.
     """
 
     name = "graph.while"
@@ -198,9 +198,7 @@ class WhileOp(ControlOp):
     traits = traits_def(Pure(), IsolatedFromAbove(), SingleBlockImplicitTerminator(YieldOp))
     irdl_options = (ParsePropInAttrDict(),)
 
-    def __init__(
-        self, condition: SSAValue, inputs: Sequence[SSAValue], carried: int, most: Extent | None, body: Block
-    ):
+    def __init__(self, condition: SSAValue, inputs: Sequence[SSAValue], carried: int, most: Extent | None, body: Block):
         super().__init__(
             operands=[condition, list(inputs)],
             properties={
@@ -375,7 +373,7 @@ def while_loop(
 ) -> tuple[tuple[SSAValue, ...], tuple[SSAValue, ...]]:
     """(final carries, stacked ys) of `condition, carries, ys = body(carries, constants)`, while the condition holds, `most` times at most.
 
-    The body builds ops from its arguments alone. The ys have `most` rows; without it there are none.
+    The body builds ops from its arguments alone. The ys have `most` rows, of which those behind the last step mean nothing.
     """
     block = Block(arg_types=[v.type for v in (*init, *constants)])
     with building(block):

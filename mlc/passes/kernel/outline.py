@@ -268,8 +268,9 @@ class Outline:
                 self.values.update(zip(body.args, constants, strict=True))
                 self._body(body, list(zip(yielded(body), results, strict=True)))
                 self.b.insert(scf.YieldOp())
-            made.append(block)
-        self.b.insert(scf.IfOp(flag, [], *map(Region, made)))
+            made.append(Region(block))
+        then, otherwise = made
+        self.b.insert(scf.IfOp(flag, [], then, otherwise))
 
     @contextmanager
     def _within(self, block: Block) -> Iterator[None]:
@@ -301,9 +302,7 @@ class Outline:
             if self._root(value) is not carry:
                 self._copy(value, carry)
 
-    def _body(
-        self, body: Block, written: Sequence[tuple[SSAValue, SSAValue]], kept: Sequence[SSAValue] = ()
-    ) -> None:
+    def _body(self, body: Block, written: Sequence[tuple[SSAValue, SSAValue]], kept: Sequence[SSAValue] = ()) -> None:
         """The ops of a body, and what it gives written to these places: by the kernel that computes it where it has no other place (`kept`)."""
         placed = set()
         for number, (value, target) in enumerate(written):

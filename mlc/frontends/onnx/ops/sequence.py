@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlc.frontends.onnx.node import Node
-from mlc.frontends.onnx.table import Items, Value, handles
+from mlc.frontends.onnx.table import Absent, Items, Value, handles
 from mlc.ir import builder as g
 from mlc.ir import dims
 from mlc.ir.dims import Extent
@@ -128,7 +128,7 @@ def sequence_map(node: Node, items: Items | Value, *others: Items | Value) -> li
     for i, item in enumerate(items):
         results = node.inline(body, [item, *(x[i] if isinstance(x, Items) else x for x in others)])
         for column, result in zip(columns, results, strict=True):
-            if isinstance(result, Items):
+            if isinstance(result, Items | Absent):
                 raise node.invalid(f"the body '{body.name}' gives a sequence, expected tensors")
             column.append(result)
     return [Items(column) for column in columns]

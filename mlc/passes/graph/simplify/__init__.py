@@ -10,7 +10,17 @@ from typing import ClassVar
 
 from mlc.ir.module import Module
 from mlc.passes.graph.rewrite import rewrite
-from mlc.passes.graph.simplify import arithmetic, branches, broadcast, contract, index, reduce, reshape, slices, transpose
+from mlc.passes.graph.simplify import (
+    arithmetic,
+    branches,
+    broadcast,
+    contract,
+    index,
+    reduce,
+    reshape,
+    slices,
+    transpose,
+)
 from mlc.passes.manager import Pass
 
 RULES = (

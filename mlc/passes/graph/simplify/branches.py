@@ -51,7 +51,7 @@ def cheap_branches(op: IfOp, module: Module) -> Sequence[SSAValue] | None:
 
 def _inlined(block: Block, arguments: Sequence[SSAValue]) -> list[SSAValue]:
     """The ops of a body at the current position; what it gives."""
-    values = dict(zip(block.args, arguments, strict=True))
+    values: dict[SSAValue, SSAValue] = dict(zip(block.args, arguments, strict=True))
     for op in block.ops:
         if op is not block.last_op:
             copy = op.clone(value_mapper=values)
