@@ -32,7 +32,7 @@ from mlc.ir.module import Module
 from mlc.ir.samples import random_inputs, sample_binding
 from mlc.ir.types import DimsAttr, dtype_of_type
 from mlc.numeric import Difference, compare_arrays, compare_outputs, largest
-from mlc.options import CompileOptions
+from mlc.options import CompileOptions, is_whole
 from mlc.passes.check import first_difference
 from mlc.progress import Progress, stage
 
@@ -125,6 +125,12 @@ class _Run:
         everything: bool,
         progress: Progress | None,
     ):
+        if not isinstance(options, CompileOptions):
+            raise MlcError(f"options are {options!r}", remedy="Give mlc.CompileOptions(...).")
+        if inputs is not None and not isinstance(inputs, Mapping):
+            raise MlcError("inputs go by name", remedy='Give {"x": array, ...}.')
+        if not is_whole(seed) or seed < 0:
+            raise MlcError(f"seed is {seed!r}", remedy="A seed is a whole number of at least 0.")
         self.source, self.rtol, self.atol, self.progress = source, rtol, atol, progress
         self.until, self.known = options.until, options.known
         self.compilation = Compilation(options)

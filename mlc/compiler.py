@@ -334,6 +334,8 @@ def compile(
     The other keywords are the fields of mlc.CompileOptions. `progress` is called with an mlc.progress.Event per step. Where values of an
     input decide shapes, the result compiles for each new value it is called with. Raises MlcError for whatever the caller can mend.
     """
+    if progress is not None and not callable(progress):
+        raise MlcError(f"progress is {progress!r}", remedy="Give a function that takes an mlc.progress.Event.")
     options = CompileOptions.of(
         target=target,
         arch=arch,
@@ -377,6 +379,8 @@ def load_executable(
     """
     from mlc.runtime.package import read
 
+    if not isinstance(path, str | os.PathLike):
+        raise MlcError(f"an object of type {type(path).__name__} is no path of a package")
     package = read(path)
     if verify:
         package.verify()

@@ -58,7 +58,8 @@ class MlcError(Exception):
 
     def __str__(self) -> str:
         lines = [self.message]
-        if place := _place(self.file, self.node):
+        named = self.file is not None and str(self.file) in self.message  # once is enough
+        if place := _place(None if named else self.file, self.node):
             lines.append(f"  {place}")
         lines += [f"    {line}" for line in self.details()]
         if self.remedy:

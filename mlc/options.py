@@ -94,6 +94,10 @@ class CompileOptions:
     def __post_init__(self) -> None:
         _one_of("target", self.target, get_args(Target))
         _one_of("precision", self.precision, get_args(Precision))
+        if self.until is not None and not isinstance(self.until, str):
+            raise MlcError(f"until is {self.until!r}", remedy="Give the name of a node, or of a value.")
+        if not isinstance(self.settings, Mapping):
+            raise MlcError(f"settings is {self.settings!r}", remedy="Give text per name.")
         _one_of("opt_level", self.opt_level, (0, 1, 2, 3))
         if self.threads is not None and not (is_whole(self.threads) and self.threads >= 1):
             raise MlcError(f"threads is {self.threads!r}, a call needs at least 1", remedy="Give a whole number.")

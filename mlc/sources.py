@@ -16,6 +16,7 @@ _ONNX = "Give the path of an .onnx or .mlir file, its bytes, an onnx.ModelProto,
 _REMEDIES = {  # of objects from these packages, by the class (of any base) and its name where that matters
     ("torch.onnx", "ONNXProgram"): "mlc.compile(program.model_proto) compiles it.",
     ("torch.export", "ExportedProgram"): "Export it: torch.onnx.export(program, (x,), 'model.onnx', dynamo=True), then mlc.compile('model.onnx').",
+    ("torch", "Tensor"): f"An array is what a compiled model is called with. {_ONNX}",
     ("torch", ""): "Export it: torch.onnx.export(model, (x,), 'model.onnx'), then mlc.compile('model.onnx').",
     ("keras", ""): "Export it with model.export('model.onnx', format='onnx'), or with tf2onnx.",
     ("tensorflow", ""): "Export it with tf2onnx: python -m tf2onnx.convert --saved-model FOLDER --output model.onnx.",
@@ -44,9 +45,8 @@ def require_source(source: Any) -> None:
     if isinstance(source, str | PathLike | bytes | bytearray | memoryview | Module | ModelProto):
         return
     kind = source if isinstance(source, type) else type(source)
-    title = f"the class {kind.__qualname__}" if kind is source else f"a {kind.__module__}.{kind.__qualname__}"
-    if kind.__module__ == "builtins":
-        title = "None" if source is None else f"a {kind.__qualname__}"
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    title = "None" if source is None else f"the class {name}" if kind is source else f"an object of type {name}"
     raise MlcError(f"{title} is no model that mlc can read", remedy=_remedy(kind))
 
 

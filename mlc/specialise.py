@@ -43,6 +43,13 @@ class Specialising:
         self._made: OrderedDict[tuple[Any, ...], Executable] = OrderedDict()
         self._lock = Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles compile anew."""
+        return {**self.__dict__, "_made": OrderedDict(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=Lock())
+
     def __call__(self, *arrays: Any) -> np.ndarray | tuple[np.ndarray, ...]:
         """The output, or the tuple of outputs, for one array per input."""
         if len(arrays) != len(self.inputs):

@@ -180,7 +180,7 @@ def input_flag(parser: Parser) -> argparse._ArgumentGroup:
 def data_flags(parser: Parser) -> None:
     """Inputs of a run."""
     group = input_flag(parser)
-    group.add_argument("--seed", type=int, default=0, help="of random inputs")
+    group.add_argument("--seed", type=whole, default=0, help="of random inputs")
 
 
 def tolerance_flags(parser: Parser) -> None:
@@ -211,6 +211,13 @@ def tolerance(text: str) -> float:
     if not value >= 0:
         raise argparse.ArgumentTypeError(f"'{text}' is no tolerance: give a number of at least 0, as 1e-4")
     return value
+
+
+def whole(text: str) -> int:
+    """A whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
+    return int(text)
 
 
 def positive(text: str) -> int:

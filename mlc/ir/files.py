@@ -34,6 +34,8 @@ def replacing(target: str | os.PathLike[str], mode: int | None = None) -> Iterat
 
     Raises MlcError where `target` cannot be written; then it is as it was.
     """
+    if not isinstance(target, str | os.PathLike):
+        raise MlcError(f"an object of type {type(target).__name__} is no path")
     target = Path(target)
     try:
         through = not is_replaced(target)

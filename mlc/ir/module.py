@@ -152,6 +152,9 @@ class Module:
         copy.source = self.source
         return copy
 
+    def __deepcopy__(self, memo: object) -> Module:
+        return self.clone()
+
     def _write_attributes(self) -> None:
         attributes = self.op.attributes
         attributes.pop("graph.symbols", None)

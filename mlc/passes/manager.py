@@ -120,6 +120,10 @@ class PassManager:
     def __post_init__(self) -> None:
         from mlc.passes.pipelines import parse
 
+        if not isinstance(self.passes, Iterable):
+            raise MlcError(f"{self.passes!r} is no list of passes", remedy="Give text ('simplify,dce') or a list.")
+        if self.check not in (None, "interpreter"):
+            raise MlcError(f"check is {self.check!r}", remedy='Choices: None, "interpreter".')
         given = [self.passes] if isinstance(self.passes, str) else list(self.passes)
         self.sequence: list[Pass] = []
         for item in given:
@@ -141,6 +145,10 @@ class PassManager:
         Raises MlcError where the user's model is at fault, NumericMismatch where `check` finds one, InternalError (with the name
         of the pass) for anything else.
         """
+        if not isinstance(module, Module):
+            raise MlcError(
+                f"passes run on a module, and this is of type {type(module).__name__}", remedy="mlc.load makes one."
+            )
         require_order(module, self.sequence)
         module = module.clone()
         self.records = []

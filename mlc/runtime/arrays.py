@@ -13,6 +13,7 @@ import numpy as np
 
 from mlc.errors import DTypeError, MlcError
 from mlc.ir.kernel.plan import ALIGNMENT, GUARD
+from mlc.runtime.dlpack import from_dlpack
 
 # Name -> (NumPy, ONNX's name of the tensor type)
 DTYPES: dict[str, tuple[np.dtype, str]] = {
@@ -60,6 +61,8 @@ def as_array(value: Any, dtype: np.dtype, name: str) -> np.ndarray:
     """
     if not isinstance(value, np.ndarray):
         value = _foreign(value, dtype, name)
+    if value.dtype != dtype and value.dtype.newbyteorder("=") == dtype:
+        value = value.astype(dtype)  # the same numbers in the other byte order
     if value.dtype != dtype:
         raise DTypeError(
             f"input '{name}' takes {dtype.name}, the array is {value.dtype.name}",
@@ -71,7 +74,7 @@ def as_array(value: Any, dtype: np.dtype, name: str) -> np.ndarray:
 def _foreign(value: Any, dtype: np.dtype, name: str) -> np.ndarray:
     try:
         if hasattr(value, "__dlpack__"):
-            return np.from_dlpack(value)
+            return from_dlpack(value)
         return np.asarray(value) if hasattr(value, "__array__") else np.asarray(value, dtype)
     except (TypeError, ValueError, RuntimeError, BufferError, OverflowError) as error:
         raise MlcError(

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from numbers import Integral
 from sys import getrefcount
 from typing import Any
 
@@ -29,6 +30,7 @@ from mlc.ir.kernel.plan import Plan, TensorSpec
 from mlc.ir.kernel.target import CpuTarget, cpu_target
 from mlc.runtime.arrays import DTYPES, UNUSED, Memory, address, as_array, in_place
 from mlc.runtime.binding import Binder, Binding, MemoryUse
+from mlc.runtime.dlpack import array_type
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 _PROFILED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -112,6 +114,7 @@ class Executable:
         self._binder = Binder(plan, self.threads)
         self._bindings = self._binder.kept
         self._input_dtypes = [DTYPES[spec.dtype][0] for spec in plan.inputs]
+        self._output_types = [array_type(DTYPES[spec.dtype][0]) for spec in plan.outputs]
         self._index = {spec.name: number for number, spec in enumerate(plan.inputs)}
         self._output_index = {spec.name: number for number, spec in enumerate(plan.outputs)}
         self._counts = {name: 1 + plan.sizes.index(dims.symbol(name)) for name in plan.counted}
@@ -133,6 +136,12 @@ class Executable:
         bytes = sum(weight.nbytes for weight in self.weights.values())
         lines.append(f"  {len(self.plan.steps)} kernel calls, {len(self.weights)} weights of {bytes / 2**20:.1f} MiB>")
         return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles go through the package."""
+        from mlc.runtime.package import from_bytes, to_bytes
+
+        return from_bytes, (to_bytes(self), self.threads)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a package (.mlc) that mlc.load_executable reads."""
@@ -168,6 +177,9 @@ class Executable:
 
     def memory_analysis(self, **sizes: int) -> MemoryUse:
         """What a call takes at these sizes of the symbols; `step` is a place in plan.steps. Weights are not counted."""
+        for name, size in sizes.items():
+            if not isinstance(size, Integral):
+                raise MlcError(f"{name} is {size!r}", remedy="A size is a whole number.")
         return self._binder.memory(sizes)
 
     # Calls -----------------------------------------------------------------------------------------------------------
@@ -179,6 +191,11 @@ class Executable:
     def run(self, output_names: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[np.ndarray]:
         """The outputs named (all of them for None), in that order, for inputs by name."""
         wanted = None if output_names is None else [self._output(name) for name in output_names]
+        if not isinstance(inputs, Mapping):
+            raise MlcError(
+                f"inputs go by name, and these are a {type(inputs).__name__}",
+                remedy=f"Write run(None, {{{', '.join(f'{name!r}: ...' for name in self._index)}}}).",
+            )
         try:
             values = [inputs[name] for name in self._index]
         except KeyError:
@@ -226,14 +243,14 @@ class Executable:
         if workspace.arena.bytes < binding.arena:
             workspace.reserve(binding.arena)
         outputs: list[np.ndarray] = []
-        memories = workspace.outputs
+        memories, types = workspace.outputs, self._output_types
         for shape, dtype, bytes in binding.outputs:
             memory = memories[len(outputs)]
             if memory.bytes != bytes or getrefcount(memory.block) != UNUSED:
                 memory = Memory(bytes)
                 if bytes <= _REUSED:
                     memories[len(outputs)] = memory
-            outputs.append(ndarray(shape, dtype, memory.block, memory.offset))
+            outputs.append(types[len(outputs)](shape, dtype, memory.block, memory.offset))
             io[number] = memory.place
             number += 1
         if self._counts:

@@ -16,10 +16,12 @@ only what you trust as you would trust a program.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import mmap
 import os
 import sys
+import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +56,22 @@ def save(executable: Executable, path: str | os.PathLike[str]) -> None:
     """Write a package. The file appears complete or not at all. Raises MlcError where it cannot be written."""
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
         _write(executable, file, Path(path))
+
+
+def to_bytes(executable: Executable) -> bytes:
+    """The package as it would lie in a file."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        _write(executable, file, Path("memory"))
+    return content.getvalue()
+
+
+def from_bytes(content: bytes, threads: int | None = None) -> Executable:
+    """The executable in the bytes of a package. They go through a file without a name, which lives as long as the weights are mapped."""
+    with tempfile.NamedTemporaryFile(prefix="mlc-", suffix=".mlc") as file:
+        file.write(content)
+        file.flush()
+        return load(file.name, threads)
 
 
 def _write(executable: Executable, file: zipfile.ZipFile, path: Path) -> None:
