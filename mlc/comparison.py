@@ -108,6 +108,26 @@ def compare(
     return run.all(against)
 
 
+def compare_results(
+    comparison: Comparison,
+    name: str,
+    outputs: Sequence[str],
+    got: Sequence[np.ndarray],
+    want: Sequence[np.ndarray],
+    rtol: float | None = None,
+    atol: float | None = None,
+) -> None:
+    """Enter a stage by its outputs; one that differs becomes the first divergence."""
+    differences = compare_outputs(outputs, got, want, rtol, atol)
+    wrong = [d for d in differences if not d.agrees]
+    comparison.stages.append(StageResult(name, largest(differences), not wrong))
+    if wrong:
+        worst = max(wrong, key=lambda d: d.error)
+        comparison.first_divergence = Divergence(
+            name, worst.error, worst.tolerance, "", f"output '{worst.name}' {worst.text}"
+        )
+
+
 class _Differs(Exception):
     """Unwinds the pass manager at the first stage that differs."""
 

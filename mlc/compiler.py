@@ -75,7 +75,7 @@ def load(
         return source
     if isinstance(source, bytes | bytearray | memoryview) and is_ir_text(source := bytes(source)):
         _as_it_is("IR text", shapes, dims, known, until)
-        return _parsed(source, "<text>")
+        return parse_text(source, "<text>")
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         if path.suffix == ".mlir":
@@ -99,7 +99,8 @@ def _bounds(value: DimRange) -> int | tuple[int, int | None]:
     return value.low if value.low == value.high else (value.low, value.high)
 
 
-def _parsed(content: bytes, file: str, weights: WeightStore | None = None) -> Module:
+def parse_text(content: bytes, file: str, weights: WeightStore | None = None) -> Module:
+    """The module in a file of IR text. Raises InvalidModel."""
     try:
         return Module.parse(content.decode(), weights, file)
     except UnicodeDecodeError as error:
@@ -116,7 +117,7 @@ def _parse(path: Path) -> Module:
         if beside.exists():
             safetensors.add_file(weights, beside)
             break
-    module = _parsed(content, str(path), weights)
+    module = parse_text(content, str(path), weights)
     module.source = str(path)
     return module
 

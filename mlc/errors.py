@@ -71,6 +71,46 @@ class InvalidModel(MlcError):
     """The file or module is not a well-formed model: truncated, cyclic, a name used twice, missing external data."""
 
 
+class InvalidText(InvalidModel):
+    """IR text that does not parse or verify: `line` and `column` count from 1, `text` is the line, `length` what the caret marks of it."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | PathLike[str],
+        line: int,
+        column: int,
+        text: str,
+        length: int = 1,
+        remedy: str | None = None,
+    ):
+        super().__init__(message, file=file, remedy=remedy)
+        self.line, self.column, self.text, self.length = line, column, text, length
+
+    @property
+    def place(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+    def excerpt(self) -> list[str]:
+        """The line, or what is around the place of a long one, and carets below."""
+        start = max(0, self.column - 1 - _SHOWN // 2) if len(self.text) > _SHOWN else 0
+        line = self.text[start : start + _SHOWN]
+        before = "".join("\t" if c == "\t" else " " for c in line[: self.column - 1 - start])
+        return [line, before + "^" * max(1, min(self.length, len(line) - len(before)))]
+
+    def body(self) -> str:
+        """Without the place."""
+        lines = [self.message, *(f"    {line}" for line in self.excerpt())]
+        return "\n".join([*lines, *(f"  {line}" for line in (self.remedy or "").splitlines())])
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.body()}"
+
+
+_SHOWN = 160  # characters of a line of text in an error
+
+
 class ShapeError(MlcError):
     """Shapes disagree, at import, in a builder call, or between the arrays of one call."""
 

@@ -8,7 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, UsageError, data_flags, model_flags, strict_flag, target_flags, trace_flag
+from mlc.cli.parser import (
+    Parser,
+    UsageError,
+    data_flags,
+    model_flags,
+    reference_flag,
+    strict_flag,
+    target_flags,
+    trace_flag,
+)
 from mlc.cli.session import Session, open_session
 from mlc.cli.writing import require_outputs
 
@@ -46,6 +55,7 @@ def configure(parser: Parser) -> None:
     group.add_argument("--seconds", type=float, default=2.0, metavar="S", help="how long each engine runs (default 2)")
     group.add_argument("--against", action="append", default=[], metavar="ENGINE", help="onnxruntime or interpreter")
     group.add_argument("--per-op", action="store_true", help="time of each kernel, with the nodes it computes")
+    reference_flag(group)
     trace_flag(group, "the kernels of one more call")
     target_flags(parser)
     data_flags(parser)

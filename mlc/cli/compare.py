@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from mlc.cli import data, sizes
+import numpy as np
+
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, UsageError, data_flags, model_flags, target_flags, tolerance_flags
-from mlc.cli.source import model, options
+from mlc.cli.parser import (
+    Parser,
+    data_flags,
+    model_flags,
+    reference_flag,
+    strict_flag,
+    target_flags,
+    tolerance_flags,
+)
+from mlc.cli.session import Session, open_session
 from mlc.errors import NumericMismatch
+
+if TYPE_CHECKING:
+    from mlc.comparison import Comparison
 
 
 def configure(parser: Parser) -> None:
@@ -21,32 +35,31 @@ def configure(parser: Parser) -> None:
         help="the reference: the imported module by the interpreter, or onnxruntime, which also checks the import",
     )
     parser.add_argument("--all", action="store_true", help="interpret loops however long that takes")
+    strict_flag(parser)
+    reference_flag(parser)
     target_flags(parser)
     data_flags(parser)
     tolerance_flags(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    source = model(args.model)
-    if source.is_package:
-        raise UsageError(f"{source.name} is compiled already", remedy="Compare the model it was compiled from.")
-    from mlc.comparison import compare
-    from mlc.compiler import load
+    session = open_session(args, console.quiet())
+    source, feeds = session.source, session.feeds(args)
+    if session.compilation is None:
+        found = _package(args, session, feeds)
+    else:
+        from mlc.comparison import compare
 
-    chosen = options(args)
-    module = load(source.source, chosen.shapes, chosen.dims, until=chosen.until)
-    given = data.read(args.input, module.input_names)
-    feeds = data.feeds(module, given, sizes.fixed(args.dim), args.seed, usual=sizes.usual(args.dim))
-    found = compare(
-        source.source,
-        feeds,
-        against=args.against,
-        options=chosen,
-        rtol=args.rtol,
-        atol=args.atol,
-        everything=args.all,
-        progress=console.progress,
-    )
+        found = compare(
+            session.module if source.path is None and source.kind == ".mlir" else source.source,
+            feeds,
+            against=args.against,
+            options=session.compilation.options,
+            rtol=args.rtol,
+            atol=args.atol,
+            everything=args.all,
+            progress=console.progress,
+        )
     first = found.first_divergence
     console.result(
         "compare",
@@ -72,3 +85,27 @@ def run(args: argparse.Namespace, console: Console) -> int:
     console.print(f"{where}  {first.text}")
     console.print(f"  tolerance {first.tolerance:g}")
     return NumericMismatch.exit_code
+
+
+def _package(args: argparse.Namespace, session: Session, feeds: Mapping[str, np.ndarray]) -> Comparison:
+    """The code in a package beside the module that it carries; with --reference both beside that model."""
+    from mlc import references
+    from mlc.comparison import Comparison, compare_results
+    from mlc.ir.interpreter import bind
+
+    module = references.interpreter(session.module)
+    found = Comparison("the interpreter on the module in the package", bind(session.module, list(feeds.values())))
+    stages = {"code in the package": lambda: session.executable.run(None, dict(feeds))}
+    if session.reference is None:
+        if args.against != "interpreter":
+            session.run_reference(args.against)  # says what it needs
+        want = module(feeds)
+    else:
+        engine = "the interpreter" if args.against == "interpreter" else args.against
+        found.reference = f"{engine} on {session.reference.source.name}"
+        want = session.run_reference(args.against, until=args.until)(feeds)
+        stages = {"module in the package": lambda: module(feeds), **stages}
+    for name, run in stages.items():
+        if found.first_divergence is None:
+            compare_results(found, name, session.output_names, run(), want, args.rtol, args.atol)
+    return found

@@ -6,7 +6,7 @@ import json as jsons
 import sys
 from collections.abc import Sequence
 
-from mlc.errors import InternalError, MlcError, UnsupportedOp
+from mlc.errors import InternalError, InvalidText, MlcError, UnsupportedOp
 
 
 def failed(error: Exception, words: Sequence[str], json: bool = False, traceback: bool = False) -> int:
@@ -23,7 +23,9 @@ def failed(error: Exception, words: Sequence[str], json: bool = False, traceback
     if json or "--json" in words:
         print(jsons.dumps({"schema": 1, "command": words[0], "error": _fields(error, text, code)}))
     else:
-        print(f"{'internal error' if internal else 'error'}: {text}", file=sys.stderr)
+        place = f"{error.place}: " if isinstance(error, InvalidText) else ""  # first, as compilers do: editors find it
+        shown = error.body() if isinstance(error, InvalidText) else text
+        print(f"{place}{'internal error' if internal else 'error'}: {shown}", file=sys.stderr)
     return code
 
 
@@ -72,7 +74,7 @@ def _fields(error: Exception, text: str, code: int) -> dict[str, object]:
         "text": text,
     }
     found["exit_code"] = code
-    for name in ("node", "file", "remedy"):
+    for name in ("node", "file", "line", "column", "remedy"):
         if getattr(error, name, None) is not None:
             found[name] = str(getattr(error, name))
     if isinstance(error, MlcError) and error.shapes:

@@ -138,10 +138,19 @@ def open_session(
             raise UsageError("--known is for ONNX models", remedy="IR text has its sizes already.")
         _know(compilation, data.known(args.known, data.declared(source.source, compilation.options)))
     try:
-        module = compilation.load(source.source)
+        module = compilation.load(_as_read(source))
     except NeedsValue as need:
         module = _with_values(compilation, source, args, need)
     return Session(source, module, compilation, known=compilation.options.known)
+
+
+def _as_read(source: Model) -> Path | bytes | Module:
+    """The model, for the compiler; of IR text on standard input its module, whose errors then name standard input."""
+    if source.kind != ".mlir" or source.path is not None:
+        return source.source
+    from mlc.compiler import parse_text
+
+    return parse_text(source.content or b"", "<stdin>")
 
 
 def _know(compilation: Compilation, values: Mapping[str, np.ndarray]) -> None:

@@ -19,8 +19,7 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import SSAValue
-from xdsl.parser import Parser
-from xdsl.utils.exceptions import ParseError, VerifyException
+from xdsl.utils.exceptions import VerifyException
 
 from mlc.errors import InvalidModel
 from mlc.ir import dims
@@ -29,6 +28,7 @@ from mlc.ir.graph.base import Check
 from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.shape import DimensionOp
 from mlc.ir.kernel.program import CountOp
+from mlc.ir.reading import Reader
 from mlc.ir.text import text_of
 from mlc.ir.types import DimsAttr, Shape, dtype_of, extent, shape_of
 from mlc.ir.weights import WeightStore
@@ -62,7 +62,11 @@ class Module:
         for op in self.op.ops:
             if isinstance(op, FuncOp) and op.sym_name.data == "main":
                 return op
-        raise InvalidModel("the module has no function @main")
+        others = ", ".join(f"@{op.sym_name.data}" for op in self.op.ops if isinstance(op, FuncOp))
+        raise InvalidModel(
+            "the module has no function @main",
+            remedy=f"It has {others}: the function that callers call is named @main." if others else None,
+        )
 
     @property
     def is_program(self) -> bool:
@@ -113,19 +117,14 @@ class Module:
 
     @classmethod
     def parse(cls, text: str, weights: WeightStore | None = None, file: str = "<text>") -> Module:
-        """Read IR text. Raises InvalidModel with the line where it does not parse or verify."""
-        try:
-            op = Parser(context(), text, file).parse_module()
+        """Read IR text: a module, or functions alone. Raises InvalidText with line and column where it does not parse or verify."""
+        if not isinstance(text, str):
+            raise InvalidModel(f"IR text is a string, not of type {type(text).__name__}")
+        reader = Reader(text, file)
+        op = reader.module(context())
+        with reader.locating(op):
             symbols, checks = _read_attributes(op)
-        except (ParseError, VerifyException) as error:
-            raise InvalidModel(
-                f"the IR text does not parse: {str(error).strip().splitlines()[-1]}", file=file
-            ) from error
-        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-            # xDSL's parser checks little of what is inside an attribute before it takes it apart
-            raise InvalidModel(f"the IR text does not parse: an attribute is malformed: {error}", file=file) from error
-        except RecursionError as error:
-            raise InvalidModel("the IR text does not parse: it is nested too deeply", file=file) from error
+        reader.verify(op)
         module = cls(op, weights, symbols, checks)
         module.verify()
         return module

@@ -1,0 +1,113 @@
+"""IR text into ops, with errors as mlir-opt prints them: file:line:column, the line, and a caret below what is wrong.
+
+bad.mlir:4:10: operation graph.nege is not registered
+    %0 = graph.nege %x : tensor<2x3xf32> -> tensor<2x3xf32>
+         ^^^^^^^^^^
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation
+from xdsl.parser import Parser
+from xdsl.utils.exceptions import ParseError, VerifyException
+
+from mlc.errors import InvalidText
+
+_RESULTS = re.compile(r"(?:%[\w$.-]+(?::\d+)?\s*,?\s*)+=\s*")
+_NAME = re.compile(r'"?[\w$.-]+"?')
+_UNDEFINED = re.compile(r"values used but not defined: \[(%[\w$.-]+)")
+# What xDSL's parser raises where an attribute is not what it looks like: it takes them apart before it checks them.
+_MALFORMED = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+
+
+class Reader:
+    """One text. `places` says where each op stands: the offsets of its name."""
+
+    def __init__(self, text: str, file: str):
+        self.text, self.file = text, file
+        self.places: dict[Operation, tuple[int, int]] = {}
+        self.last = (0, 0)  # the op that was begun last
+
+    def module(self, context: Context) -> ModuleOp:
+        """The module, or one around the functions of the text. Raises InvalidText."""
+        with self.locating():
+            return _Parser(context, self.text, self.file, self).parse_module()
+
+    @contextmanager
+    def locating(self, op: Operation | None = None) -> Iterator[None]:
+        """Errors inside become InvalidText about the op given, or the one begun last."""
+        try:
+            yield
+        except ParseError as error:
+            raise self._parse_error(error) from error
+        except VerifyException as error:
+            raise self.error(_first_line(error), *self.place_of(op)) from error
+        except _MALFORMED as error:
+            raise self.error(f"an attribute is malformed: {_first_line(error)}", *self.place_of(op)) from error
+        except RecursionError as error:
+            raise self.error("it is nested too deeply", *self.place_of(op)) from error
+
+    def verify(self, op: Operation) -> None:
+        """Raises InvalidText about the first op, in the order of the text, that breaks a rule of its own."""
+        for inner in op.walk():
+            with self.locating(inner):
+                inner.verify(verify_nested_ops=False)
+
+    def place_of(self, op: Operation | None) -> tuple[int, int]:
+        return self.last if op is None else self.places.get(op, (0, 0))
+
+    def error(self, message: str, start: int, end: int) -> InvalidText:
+        begin = self.text.rfind("\n", 0, start) + 1
+        stop = self.text.find("\n", start)
+        line = self.text[begin : len(self.text) if stop < 0 else stop].rstrip("\r")
+        message = " ".join(message.split())
+        return InvalidText(
+            message[:1].lower() + message[1:].rstrip(".!"),
+            file=self.file,
+            line=self.text.count("\n", 0, start) + 1,
+            column=start - begin + 1,
+            text=line,
+            length=end - start,
+        )
+
+    def _parse_error(self, error: ParseError) -> InvalidText:
+        """Some of xDSL's errors name another place than the one to look at, or say less than is known."""
+        start, end = error.span.start, error.span.end
+        message = error.msg.replace("{first_char}", f"'{self.text[max(0, start - 1) : start]}'")
+        if found := _UNDEFINED.match(message):  # reported at the end of the text
+            use = re.search(re.escape(found[1]) + r"(?![\w$.-])", self.text)
+            start, end = use.span() if use else (start, end)
+            message = f"{found[1]} is used and nowhere defined"
+        elif message.endswith("is not registered"):  # reported behind the name
+            start, end = self.last
+            message = message.replace("is not registered", "is of no dialect that mlc reads")
+        elif not self.text[start:].strip():
+            message = f"the text ends in the middle: {message[:1].lower()}{message[1:]}"
+        return self.error(message, start, end)
+
+
+class _Parser(Parser):
+    def __init__(self, context: Context, text: str, file: str, reader: Reader):
+        super().__init__(context, text, file)
+        self.reader = reader
+
+    def parse_operation(self) -> Operation:
+        text, start = self.reader.text, self._current_token.span.start
+        if results := _RESULTS.match(text, start):
+            start = results.end()
+        name = _NAME.match(text, start)
+        place = self.reader.last = name.span() if name else (start, start + 1)
+        op = super().parse_operation()
+        self.reader.places[op] = place
+        return op
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,83 @@
+"""Errors of IR text: line, column, the line itself and a caret, for what does not parse and for what does not verify."""
+
+from pathlib import Path
+
+import pytest
+
+import mlc
+from mlc.errors import InvalidText
+from mlc.ir.module import Module
+
+TEXT = """// a comment
+builtin.module @main {
+  // another
+  func.func @main(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+    %0 = graph.neg %x : tensor<2x3xf32> -> tensor<2x3xf32>
+    %1 = graph.abs %0 : tensor<2x3xf32> -> tensor<2x3xf32>
+    func.return %1 : tensor<2x3xf32>
+  }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "column", "marked", "message"),
+    [
+        ("graph.abs", "graph.obs", 6, 10, "graph.obs", "operation graph.obs is of no dialect"),
+        ("abs %0", "abs %7", 6, 20, "%7", "%7 is used and nowhere defined"),
+        ("abs %0 ", "abs 0 ", 6, 20, "0", "operand expected"),
+        ("neg %x", "\tneg %x", 5, 16, "", ""),
+        ("-> tensor<2x3xf32>\n    %1", "-> tensor<2x4xf32>\n    %1", 6, 20, "%0", "type tensor<2x3xf32>"),
+        ("-> tensor<2x3xf32>\n    func", "-> tensor<2x3xi32>\n    func", 7, 17, "%1", "type"),
+        ("  }\n}\n", "  }\n", 8, 4, "", "the text ends in the middle"),
+        ("tensor<2x3xf32> {", "tensor<2x3xf99> {", 4, 53, "", ""),
+        ("@main {", "@main attributes {graph.symbols = {N = 3}} {", 2, 1, "builtin.module", "malformed"),
+    ],
+)
+def test_an_error_names_the_place(old: str, new: str, line: int, column: int, marked: str, message: str) -> None:
+    assert old in TEXT
+    text = TEXT.replace(old, new)
+    with pytest.raises(InvalidText) as caught:
+        Module.parse(text, file="bad.mlir")
+    error = caught.value
+    assert message in error.message
+    if marked:
+        assert (error.line, error.column) == (line, column)
+        assert error.text[column - 1 :].startswith(marked)
+        first, shown, caret = str(error).splitlines()[:3]
+        assert first.startswith(f"bad.mlir:{line}:{column}: ")
+        assert shown.strip() == text.splitlines()[line - 1].strip() and caret.index("^") - 4 == column - 1
+
+
+def test_an_op_that_breaks_a_rule_is_marked_where_it_stands() -> None:
+    text = TEXT.replace("tensor<2x3xf32>", 'tensor<?x3xf32, #graph.dims<["N+", ""]>>')
+    with pytest.raises(InvalidText, match=r"bad.mlir:5:10: graph.neg.*cannot read the dimension 'N\+'"):
+        Module.parse(text, file="bad.mlir")
+
+
+def test_the_caret_stays_below_in_a_line_with_tabs_and_in_a_long_one() -> None:
+    with pytest.raises(InvalidText) as caught:
+        Module.parse(TEXT.replace("    %1 = graph.abs", "\t%1 = graph.obs"))
+    shown, caret = caught.value.excerpt()
+    assert shown.startswith("\t") and caret.startswith("\t") and caret.index("^") == shown.index("graph.obs")
+    long = f'{{a = "{"x" * 5000}"}}'
+    with pytest.raises(InvalidText) as caught:
+        Module.parse(TEXT.replace("%0 : tensor", f"%7 {long} : tensor"))
+    shown, caret = caught.value.excerpt()
+    assert len(shown) <= 160 and shown[caret.index("^") :].startswith("%7")
+
+
+def test_functions_alone_and_comments_are_a_module(tmp_path: Path) -> None:
+    bare = "\n".join(line for line in TEXT.splitlines()[2:-1])
+    for text in (bare, f"// first\n\n{bare}"):
+        assert str(mlc.load(text.encode())) == str(Module.parse(TEXT)).replace(
+            " @main attributes", " attributes"
+        ).replace("builtin.module @main", "builtin.module")
+    (tmp_path / "m.mlir").write_text(bare)
+    assert mlc.load(tmp_path / "m.mlir").output_names == ["output0"]
+
+
+def test_a_module_without_a_main_function_says_which_it_has() -> None:
+    with pytest.raises(mlc.InvalidModel) as caught:
+        mlc.compile(TEXT.replace("@main(", "@other(").encode())
+    assert "It has @other" in (caught.value.remedy or "")
