@@ -47,12 +47,12 @@ class Worker:
             self.process = context.Process(target=serve, args=(theirs, self.guard), daemon=True)
             self.process.start()
             theirs.close()
-        self.connection.send(program.text())
         try:
+            self.connection.send(program.text())
             if self.connection.poll(SECONDS):
                 return self.connection.recv()
             verdict = Verdict("hang", f"no answer after {SECONDS:.0f} s")
-        except (EOFError, ConnectionResetError):
+        except (EOFError, ConnectionResetError, BrokenPipeError):
             self.process.join()
             verdict = Verdict("crash", f"the process ended with {self.process.exitcode}")
         self.close()

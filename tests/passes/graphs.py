@@ -18,7 +18,7 @@ EXTENTS = st.sampled_from([1, 1, 2, 3, 5, 7, 0, "N"])
 def modules(draw: st.DrawFn) -> Module:
     """A module of 3 to 12 steps over one or two inputs; every value that nothing reads is an output."""
     rank = draw(st.integers(1, 4))
-    shape = [draw(EXTENTS) for _ in range(rank)]
+    shape = [draw(EXTENTS)] * rank if draw(st.booleans()) else [draw(EXTENTS) for _ in range(rank)]  # squares and cubes
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     builder = g.module_builder("random")
     with builder.function(inputs=[("x", shape, "f32"), ("y", shape, "f32")]) as inputs:
@@ -95,12 +95,34 @@ def _units(draw, rng, x, values):
 def _reduce(draw, rng, x, values):
     if not rank_of(x):
         return []
-    axes = draw(st.sets(st.integers(0, rank_of(x) - 1), min_size=1, max_size=2))
+    axes = draw(st.sets(st.integers(0, rank_of(x) - 1), min_size=1, max_size=draw(st.sampled_from([1, 2, rank_of(x)]))))
     kind = draw(st.sampled_from(["sum", "max", "min"]))
     reduced = g.reduce(x, sorted(axes), kind, keepdims=draw(st.booleans()))
     if kind != "sum" and any(e == 0 or isinstance(e, Dim) for e in shape_of(x)):
         reduced = g.maximum(reduced, g.full_like(reduced, -9.0))
     return [reduced]
+
+
+def _beside(draw, rng, x, values):
+    """A value and a view of it: turned, its first row or column, backwards, or its sums along an axis that may be another one."""
+    shape, rank = shape_of(x), rank_of(x)
+    if not rank:
+        return []
+    y, axis = draw(st.sampled_from([x, g.tanh(x)])), draw(st.integers(0, rank - 1))
+    kind = draw(st.sampled_from(["turned", "first", "reverse", "sums"]))
+    if kind == "turned":
+        view = g.transpose(y, draw(st.permutations(range(rank))))
+    elif kind == "reverse":
+        view = g.reverse(y, [axis])
+    elif kind == "first" and isinstance(shape[axis], int) and shape[axis]:
+        view = g.broadcast_to(g.slice_axis(y, axis, 0, 1), shape)
+    else:
+        left = [a for a in range(rank) if a != draw(st.integers(0, rank - 1))]
+        sums = g.reduce(y, [axis], "sum")
+        view = g.broadcast(sums, shape, left) if shape_of(sums) == tuple(shape[a] for a in left) else y
+    if shape_of(view) != shape:
+        return []
+    return [getattr(g, draw(st.sampled_from(["add", "sub", "maximum"])))(g.relu(x), view)]
 
 
 def _slice(draw, rng, x, values):
@@ -202,5 +224,5 @@ def _keep(draw, rng, x, values):
 
 STEPS = [
     _unary, _number, _binary, _bias, _transpose, _transpose, _merge, _split, _units, _reduce, _slice, _concatenate,
-    _pad, _matmul, _outer, _composite, _convolution, _pool, _take, _keep,
+    _pad, _matmul, _outer, _composite, _convolution, _pool, _take, _keep, _beside, _beside,
 ]  # fmt: skip
