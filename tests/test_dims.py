@@ -261,3 +261,19 @@ def test_sizes_that_divide_by_zero_are_a_shape_error_that_names_them():
 
 def test_bounds_under_which_every_size_divides_by_zero_leave_the_extent_as_it_is():
     assert simplify(parse("N//S + max(S, 0)"), {"S": (0, 0)}) == parse("N//S")
+
+
+def test_a_size_that_grows_with_each_layer_is_refused_before_it_takes_long():
+    size = symbol("N")
+    with pytest.raises(ShapeError, match=r"a size is too long an expression: .*\.\.\.\n"):
+        for _ in range(64):
+            size = size + (size + 1) // 2
+            assert bounds_of(size, {}) is not None
+    power = symbol("N")
+    with pytest.raises(ShapeError, match="too long an expression"):
+        for _ in range(64):
+            power = power * power
+    number = symbol("N")
+    with pytest.raises(ShapeError, match="too long an expression"):
+        for _ in range(64):
+            number = number * 65536

@@ -1,72 +1,13 @@
-"""Floating-point operations of a graph module, as one expression of its symbols.
-
-A contraction or convolution costs a multiplication and an addition per term; an element-wise op one operation per element, a
-reduction one per element of its operand. Moving data costs nothing. Composites cost what they are made of, a branch what the dearer of its
-bodies does, and a loop that its condition ends the most steps that it may take, or one where nothing bounds them.
-"""
+"""Floating-point operations of a graph module, as one expression of its symbols."""
 
 from __future__ import annotations
 
-from xdsl.ir import Block, Operation
-
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.graph.base import building
-from mlc.ir.graph.composites import CompositeOp
-from mlc.ir.graph.control import GroupOp, IfOp, ScanOp, WhileOp
-from mlc.ir.graph.elementwise import ElementwiseOp
-from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
-from mlc.ir.graph.reduce import ArgReduceOp, CumulativeOp, ReduceOp
-from mlc.ir.graph.window import ReduceWindowOp
+from mlc.ir.graph.cost import work_of
 from mlc.ir.module import Module
-from mlc.ir.types import shape_of
 
 
 def flops(module: Module) -> Extent:
     """Of one call, with sizes that data decides at their most."""
-    return dims.ceiling(_block(module.main.body.block), module.counted)
-
-
-def flops_of(op: Operation) -> Extent:
-    """Of one op, bodies included."""
-    match op:
-        case ContractOp():
-            left, right, _ = labels(op.spec.data)
-            extents = dict(zip(left + right, shape_of(op.lhs) + shape_of(op.rhs), strict=True))
-            return 2 * dims.prod(list(extents.values()))
-        case ConvolutionOp():
-            _, weight, _ = op.layout
-            taps = [e for e, axis in zip(shape_of(op.weight), weight, strict=True) if axis != "o"]
-            return 2 * dims.prod([*shape_of(op.result), *taps])
-        case CompositeOp():
-            return _block(decomposition(op))
-        case ScanOp():
-            return op.extent * _block(op.body.block)
-        case WhileOp():
-            return (1 if op.extent is None else op.extent) * _block(op.body.block)
-        case IfOp():
-            return dims.dmax(*(_block(block) for block in op.blocks))
-        case GroupOp():
-            return _block(op.body.block)
-        case ElementwiseOp():
-            return dims.prod(shape_of(op.results[0]))
-        case ReduceOp() | ArgReduceOp() | CumulativeOp():
-            return dims.prod(shape_of(op.operands[0]))
-        case ReduceWindowOp():
-            return dims.prod([*shape_of(op.results[0]), *(int(size) for size in op.window.get_values())])
-    return 0
-
-
-def decomposition(op: CompositeOp) -> Block:
-    """The primitives of a composite, on their own."""
-    block = Block(arg_types=[operand.type for operand in op.operands])
-    with building(block, checks=[]):
-        op.decompose(*block.args)
-    return block
-
-
-def _block(block: Block) -> Extent:
-    total: Extent = 0
-    for op in block.ops:
-        total = total + flops_of(op)
-    return total
+    return dims.ceiling(work_of(module.main.body.block), module.counted)

@@ -196,7 +196,12 @@ def is_static(shape: Shape) -> bool:
 
 
 def shape_text(shape: Sequence[Extent]) -> str:
-    return "[" + ", ".join(str(e) for e in shape) + "]"
+    """As error messages show a shape; a size that is a long expression is cut."""
+    texts = [str(e) for e in shape]
+    return "[" + ", ".join(text if len(text) <= _LONG else f"{text[:_LONG]}..." for text in texts) + "]"
+
+
+_LONG = 80
 
 
 def type_text(type: TensorType) -> str:

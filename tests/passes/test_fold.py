@@ -53,3 +53,35 @@ def test_samples_keep_bounds_and_checks():
     module.symbols["M"] = (0, 4)
     with pytest.raises(ShapeError, match="no sample sizes found"):
         sample_binding(module)
+
+
+@pytest.mark.parametrize("size", [1 << 14, 1 << 20])
+def test_a_small_result_of_what_is_large_inside_is_left_for_run_time(size):
+    m = g.module_builder("inside")
+    with m.function(inputs=[("x", ("N", 4), "f32")]) as (x,):
+        ones = g.broadcast(g.constant(np.float32(1)), (size, size), [])
+        most = g.reduce(ones, [0, 1], "max")
+        m.outputs([("y", g.add(x, g.broadcast_to(most, g.shape_of(x))))])
+    after = PassManager("fold").run(m.finish())
+    assert any(op.name == "graph.reduce" for op in after.op.walk())
+
+
+def test_a_product_of_weights_that_takes_too_long_is_left_for_run_time():
+    m = g.module_builder("product")
+    with m.function(inputs=[("x", (4, 2048), "f32")]) as (x,):
+        a = g.weight(np.ones((2048, 2048), np.float32), name="a")
+        m.outputs([("y", g.matmul(x, g.matmul(a, a)))])
+    after = PassManager("fold").run(m.finish())
+    assert sum(op.name == "graph.contract" for op in after.op.walk()) == 2
+
+
+def test_a_long_chain_behind_a_weight_is_computed_once():
+    m = g.module_builder("chain")
+    with m.function(inputs=[("x", (64, 64), "f64")]) as (x,):
+        value = g.weight(np.ones((64, 64)), name="w")
+        for _ in range(3000):
+            value = g.neg(value)
+        m.outputs([("y", g.add(x, value))])
+    after = PassManager("fold").run(m.finish())
+    (weight,) = [op for op in after.op.walk() if isinstance(op, WeightOp)]
+    np.testing.assert_array_equal(after.weights.get(weight.weight_key), np.ones((64, 64)))

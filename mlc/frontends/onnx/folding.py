@@ -12,12 +12,23 @@ from xdsl.traits import is_side_effect_free
 from mlc.errors import ShapeError
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import GraphOp
+from mlc.ir.graph.cost import flops_of
 from mlc.ir.graph.shape import WeightOp
 from mlc.ir.types import extent, shape_of
 from mlc.ir.weights import WeightStore
 
 Values = MutableMapping[SSAValue, np.ndarray]
 LARGEST = 1 << 24  # elements of a result on the way to a shape; more is a mistake or an attack, not shape arithmetic
+TOTAL = 1 << 25  # elements of all results that one import keeps
+MOST_WORK = 1 << 28  # operations of one op
+
+
+class Folded(dict[SSAValue, np.ndarray]):
+    """Results by value, and how many more elements may be kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room = TOTAL
 
 
 class _Unknown(Exception):
@@ -58,8 +69,13 @@ def _evaluate(op: Operation, weights: WeightStore, values: Values) -> None:
         return
     if not isinstance(op, GraphOp) or op.regions:
         raise _Unknown
-    if any(prod(_number(e) for e in shape_of(result)) > LARGEST for result in op.results):
+    size = sum(prod(_number(e) for e in shape_of(result)) for result in op.results)
+    if size > LARGEST or _number(flops_of(op)) > MOST_WORK:
         raise _Unknown
+    if isinstance(values, Folded):
+        if size > values.room:
+            raise _Unknown
+        values.room -= size
     try:
         results = op.evaluate(_number, *(values[operand] for operand in op.operands))
     except ShapeError as error:  # gathering from nothing

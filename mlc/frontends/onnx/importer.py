@@ -30,7 +30,7 @@ from mlc.frontends.onnx.checks import (
     plain_inputs,
 )
 from mlc.frontends.onnx.cut import advice
-from mlc.frontends.onnx.folding import constant_value, erase_unused
+from mlc.frontends.onnx.folding import Folded, constant_value, erase_unused
 from mlc.frontends.onnx.functions import Functions
 from mlc.frontends.onnx.node import NeedsValue, Node, canonical_domain
 from mlc.frontends.onnx.reader import Model, Tensor
@@ -87,7 +87,7 @@ class Importer:
                 remedy="Upgrade the onnx package, or export with an older opset.",
             )
         self.refusals: list[_Refusal] = []
-        self.folded: dict[SSAValue, np.ndarray] = {}  # results of ops on constants
+        self.folded = Folded()  # results of ops on constants
         self.known: dict[
             SSAValue, Record
         ] = {}  # values whose contents are known, to know them again as a node's result

@@ -245,15 +245,16 @@ def _confined(location: str, name: str, model: Model) -> Path:
         )
     parts = PurePosixPath(location).parts
     windows = PureWindowsPath(location)
-    if not location or location.startswith(("/", "\\")) or windows.drive or ".." in parts or ".." in windows.parts:
-        raise InvalidModel(f"{title}: external data '{location}' is not inside of the model's folder", file=model.file)
+    outside = location.startswith(("/", "\\")) or windows.drive or ".." in parts or ".." in windows.parts
+    if not location or outside or not location.isprintable():
+        raise InvalidModel(f"{title}: external data {location!r} is not inside of the model's folder", file=model.file)
     folder = Path(os.path.realpath(model.folder))
     path = Path(os.path.realpath(folder / location))
     if not path.is_relative_to(folder):
         raise InvalidModel(
             f"{title}: external data '{location}' leads out of the model's folder through a link", file=model.file
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InvalidModel(
             f"{title}: external data '{location}' is missing",
             file=model.file,

@@ -11,10 +11,26 @@ from mlc.errors import ShapeError
 _PLAIN_NAME = re.compile(r"[^\W\d][\w.]*\Z")
 # Terms of a quotient after which polynomial division gives up; real extents need at most four.
 _QUOTIENT_TERMS = 20
+# What one extent may hold; sizes of real models have some ten terms. A size that grows with each layer would else make each layer after it slower.
+LONGEST = 3000  # characters of a floor division, minimum or maximum
+MOST_TERMS = 2000
+LARGEST_COEFFICIENT = 1 << 256
+HIGHEST_DEGREE = 64
 
 
 class DivisionByZero(ShapeError, ZeroDivisionError):
     """An extent is divided by a size that is 0."""
+
+
+class TooLong(ShapeError):
+    """A size is a longer expression than is computed with."""
+
+    def __init__(self, text: str):
+        short = text if len(text) <= 60 else f"{text[:60]}..."
+        super().__init__(
+            f"a size is too long an expression: {short}",
+            remedy="Fix a size that it is made of: --dim NAME=SIZE, or shapes.",
+        )
 
 
 class Call:
@@ -26,6 +42,8 @@ class Call:
         self.op = op
         self.args = args
         self.text = "//".join(map(_operand, args)) if op == "//" else f"{op}({', '.join(map(str, args))})"
+        if len(self.text) > LONGEST:
+            raise TooLong(self.text)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Call) and self.text == other.text
@@ -148,6 +166,8 @@ def _sum(terms: dict[Monomial, int]) -> Extent:
     kept = [term for term in terms.items() if term[1]]
     if not kept:
         return 0
+    if len(kept) > MOST_TERMS or any(abs(c) > LARGEST_COEFFICIENT or len(m) > HIGHEST_DEGREE for m, c in kept):
+        raise TooLong(_text(kept[:8]))
     if len(kept) == 1:
         return Dim((kept[0],)) if kept[0][0] else kept[0][1]
     kept.sort(key=_term_key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from mlc.ir.dims.expression import Atom, Call, Dim, Extent, Monomial, apply_call, dim_of, dmax, dmin, floordiv
 
@@ -13,6 +14,17 @@ Bounds = Mapping[str, tuple[int, int | None]]
 
 # Calls replaced one after the other by what limits them, when bounds of single terms decide nothing.
 _RELAXATIONS = 8
+# Expressions that one question may look at: calls within calls would else take time exponential in their depth. The miniatures of real models need up to 105.
+_STEPS = 1000
+
+
+@dataclass
+class _Search:
+    """One question about limits: the bounds of symbols, what is found so far, and how many more expressions may be looked at."""
+
+    bounds: Bounds
+    steps: int = _STEPS
+    found: dict[tuple[Dim, int], int | None] = field(default_factory=dict)
 
 
 def bounds_of(extent: Extent, bounds: Bounds) -> Range:
@@ -20,8 +32,8 @@ def bounds_of(extent: Extent, bounds: Bounds) -> Range:
 
     Always valid, not always the tightest: `H - 4*(H//4)` is within (0, 3), `N*N - N` within (None, None).
     """
-    low = _low(extent, bounds, _RELAXATIONS)
-    high = _low(-extent, bounds, _RELAXATIONS)
+    low = _low(extent, _Search(bounds), _RELAXATIONS)
+    high = _low(-extent, _Search(bounds), _RELAXATIONS)
     return low, None if high is None else -high
 
 
@@ -119,17 +131,27 @@ def _undominated(op: str, args: list[Extent], bounds: Bounds) -> list[Extent]:
 
 
 def _at_most(a: Extent, b: Extent, op: str, bounds: Bounds) -> bool:
-    low = _low(b - a if op == "min" else a - b, bounds, _RELAXATIONS)
+    low = _low(b - a if op == "min" else a - b, _Search(bounds), _RELAXATIONS)
     return low is not None and low >= 0
 
 
-def _low(extent: Extent, bounds: Bounds, relaxations: int) -> int | None:
+def _low(extent: Extent, search: _Search, relaxations: int) -> int | None:
     """A lower bound: of each term by itself and, where that finds none, with a call replaced by what limits it."""
     if isinstance(extent, int):
         return extent
+    key = extent, relaxations
+    if key not in search.found:
+        search.steps -= 1
+        if search.steps < 0:
+            return None
+        search.found[key] = _lower(extent, search, relaxations)
+    return search.found[key]
+
+
+def _lower(extent: Dim, search: _Search, relaxations: int) -> int | None:
     total: int | None = 0
     for monomial, coefficient in extent.terms:
-        least = _range(monomial, coefficient, bounds, relaxations)[0]
+        least = _range(monomial, coefficient, search, relaxations)[0]
         total = None if least is None or total is None else total + least
     best = total
     calls = [(m[0], c) for m, c in extent.terms if len(m) == 1 and isinstance(m[0], Call)]
@@ -137,13 +159,13 @@ def _low(extent: Extent, bounds: Bounds, relaxations: int) -> int | None:
         return best
     # each call by itself, and all of them one after the other: trying every subset would take exponential time
     for number, (call, coefficient) in enumerate(calls):
-        found = _relaxed(extent, call, coefficient, bounds, relaxations - 1 if not number else 0)
+        found = _relaxed(extent, call, coefficient, search, relaxations - 1 if not number else 0)
         if found is not None and (best is None or found > best):
             best = found
     return best
 
 
-def _relaxed(extent: Dim, atom: Call, coefficient: int, bounds: Bounds, relaxations: int) -> int | None:
+def _relaxed(extent: Dim, atom: Call, coefficient: int, search: _Search, relaxations: int) -> int | None:
     """A lower bound of an extent that has the term coefficient*atom."""
     others = extent - dim_of(atom) * coefficient
     if atom.op == "//":
@@ -151,20 +173,20 @@ def _relaxed(extent: Dim, atom: Call, coefficient: int, bounds: Bounds, relaxati
         if not isinstance(k, int):
             return None
         # x - k + 1 <= k*(x//k) <= x
-        low = _low(others * k + (x - (k - 1 if coefficient > 0 else 0)) * coefficient, bounds, relaxations)
+        low = _low(others * k + (x - (k - 1 if coefficient > 0 else 0)) * coefficient, search, relaxations)
         return None if low is None else -(-low // k)
-    cases = [_low(others + arg * coefficient, bounds, relaxations) for arg in atom.args]
+    cases = [_low(others + arg * coefficient, search, relaxations) for arg in atom.args]
     known = [low for low in cases if low is not None]
     if (atom.op == "min") == (coefficient < 0):  # -min(x, y) >= -x and >= -y: the best of them
         return max(known, default=None)
     return min(known) if len(known) == len(cases) else None
 
 
-def _range(monomial: Monomial, coefficient: int, bounds: Bounds, relaxations: int) -> Range:
+def _range(monomial: Monomial, coefficient: int, search: _Search, relaxations: int) -> Range:
     low: float = coefficient
     high: float = coefficient
     for atom in monomial:
-        a, b = _atom_range(atom, bounds, relaxations)
+        a, b = _atom_range(atom, search, relaxations)
         corners = [_times(p, q) for p in (low, high) for q in (a, b)]
         low, high = min(corners), max(corners)
     return _finite(low), _finite(high)
@@ -178,14 +200,14 @@ def _finite(value: float) -> int | None:
     return None if math.isinf(value) else int(value)
 
 
-def _atom_range(atom: Atom, bounds: Bounds, relaxations: int) -> tuple[float, float]:
+def _atom_range(atom: Atom, search: _Search, relaxations: int) -> tuple[float, float]:
     """As numbers in which infinity stands for no limit; finite ones stay ints."""
     if isinstance(atom, str):
-        least, most = bounds.get(atom, (0, None))
+        least, most = search.bounds.get(atom, (0, None))
         return least, math.inf if most is None else most
     ranges = []
     for arg in atom.args:
-        low, negated = _low(arg, bounds, relaxations), _low(-arg, bounds, relaxations)
+        low, negated = _low(arg, search, relaxations), _low(-arg, search, relaxations)
         ranges.append((-math.inf if low is None else low, math.inf if negated is None else -negated))
     if atom.op == "min":
         return min(low for low, _ in ranges), min(high for _, high in ranges)

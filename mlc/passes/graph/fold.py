@@ -5,7 +5,8 @@
     broadcast(constant 0) to 64x56x56    stays: the result would be large, its source is not
 
 The chain behind a folded weight runs once, when its bytes are wanted; what lies between is not kept. In the body of a loop or branch a
-constant is known too; a weight made there is made outside, and goes in.
+constant is known too; a weight made there is made outside, and goes in. What a chain takes is known before: where anything inside of it is
+too large, or it computes too long, it is left for run time, where it takes memory that a call asks for.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import GraphOp, building, emit, location_name
 from mlc.ir.graph.control import ControlOp
+from mlc.ir.graph.cost import flops_of
 from mlc.ir.graph.elementwise import CastOp
 from mlc.ir.graph.shape import (
     IN_TEXT,
@@ -45,18 +47,24 @@ from mlc.passes.manager import Pass
 
 _EAGER = 4096  # bytes up to which a result is computed at once: later folds may look at it
 _GROWTH = 4  # a result may be this many times larger than the constants it is made of
+_INSIDE = 64 << 20  # bytes that one op on the way to a result may touch whatever it is made of
+_WORK = 1 << 31  # operations on the way to a result
+_DEEP = 64  # ops behind a result that is not computed yet; beyond that the chain so far is computed
 _FREE = 1 << 18  # bytes that a result may have whatever it is made of (masks from iota, tables of positions)
 
 
 @dataclass
 class Known:
-    """A value known at compile time: how to get it, the bytes of constants behind it, its name, whether storing it is worth it."""
+    """A value known at compile time: how to get it, the bytes of constants behind it, its name, whether storing it is worth it; the operations
+    and the ops in a row that getting it takes."""
 
     get: Callable[[], np.ndarray]
     source_bytes: int
     name: str
     storable: bool = True
     cache: list[np.ndarray] = field(default_factory=list)
+    work: int = 0
+    depth: int = 0
 
     def array(self) -> np.ndarray:
         return self.cache[0] if self.cache else self.get()
@@ -113,17 +121,25 @@ def _learn(op: Operation, known: dict[SSAValue, Known], weights: WeightStore) ->
     source = sum(k.source_bytes for k in operands)
     if isinstance(op, IotaOp):
         source = _bytes(result)
+    inside = _bytes(result) + sum(map(_bytes, op.operands))
+    work = dims.evaluate(flops_of(op), {}) + sum(k.work for k in operands)
+    if inside > max(_GROWTH * source, _INSIDE) or work > _WORK:
+        return
     name = next((k.name for k in operands if k.name), "")
     name = f"{name}.{_suffix(op)}" if name else location_name(op) or "folded"
     name = _without_repeats(name)
     repeats = isinstance(op, BroadcastOp) and _bytes(result) > source
     storable = not repeats and _bytes(result) <= max(_GROWTH * source, _FREE)
-    if _bytes(result) <= _EAGER and all(k.cache or _is_small(k) for k in operands):
+    depth = 1 + max((k.depth for k in operands), default=0)
+    small = _bytes(result) <= _EAGER and all(k.cache or _is_small(k) for k in operands)
+    if small or depth > _DEEP:
         known[result] = _at_once(_evaluate(op, [k.array() for k in operands]), source, name, storable)
         return
     body = _closed(op)
     thunks = [k.array for k in operands]
-    known[result] = Known(lambda: _evaluate(body, [t() for t in thunks]), source, name, storable)
+    known[result] = Known(
+        lambda: _evaluate(body, [t() for t in thunks]), source, name, storable, work=work, depth=depth
+    )
 
 
 def _is_small(k: Known) -> bool:
@@ -154,9 +170,18 @@ def _evaluate(op: GraphOp, arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _settle(value: SSAValue, known: dict[SSAValue, Known], module: Module) -> None:
-    """A known value that stays in use becomes a constant or a weight, unless the op that makes it is better kept."""
-    if value not in known or isinstance(value.owner, WeightOp | ConstantOp):
-        return
+    """A known value that stays in use becomes a constant or a weight, unless the op that makes it is better kept: then what it reads does."""
+    waiting = [value]
+    seen: set[SSAValue] = set()
+    while waiting:
+        current = waiting.pop()
+        if current in known and current not in seen and not isinstance(current.owner, WeightOp | ConstantOp):
+            seen.add(current)
+            waiting += reversed(_settled(current, known, module))
+
+
+def _settled(value: SSAValue, known: dict[SSAValue, Known], module: Module) -> list[SSAValue]:
+    """What else is to be settled, where the op that makes the value stays."""
     op, entry = value.owner, known[value]
     small = _elements(value) <= IN_TEXT
     if isinstance(op, Block):
@@ -165,11 +190,9 @@ def _settle(value: SSAValue, known: dict[SSAValue, Known], module: Module) -> No
                 new = emit(ConstantOp(entry.array()))[0]
             known[new] = entry
             value.replace_all_uses_with(new)
-        return
+        return []
     if not (small or entry.storable):
-        for operand in dict.fromkeys(op.operands):
-            _settle(operand, known, module)
-        return
+        return list(dict.fromkeys(op.operands))
     if small:
         with before(op, module):
             new = emit(ConstantOp(entry.array()))[0]
@@ -182,6 +205,8 @@ def _settle(value: SSAValue, known: dict[SSAValue, Known], module: Module) -> No
         new = _weight_before(op, WeightOp(key, shape, dtype_of(value)), module)
     known[new] = entry
     value.replace_all_uses_with(new)
+    return []
+    return []
 
 
 def _weight_before(op: Operation, weight: WeightOp, module: Module) -> SSAValue:

@@ -58,6 +58,8 @@ def range_(node: Node, start: Value, limit: Value, delta: Value) -> Value:
         first, last, step = (node.number(i, name) for i, name in enumerate(("start", "limit", "delta")))
         if step == 0:
             raise node.error("delta is 0")
+        if not all(map(math.isfinite, (first, last, step, (last - first) / step))):
+            raise node.error(f"a range from {first} to {last} in steps of {step} has no length")
         count: dims.Extent = max(0, math.ceil((last - first) / step))
     else:
         begin, end, stride = (node.extent(i, name) for i, name in enumerate(("start", "limit", "delta")))

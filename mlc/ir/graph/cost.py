@@ -1,0 +1,67 @@
+"""Floating-point operations of single ops, as expressions of their symbols.
+
+A contraction or convolution costs a multiplication and an addition per term; an element-wise op one operation per element, a
+reduction one per element of its operand. Moving data costs nothing. Composites cost what they are made of, a branch what the dearer of its
+bodies does, and a loop that its condition ends the most steps that it may take, or one where nothing bounds them.
+"""
+
+from __future__ import annotations
+
+from xdsl.ir import Block, Operation
+
+from mlc.ir import dims
+from mlc.ir.dims import Extent
+from mlc.ir.graph.base import building
+from mlc.ir.graph.composites import CompositeOp
+from mlc.ir.graph.control import GroupOp, IfOp, ScanOp, WhileOp
+from mlc.ir.graph.elementwise import ElementwiseOp
+from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
+from mlc.ir.graph.reduce import ArgReduceOp, CumulativeOp, ReduceOp
+from mlc.ir.graph.window import ReduceWindowOp
+from mlc.ir.types import shape_of
+
+
+def flops_of(op: Operation) -> Extent:
+    """Of one op, bodies included."""
+    match op:
+        case ContractOp():
+            left, right, _ = labels(op.spec.data)
+            extents = dict(zip(left + right, shape_of(op.lhs) + shape_of(op.rhs), strict=True))
+            return 2 * dims.prod(list(extents.values()))
+        case ConvolutionOp():
+            _, weight, _ = op.layout
+            taps = [e for e, axis in zip(shape_of(op.weight), weight, strict=True) if axis != "o"]
+            return 2 * dims.prod([*shape_of(op.result), *taps])
+        case CompositeOp():
+            return work_of(decomposition(op))
+        case ScanOp():
+            return op.extent * work_of(op.body.block)
+        case WhileOp():
+            return (1 if op.extent is None else op.extent) * work_of(op.body.block)
+        case IfOp():
+            return dims.dmax(*(work_of(block) for block in op.blocks))
+        case GroupOp():
+            return work_of(op.body.block)
+        case ElementwiseOp():
+            return dims.prod(shape_of(op.results[0]))
+        case ReduceOp() | ArgReduceOp() | CumulativeOp():
+            return dims.prod(shape_of(op.operands[0]))
+        case ReduceWindowOp():
+            return dims.prod([*shape_of(op.results[0]), *(int(size) for size in op.window.get_values())])
+    return 0
+
+
+def decomposition(op: CompositeOp) -> Block:
+    """The primitives of a composite, on their own."""
+    block = Block(arg_types=[operand.type for operand in op.operands])
+    with building(block, checks=[]):
+        op.decompose(*block.args)
+    return block
+
+
+def work_of(block: Block) -> Extent:
+    """Of all ops of a block."""
+    total: Extent = 0
+    for op in block.ops:
+        total = total + flops_of(op)
+    return total
