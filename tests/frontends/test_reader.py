@@ -92,7 +92,8 @@ def test_external_data_is_mapped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["../secret.bin", "/etc/hostname", "a/../../secret.bin", "C:\\secret.bin", "..\\secret.bin", "", "a\0b", "a\nb"]
+    "location",
+    ["../secret.bin", "/etc/hostname", "a/../../secret.bin", "C:\\secret.bin", "..\\secret.bin", "", "a\0b", "a\nb"],
 )
 def test_external_data_outside_of_the_folder_is_refused(location: str, tmp_path: Path) -> None:
     folder = tmp_path / "model"
