@@ -21,14 +21,19 @@ def model(
     inputs: Arrays,
     *,
     opset: int,
-    outputs: int = 1,
+    version: int = 1,
+    outputs: int | Sequence[str] = 1,
     constants: Sequence[int] = (),
     shapes: Mapping[int, Sequence[int | str]] | None = None,
     **attributes: Any,
 ) -> onnx.ModelProto:
-    """Inputs are called x0, x1, ...; those in `constants` are initializers, `shapes` replaces the declared shape of some."""
+    """Inputs are called x0, x1, ...; those in `constants` are initializers, `shapes` replaces the declared shape of some.
+
+    `outputs` are names or their number; "" leaves one out. `version` is that of another `domain`.
+    """
+    results = [f"y{i}" for i in range(outputs)] if isinstance(outputs, int) else list(outputs)
     names = ["" if x is None else f"x{i}" for i, x in enumerate(inputs)]
-    node = onnx.helper.make_node(op_type, names, [f"y{i}" for i in range(outputs)], name="node", **attributes)
+    node = onnx.helper.make_node(op_type, names, results, name="node", **attributes)
     given = [(i, names[i], x) for i, x in enumerate(inputs) if x is not None]
     graph = onnx.helper.make_graph(
         [node],
@@ -40,10 +45,13 @@ def model(
             for i, name, x in given
             if i not in constants
         ],
-        [onnx.ValueInfoProto(name=f"y{i}") for i in range(outputs)],
+        [onnx.ValueInfoProto(name=name) for name in results if name],
         [onnx.numpy_helper.from_array(x, name) for i, name, x in given if i in constants],
     )
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10)
+    imports = [onnx.helper.make_opsetid("", opset)]
+    if domain := attributes.get("domain"):
+        imports.append(onnx.helper.make_opsetid(domain, version))
+    return onnx.helper.make_model(graph, opset_imports=imports, ir_version=10)
 
 
 def interpreted(proto: onnx.ModelProto, inputs: Arrays) -> list[np.ndarray]:
@@ -57,6 +65,7 @@ def run(module: Module, inputs: Arrays) -> list[np.ndarray]:
 def reference(proto: onnx.ModelProto, inputs: Arrays) -> list[np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = 1  # more split a batch before they quantise its states
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(with_output_types(proto), options, providers=["CPUExecutionProvider"])
     feeds = {i.name: inputs[int(i.name[1:])] for i in session.get_inputs()}

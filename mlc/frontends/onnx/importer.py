@@ -379,7 +379,7 @@ class Scope:
 
     def _node(self, proto: NodeProto, index: int, operands: Sequence[Record | None]) -> Node:
         domain = canonical_domain(proto.domain)
-        opset = self.opsets.get(domain)
+        opset = self.opsets.get(domain, table.IMPLIED_OPSETS.get(domain))
         schema = None
         if opset is not None:
             try:
@@ -388,7 +388,7 @@ class Scope:
                 schema = None
         node = Node(
             proto,
-            version=schema.since_version if schema else opset or 0,
+            version=schema.since_version if schema else table.newest(domain, proto.op_type, opset or 0) or opset or 0,
             opset=opset or 0,
             scope=self,
             schema=schema,
@@ -440,7 +440,9 @@ class Scope:
         if any(isinstance(v, Items | Absent) for v in values) and not table.takes_sequences(handler):
             kind = "a sequence" if any(isinstance(v, Items) for v in values) else "an empty optional value"
             raise node.unsupported(f"{kind} as operand is not supported")
-        if node.schema is not None and node.schema.max_input < 1 << 16:
+        if node.schema is None:
+            values = _by_parameters(handler, node, values)
+        elif node.schema.max_input < 1 << 16:
             count = plain_inputs(node.schema)
             values = values[:count] + [None] * (
                 count - len(values)
@@ -553,6 +555,19 @@ class Scope:
                 if record is not None
             ]
         return error
+
+
+def _by_parameters(handler: table.Handler, node: Node, values: list[Content | None]) -> list[Content | None]:
+    """The operands of a node without a schema, None for what is left out at the end. Raises InvalidModel where they do not suit the handler."""
+    taken, variadic = table.operands(handler)
+    for surplus in values[len(taken) :] if not variadic else ():
+        if surplus is not None:
+            raise node.invalid(f"{len(values)} inputs, the operator takes at most {len(taken)}")
+    values = [*values, *[None] * (len(taken) - len(values))]
+    for i, operand in enumerate(taken):
+        if operand.required and values[i] is None:
+            raise node.invalid(f"input {i} ({operand.name}) is missing")
+    return values if variadic else values[: len(taken)]
 
 
 def _literal(name: str, array: np.ndarray, origin: str, node: Node) -> Record:

@@ -7,6 +7,7 @@ expressions (`extents`); one that depends on the data of a graph input raises `N
 from __future__ import annotations
 
 import builtins  # Node has methods named int and float
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -121,6 +122,12 @@ class Node:
         self.scope = scope
         self.schema = schema
         self._attributes: dict[str, AttributeProto] = {a.name: a for a in proto.attribute}
+
+    def standing_for(self, op_type: str, version: builtins.int) -> Node:
+        """This node read as a standard operator: attributes that it does not give have that one's defaults."""
+        other = copy.copy(self)
+        other.schema, other.version = onnx.defs.get_schema(op_type, version, ""), version
+        return other
 
     # Attributes
 

@@ -9,7 +9,8 @@
 
 `since` lists the exact versions of the schema that the function implements. A version that nobody lists is refused by name; it is never
 given to the handler of another version. A handler takes the node and one value per ONNX input, None where the input is omitted (also
-trailing ones up to the schema's count), `*xs` for a variadic input. It returns one value, or a sequence with one value (or None, where
+trailing ones up to the schema's count), `*xs` for a variadic input. Operators of other domains have no schema: there the handler's own
+parameters say what is taken, `Value` what must be there, `Value | None` what may be left out. It returns one value, or a sequence with one value (or None, where
 `node.wants(i)` is false) per output; an array stands for a constant. Operands that decide shapes are read from the node: `node.constants(1, "axes")`, `node.extents(1)`.
 """
 
@@ -17,9 +18,11 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from xdsl.ir import SSAValue
@@ -39,8 +42,12 @@ ABSENT = Absent()
 
 Result = Value | np.ndarray | Sequence[Value | np.ndarray | Items | Absent | None]
 Handler = Callable[..., Result]
+Entered = TypeVar("Entered", bound=Handler)
 
 ONNX_DOMAIN = ""  # the standard's operators; files also write "ai.onnx"
+MICROSOFT = "com.microsoft"  # onnxruntime's own
+# Tools that write these operators forget to import the domain, and onnxruntime takes its only version then.
+IMPLIED_OPSETS = {MICROSOFT: 1}
 
 
 @dataclass(frozen=True, order=True)
@@ -56,13 +63,13 @@ _take_sequences: set[Handler] = set()
 
 def handles(
     op_type: str, *, since: Sequence[int], domain: str = ONNX_DOMAIN, sequences: bool = False
-) -> Callable[[Handler], Handler]:
+) -> Callable[[Entered], Entered]:
     """Enter the decorated function for these since-versions of an operator. A version can be entered once.
 
     With `sequences` it takes `Items` where an operand is a sequence, and ABSENT for an empty optional; without, such a node is refused.
     """
 
-    def enter(function: Handler) -> Handler:
+    def enter(function: Entered) -> Entered:
         if sequences:
             _take_sequences.add(function)
         for version in since:
@@ -89,11 +96,33 @@ def versions(domain: str, op_type: str) -> tuple[int, ...]:
     return tuple(sorted(key.version for key in load() if (key.domain, key.op_type) == (domain, op_type)))
 
 
+def newest(domain: str, op_type: str, opset: int) -> int | None:
+    """The version that is in force at an opset, of an operator whose schema is known by its handlers alone."""
+    return max((version for version in versions(domain, op_type) if version <= opset), default=None)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """What a handler takes at one place."""
+
+    name: str
+    required: bool
+
+
+@functools.cache
+def operands(handler: Handler) -> tuple[tuple[Operand, ...], bool]:
+    """The operands of a handler by its parameters after the node, and whether any number may follow."""
+    parameters = list(inspect.signature(handler).parameters.values())[1:]
+    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    plain = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return tuple(Operand(p.name, p.annotation in (Value, "Value")) for p in plain), variadic
+
+
 @functools.cache
 def load() -> dict[Key, Handler]:
     """The whole table. The first call imports every module of `mlc.frontends.onnx.ops`."""
     from mlc.frontends.onnx import ops
 
-    for module in pkgutil.iter_modules(ops.__path__, f"{ops.__name__}."):
+    for module in pkgutil.walk_packages(ops.__path__, f"{ops.__name__}."):
         importlib.import_module(module.name)
     return _handlers

@@ -264,7 +264,6 @@ def rotary_embedding(
         if not heads:
             raise node.invalid("num_heads is missing for an input with 3 axes")
         x = split_heads(node, x, heads)
-    shape = shape_of(x)
     size = static_head_size(node, x)
     turned = node.int("rotary_embedding_dim") or size
     if turned % 2 or turned > size:
@@ -275,20 +274,27 @@ def rotary_embedding(
             raise node.error(f"{name} has {rank_of(cache)} axes, expected {wanted}")
     if position_ids is not None:
         cos_cache, sin_cache = (g.gather(cache, position_ids, 0) for cache in (cos_cache, sin_cache))
-    pair_shape = [*shape[:3], turned // 2]
     if shape_of(cos_cache)[-1] != turned // 2:
         raise node.error(f"cos_cache has {shape_of(cos_cache)[-1]} columns, {turned // 2} pairs are turned")
-    cos, sin = (g.broadcast_to(g.unsqueeze(cache, [1]), pair_shape) for cache in (cos_cache, sin_cache))
-    starts, step = ((0, 1), 2) if node.int("interleaved") else ((0, turned // 2), 1)
+    y = rotated(x, cos_cache, sin_cache, bool(node.int("interleaved")))
+    return join_heads(y) if flat else y
+
+
+def rotated(x: Value, cos: Value, sin: Value, interleaved: bool) -> Value:
+    """x [batch, heads, sequence, size] with its first pairs of features turned; cos and sin are [batch, sequence, pairs]."""
+    shape = shape_of(x)
+    pairs, size = shape_of(cos)[2], shape[3]
+    pair_shape = [*shape[:3], pairs]
+    cos, sin = (g.broadcast_to(g.unsqueeze(cache, [1]), pair_shape) for cache in (cos, sin))
+    starts, step = ((0, 1), 2) if interleaved else ((0, pairs), 1)
     a, b = (g.slice(x, [0, 0, 0, start], pair_shape, [1, 1, 1, step]) for start in starts)
     real = g.sub(g.mul(cos, a), g.mul(sin, b))
     imaginary = g.add(g.mul(sin, a), g.mul(cos, b))
-    if node.int("interleaved"):
-        pairs = g.concatenate([g.unsqueeze(real, [4]), g.unsqueeze(imaginary, [4])], 4)
-        parts = [g.reshape(pairs, [*shape[:3], turned])]
+    if interleaved:
+        both = g.concatenate([g.unsqueeze(real, [4]), g.unsqueeze(imaginary, [4])], 4)
+        parts = [g.reshape(both, [*shape[:3], 2 * pairs])]
     else:
         parts = [real, imaginary]
-    if turned < size:
-        parts.append(g.slice(x, [0, 0, 0, turned], [*shape[:3], size - turned], [1, 1, 1, 1]))
-    y = g.concatenate(parts, 3)
-    return join_heads(y) if flat else y
+    if size != 2 * pairs:
+        parts.append(g.slice(x, [0, 0, 0, 2 * pairs], [*shape[:3], size - 2 * pairs], [1, 1, 1, 1]))
+    return g.concatenate(parts, 3)

@@ -125,7 +125,14 @@ def group_normalization(node: Node, x: Value, scale: Value, bias: Value) -> Valu
 @handles("LayerNormalization", since=(17,))
 def layer_normalization(node: Node, x: Value, scale: Value, bias: Value | None = None) -> Sequence[Value | None]:
     """The second and third output are mean and 1 / sqrt(variance + epsilon) in the type of the statistics."""
-    axis, shape, epsilon = node.axis(node.int("axis", -1), rank_of(x)), shape_of(x), node.float("epsilon")
+    return layer_normalized(node, x, scale, bias, node.axis(node.int("axis", -1), rank_of(x)), node.float("epsilon"))
+
+
+def layer_normalized(
+    node: Node, x: Value, scale: Value, bias: Value | None, axis: int, epsilon: float
+) -> list[Value | None]:
+    """The normalised value over the axes from `axis` on, with mean and inverse deviation where outputs 1 and 2 are wanted."""
+    shape = shape_of(x)
     axes = list(range(axis, len(shape)))
     scale = g.broadcast_to(scale, shape[axis:]) if shape_of(scale) != shape[axis:] else scale
     if bias is not None and shape_of(bias) != shape[axis:]:

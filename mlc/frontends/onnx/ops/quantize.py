@@ -74,7 +74,11 @@ def spread(node: Node, v: Value, shape: Sequence[Extent]) -> Value:
 
 @handles("DynamicQuantizeLinear", since=(11,))
 def dynamic_quantize_linear(node: Node, x: Value) -> Sequence[Value]:
-    """x as u8 with the scale and zero point of its own range, which always holds 0. Zeros alone have scale 1."""
+    return dynamically_quantized(x)
+
+
+def dynamically_quantized(x: Value) -> tuple[Value, Value, Value]:
+    """(x as u8, scale, zero point) by the range of x, which always holds 0. Zeros alone have scale 1."""
     axes, dtype = list(range(rank_of(x))), dtype_of(x)
     zero = g.scalar(0, dtype)
     top = g.maximum(g.reduce(x, axes, "max"), zero)
@@ -84,7 +88,7 @@ def dynamic_quantize_linear(node: Node, x: Value) -> Sequence[Value]:
     zero_point = requantized(g.neg(g.div(bottom, scale)), None, "u8")
     shape = shape_of(x)
     y = requantized(g.div(x, g.broadcast(scale, shape, [])), g.broadcast(zero_point, shape, []), "u8")
-    return [y, scale, zero_point]
+    return y, scale, zero_point
 
 
 @handles("QLinearMatMul", since=(10, 21))

@@ -57,7 +57,7 @@ class Layer:
         self.node = node
         self.gates = gates
         self.batch_first = node.int("layout", 0) == 1
-        direction = node.string("direction")
+        direction = node.string("direction", "forward")
         if direction not in ("forward", "reverse", "bidirectional"):
             raise node.invalid(f"direction '{direction}' is none of forward, reverse, bidirectional")
         self.reversals = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}[direction]
@@ -208,7 +208,7 @@ def lstm(
         gates = input_gates(layer.sequences, direction, both_biases(direction))
         init = [layer.initial(initial_h, i), layer.initial(initial_c, i)]
         constants = [direction.r] + ([] if direction.peephole is None else [direction.peephole])
-        cell = lstm_cell(layer.hidden, direction.activations, coupled)
+        cell = lstm_cell(layer.hidden, direction.activations, coupled, peephole is not None, weighted)
         y, (h, c) = recur(layer.sequences, direction.reverse, gates, init, constants, cell)
         ys.append(y)
         hs.append(h)
@@ -216,21 +216,32 @@ def lstm(
     return [layer.outputs(ys), layer.finals(hs), layer.finals(cs)]
 
 
-def lstm_cell(hidden: int, activations: tuple[Activation, ...], coupled: bool) -> Cell:
-    """The step of an LSTM; with `coupled` the forget gate is 1 - input gate."""
+def weighted(h: Value, constants: tuple[Value, ...]) -> Value:
+    """The state times the recurrent weights, the first of the constants."""
+    return g.contract(h, constants[0], "bh,gh->bg")
+
+
+def lstm_cell(
+    hidden: int,
+    activations: tuple[Activation, ...],
+    coupled: bool,
+    peepholes: bool,
+    product: Callable[[Value, tuple[Value, ...]], Value],
+) -> Cell:
+    """The step of an LSTM; with `coupled` the forget gate is 1 - input gate. Peepholes are the last of the constants."""
     f, g_, h_ = activations
 
     def cell(gates: Value, states: tuple[Value, ...], constants: tuple[Value, ...]) -> tuple[Value, ...]:
         h, c = states
-        total = g.add(gates, g.contract(h, constants[0], "bh,gh->bg"))
+        total = g.add(gates, product(h, constants))
         i, o, forget, candidate = (piece(total, k, hidden) for k in range(4))
-        if len(constants) > 1:
-            p_i, p_o, p_f = (rows(piece(constants[1], k, hidden), c) for k in range(3))
+        if peepholes:
+            p_i, p_o, p_f = (rows(piece(constants[-1], k, hidden), c) for k in range(3))
             i, forget = g.add(i, g.mul(p_i, c)), g.add(forget, g.mul(p_f, c))
         i = f(i)
         forget = plus(g.neg(i), 1) if coupled else f(forget)
         after = g.add(g.mul(forget, c), g.mul(i, g_(candidate)))
-        if len(constants) > 1:
+        if peepholes:
             o = g.add(o, g.mul(p_o, after))
         return g.mul(f(o), h_(after)), after
 
