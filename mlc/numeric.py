@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlc.errors import NumericMismatch
+from mlc.ir.dtypes import TABLE
 from mlc.ir.types import dtype_name
 
 # Largest difference allowed, as a share of the largest |reference|. Integers and truth values are equal or wrong.
-RTOL: Mapping[str, float] = {"f64": 1e-9, "f32": 1e-4, "f16": 1e-2, "bf16": 5e-2}
+RTOL: Mapping[str, float] = {name: row.tolerance for name, row in TABLE.items() if row.tolerance}
 ATOL = 1e-6  # where the reference is all but zero
 
 

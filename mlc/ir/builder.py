@@ -35,6 +35,7 @@ from mlc.ir.graph.composites import attention, batch_norm, gelu, layer_norm, log
 from mlc.ir.graph.control import cond, scan, while_loop
 from mlc.ir.graph.counted import NonZeroOp, PrefixOp
 from mlc.ir.graph.detection import non_max_suppression
+from mlc.ir.graph.elementwise import apply_bitcast as bitcast
 from mlc.ir.graph.elementwise import apply_cast as cast
 from mlc.ir.graph.index import gather, gather_elements, gather_nd, scatter_elements, scatter_nd
 from mlc.ir.graph.linear import contract, convolution, matmul

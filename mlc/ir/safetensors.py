@@ -17,14 +17,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mlc.errors import InvalidModel
+from mlc.ir.dtypes import BY_SAFETENSORS, TABLE
 from mlc.ir.files import replacing
 from mlc.ir.types import numpy_dtype
 from mlc.ir.weights import WeightStore
 
 ALIGNMENT = 64
-_NAMES = {"bool": "BOOL", **{d: d.upper() for d in ("f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8")}}
-_NAMES |= {d: d.upper() for d in ("u64", "u32", "u16", "u8")}
-_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 _PADDING = "__padding__."
 _METADATA = "__metadata__"
 _PRODUCER = "mlc"
@@ -57,7 +55,7 @@ def write_to(store: WeightStore, file: BinaryIO, keys: Iterable[str] | None = No
         shape, dtype = store.type_of(key)
         size = store.nbytes(key)
         end = offset + size
-        header[key] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
+        header[key] = {"dtype": TABLE[dtype].safetensors, "shape": list(shape), "data_offsets": [offset, end]}
         offset = _aligned(end)
         if offset > end:  # the format allows no bytes that belong to no tensor
             filler = {"dtype": "U8", "shape": [offset - end], "data_offsets": [end, offset]}
@@ -104,7 +102,7 @@ def _entry(item: dict[str, Any]) -> tuple[str, tuple[int, ...], int, int]:
     shape = tuple(int(e) for e in item["shape"])
     if min(shape, default=0) < 0:
         raise ValueError(f"the shape {list(shape)} has a negative extent")
-    return _DTYPES[item["dtype"]], shape, int(begin), int(end)
+    return BY_SAFETENSORS[item["dtype"]], shape, int(begin), int(end)
 
 
 def _mapped(path: Path, dtype: str, shape: tuple[int, ...], offset: int) -> Callable[[], np.ndarray]:

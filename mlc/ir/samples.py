@@ -15,10 +15,11 @@ from xdsl.ir import SSAValue
 from mlc.errors import ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
+from mlc.ir.dtypes import TABLE
 from mlc.ir.graph.control import GroupOp, YieldOp
 from mlc.ir.graph.index import GatherOp, ScatterOp
 from mlc.ir.module import Module
-from mlc.ir.types import dtype_of, is_float, is_integer, numpy_dtype, shape_of
+from mlc.ir.types import dtype_of, highest, is_integer, numpy_dtype, shape_of
 
 SMALL = 10  # integers that index nothing are below it
 _MASK = 2  # those of 32 and 64 bits are mostly masks
@@ -111,13 +112,13 @@ def random_inputs(module: Module, binding: Mapping[str, int] | None = None, seed
     arrays = []
     for name, (shape, dtype) in zip(module.input_names, module.input_types, strict=True):
         found = tuple(dims.evaluate(e, sizes) for e in shape)
-        if is_float(dtype):
+        if TABLE[dtype].kind == "float":
             arrays.append(rng.standard_normal(found).astype(numpy_dtype(dtype)))
             continue
         small = _MASK if dtype in ("bool", "i32", "i64") else SMALL
         limit = max(1, dims.evaluate(bounds.get(name, small), sizes))
-        if is_integer(dtype):
-            limit = min(limit, int(np.iinfo(numpy_dtype(dtype)).max))
+        if dtype != "bool":
+            limit = min(limit, int(highest(dtype)))
         arrays.append(rng.integers(0, limit, found).astype(numpy_dtype(dtype)))
     return arrays
 

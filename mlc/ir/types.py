@@ -17,6 +17,14 @@ from xdsl.dialects.builtin import (
     DYNAMIC_INDEX,
     ArrayAttr,
     BFloat16Type,
+    Float4E2M1FNType,
+    Float6E2M3FNType,
+    Float6E3M2FNType,
+    Float8E4M3FNType,
+    Float8E4M3FNUZType,
+    Float8E5M2FNUZType,
+    Float8E5M2Type,
+    Float8E8M0FNUType,
     Float16Type,
     Float32Type,
     Float64Type,
@@ -32,42 +40,35 @@ from xdsl.irdl import irdl_attr_definition, param_def
 from mlc.errors import ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
+from mlc.ir.dtypes import BY_NUMPY, TABLE
 
 Shape = tuple[Extent, ...]
 
+_FLOATS: dict[str, Attribute] = {
+    kind.name: kind
+    for kind in (
+        Float64Type(),
+        Float32Type(),
+        Float16Type(),
+        BFloat16Type(),
+        Float8E4M3FNType(),
+        Float8E4M3FNUZType(),
+        Float8E5M2Type(),
+        Float8E5M2FNUZType(),
+        Float8E8M0FNUType(),
+        Float6E2M3FNType(),
+        Float6E3M2FNType(),
+        Float4E2M1FNType(),
+    )
+}
 _ELEMENTS: dict[str, Attribute] = {
-    "f64": Float64Type(),
-    "f32": Float32Type(),
-    "f16": Float16Type(),
-    "bf16": BFloat16Type(),
-    "i64": IntegerType(64),
-    "i32": IntegerType(32),
-    "i16": IntegerType(16),
-    "i8": IntegerType(8),
-    "u64": IntegerType(64, Signedness.UNSIGNED),
-    "u32": IntegerType(32, Signedness.UNSIGNED),
-    "u16": IntegerType(16, Signedness.UNSIGNED),
-    "u8": IntegerType(8, Signedness.UNSIGNED),
-    "bool": IntegerType(1),
+    name: _FLOATS[row.mlir]
+    if row.kind == "float"
+    else IntegerType(row.bits, Signedness.UNSIGNED if row.kind == "unsigned" else Signedness.SIGNLESS)
+    for name, row in TABLE.items()
 }
 _NAMES = {attr: name for name, attr in _ELEMENTS.items()}
-_NUMPY: dict[str, np.dtype] = {
-    "f64": np.dtype(np.float64),
-    "f32": np.dtype(np.float32),
-    "f16": np.dtype(np.float16),
-    "bf16": np.dtype(ml_dtypes.bfloat16),
-    "i64": np.dtype(np.int64),
-    "i32": np.dtype(np.int32),
-    "i16": np.dtype(np.int16),
-    "i8": np.dtype(np.int8),
-    "u64": np.dtype(np.uint64),
-    "u32": np.dtype(np.uint32),
-    "u16": np.dtype(np.uint16),
-    "u8": np.dtype(np.uint8),
-    "bool": np.dtype(np.bool_),
-}
-_BY_NUMPY = {dtype: name for name, dtype in _NUMPY.items()}
-DTYPES = tuple(_ELEMENTS)
+DTYPES = tuple(TABLE)
 _MOST_ELEMENTS = 1 << 60  # offsets in bytes are 64-bit integers, also along the other axes of a tensor without elements
 
 
@@ -76,40 +77,61 @@ def element(dtype: str) -> Attribute:
     return _ELEMENTS[dtype]
 
 
+def signless(dtype: str) -> Attribute:
+    """The element type in kernels: integers have no sign there, for it is in the ops, and a storage type is the byte that holds it."""
+    row = TABLE[TABLE[dtype].memory]
+    return IntegerType(row.bits) if row.kind == "unsigned" else _ELEMENTS[row.name]
+
+
 def numpy_dtype(dtype: str) -> np.dtype:
-    return _NUMPY[dtype]
+    return TABLE[dtype].numpy
 
 
 def dtype_name(dtype: object) -> str:
     """The name of a NumPy dtype. Raises KeyError for one that mlc has no name for."""
-    return _BY_NUMPY[np.dtype(dtype)]  # type: ignore[call-overload]
+    return BY_NUMPY[np.dtype(dtype)]  # type: ignore[call-overload]
 
 
 def itemsize(dtype: str) -> int:
-    """Bytes of one element in memory (bool is one byte)."""
-    return _NUMPY[dtype].itemsize
+    """Bytes of one element in memory (bool and the storage types: one)."""
+    return TABLE[dtype].numpy.itemsize
 
 
 def is_float(dtype: str) -> bool:
-    return dtype in ("f64", "f32", "f16", "bf16")
+    """Is arithmetic done in it as on floating-point numbers? Not so for storage types."""
+    return TABLE[dtype].kind == "float" and not TABLE[dtype].storage
 
 
 def is_integer(dtype: str) -> bool:
-    return dtype[0] in "iu" and dtype != "bool"
+    """Is arithmetic done in it as on integers? Not so for bool and storage types."""
+    return TABLE[dtype].kind in ("signed", "unsigned") and not TABLE[dtype].storage
+
+
+def is_storage(dtype: str) -> bool:
+    """Is nothing computed in it: are its tensors only moved, cast, quantised and dequantised?"""
+    return TABLE[dtype].storage
+
+
+def is_half(dtype: str) -> bool:
+    """Is its arithmetic done in f32 and rounded once?"""
+    return bool(TABLE[dtype].wide) and not TABLE[dtype].storage
 
 
 def lowest(dtype: str) -> float | int | bool:
-    """The identity of a maximum."""
-    if is_float(dtype):
-        return float("-inf")
-    return False if dtype == "bool" else int(np.iinfo(_NUMPY[dtype]).min)
+    """The identity of a maximum; the lowest finite number of a storage type."""
+    return _limit(dtype, "min", float("-inf"), False)
 
 
 def highest(dtype: str) -> float | int | bool:
-    """The identity of a minimum."""
-    if is_float(dtype):
-        return float("inf")
-    return True if dtype == "bool" else int(np.iinfo(_NUMPY[dtype]).max)
+    """The identity of a minimum; the highest finite number of a storage type."""
+    return _limit(dtype, "max", float("inf"), True)
+
+
+def _limit(dtype: str, side: str, infinity: float, truth: bool) -> float | int | bool:
+    row = TABLE[dtype]
+    if row.kind == "float":
+        return float(getattr(ml_dtypes.finfo(row.numpy), side)) if row.storage else infinity
+    return truth if row.kind == "bool" else int(getattr(ml_dtypes.iinfo(row.numpy), side))
 
 
 @irdl_attr_definition

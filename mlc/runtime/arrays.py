@@ -8,28 +8,16 @@ from collections.abc import Callable
 from sys import getrefcount
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from mlc.errors import DTypeError, MlcError
+from mlc.ir.dtypes import TABLE
 from mlc.ir.kernel.plan import ALIGNMENT, GUARD
 from mlc.runtime.dlpack import from_dlpack
 
 # Name -> (NumPy, ONNX's name of the tensor type)
 DTYPES: dict[str, tuple[np.dtype, str]] = {
-    "f64": (np.dtype(np.float64), "tensor(double)"),
-    "f32": (np.dtype(np.float32), "tensor(float)"),
-    "f16": (np.dtype(np.float16), "tensor(float16)"),
-    "bf16": (np.dtype(ml_dtypes.bfloat16), "tensor(bfloat16)"),
-    "i64": (np.dtype(np.int64), "tensor(int64)"),
-    "i32": (np.dtype(np.int32), "tensor(int32)"),
-    "i16": (np.dtype(np.int16), "tensor(int16)"),
-    "i8": (np.dtype(np.int8), "tensor(int8)"),
-    "u64": (np.dtype(np.uint64), "tensor(uint64)"),
-    "u32": (np.dtype(np.uint32), "tensor(uint32)"),
-    "u16": (np.dtype(np.uint16), "tensor(uint16)"),
-    "u8": (np.dtype(np.uint8), "tensor(uint8)"),
-    "bool": (np.dtype(np.bool_), "tensor(bool)"),
+    name: (row.numpy, f"tensor({row.onnx.lower()})") for name, row in TABLE.items()
 }
 
 

@@ -31,10 +31,10 @@ from typing import IO, Any
 import numpy as np
 
 from mlc.errors import InternalError, InvalidModel, MlcError
+from mlc.ir.dtypes import BY_NUMPY, BY_SAFETENSORS, TABLE
 from mlc.ir.files import replacing
 from mlc.ir.kernel.plan import ALIGNMENT, Plan
 from mlc.ir.kernel.target import CpuTarget
-from mlc.runtime.arrays import DTYPES
 from mlc.runtime.executable import Executable
 
 FORMAT = 2
@@ -46,10 +46,6 @@ _LOCAL_HEADER = 30
 _ZIP64_FIELD = 20
 _PADDING_FIELD = 0xD935  # the extra field that zip alignment tools use
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # same input, same bytes out
-
-_SAFETENSORS = {"bool": "BOOL", **{name: name.upper() for name in DTYPES if name != "bool"}}
-_NAMES = {text: name for name, text in _SAFETENSORS.items()}
-_OF_NUMPY = {dtype: name for name, (dtype, _) in DTYPES.items()}
 
 
 def save(executable: Executable, path: str | os.PathLike[str]) -> None:
@@ -164,7 +160,7 @@ def _header(weights: Mapping[str, np.ndarray]) -> tuple[bytes, list[np.ndarray]]
     for key, array in weights.items():
         array = np.ascontiguousarray(array)
         end = offset + array.nbytes
-        dtype = _SAFETENSORS[_OF_NUMPY[array.dtype]]
+        dtype = TABLE[BY_NUMPY[array.dtype]].safetensors
         header[key] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [offset, end]}
         offset = _aligned(end)
         if offset > end:
@@ -347,7 +343,7 @@ def _mapped(raw: IO[bytes], header: bytes, start: int, size: int) -> dict[str, n
     for key, entry in json.loads(header[8:]).items():
         if key == "__metadata__" or key.startswith(_PADDING):
             continue
-        dtype, shape = DTYPES[_NAMES[entry["dtype"]]][0], tuple(int(extent) for extent in entry["shape"])
+        dtype, shape = TABLE[BY_SAFETENSORS[entry["dtype"]]].numpy, tuple(int(extent) for extent in entry["shape"])
         begin, end = entry["data_offsets"]
         count = int(np.prod(shape, dtype=object))
         if begin < 0 or end - begin != count * dtype.itemsize or len(header) + end > size:

@@ -205,6 +205,17 @@ def _elementwise() -> list[Example]:
                 label=f"cast {source} {target}",
             )
         )
+    for source, target in (("f32", "i32"), ("bool", "u8"), ("f16", "u16")):
+        found.append(
+            Example(
+                "bitcast",
+                [((3, 5), source)],
+                lambda x, t=target: g.bitcast(x, t),
+                lambda x, t=target: x.view(numpy_dtype(t)),
+                {},
+                label=f"bitcast {source} {target}",
+            )
+        )
     return found
 
 

@@ -12,8 +12,9 @@ from xdsl.ir import Block
 from xdsl.rewriter import InsertPoint
 
 from mlc.ir import types
-from mlc.ir.kernel.kernel import Buffer, Kernel, index, signless
+from mlc.ir.kernel.kernel import Buffer, Kernel, index
 from mlc.ir.kernel.target import cpu_target
+from mlc.ir.types import signless
 from mlc.passes.kernel.rules.cpu import lower_for_cpu
 from mlc.passes.loops.control import for_loop
 from tests.kernel import kernels

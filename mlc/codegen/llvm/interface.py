@@ -17,26 +17,11 @@ from collections.abc import Sequence
 from mlc.codegen.llvm.extents import extent_text
 from mlc.ir import dims
 from mlc.ir.dims import Extent
+from mlc.ir.dtypes import TABLE
 from mlc.ir.kernel.plan import ALIGNMENT, GUARD, WORTH_SHARING, Plan
 
 # What a symbol is taken to be when buffers are chosen to share memory.
 REFERENCE = 64
-
-_C_TYPES = {
-    "f64": "double",
-    "f32": "float",
-    "f16": "uint16_t (IEEE half)",
-    "bf16": "uint16_t (bfloat16)",
-    "i64": "int64_t",
-    "i32": "int32_t",
-    "i16": "int16_t",
-    "i8": "int8_t",
-    "u64": "uint64_t",
-    "u32": "uint32_t",
-    "u16": "uint16_t",
-    "u8": "uint8_t",
-    "bool": "uint8_t (0 or 1)",
-}
 
 
 def emit_interface(plan: Plan, symbols: Sequence[str], name: str, entry: str, weights: Sequence[int]) -> str:
@@ -311,7 +296,7 @@ def header_text(plan: Plan, symbols: Sequence[str], name: str) -> str:
         lines.append(f" * {title}: row-major arrays, one pointer each")
         for number, spec in enumerate(specs):
             shape = ", ".join(map(str, spec.shape))
-            lines.append(f" *   {number}   {spec.name}   {_C_TYPES[spec.dtype]} [{shape}]".replace("*/", "* /"))
+            lines.append(f" *   {number}   {spec.name}   {TABLE[spec.dtype].c} [{shape}]".replace("*/", "* /"))
     for counted, bound in plan.counted.items():
         lines.append(f" * {counted} is counted during a run: reserve memory for {bound}, read it from `shapes`")
     if plan.checks:

@@ -23,6 +23,7 @@ from mlc.errors import InvalidModel, MlcError, UnsupportedOp
 from mlc.frontends.onnx import embedded
 from mlc.frontends.onnx.cut import cut
 from mlc.frontends.onnx.dtypes import DTYPES, element_type_name
+from mlc.ir.dtypes import TABLE, unpacked
 from mlc.ir.types import numpy_dtype
 
 OLDEST_IR = 3  # older files do not say which opset they use
@@ -161,21 +162,37 @@ def tensor(proto: TensorProto, model: Model) -> Tensor:
         )
     shape = tuple(proto.dims)
     count = _element_count(name, shape, model)
+    need = stored_bytes(dtype, count)
     if count * numpy_dtype(dtype).itemsize > LARGEST_TENSOR:
         raise _damaged(name, model, f"shape {list(shape)} needs {count * numpy_dtype(dtype).itemsize} bytes")
     if proto.data_location == TensorProto.EXTERNAL:
         return _external(proto, name, shape, dtype, model)
     if proto.HasField("raw_data"):
-        have, need = len(proto.raw_data), count * numpy_dtype(dtype).itemsize
+        have = len(proto.raw_data)
         if have != need:
             raise _damaged(name, model, f"{dtype} of shape {list(shape)} needs {need} bytes, the file has {have}")
-        kind = numpy_dtype(dtype).newbyteorder("<") if dtype != "bf16" else numpy_dtype(dtype)
-        return Tensor(name, shape, dtype, lambda: np.frombuffer(proto.raw_data, kind).reshape(shape))
+        raw = proto.raw_data
+        return Tensor(name, shape, dtype, lambda: elements(np.frombuffer(raw, np.uint8), dtype, shape))
     field = onnx.helper.tensor_dtype_to_field(proto.data_type)
-    have = len(getattr(proto, field))
-    if have != count:
-        raise _damaged(name, model, f"shape {list(shape)} needs {count} elements, the file has {have}")
+    have, entries = len(getattr(proto, field)), need if TABLE[dtype].packed else count
+    if have != entries:
+        raise _damaged(name, model, f"shape {list(shape)} needs {entries} elements, the file has {have}")
     return Tensor(name, shape, dtype, lambda: onnx.numpy_helper.to_array(proto))
+
+
+def stored_bytes(dtype: str, count: int) -> int:
+    """Bytes of a tensor's elements in the file: those of less than a byte follow each other bit by bit."""
+    row = TABLE[dtype]
+    return -(-count * row.bits // 8) if row.bits < 8 and row.storage else count * row.numpy.itemsize
+
+
+def elements(data: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The tensor whose little-endian bytes these are; a view of them where an element is whole bytes."""
+    row = TABLE[dtype]
+    if row.bits < 8 and row.storage:
+        return unpacked(data, row, math.prod(shape)).reshape(shape)
+    array = data.view(row.numpy.newbyteorder("<") if row.numpy.isbuiltin == 1 else row.numpy)
+    return array.reshape(shape)
 
 
 def dense(proto: SparseTensorProto, model: Model) -> Tensor:
@@ -210,7 +227,7 @@ def _external(proto: TensorProto, name: str, shape: tuple[int, ...], dtype: str,
     inside = model.mapped if location == embedded.EMBEDDED else None
     holder = _confined(location, name, model) if inside is None else inside
     kind = numpy_dtype(dtype)
-    need = math.prod(shape) * kind.itemsize
+    need = stored_bytes(dtype, math.prod(shape))
     try:
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", need))
     except ValueError as error:
@@ -226,13 +243,8 @@ def _external(proto: TensorProto, name: str, shape: tuple[int, ...], dtype: str,
     if need == 0:
         return Tensor(name, shape, dtype, lambda: np.zeros(shape, kind))
     if isinstance(holder, memoryview):
-        return Tensor(name, shape, dtype, lambda: _array(holder, offset, shape, kind))
-    return Tensor(name, shape, dtype, lambda: np.memmap(holder, kind, mode="r", offset=offset, shape=shape))
-
-
-def _array(mapped: memoryview, offset: int, shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
-    """An array in the mapped file; it may lie at any address, for a message aligns nothing."""
-    return np.frombuffer(mapped, kind, math.prod(shape), offset).reshape(shape)
+        return Tensor(name, shape, dtype, lambda: elements(np.frombuffer(holder, np.uint8, need, offset), dtype, shape))
+    return Tensor(name, shape, dtype, lambda: elements(np.memmap(holder, np.uint8, "r", offset, (need,)), dtype, shape))
 
 
 def _confined(location: str, name: str, model: Model) -> Path:

@@ -10,6 +10,7 @@ GRAPH = Dialect(
     [
         *elementwise.OPS.values(),
         elementwise.CastOp,
+        elementwise.BitcastOp,
         shape.ConstantOp,
         shape.WeightOp,
         shape.DimensionOp,

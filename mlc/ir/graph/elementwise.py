@@ -10,25 +10,36 @@ import math as pymath
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from xdsl.builder import Builder
 from xdsl.dialects import arith, math
-from xdsl.dialects.builtin import TensorType
+from xdsl.dialects.builtin import IntegerAttr, StringAttr, TensorType, i1
 from xdsl.ir import SSAValue
-from xdsl.irdl import irdl_op_definition, operand_def, result_def, traits_def
+from xdsl.irdl import (
+    ParsePropInAttrDict,
+    irdl_op_definition,
+    operand_def,
+    opt_prop_def,
+    result_def,
+    traits_def,
+)
 from xdsl.traits import Pure
 
-from mlc.errors import DTypeError, ShapeError
-from mlc.ir.graph import scalar
+from mlc.errors import DTypeError, MlcError, ShapeError
+from mlc.ir.dtypes import TABLE
+from mlc.ir.graph import scalar, storage
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, widened
 from mlc.ir.graph.scalar import Body
+from mlc.ir.graph.storage import ROUNDINGS, Rounding
 from mlc.ir.types import (
     DTYPES,
+    dtype_name,
     dtype_of,
     is_float,
     is_integer,
+    is_storage,
     numpy_dtype,
     shape_of,
     shape_text,
@@ -36,19 +47,32 @@ from mlc.ir.types import (
     tensor_type,
 )
 
-Kind = Literal["float", "number", "integer", "bool", "any", "bits"]
+Kind = Literal["float", "number", "integer", "bool", "any", "bits", "moved"]
 _ADMITS: dict[str, Callable[[str], bool]] = {
     "float": is_float,
     "integer": is_integer,
-    "number": lambda d: d != "bool",
+    "number": lambda d: d != "bool" and not is_storage(d),
     "bool": lambda d: d == "bool",
-    "bits": lambda d: not is_float(d),
-    "any": lambda d: True,
+    "bits": lambda d: not is_float(d) and not is_storage(d),
+    "any": lambda d: not is_storage(d),
+    "moved": lambda d: True,
 }
 
 
-class ElementwiseOp(GraphOp):
-    """One scalar function at every element. `scalar_body(b, dtype, *scalars)` spells it in arith and math."""
+class PointwiseOp(GraphOp):
+    """Each element of the result depends on the operands' elements at the same place. `scalar_body` spells it in arith and math."""
+
+    def scalar_body(self, b: Builder, *values: SSAValue) -> SSAValue:
+        """The result for one element; `values` are scalars of the operands' (signless) types."""
+        raise NotImplementedError(self.name)
+
+    def on(self, *operands: SSAValue) -> SSAValue:
+        """The same function of other operands, at the current position."""
+        raise NotImplementedError(self.name)
+
+
+class ElementwiseOp(PointwiseOp):
+    """One scalar function of operands of one dtype."""
 
     ROW: ClassVar[Row]
 
@@ -61,8 +85,10 @@ class ElementwiseOp(GraphOp):
         return np.asarray(result).astype(numpy_dtype(dtype_of(self.results[0])), copy=False)
 
     def scalar_body(self, b: Builder, *values: SSAValue) -> SSAValue:
-        """The result for one element; `values` are scalars of the operands' (signless) types."""
         return self.ROW.scalar(b, dtype_of(self.operands[-1]), *values)
+
+    def on(self, *operands: SSAValue) -> SSAValue:
+        return emit(type(self)(*operands))[0]
 
 
 @dataclass(frozen=True)
@@ -226,7 +252,7 @@ _ROWS = (
     Row(
         "select",
         3,
-        "any",
+        "moved",
         np.where,
         lambda b, dtype, c, x, y: scalar.select(b, c, x, y),
         doc="x where the condition holds, else y.",
@@ -267,46 +293,127 @@ def apply(name: str, *operands: SSAValue) -> SSAValue:
 
 
 @irdl_op_definition
-class CastOp(GraphOp):
-    """Each element in another dtype. A float becomes an integer by truncation, saturating, NaN as 0; anything becomes bool by != 0."""
+class CastOp(PointwiseOp):
+    """Each element in another dtype. A float becomes an integer by truncation, saturating, NaN as 0; anything becomes bool by != 0. Integers
+    below a byte take the low bits, of a float those of its i32.
+
+    To a small float: beyond its range the largest number, or infinity or NaN with `saturate = false`; to f8e8m0 `rounding` says which power
+    of two (up, down, nearest).
+    """
 
     name = "graph.cast"
+    x = operand_def(TensorType)
+    saturate = opt_prop_def(IntegerAttr)
+    rounding = opt_prop_def(StringAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(self, x: SSAValue, dtype: str, saturate: bool = True, rounding: Rounding = "up"):
+        if dtype not in DTYPES:
+            raise DTypeError(f"cast: no dtype {dtype!r}; there are {', '.join(DTYPES)}")
+        if rounding not in ROUNDINGS:
+            raise MlcError(f"cast: no rounding {rounding!r}; there are {', '.join(ROUNDINGS)}")
+        super().__init__(
+            operands=[x],
+            properties={
+                "saturate": None if saturate else IntegerAttr(0, i1),
+                "rounding": None if rounding == "up" else StringAttr(rounding),
+            },
+            result_types=[tensor(shape_of(x), dtype)],
+        )
+
+    @property
+    def mode(self) -> tuple[bool, Rounding]:
+        """Whether it saturates, and how it rounds to powers of two."""
+        saturate = self.saturate is None or bool(self.saturate.value.data)
+        return saturate, "up" if self.rounding is None else cast(Rounding, self.rounding.data)
+
+    def infer_types(self) -> Sequence[TensorType]:
+        if self.mode[1] not in ROUNDINGS:
+            raise MlcError(f"cast: no rounding {self.mode[1]!r}; there are {', '.join(ROUNDINGS)}")
+        return [tensor(shape_of(self.x), dtype_of(self.result))]
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
+        return cast_array(operands[0], dtype_of(self.result), *self.mode)
+
+    def scalar_body(self, b: Builder, *values: SSAValue) -> SSAValue:
+        return scalar.cast(b, dtype_of(self.x), dtype_of(self.result), values[0], *self.mode)
+
+    def on(self, *operands: SSAValue) -> SSAValue:
+        (x,) = operands
+        return emit(CastOp(x, dtype_of(self.result), *self.mode))[0]
+
+
+def cast_array(x: np.ndarray, dtype: str, saturate: bool = True, rounding: Rounding = "up") -> np.ndarray:
+    source, target = TABLE[dtype_name(x.dtype)], TABLE[dtype]
+    if source is target:
+        return x
+    if source.storage:
+        x = storage.decode_array(x, source)
+    source_float = source.kind == "float"
+    if target.storage:
+        if target.format is None and source_float:
+            x = _whole(x, -(1 << 31), (1 << 31) - 1, np.dtype(np.int32))
+        return storage.encode_array(x, target, saturate, rounding)
+    if dtype == "bool":
+        return x.astype(np.float32) != 0 if source_float and x.dtype != np.float64 else x != 0
+    with np.errstate(all="ignore"):
+        if source_float and is_integer(dtype):
+            info = np.iinfo(target.numpy)
+            return _whole(x, info.min, info.max, target.numpy)
+        return x.astype(target.numpy)
+
+
+def _whole(x: np.ndarray, low: float, high: float, target: np.dtype) -> np.ndarray:
+    """Floats truncated, saturating, NaN as 0."""
+    wide = np.trunc(np.nan_to_num(x.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf))
+    inside = (wide > float(low) - 1) & (wide < float(high))
+    return np.where(inside, np.where(inside, wide, 0).astype(target), np.where(wide > 0, high, low)).astype(target)
+
+
+@irdl_op_definition
+class BitcastOp(PointwiseOp):
+    """The bits of each element read as another dtype of the same width; i1 of a byte is whether it is 0. Raises DTypeError."""
+
+    name = "graph.bitcast"
     x = operand_def(TensorType)
     result = result_def(TensorType)
     traits = traits_def(Pure())
     assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
 
     def __init__(self, x: SSAValue, dtype: str):
-        if dtype not in DTYPES:
-            raise DTypeError(f"cast: no dtype {dtype!r}; there are {', '.join(DTYPES)}")
-        super().__init__(operands=[x], result_types=[tensor(shape_of(x), dtype)])
+        super().__init__(operands=[x], result_types=[self.infer(x, dtype)])
+
+    @staticmethod
+    def infer(x: SSAValue, dtype: str) -> TensorType:
+        source, target = TABLE[dtype_of(x)], TABLE[dtype]
+        if max(source.bits, source.kind == "bool" and 8) != max(target.bits, target.kind == "bool" and 8):
+            raise DTypeError(f"bitcast: {source.name} has {source.bits} bits, {target.name} has {target.bits}")
+        return tensor(shape_of(x), dtype)
 
     def infer_types(self) -> Sequence[TensorType]:
-        return [tensor(shape_of(self.x), dtype_of(self.result))]
+        return [self.infer(self.x, dtype_of(self.result))]
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
-        return cast_array(operands[0], dtype_of(self.result))
+        (x,) = operands
+        dtype = dtype_of(self.result)
+        return x.view(np.uint8) != 0 if dtype == "bool" else x.view(numpy_dtype(dtype))
 
     def scalar_body(self, b: Builder, *values: SSAValue) -> SSAValue:
-        return scalar.cast(b, dtype_of(self.x), dtype_of(self.result), values[0])
+        return scalar.bitcast(b, dtype_of(self.x), dtype_of(self.result), values[0])
+
+    def on(self, *operands: SSAValue) -> SSAValue:
+        (x,) = operands
+        return emit(BitcastOp(x, dtype_of(self.result)))[0]
 
 
-def cast_array(x: np.ndarray, dtype: str) -> np.ndarray:
-    target = numpy_dtype(dtype)
-    source_float = x.dtype.kind == "f" or x.dtype.name == "bfloat16"
-    if dtype == "bool":
-        return x.astype(np.float32) != 0 if source_float and x.dtype != np.float64 else x != 0
-    with np.errstate(all="ignore"):
-        if source_float and is_integer(dtype):
-            info = np.iinfo(target)
-            wide = np.trunc(np.nan_to_num(x.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf))
-            inside = (wide > float(info.min) - 1) & (wide < float(info.max))
-            return np.where(
-                inside, np.where(inside, wide, 0).astype(target), np.where(wide > 0, info.max, info.min)
-            ).astype(target)
-        return x.astype(target)
-
-
-def apply_cast(x: SSAValue, dtype: str) -> SSAValue:
+def apply_cast(x: SSAValue, dtype: str, saturate: bool = True, rounding: Rounding = "up") -> SSAValue:
     """x in another dtype; x itself where it has it."""
-    return x if dtype_of(x) == dtype else emit(CastOp(x, dtype))[0]
+    return x if dtype_of(x) == dtype else emit(CastOp(x, dtype, saturate, rounding))[0]
+
+
+def apply_bitcast(x: SSAValue, dtype: str) -> SSAValue:
+    """The bits of x as another dtype of the same width."""
+    return x if dtype_of(x) == dtype else emit(BitcastOp(x, dtype))[0]

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from xdsl.builder import Builder
 from xdsl.dialects import arith, math
-from xdsl.dialects.builtin import FloatAttr, IntegerAttr, IntegerType, f32
-from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.dialects.builtin import FloatAttr, IntegerAttr, IntegerType, f32, i8
+from xdsl.ir import Operation, SSAValue
 
-from mlc.ir.types import element, is_float, lowest
+from mlc.ir.dtypes import TABLE
+from mlc.ir.graph import storage
+from mlc.ir.types import element, highest, is_float, is_half, is_integer, is_storage, lowest, signless
 
 Body = Callable[..., SSAValue]
 Make = Callable[..., Operation]  # (builder, dtype of the operands, *operands) -> result
 
 
-def signless(dtype: str) -> Attribute:
-    """The element type that kernels use for a dtype."""
-    return IntegerType(int(dtype[1:])) if dtype.startswith("u") else element(dtype)
-
-
 def constant(b: Builder, dtype: str, value: float | bool) -> SSAValue:
     kind = signless(dtype)
+    if is_storage(dtype):
+        value = int(np.array(value).astype(TABLE[dtype].numpy).view(np.uint8))
     if is_float(dtype):
         return b.insert(arith.ConstantOp(FloatAttr(float(value), kind))).result  # type: ignore[call-overload]
     assert isinstance(kind, IntegerType)
@@ -56,7 +56,7 @@ def widened(body: Body) -> Body:
     """f16 and bf16 operands become f32 and the float result is rounded back."""
 
     def wide(b: Builder, dtype: str, *values: SSAValue) -> SSAValue:
-        if dtype not in ("f16", "bf16"):
+        if not is_half(dtype):
             return body(b, dtype, *values)
         narrow = element(dtype)
         values = tuple(b.insert(arith.ExtFOp(v, f32)).result if v.type == narrow else v for v in values)
@@ -191,15 +191,25 @@ def is_inf(b: Builder, dtype: str, x: SSAValue) -> SSAValue:
     return b.insert(arith.CmpfOp(b.insert(math.AbsFOp(x)).result, constant(b, dtype, float("inf")), "oeq")).result
 
 
-def cast(b: Builder, source: str, target: str, x: SSAValue) -> SSAValue:
-    """A float becomes an integer by truncation, saturating, NaN as 0; anything becomes bool by comparing with 0."""
+def cast(
+    b: Builder, source: str, target: str, x: SSAValue, saturate: bool = True, rounding: storage.Rounding = "up"
+) -> SSAValue:
+    """A float becomes an integer by truncation, saturating, NaN as 0; anything becomes bool by comparing with 0. `saturate` and `rounding`
+    concern small floats: see storage.py. Integers below a byte take the low bits of an i32, of floats too."""
     if source == target:
         return x
+    if is_storage(source):
+        if target == "bool" and (format := TABLE[source].format) is not None and not format.signed:
+            return constant(b, "bool", True)  # the least power of two would be flushed to zero
+        decoded = storage.decode(b, TABLE[source], x)
+        return cast(b, storage.carrier(TABLE[source]), target, decoded, saturate, rounding)
+    if is_storage(target):
+        return storage.encode(b, TABLE[target], carried(b, source, target, x), saturate, rounding)
     if target == "bool":
         return compare("une", "ne", "ne")(b, source, x, constant(b, source, 0))
     to = signless(target)
     if is_float(source):
-        if source in ("f16", "bf16"):
+        if is_half(source):
             x = b.insert(arith.ExtFOp(x, f32)).result
             source = "f32"
         if source == target:
@@ -221,9 +231,30 @@ def cast(b: Builder, source: str, target: str, x: SSAValue) -> SSAValue:
     return b.insert((arith.ExtSIOp if source.startswith("i") else arith.ExtUIOp)(x, to)).results[0]  # type: ignore[arg-type]
 
 
+def bitcast(b: Builder, source: str, target: str, x: SSAValue) -> SSAValue:
+    """The bits of x as another dtype of the same width; bool is a byte of 0 or 1."""
+    if target == "bool":
+        byte = x if signless(source) == i8 else b.insert(arith.BitcastOp(x, i8)).result
+        return b.insert(arith.CmpiOp(byte, constant(b, "u8", 0), "ne")).result
+    if source == "bool":
+        return b.insert(arith.ExtUIOp(x, i8)).result
+    to = signless(target)
+    return x if x.type == to else b.insert(arith.BitcastOp(x, to)).result
+
+
+def carried(b: Builder, source: str, target: str, x: SSAValue) -> SSAValue:
+    """x in the dtype that a storage type is encoded from: the low bits of whole numbers; f64 and wide integers lose nothing that rounding
+    to a small float looks at."""
+    carrier = storage.carrier(TABLE[target])
+    if carrier != "f32":
+        return cast(b, "i32", carrier, cast(b, source, "i32", x)) if is_float(source) else cast(b, source, carrier, x)
+    if is_integer(source) and TABLE[source].bits >= 32:
+        x, source = cast(b, source, "f64", x), "f64"
+    return storage.narrowed(b, x) if source == "f64" else cast(b, source, "f32", x)
+
+
 def reduction(kind: str) -> tuple[Body, Callable[[str], float | int | bool]]:
     """How a reduction folds one element in (accumulator on the left), and its identity."""
-    from mlc.ir.types import highest
 
     bodies: dict[str, tuple[Body, Callable[[str], float | int | bool]]] = {
         "sum": (binary(arith.AddfOp, arith.AddiOp), lambda dtype: 0),

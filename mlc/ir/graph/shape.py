@@ -34,6 +34,7 @@ from xdsl.traits import Pure
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
+from mlc.ir.dtypes import TABLE
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_equal, shaped
 from mlc.ir.types import (
     DimsAttr,
@@ -41,7 +42,6 @@ from mlc.ir.types import (
     dtype_name,
     dtype_of,
     extent,
-    is_float,
     numpy_dtype,
     shape_of,
     shape_text,
@@ -74,10 +74,11 @@ class ConstantOp(GraphOp):
     def value(self) -> np.ndarray:
         dtype = dtype_of(self.result)
         words = [word.strip() for word in self.elements.data.split(",")] if self.elements.data else []
-        read = float if is_float(dtype) else int
+        real = TABLE[dtype].kind == "float"
+        read = float if real else int
         values = [word == "true" if dtype == "bool" else read(word) for word in words]
         shape = tuple(int(e) for e in shape_of(self.result))  # type: ignore[arg-type]
-        return np.array(values, np.float64 if is_float(dtype) else None).astype(numpy_dtype(dtype)).reshape(shape)
+        return np.array(values, np.float64 if real else None).astype(numpy_dtype(dtype)).reshape(shape)
 
     def infer_types(self) -> Sequence[TensorType]:
         shape = shape_of(self.result)
@@ -91,7 +92,7 @@ class ConstantOp(GraphOp):
 def _spelling(value: float | bool, dtype: str) -> str:
     if dtype == "bool":
         return "true" if value else "false"
-    if not is_float(dtype) or dtype == "f64" or math.isnan(value):
+    if TABLE[dtype].kind != "float" or dtype == "f64" or math.isnan(value):
         return repr(value)
     return str(numpy_dtype(dtype).type(value)) if dtype in ("f32", "f16") else repr(float(value))
 

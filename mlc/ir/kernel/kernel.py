@@ -33,7 +33,6 @@ from xdsl.dialects.builtin import (
     IntegerType,
     MemRefType,
     NoneAttr,
-    Signedness,
     StridedLayoutAttr,
     StringAttr,
     TensorType,
@@ -47,11 +46,11 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
 
 from mlc.errors import InternalError
-from mlc.ir import types
 from mlc.ir.kernel.access import Access, affine, write_map
 from mlc.ir.kernel.extents import Extent, factors, product
 from mlc.ir.kernel.pack import Pack
 from mlc.ir.text import text_of
+from mlc.ir.types import signless
 
 index = IndexType()
 
@@ -328,14 +327,6 @@ class Kernel:
 
 
 # Types ---------------------------------------------------------------------------------------------------------------
-def signless(dtype: str) -> Attribute:
-    """Kernels hold signless integers: signedness is in the ops."""
-    element = types.element(dtype)
-    if isinstance(element, IntegerType) and element.signedness.data is not Signedness.SIGNLESS:
-        return IntegerType(element.width.data)
-    return element
-
-
 def buffer_type(
     shape: Sequence[Extent],
     dtype: str | Attribute = "f32",

@@ -20,7 +20,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.ir.graph.control import ControlOp, GroupOp, YieldOp
 from mlc.ir.graph.counted import PrefixOp
-from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
+from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.index import GatherOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp
 from mlc.ir.graph.places import Frame, misplaced
@@ -66,13 +66,13 @@ def is_stored(op: Operation) -> bool:
 
 def is_map(op: Operation | Block | None) -> bool:
     """One element of the result per point, from elements of the operands."""
-    return isinstance(op, (ElementwiseOp, CastOp, GatherOp, SliceOp)) or is_view(op)
+    return isinstance(op, (PointwiseOp, GatherOp, SliceOp)) or is_view(op)
 
 
 def reads_memory(op: Operation, operand: SSAValue) -> bool:
     """Must this operand be memory: does the kernel compute addresses in it, or not look through views of it?"""
     match op:
-        case ElementwiseOp() | CastOp() | ReduceOp() | ConcatenateOp() | PadOp():
+        case PointwiseOp() | ReduceOp() | ConcatenateOp() | PadOp():
             return False
         case GatherOp():
             return operand is op.x
@@ -245,7 +245,7 @@ class Fusion:
                     self.add(group, pad)
 
     def extends(self, reader: Operation, tip: Operation) -> bool:
-        if not self.free(reader) or not isinstance(reader, (ElementwiseOp, CastOp)):
+        if not self.free(reader) or not isinstance(reader, PointwiseOp):
             return False
         return shape_of(reader.results[0]) == shape_of(tip.results[0]) and tip.results[0] in reader.operands
 
@@ -259,7 +259,7 @@ class Fusion:
                 return sorted(members, key=self.order.__getitem__)
             tail = min(tails, key=self.order.__getitem__)
             after = self.readers(tail)
-            fits = [r for r in after if self.free(r) and isinstance(r, (ElementwiseOp, CastOp))]
+            fits = [r for r in after if self.free(r) and isinstance(r, PointwiseOp)]
             if not after or len(fits) < len(after) or any(shape_of(r.results[0]) != shape for r in fits):
                 return []
             members.update(dict.fromkeys(fits))
@@ -278,7 +278,7 @@ class Fusion:
     def fits_rows(self, op: Operation, frame: Frame) -> bool:
         if isinstance(op, ReduceOp):
             return Frame.of(op) == frame
-        return isinstance(op, (ElementwiseOp, CastOp)) and frame.place(op.results[0]) is not None
+        return isinstance(op, PointwiseOp) and frame.place(op.results[0]) is not None
 
     def grow(self, group: Group) -> bool:
         """Take producers that only the group reads, and consumers that keep the group convex."""

@@ -17,7 +17,7 @@ from mlc.ir import builder as g
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import emit
 from mlc.ir.graph.composites import LogSoftmaxOp, SoftmaxOp
-from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
+from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.index import GatherOp
 from mlc.ir.graph.linear import ContractOp, labels
 from mlc.ir.graph.reduce import ArgReduceOp, CumulativeOp, ReduceOp, TopKOp
@@ -68,7 +68,7 @@ def takes_any_order(value: SSAValue) -> bool:
     op = value.owner
     if isinstance(op, ContractOp):
         return value.has_one_use()
-    if isinstance(op, ElementwiseOp | CastOp):
+    if isinstance(op, PointwiseOp):
         return value.has_one_use() and all(takes_any_order(operand) for operand in op.operands)
     return isinstance(op, BroadcastOp | WeightOp | ConstantOp | IotaOp)
 
@@ -84,10 +84,8 @@ def reordered(value: SSAValue, permutation: Order) -> SSAValue:
     if isinstance(op, ContractOp):
         lhs, rhs, out = labels(op.spec.data)
         return g.contract(op.lhs, op.rhs, f"{lhs},{rhs}->{''.join(permuted(out, permutation))}")
-    if isinstance(op, CastOp):
-        return g.cast(reordered(op.x, permutation), dtype_of(op.result))
-    if isinstance(op, ElementwiseOp):
-        return emit(type(op)(*(reordered(operand, permutation) for operand in op.operands)))[0]
+    if isinstance(op, PointwiseOp):
+        return op.on(*(reordered(operand, permutation) for operand in op.operands))
     return g.transpose(value, permutation)
 
 
@@ -113,16 +111,11 @@ def _transpose(op: TransposeOp, operands: Sequence[Stored]) -> Results:
     return [Stored(x.value, tuple(back[a] for a in x.order))]
 
 
-def _elementwise(op: ElementwiseOp, operands: Sequence[Stored]) -> Results:
+def _pointwise(op: PointwiseOp, operands: Sequence[Stored]) -> Results:
     order = best_order(operands)
     if order == identity(op.results[0]):
         return None
-    return [Stored(emit(type(op)(*(in_order(x, order) for x in operands)))[0], order)]
-
-
-def _cast(op: CastOp, operands: Sequence[Stored]) -> Results:
-    (x,) = operands
-    return [Stored(g.cast(x.value, dtype_of(op.result)), x.order)]
+    return [Stored(op.on(*(in_order(x, order) for x in operands)), order)]
 
 
 def _contract(op: ContractOp, operands: Sequence[Stored]) -> Results:
@@ -244,8 +237,7 @@ def _gather(op: GatherOp, operands: Sequence[Stored]) -> Results:
 
 RULES: dict[type[Operation], Callable[[Any, Sequence[Stored]], Results]] = {
     TransposeOp: _transpose,
-    ElementwiseOp: _elementwise,
-    CastOp: _cast,
+    PointwiseOp: _pointwise,
     ContractOp: _contract,
     ReshapeOp: _reshape,
     ReduceOp: _reduce,

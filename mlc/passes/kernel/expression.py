@@ -17,7 +17,7 @@ from xdsl.ir import SSAValue
 from mlc.errors import InternalError
 from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
-from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
+from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.index import GatherOp
 from mlc.ir.graph.shape import ConstantOp, DimensionOp, IotaOp, SliceOp
 from mlc.ir.graph.views import has_fixed_offsets, looked_through, reads_through
@@ -77,7 +77,7 @@ class Expression:
                 for where, start in zip(at, op.starts.extents(), strict=True):
                     self.indexed |= where.terms.keys()
                     self._ask(start)
-            case ElementwiseOp() | CastOp():
+            case PointwiseOp():
                 for operand in op.operands:
                     self.collect(operand, at)
             case _:
@@ -131,7 +131,7 @@ class Expression:
                             moved if start == 0 else b.insert(arith.AddiOp(moved, context.extent(start))).result
                         )
                     return b.insert(memref.LoadOp.get(context.values[self.memory[op.x]], where)).results[0]
-                case ElementwiseOp() | CastOp():
+                case PointwiseOp():
                     return op.scalar_body(b, *(scalar_of(operand, at) for operand in op.operands))
             raise InternalError(f"outline: {op.name} is computed by no element-wise kernel")  # type: ignore[union-attr]
 

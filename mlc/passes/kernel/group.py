@@ -20,7 +20,7 @@ from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
 from mlc.ir.graph.base import GraphOp
 from mlc.ir.graph.control import GroupOp, source_of, yielded
-from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
+from mlc.ir.graph.elementwise import ElementwiseOp, PointwiseOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
 from mlc.ir.graph.places import misplaced_in
 from mlc.ir.graph.reduce import ArgReduceOp, ReduceOp, identity
@@ -137,7 +137,7 @@ class GroupPlan:
         waiting, seen = [value.owner], set[object]()
         while waiting:
             op = waiting.pop()
-            if op in seen or not isinstance(op, (ElementwiseOp, CastOp)):
+            if op in seen or not isinstance(op, PointwiseOp):
                 continue
             if op.name.removeprefix("graph.") in EXPENSIVE:
                 return True
@@ -263,7 +263,7 @@ class GroupPlan:
                 return [(pieces(node.value)[self.piece][0], at)]
             case ArgReduceOp():
                 return []
-            case GraphOp() as op if isinstance(op, (ElementwiseOp, CastOp)) or op.results:
+            case GraphOp() as op if isinstance(op, PointwiseOp) or op.results:
                 return [(node.value, at)]
         raise AssertionError(node.value.owner)
 

@@ -19,7 +19,7 @@ from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
 from mlc.ir.graph.base import GraphOp
 from mlc.ir.kernel.kernel import Buffer, Kernel, index
-from mlc.ir.types import dtype_of, shape_of
+from mlc.ir.types import dtype_of, shape_of, signless
 
 # a kernel, what its index arguments stand for, and its buffers in order
 Written = tuple[Kernel, list[Extent], list[str]]
@@ -107,7 +107,7 @@ class Loops:
     def scratch(self, name: str, extents: Sequence[Extent], dtype: str) -> None:
         """Memory of the kernel's own, loaded and stored by this name."""
         shape = [self._named(e) for e in extents]
-        self.memories[name] = self.kernel.allocate(self.b, shape, scalar.signless(dtype), name)
+        self.memories[name] = self.kernel.allocate(self.b, shape, signless(dtype), name)
 
     def load(self, buffer: str, at: Sequence[SSAValue]) -> SSAValue:
         return self.b.insert(memref.LoadOp.get(self.memories[buffer], list(at))).results[0]

@@ -24,12 +24,11 @@ from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import location_name
 from mlc.ir.graph.control import ControlOp, GroupOp, IfOp, ScanOp, WhileOp, YieldOp, source_of, yielded
 from mlc.ir.graph.counted import PrefixOp
-from mlc.ir.graph.scalar import signless
 from mlc.ir.graph.shape import ConstantOp, PadOp, ReshapeOp, WeightOp
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.module import Module
-from mlc.ir.types import DimsAttr, dtype_of, shape_of
+from mlc.ir.types import DimsAttr, dtype_of, shape_of, signless
 from mlc.passes.kernel.group import piece_count, plan_group
 from mlc.passes.kernel.plain import plain_op, write_border, write_plain
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.table import Items, Value, handles
 from mlc.ir import builder as g
+from mlc.ir.graph.storage import ROUNDINGS
 from mlc.ir.types import dtype_of, is_float, is_integer, itemsize, rank_of, shape_of
 
 Unary = Callable[[Value], Value]
@@ -192,13 +193,26 @@ def clip(node: Node, x: Value, low: Value | None, high: Value | None) -> Value:
 
 @handles("Cast", since=(6, 9, 13, 19, 21, 23, 24, 25, 28))
 def cast(node: Node, x: Value) -> Value:
-    """`saturate` concerns 8-bit floats only."""
-    return g.cast(x, node.dtype("to"))
+    return converted(node, x, node.dtype("to"))
 
 
 @handles("CastLike", since=(15, 19, 21, 23, 24, 25))
 def cast_like(node: Node, x: Value, like: Value) -> Value:
-    return g.cast(x, dtype_of(like))
+    return converted(node, x, dtype_of(like))
+
+
+def converted(node: Node, x: Value, dtype: str) -> Value:
+    """`saturate` concerns small floats and `round_mode` f8e8m0 alone."""
+    rounding = node.string("round_mode", "up")
+    if rounding not in ROUNDINGS:
+        raise node.invalid(f"round_mode is '{rounding}', expected one of {', '.join(ROUNDINGS)}")
+    return g.cast(x, dtype, bool(node.int("saturate", 1)), rounding)
+
+
+@handles("BitCast", since=(26,))
+def bit_cast(node: Node, x: Value) -> Value:
+    """The bits of each element as another type of the same width."""
+    return g.bitcast(x, node.dtype("to"))
 
 
 @handles("Identity", since=(1, 13, 14, 16, 19, 21, 23, 24, 25), sequences=True)

@@ -4,31 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.ops.activation import like
 from mlc.frontends.onnx.ops.linear import centred, convolve, per_channel
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent
-from mlc.ir.types import dtype_of, highest, is_integer, lowest, rank_of, shape_of, shape_text
-
-QUANTIZED = ("i8", "u8", "i16", "u16")
+from mlc.ir.dtypes import TABLE
+from mlc.ir.types import dtype_of, highest, is_storage, lowest, rank_of, shape_of, shape_text
 
 
 @handles("QuantizeLinear", since=(10, 13, 19, 21, 23, 24, 25, 28))
 def quantize_linear(node: Node, x: Value, scale: Value, zero_point: Value | None = None) -> Value:
-    """saturate(round(x / scale) + zero_point), rounding half to even; per tensor, per axis or per block."""
+    """saturate(round(x / scale) + zero_point), rounding half to even; per tensor, per axis or per block.
+
+    Small floats round by themselves, with their own rule for what is out of range.
+    """
     dtype = "u8" if zero_point is None else dtype_of(zero_point)
     if zero_point is None and node.int("output_dtype", 0):
         dtype = node.dtype("output_dtype")
-    if dtype not in QUANTIZED:
-        raise node.unsupported(f"quantising to {dtype}")
+    row = TABLE[dtype]
+    if row.kind == "bool" or (row.kind == "float" and not row.storage) or dtype == "f8e8m0":
+        raise node.invalid(f"x is quantised to {dtype}, which is no type of quantised tensors")
     precision = node.int("precision", 0)
     wide = node.dtype_name(precision) if precision else dtype_of(scale) if dtype_of(scale) == "f64" else "f32"
     shape = shape_of(x)
     ratio = g.div(g.cast(x, wide), spread(node, g.cast(scale, wide), shape))
-    offset = None if zero_point is None else spread(node, zero_point, shape)
+    offset = None if zero_point is None or is_zero(node, 2) else spread(node, zero_point, shape)
+    if row.kind == "float":
+        if offset is not None:
+            ratio = g.add(ratio, g.cast(offset, wide))
+        return g.cast(ratio, dtype, bool(node.int("saturate", 1)))
     return requantized(ratio, offset, dtype)
+
+
+def is_zero(node: Node, i: int) -> bool:
+    """Whether a zero point is known to be all zeros."""
+    value = node.constant(i)
+    return value is not None and not value.astype(np.float32).any()
 
 
 def requantized(ratio: Value, zero_point: Value | None, dtype: str) -> Value:
@@ -42,15 +57,19 @@ def requantized(ratio: Value, zero_point: Value | None, dtype: str) -> Value:
 
 @handles("DequantizeLinear", since=(10, 13, 19, 21, 23, 24, 25, 28))
 def dequantize_linear(node: Node, x: Value, scale: Value, zero_point: Value | None = None) -> Value:
-    """(x - zero_point) * scale in the scale's type, or in output_dtype."""
-    if not is_integer(dtype_of(x)):
-        raise node.unsupported(f"dequantising {dtype_of(x)}")
-    result = node.dtype("output_dtype") if node.int("output_dtype", 0) else dtype_of(scale)
+    """(x - zero_point) * scale in the scale's type, or in output_dtype; a scale that is a power of two (f8e8m0) gives f32."""
+    row = TABLE[dtype_of(x)]
+    if row.kind == "bool" or (row.kind == "float" and not row.storage):
+        raise node.invalid(f"x is {row.name}, which is no type of quantised tensors")
+    result = "f32" if is_storage(dtype_of(scale)) else dtype_of(scale)
+    if node.int("output_dtype", 0):
+        result = node.dtype("output_dtype")
     wide = "f64" if dtype_of(scale) == "f64" else "f32"
     shape = shape_of(x)
-    value = g.cast(x, "i32")
-    if zero_point is not None and (node.constant(2) is None or node.constant(2).any()):  # type: ignore[union-attr]
-        value = g.sub(value, spread(node, g.cast(zero_point, "i32"), shape))
+    between = "f32" if row.kind == "float" else "i32"
+    value = g.cast(x, between)
+    if zero_point is not None and not is_zero(node, 2):
+        value = g.sub(value, spread(node, g.cast(zero_point, between), shape))
     return g.cast(g.mul(g.cast(value, wide), spread(node, g.cast(scale, wide), shape)), result)
 
 

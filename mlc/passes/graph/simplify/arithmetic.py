@@ -13,7 +13,7 @@ from mlc.ir import builder as g
 from mlc.ir.graph.elementwise import OPS, CastOp, ElementwiseOp
 from mlc.ir.graph.shape import BroadcastOp, ConstantOp, WeightOp
 from mlc.ir.module import Module
-from mlc.ir.types import dtype_of, highest, is_float, is_integer, lowest, numpy_dtype
+from mlc.ir.types import dtype_of, highest, is_float, is_integer, is_storage, lowest, numpy_dtype
 from mlc.passes.graph.rewrite import rule
 from mlc.passes.graph.values import made_by, number
 
@@ -187,6 +187,8 @@ def casts_that_lose_nothing(op: CastOp, module: Module) -> SSAValue | None:
     target = dtype_of(op.result)
     if dtype_of(op.x) == target:
         return op.x
+    if is_storage(target) or is_storage(dtype_of(op.x)):
+        return None
     inner = made_by(op.x, CastOp)
     if inner is None or not holds(dtype_of(inner.result), dtype_of(inner.x)):
         return None

@@ -15,10 +15,10 @@ from xdsl.ir import SSAValue
 from mlc.ir import builder as g
 from mlc.ir import dims
 from mlc.ir.graph.base import emit
-from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
+from mlc.ir.graph.elementwise import ElementwiseOp, PointwiseOp
 from mlc.ir.graph.shape import BroadcastOp, ConstantOp, ReshapeOp, SliceOp, WeightOp
 from mlc.ir.module import Module
-from mlc.ir.types import dtype_of, rank_of, shape_of
+from mlc.ir.types import rank_of, shape_of
 from mlc.passes.graph.rewrite import rule
 from mlc.passes.graph.values import axis_groups, made_by
 
@@ -86,8 +86,8 @@ def unsqueezed_operands(op: ElementwiseOp, module: Module) -> SSAValue | None:
     return emit(type(op)(*operands))[0]
 
 
-@rule(ElementwiseOp, CastOp)
-def compute_before_broadcast(op: ElementwiseOp | CastOp, module: Module) -> SSAValue | None:
+@rule(PointwiseOp)
+def compute_before_broadcast(op: PointwiseOp, module: Module) -> SSAValue | None:
     """f(broadcast(x), broadcast(y)) -> broadcast(f(x, y)) on the axes that x and y have between them"""
     inner = [made_by(operand, BroadcastOp) for operand in op.operands]
     if not inner or any(b is None for b in inner):
@@ -99,10 +99,7 @@ def compute_before_broadcast(op: ElementwiseOp | CastOp, module: Module) -> SSAV
         return None
     small = [shape[a] for a in axes]
     operands = [g.broadcast(b.x, small, [axes.index(a) for a in b.axes.get_values()]) for b in sources]
-    if isinstance(op, CastOp):
-        result = g.cast(operands[0], dtype_of(op.result))
-    else:
-        result = emit(type(op)(*operands))[0]
+    result = op.on(*operands)
     return g.broadcast(result, shape, axes)
 
 

@@ -15,12 +15,11 @@ from xdsl.ir import SSAValue
 
 from mlc.ir import builder as g
 from mlc.ir import dims
-from mlc.ir.graph.base import emit
-from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
+from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, SliceOp
 from mlc.ir.module import Module
-from mlc.ir.types import dtype_of, shape_of
+from mlc.ir.types import shape_of
 from mlc.passes.graph.rewrite import rule
 from mlc.passes.graph.simplify.broadcast import source_of_broadcast
 from mlc.passes.graph.values import axis_groups, made_by
@@ -35,8 +34,8 @@ def merge_reshapes(op: ReshapeOp, module: Module) -> SSAValue | None:
     return g.reshape(inner.x, shape_of(op.result)) if inner else None
 
 
-@rule(ElementwiseOp, CastOp)
-def reshape_after_elementwise(op: ElementwiseOp | CastOp, module: Module) -> SSAValue | None:
+@rule(PointwiseOp)
+def reshape_after_elementwise(op: PointwiseOp, module: Module) -> SSAValue | None:
     """f(reshape(x), reshape(y), broadcast(z)) -> reshape(f(x, y, broadcast(z))) where x and y have one shape"""
     inner = [made_by(operand, ReshapeOp) for operand in op.operands]
     shapes = {shape_of(r.x) for r in inner if r is not None}
@@ -54,10 +53,7 @@ def reshape_after_elementwise(op: ElementwiseOp | CastOp, module: Module) -> SSA
             small, axes = found
             parts.append((g.reshape(broadcast.x, small), axes))
     operands = [g.broadcast(x, shape, axes) for x, axes in parts]
-    if isinstance(op, CastOp):
-        result = g.cast(operands[0], dtype_of(op.result))
-    else:
-        result = emit(type(op)(*operands))[0]
+    result = op.on(*operands)
     return g.reshape(result, shape_of(op.results[0]))
 
 
