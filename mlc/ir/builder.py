@@ -31,7 +31,17 @@ from mlc.ir.dims import Extent
 from mlc.ir.graph import elementwise
 from mlc.ir.graph import shape as _shape
 from mlc.ir.graph.base import Check, building, emit, location, require_equal
-from mlc.ir.graph.composites import attention, batch_norm, gelu, layer_norm, log_softmax, rms_norm, silu, softmax
+from mlc.ir.graph.composites import (
+    attention,
+    batch_norm,
+    gelu,
+    layer_norm,
+    log_of_sum,
+    log_softmax,
+    rms_norm,
+    silu,
+    softmax,
+)
 from mlc.ir.graph.control import cond, scan, while_loop
 from mlc.ir.graph.counted import NonZeroOp, PrefixOp
 from mlc.ir.graph.detection import non_max_suppression
@@ -93,7 +103,8 @@ neg, sign, exp, log, sqrt, rsqrt, reciprocal = map(_unary, ("neg", "sign", "exp"
 abs = _unary("abs")
 sin, cos, tan, asin, acos, atan = map(_unary, ("sin", "cos", "tan", "asin", "acos", "atan"))
 sinh, cosh, tanh, asinh, acosh, atanh = map(_unary, ("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"))
-erf, sigmoid, relu, floor, ceil = map(_unary, ("erf", "sigmoid", "relu", "floor", "ceil"))
+expm1, log1p, erf, erfc = map(_unary, ("expm1", "log1p", "erf", "erfc"))
+sigmoid, relu, floor, ceil = map(_unary, ("sigmoid", "relu", "floor", "ceil"))
 round = _unary("round")
 bit_not, logical_not, is_nan, is_inf = map(_unary, ("bit_not", "logical_not", "is_nan", "is_inf"))
 add, sub, mul, div, mod, fmod = map(_binary, ("add", "sub", "mul", "div", "mod", "fmod"))

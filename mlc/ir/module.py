@@ -220,16 +220,17 @@ def _names(attrs: ArrayAttr[DictionaryAttr] | None, count: int, role: str) -> li
 
 def context() -> Context:
     """All dialects that modules are written in, at any level."""
-    from xdsl.dialects import arith, builtin, func, gpu, linalg, math, memref, ml_program, scf, vector
+    from xdsl.dialects import builtin, func, gpu, linalg, memref, ml_program, scf, vector
 
     from mlc.ir.graph import GRAPH
+    from mlc.ir.kernel.functions import ARITH, MATH
 
     found = Context()
     for dialect in (
         builtin.Builtin,
         func.Func,
-        arith.Arith,
-        math.Math,
+        ARITH,
+        MATH,
         memref.MemRef,
         scf.Scf,
         linalg.Linalg,

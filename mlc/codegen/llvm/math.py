@@ -17,7 +17,7 @@ INTRINSICS = {
     "math.copysign": "copysign",
 }
 
-# math op -> function of libm on doubles
+# op -> function of libm on doubles
 LIBM = {
     "math.exp": "exp",
     "math.exp2": "exp2",
@@ -40,6 +40,8 @@ LIBM = {
     "math.acosh": "acosh",
     "math.atanh": "atanh",
     "math.erf": "erf",
+    "math.erfc": "erfc",
+    "arith.remf": "fmod",
     "math.powf": "pow",
     "math.cbrt": "cbrt",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isnan
+
 from xdsl.dialects import arith, func, math, scf, vector
 from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, FloatAttr, IndexType, IntegerAttr, IntegerType, VectorType
 from xdsl.ir import Attribute, Operation, SSAValue
@@ -149,24 +151,29 @@ def _(f: Function, op: arith.NegfOp) -> None:
 
 @prints("arith.maximumf", "arith.minimumf", "arith.maxnumf", "arith.minnumf")
 def _(f: Function, op: arith.MaximumfOp) -> None:
-    """rhs > lhs ? rhs : lhs is one vmaxps and keeps a NaN in lhs. That is enough where the other is a constant (put on the right) or the op
-    says nnan; otherwise a NaN in rhs is selected too. llvm.maximum would cost four instructions."""
+    """rhs > lhs ? rhs : lhs is one vmaxps and keeps a NaN in lhs. That is enough where the other is a number known at compile time (put on the right) or
+    the op says nnan; otherwise a NaN in rhs is selected too. llvm.maximum would cost four instructions."""
     lhs, rhs = op.lhs, op.rhs
-    if is_constant(lhs) and not is_constant(rhs):
+    if is_number(lhs) and not is_number(rhs):
         lhs, rhs = rhs, lhs
     predicate = "ogt" if "max" in op.name else "olt"
     truth = _truth(op.result.type)
     test = f.let(f"fcmp {predicate} {f.typed(rhs)}, {f.value(lhs)}")
     found = f.let(f"select {truth} {test}, {f.typed(rhs)}, {f.typed(lhs)}")
-    if op.name in ("arith.maximumf", "arith.minimumf") and not is_constant(rhs) and "nnan" not in fast_math(op):
+    if op.name in ("arith.maximumf", "arith.minimumf") and not is_number(rhs) and "nnan" not in fast_math(op):
         nan = f.let(f"fcmp uno {f.typed(rhs)}, {f.value(rhs)}")
         found = f.let(f"select {truth} {nan}, {f.typed(rhs)}, {type_text(op.result.type)} {found}")
     f.names[op.result] = found
 
 
-def is_constant(value: SSAValue) -> bool:
+def is_number(value: SSAValue) -> bool:
+    """Is it a constant, and not NaN?"""
     owner = value.owner
-    return is_constant(owner.source) if isinstance(owner, vector.BroadcastOp) else isinstance(owner, arith.ConstantOp)
+    if isinstance(owner, vector.BroadcastOp):
+        return is_number(owner.source)
+    if not isinstance(owner, arith.ConstantOp):
+        return False
+    return not isinstance(owner.value, FloatAttr) or not isnan(owner.value.value.data)
 
 
 def fast_math(op: Operation) -> set[str]:
@@ -284,6 +291,10 @@ def _(f: Function, op: vector.CreateMaskOp) -> None:
 def _(f: Function, op: vector.ReductionOp) -> None:
     wide, scalar, tail = type_text(op.vector.type), type_text(op.dest.type), mangled(op.vector.type)
     kind = op.kind.data.value
+    if kind == "or":
+        name = f"llvm.vector.reduce.or.{tail}"
+        f.names[op.dest] = f.call(name, [(wide, f.value(op.vector))], scalar)
+        return
     if kind in ("add", "mul"):
         name = f"llvm.vector.reduce.f{kind}.{tail}"
         f.declared.setdefault(name, f"declare {scalar} @{name}({scalar}, {wide})")

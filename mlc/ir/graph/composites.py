@@ -100,7 +100,8 @@ class SoftmaxOp(RowwiseOp):
 
 @irdl_op_definition
 class LogSoftmaxOp(RowwiseOp):
-    """x - max x - log(sum(exp(x - max x))) over an axis."""
+    """x - max x - log(sum(exp(x - max x))) over an axis. The sum leaves out the 1 of a maximum, which log1p adds: where one element outweighs
+    the others its result is as small as they are, and has all of its digits."""
 
     name = "graph.log_softmax"
 
@@ -110,8 +111,17 @@ class LogSoftmaxOp(RowwiseOp):
         others = [a for a in range(len(shape_of(x))) if a != axis]
         top = reduce.reduce(wide, [axis], "max")
         centred = _apply("sub", wide, shapes.broadcast(top, shape_of(x), others))
-        total = _apply("log", reduce.reduce(_apply("exp", centred), [axis], "sum"))
+        total = log_of_sum(centred, [axis], keepdims=False)
         return elementwise.apply_cast(_apply("sub", centred, shapes.broadcast(total, shape_of(x), others)), dtype_of(x))
+
+
+def log_of_sum(centred: SSAValue, axes: Sequence[int], keepdims: bool) -> SSAValue:
+    """log(sum(exp(x))) over axes of x, whose maximum is 0: log1p of what the others add."""
+    number = lambda value: shapes.full_like(centred, value)
+    top = _apply("eq", centred, number(0.0))
+    others = reduce.reduce(_apply("select", top, number(0.0), _apply("exp", centred)), axes, "sum", keepdims)
+    tops = reduce.reduce(_apply("select", top, number(1.0), number(0.0)), axes, "sum", keepdims)
+    return _apply("log1p", _apply("add", others, _apply("sub", tops, shapes.full_like(tops, 1.0))))
 
 
 class NormalizationOp(CompositeOp):
@@ -195,7 +205,10 @@ def _scaled(y: SSAValue, parameters: Sequence[SSAValue], axes: Sequence[int], dt
 
 @irdl_op_definition
 class GeluOp(CompositeOp):
-    """x * Phi(x) (approximate none), or with tanh: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))). Hendrycks, Gimpel 2016."""
+    """x * Phi(x) (approximate none), or with tanh: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))). Hendrycks, Gimpel 2016.
+
+    Phi(x) = erfc(-x / sqrt(2)) / 2 and (1 + tanh(u)) / 2 = sigmoid(2 u) keep their digits where x is far below 0.
+    """
 
     name = "graph.gelu"
     x = operand_def(TensorType)
@@ -218,12 +231,11 @@ class GeluOp(CompositeOp):
         x = _wide(operands[0])
         number = lambda value: shapes.full_like(x, value)
         if self.approximate.data == "none":
-            inner = _apply("erf", _apply("mul", x, number(1 / math.sqrt(2))))
-        else:
-            cubic = _apply("mul", _apply("mul", _apply("mul", x, x), x), number(0.044715))
-            inner = _apply("tanh", _apply("mul", _apply("add", x, cubic), number(math.sqrt(2 / math.pi))))
-        half = _apply("mul", x, number(0.5))
-        return elementwise.apply_cast(_apply("mul", half, _apply("add", inner, number(1.0))), dtype_of(operands[0]))
+            tail = _apply("erfc", _apply("mul", x, number(-1 / math.sqrt(2))))
+            return elementwise.apply_cast(_apply("mul", _apply("mul", x, number(0.5)), tail), dtype_of(operands[0]))
+        cubic = _apply("mul", _apply("mul", _apply("mul", x, x), x), number(0.044715))
+        inner = _apply("mul", _apply("add", x, cubic), number(2 * math.sqrt(2 / math.pi)))
+        return elementwise.apply_cast(_apply("mul", x, _apply("sigmoid", inner)), dtype_of(operands[0]))
 
 
 # Builder functions -------------------------------------------------------------------------------------------------------
@@ -274,12 +286,14 @@ def batch_norm(
     epsilon: float = 1e-5,
     axis: int = 1,
 ) -> SSAValue:
-    """(x - mean) / sqrt(variance + epsilon) * scale + bias per channel, as x * factor + offset."""
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias per channel, as x * factor + offset; f16 and bf16 in f32."""
+    dtype = dtype_of(x)
+    x, scale, bias, mean, variance = map(_wide, (x, scale, bias, mean, variance))
     factor = _apply("mul", scale, _apply("rsqrt", _apply("add", variance, shapes.full_like(variance, epsilon))))
     offset = _apply("sub", bias, _apply("mul", mean, factor))
     axis = shapes.normal_axis(axis, len(shape_of(x)), "batch_norm")
     wide = [shapes.broadcast(elementwise.apply_cast(v, dtype_of(x)), shape_of(x), [axis]) for v in (factor, offset)]
-    return _apply("add", _apply("mul", x, wide[0]), wide[1])
+    return elementwise.apply_cast(_apply("add", _apply("mul", x, wide[0]), wide[1]), dtype)
 
 
 def attention(

@@ -33,6 +33,7 @@ from mlc.ir.graph import scalar, storage
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, widened
 from mlc.ir.graph.scalar import Body
 from mlc.ir.graph.storage import ROUNDINGS, Rounding
+from mlc.ir.kernel.functions import ErfcOp, lanewise, rounded
 from mlc.ir.types import (
     DTYPES,
     dtype_name,
@@ -122,11 +123,6 @@ def infer(row: Row, operands: Sequence[SSAValue]) -> TensorType:
     return tensor(shape, "bool") if row.to_bool else tensor_type(last)
 
 
-def _erf(x: np.ndarray) -> np.ndarray:
-    flat = [pymath.erf(v) for v in np.asarray(x, np.float64).ravel().tolist()]
-    return np.array(flat, np.float64).reshape(np.shape(x))
-
-
 def _int_divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if np.issubdtype(x.dtype, np.inexact) or x.dtype.kind == "V" or x.dtype.name == "bfloat16":
         return x / y
@@ -193,7 +189,31 @@ _ROWS = (
     Row("acosh", 1, "float", _wide(np.arccosh), _F(scalar.unary(math.AcoshOp))),
     Row("atanh", 1, "float", _wide(np.arctanh), _F(scalar.unary(math.AtanhOp))),
     Row("tanh", 1, "float", _wide(np.tanh), _F(scalar.unary(math.TanhOp))),
-    Row("erf", 1, "float", _wide(_erf), _F(scalar.unary(math.ErfOp))),
+    Row("erf", 1, "float", _wide(lanewise(pymath.erf)), _F(scalar.unary(math.ErfOp))),
+    Row(
+        "erfc",
+        1,
+        "float",
+        _wide(lanewise(pymath.erfc)),
+        _F(scalar.unary(ErfcOp)),
+        doc="1 - erf(x), precise where that is tiny.",
+    ),
+    Row(
+        "expm1",
+        1,
+        "float",
+        _wide(np.expm1),
+        _F(scalar.unary(math.ExpM1Op)),
+        doc="exp(x) - 1, precise where x is tiny.",
+    ),
+    Row(
+        "log1p",
+        1,
+        "float",
+        _wide(np.log1p),
+        _F(scalar.unary(math.Log1pOp)),
+        doc="log(1 + x), precise where x is tiny.",
+    ),
     Row("sigmoid", 1, "float", _wide(lambda x: 1 / (1 + np.exp(-x))), _F(scalar.sigmoid)),
     Row(
         "relu", 1, "number", lambda x: np.maximum(x, np.zeros_like(x)), _F(scalar.relu), doc="The derivative at 0 is 0."
@@ -363,7 +383,7 @@ def cast_array(x: np.ndarray, dtype: str, saturate: bool = True, rounding: Round
         if source_float and is_integer(dtype):
             info = np.iinfo(target.numpy)
             return _whole(x, info.min, info.max, target.numpy)
-        return x.astype(target.numpy)
+        return rounded(x, target.numpy)
 
 
 def _whole(x: np.ndarray, low: float, high: float, target: np.dtype) -> np.ndarray:

@@ -261,11 +261,13 @@ def reduce(x: SSAValue, axes: Sequence[int] | None, kind: str, keepdims: bool = 
 
 
 def mean(x: SSAValue, axes: Sequence[int] | None, keepdims: bool = False) -> SSAValue:
-    """The sum over the axes divided by their number of elements."""
+    """The sum over the axes divided by their number of elements; of f16 and bf16 both in f32: neither need fit in 16 bits."""
     found = _axes(x, axes, "mean")
+    dtype = dtype_of(x)
+    if dtype in ("f16", "bf16"):
+        return elementwise.apply_cast(mean(elementwise.apply_cast(x, "f32"), found, keepdims), dtype)
     total = reduce(x, found, "sum", keepdims)
     count = dims.prod([shape_of(x)[a] for a in found])
-    dtype = dtype_of(x)
     if isinstance(count, int) and is_float(dtype):
         inverse = shapes.full_like(total, count)
         return elementwise.apply("div", total, inverse)

@@ -16,6 +16,7 @@ from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.dtypes import TABLE
 from mlc.ir.graph import storage
+from mlc.ir.kernel.functions import RemainderOp
 from mlc.ir.types import element, highest, is_float, is_half, is_integer, is_storage, lowest, signless
 
 Body = Callable[..., SSAValue]
@@ -119,12 +120,7 @@ def divide(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
 def remainder(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
     """C's: the sign of the dividend; an integer remainder by 0 is 0."""
     if is_float(dtype):
-        # xDSL has no remf; exact while the quotient is below 2^24 (f32)
-        quotient = b.insert(math.TruncOp(b.insert(arith.DivfOp(x, y)).result)).result
-        rest = b.insert(arith.SubfOp(x, b.insert(arith.MulfOp(quotient, y)).result)).result
-        finite = b.insert(arith.CmpfOp(b.insert(math.AbsFOp(x)).result, constant(b, dtype, float("inf")), "olt")).result
-        whole = b.insert(arith.AndIOp(finite, is_inf(b, dtype, y))).result
-        return b.insert(math.CopySignOp(select(b, whole, x, rest), x)).result
+        return b.insert(RemainderOp(x, y)).result
     zero, one = constant(b, dtype, 0), constant(b, dtype, 1)
     none = b.insert(arith.CmpiOp(y, zero, "eq")).result
     if not dtype.startswith("i"):
@@ -135,7 +131,7 @@ def remainder(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
 
 
 def modulo(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
-    """Python's: the sign of the divisor."""
+    """Python's: the sign of the divisor, of zeros too."""
     rest = remainder(b, dtype, x, y)
     if dtype.startswith("u"):
         return rest
@@ -144,7 +140,11 @@ def modulo(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
     less = compare("olt", "slt", "ult")
     differ = b.insert(arith.XOrIOp(less(b, dtype, rest, zero), less(b, dtype, y, zero))).result
     fix = b.insert(arith.AndIOp(is_rest, differ)).result
-    return select(b, fix, b.insert((arith.AddfOp if is_float(dtype) else arith.AddiOp)(rest, y)).results[0], rest)
+    if not is_float(dtype):
+        return select(b, fix, b.insert(arith.AddiOp(rest, y)).result, rest)
+    zeros = b.insert(arith.CmpfOp(rest, zero, "oeq")).result
+    rest = select(b, zeros, b.insert(math.CopySignOp(rest, y)).result, rest)
+    return select(b, fix, b.insert(arith.AddfOp(rest, y)).result, rest)
 
 
 def shift(left: bool) -> Body:
@@ -214,8 +214,6 @@ def cast(
             source = "f32"
         if source == target:
             return x
-        if source == "f64" and target in ("f16", "bf16"):  # no instruction: by way of f32, rounding twice
-            x, source = b.insert(arith.TruncFOp(x, f32)).result, "f32"
         if is_float(target):
             widens = (source, target) == ("f32", "f64")
             return b.insert((arith.ExtFOp if widens else arith.TruncFOp)(x, to)).results[0]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Self
 
 from xdsl.context import Context
-from xdsl.dialects import arith, builtin, func, linalg, math, memref, scf, vector
+from xdsl.dialects import builtin, func, linalg, memref, scf, vector
 from xdsl.dialects.arith import CMPF_COMPARISON_OPERATIONS, CMPI_COMPARISON_OPERATIONS, FastMathFlagsAttr
 from xdsl.dialects.builtin import IntegerAttr, VectorType, i1
 from xdsl.ir import Attribute, Dialect, SSAValue
@@ -21,6 +21,8 @@ from xdsl.irdl import AnyAttr, IRDLOperation, irdl_op_definition, operand_def, p
 from xdsl.parser import Parser
 from xdsl.printer import Printer
 from xdsl.traits import Pure
+
+from mlc.ir.kernel.functions import ARITH, MATH
 
 
 def truth_type(like: Attribute) -> Attribute:
@@ -192,13 +194,13 @@ def dialects() -> Context:
     """A context that parses kernels at every level."""
     ours: dict[str, type[IRDLOperation]] = {op.name: op for op in (CompareFloats, CompareIntegers, Select)}
     ours |= CONVERSIONS
-    lanewise = Dialect("arith", [ours.get(op.name, op) for op in arith.Arith.operations], list(arith.Arith.attributes))
+    lanewise = Dialect("arith", [ours.get(op.name, op) for op in ARITH.operations], list(ARITH.attributes))
     context = Context()
     for dialect in (
         builtin.Builtin,
         func.Func,
         linalg.Linalg,
-        math.Math,
+        MATH,
         memref.MemRef,
         scf.Scf,
         vector.Vector,

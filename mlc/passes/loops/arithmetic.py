@@ -7,11 +7,12 @@ from typing import Protocol
 
 from xdsl.builder import Builder
 from xdsl.dialects import arith, math, vector
-from xdsl.dialects.builtin import FloatAttr, IntegerAttr, VectorType, f32, f64, i32, i64
+from xdsl.dialects.builtin import FloatAttr, IntegerAttr, VectorType, f32, f64, i1, i32, i64
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from mlc.ir.kernel import lanes as lanewise
 from mlc.ir.kernel.kernel import float_attr
+from mlc.passes.loops.control import choice
 
 
 class Constants(Protocol):
@@ -107,6 +108,27 @@ class Arithmetic:
 
     def both(self, x: SSAValue, y: SSAValue) -> SSAValue:
         return self._one(arith.AndIOp(x, y))
+
+    def rarely(
+        self, condition: SSAValue, compute: Callable[[Arithmetic], Sequence[SSAValue]], usual: Sequence[SSAValue]
+    ) -> Sequence[SSAValue]:
+        """`compute(arithmetic)` where the condition holds, `usual` elsewhere. Computed only where a lane needs it: its cost may be high."""
+
+        def fill(b: Builder) -> list[SSAValue]:
+            inner = Arithmetic(b, self.constants, self.type)
+            return [inner.select(condition, x, y) for x, y in zip(compute(inner), usual, strict=True)]
+
+        types = [value.type for value in usual]
+        return self.b.insert(choice(self.any(condition), types, fill, lambda b: usual)).results
+
+    def any(self, condition: SSAValue) -> SSAValue:
+        """Does it hold in a lane?"""
+        if not isinstance(condition.type, VectorType):
+            return condition
+        kind = vector.CombiningKindAttr(vector.CombiningKindFlag.OR)
+        return self._one(
+            vector.ReductionOp.build(operands=[condition, None], result_types=[i1], properties={"kind": kind})
+        )
 
     # Bits ------------------------------------------------------------------------------------------------------------
     def _cast(self, x: SSAValue, element: Attribute) -> SSAValue:

@@ -1,4 +1,4 @@
-"""Structured control flow, built from the function that fills it: scf.for, the block of an scf.if, scf.index_switch over 1 to n."""
+"""Structured control flow, built from the function that fills it: scf.for, scf.if and its blocks, scf.index_switch over 1 to n."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from xdsl.builder import Builder
 from xdsl.dialects import scf
 from xdsl.dialects.builtin import DenseArrayBase, i64
-from xdsl.ir import Block, Region, SSAValue
+from xdsl.ir import Attribute, Block, Region, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.kernel import index
@@ -31,6 +31,22 @@ def branch(fill: Callable[[Builder], None]) -> Block:
     fill(b)
     b.insert(scf.YieldOp())
     return block
+
+
+def choice(
+    condition: SSAValue,
+    types: Sequence[Attribute],
+    then: Callable[[Builder], Sequence[SSAValue]],
+    other: Callable[[Builder], Sequence[SSAValue]],
+) -> scf.IfOp:
+    """scf.if that gives the values which one of two functions builds."""
+    blocks = []
+    for fill in (then, other):
+        block = Block()
+        b = Builder(InsertPoint.at_end(block))
+        b.insert(scf.YieldOp(*fill(b)))
+        blocks.append(block)
+    return scf.IfOp(condition, types, [blocks[0]], [blocks[1]])
 
 
 def switch(b: Builder, value: SSAValue, largest: int, fill: Callable[[Builder, int], None]) -> None:

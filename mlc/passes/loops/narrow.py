@@ -2,12 +2,13 @@
 
 %z = arith.mulf %x, %y : bf16   ->   extf both to f32, mulf, truncf
 arith.truncf %x : f32 to bf16   ->   round to nearest even on the bits
+arith.truncf %x : f64 to f16    ->   to f32, the last bit set if anything was lost, then to f16: rounds once
 """
 
 from __future__ import annotations
 
 from xdsl.builder import Builder
-from xdsl.dialects import arith
+from xdsl.dialects import arith, math
 from xdsl.dialects.builtin import BFloat16Type, Float16Type, IntegerAttr, IntegerType, bf16, f32, f64, i16, i32
 from xdsl.ir import Attribute, Operation, SSAValue
 
@@ -28,7 +29,8 @@ def needs_expansion(op: Operation) -> bool:
     if op.name in ("arith.constant", "arith.select", "arith.bitcast"):
         return False
     if op.name in ("arith.extf", "arith.truncf"):
-        return bf16 in (op.operands[0].type, op.results[0].type)
+        source, target = op.operands[0].type, op.results[0].type
+        return bf16 in (source, target) or (source == f64 and is_narrow(target))
     return any(is_narrow(v.type) for v in (*op.operands, *op.results))
 
 
@@ -68,10 +70,10 @@ def widened_to(b: Builder, value: SSAValue, type: Attribute) -> SSAValue:
 
 def narrowed_to(b: Builder, value: SSAValue, type: Attribute) -> SSAValue:
     """To nearest, ties to even; NaN stays a NaN."""
+    if value.type == f64:
+        value = _to_odd(b, value)
     if type != bf16:
         return b.insert(arith.TruncFOp(value, type)).result
-    if value.type == f64:
-        value = b.insert(arith.TruncFOp(value, f32)).result
     bits = b.insert(arith.BitcastOp(value, i32)).result
     low = b.insert(arith.ShRUIOp(bits, _integer(b, 16, i32))).result
     odd = b.insert(arith.AndIOp(low, _integer(b, 1, i32))).result
@@ -81,6 +83,19 @@ def narrowed_to(b: Builder, value: SSAValue, type: Attribute) -> SSAValue:
     kept = b.insert(arith.SelectOp(nan, quiet, up)).result
     high = b.insert(arith.TruncIOp(b.insert(arith.ShRUIOp(kept, _integer(b, 16, i32))).result, i16)).result
     return b.insert(arith.BitcastOp(high, bf16)).result
+
+
+def _to_odd(b: Builder, value: SSAValue) -> SSAValue:
+    """f64 as f32, towards zero, the last bit set where that loses anything: rounding this further gives what rounding `value` would."""
+    near = b.insert(arith.TruncFOp(value, f32)).result
+    wide = b.insert(arith.ExtFOp(near, f64)).result
+    bits = b.insert(arith.BitcastOp(near, i32)).result
+    inexact = b.insert(lanewise.CompareFloats(wide, value, "one")).result
+    size, true_size = (b.insert(math.AbsFOp(v)).result for v in (wide, value))
+    away = b.insert(lanewise.CompareFloats(size, true_size, "ogt")).result
+    down = b.insert(arith.SubiOp(bits, b.insert(arith.ExtUIOp(away, i32)).result)).result
+    odd = b.insert(arith.OrIOp(down, _integer(b, 1, i32))).result
+    return b.insert(arith.BitcastOp(b.insert(arith.SelectOp(inexact, odd, bits)).result, f32)).result
 
 
 def _integer(b: Builder, value: int, type: IntegerType) -> SSAValue:

@@ -24,7 +24,7 @@ def times(x: Value, value: float) -> Value:
 
 
 def in_f32(function: Callable[[Value], Value], x: Value) -> Value:
-    """16-bit floats go through f32: exp(x) - 1 would lose most of their digits."""
+    """16-bit floats go through f32: a sum or power on the way need not fit in 16 bits, and would lose most of its digits."""
     dtype = dtype_of(x)
     return g.cast(function(g.cast(x, "f32")), dtype) if dtype in ("f16", "bf16") else function(x)
 
@@ -55,7 +55,7 @@ def elu(node: Node, x: Value) -> Value:
 
 def exponential_below_zero(x: Value, alpha: float) -> Value:
     """x above 0, alpha * (exp(x) - 1) below."""
-    return g.select(g.lt(x, like(x, 0)), times(plus(g.exp(x), -1), alpha), x)
+    return g.select(g.lt(x, like(x, 0)), times(g.expm1(x), alpha), x)
 
 
 @handles("Selu", since=(1, 6, 22))
@@ -70,7 +70,7 @@ def celu(node: Node, x: Value) -> Value:
     alpha = node.float("alpha")
 
     def of(x: Value) -> Value:
-        curve = times(plus(g.exp(g.div(x, like(x, alpha))), -1), alpha)
+        curve = times(g.expm1(g.div(x, like(x, alpha))), alpha)
         return g.add(g.maximum(x, like(x, 0)), g.minimum(curve, like(x, 0)))
 
     return in_f32(of, x)
@@ -112,8 +112,8 @@ def softplus(node: Node, x: Value) -> Value:
 
 
 def log_of_one_plus_exp(x: Value) -> Value:
-    """log(1 + exp(x)) that overflows for no x."""
-    return g.add(g.maximum(x, like(x, 0)), g.log(plus(g.exp(g.neg(g.abs(x))), 1)))
+    """log(1 + exp(x)) that overflows for no x, and is exp(x) far below 0."""
+    return g.add(g.maximum(x, like(x, 0)), g.log1p(g.exp(g.neg(g.abs(x)))))
 
 
 @handles("Softsign", since=(1, 22))
@@ -123,7 +123,14 @@ def softsign(node: Node, x: Value) -> Value:
 
 @handles("Mish", since=(18, 22))
 def mish(node: Node, x: Value) -> Value:
-    return in_f32(lambda v: g.mul(v, g.tanh(log_of_one_plus_exp(v))), x)
+    """x * tanh(softplus(x)) = x * n / (n + 2), n = exp(x) * (exp(x) + 2); from x = 20 on that is x."""
+
+    def of(x: Value) -> Value:
+        e = g.exp(g.minimum(x, like(x, 20)))
+        n = g.mul(e, plus(e, 2))
+        return g.mul(x, g.div(n, plus(n, 2)))
+
+    return in_f32(of, x)
 
 
 @handles("Swish", since=(24,))

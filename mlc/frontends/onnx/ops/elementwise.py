@@ -119,18 +119,23 @@ _variadic("Sum", (1, 6, 8, 13), g.add)
 
 @handles("Mean", since=(1, 6, 8, 13))
 def mean(node: Node, *xs: Value) -> Value:
-    out, *rest = g.lift(*xs)
+    dtype = dtype_of(xs[0])
+    out, *rest = g.lift(*(g.cast(x, "f32") if dtype in ("f16", "bf16") else x for x in xs))
     for x in rest:
         out = g.add(out, x)
-    return g.div(out, g.full_like(out, len(xs)))
+    return g.cast(g.div(out, g.full_like(out, len(xs))), dtype)
 
 
 @handles("Pow", since=(7, 12, 13, 15))
 def power(node: Node, x: Value, exponent: Value) -> Value:
-    """The result has the base's dtype; an integer base with a floating-point exponent is computed in floating point."""
+    """The result has the base's dtype. An integer to a whole power is exact, whatever type the exponent has; to another power it is
+    computed in f64 and truncated."""
     dtype, other = dtype_of(x), dtype_of(exponent)
     if is_integer(dtype) and is_float(other):
-        return g.cast(g.pow(*g.lift(g.cast(x, other), exponent)), dtype)
+        base, power = g.lift(x, g.cast(exponent, "f64"))
+        whole = g.logical_and(g.eq(power, g.round(power)), g.lt(g.abs(power), g.scalar_like(power, 2.0**62)))
+        exact = g.pow(g.cast(base, "i64"), g.cast(power, "i64"))
+        return g.select(whole, g.cast(exact, dtype), g.cast(g.pow(g.cast(base, "f64"), power), dtype))
     return g.pow(*g.lift(x, g.cast(exponent, dtype)))
 
 

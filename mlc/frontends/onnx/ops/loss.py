@@ -33,6 +33,9 @@ def picked_loss(node: Node, x: Value, target: Value, weight: Value | None) -> Va
         raise node.invalid(f"reduction '{reduction}' is none of none, sum, mean")
     if rank_of(x) < 2:
         raise node.error(f"scores have {rank_of(x)} axes, batch and classes are needed")
+    if (narrow := dtype_of(x)) in ("f16", "bf16"):  # sums of many terms need not fit in 16 bits
+        weight = weight if weight is None else g.cast(weight, "f32")
+        return g.cast(picked_loss(node, g.cast(x, "f32"), target, weight), narrow)
     classes, dtype = shape_of(x)[1], dtype_of(x)
     wanted = (shape_of(x)[0], *shape_of(x)[2:])
     if rank_of(target) != len(wanted):

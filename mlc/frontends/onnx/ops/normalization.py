@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlc.frontends.onnx.node import Node
-from mlc.frontends.onnx.ops.activation import like, plus, times
+from mlc.frontends.onnx.ops.activation import in_f32, like, plus, times
 from mlc.frontends.onnx.ops.linear import per_channel
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
@@ -157,6 +157,10 @@ def rms_normalization(node: Node, x: Value, scale: Value) -> Value:
 @handles("LRN", since=(1, 13))
 def local_response_normalization(node: Node, x: Value) -> Value:
     """x / (bias + alpha / size * sum of squares over `size` neighbouring channels) ** beta."""
+    return in_f32(lambda wide: divided_by_neighbours(node, wide), x)
+
+
+def divided_by_neighbours(node: Node, x: Value) -> Value:
     size, rank = node.int("size"), rank_of(x)
     before = (size - 1) // 2
     squares = g.reduce_window(
@@ -176,10 +180,13 @@ def mean_variance_normalization(node: Node, x: Value) -> Value:
     """(x - mean) / (sqrt(variance) + 1e-9), as the standard's function body has it."""
     axes = [axis % rank_of(x) for axis in node.ints("axes", [0, 2, 3])]
     shape = shape_of(x)
-    mean = g.mean(x, axes, keepdims=True)
-    deviation = g.sub(x, g.broadcast_to(mean, shape))
-    spread = g.sqrt(g.mean(g.mul(deviation, deviation), axes, keepdims=True))
-    return g.div(deviation, g.broadcast_to(plus(spread, 1e-9), shape))
+
+    def of(x: Value) -> Value:
+        deviation = g.sub(x, g.broadcast_to(g.mean(x, axes, keepdims=True), shape))
+        spread = g.sqrt(g.mean(g.mul(deviation, deviation), axes, keepdims=True))
+        return g.div(deviation, g.broadcast_to(plus(spread, 1e-9), shape))
+
+    return in_f32(of, x)
 
 
 @handles("LpNormalization", since=(1, 22))
@@ -188,6 +195,10 @@ def lp_normalization(node: Node, x: Value) -> Value:
     axis, p = node.axis(node.int("axis", -1), rank_of(x)), node.int("p")
     if p not in (1, 2):
         raise node.invalid(f"p is {p}, expected 1 or 2")
-    magnitude = g.reduce(g.abs(x) if p == 1 else g.mul(x, x), [axis], "sum", keepdims=True)
-    norm = g.broadcast_to(magnitude if p == 1 else g.sqrt(magnitude), shape_of(x))
-    return g.select(g.eq(norm, like(norm, 0)), like(x, 0), g.div(x, norm))
+
+    def of(x: Value) -> Value:
+        magnitude = g.reduce(g.abs(x) if p == 1 else g.mul(x, x), [axis], "sum", keepdims=True)
+        norm = g.broadcast_to(magnitude if p == 1 else g.sqrt(magnitude), shape_of(x))
+        return g.select(g.eq(norm, like(norm, 0)), like(x, 0), g.div(x, norm))
+
+    return in_f32(of, x)

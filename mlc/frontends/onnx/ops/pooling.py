@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlc.frontends.onnx.node import Node
-from mlc.frontends.onnx.ops.activation import like
+from mlc.frontends.onnx.ops.activation import in_f32, like
 from mlc.frontends.onnx.ops.linear import check_lengths
 from mlc.frontends.onnx.ops.normalization import widened
 from mlc.frontends.onnx.ops.resize import settled
@@ -106,7 +106,7 @@ def divided_by_counts(total: Value, spatial: Sequence[Extent], window: Window, i
 @handles("LpPool", since=(2, 11, 18, 22))
 def lp_pool(node: Node, x: Value) -> Value:
     p = norm_order(node)
-    return root(reduce_spatial(power(x, p), "sum", pooling_window(node, x)), p)
+    return in_f32(lambda wide: root(reduce_spatial(power(wide, p), "sum", pooling_window(node, wide)), p), x)
 
 
 def norm_order(node: Node) -> int:
@@ -138,7 +138,8 @@ def global_max_pool(node: Node, x: Value) -> Value:
 @handles("GlobalLpPool", since=(2, 22))
 def global_lp_pool(node: Node, x: Value) -> Value:
     p = norm_order(node)
-    return root(g.reduce(power(x, p), list(range(2, rank_of(x))), "sum", keepdims=True), p)
+    axes = list(range(2, rank_of(x)))
+    return in_f32(lambda wide: root(g.reduce(power(wide, p), axes, "sum", keepdims=True), p), x)
 
 
 @handles("MaxUnpool", since=(9, 11, 22))

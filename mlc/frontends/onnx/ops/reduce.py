@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mlc.frontends.onnx.node import Node
+from mlc.frontends.onnx.ops.activation import in_f32
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
 from mlc.ir.types import dtype_of, is_float, rank_of, shape_of
@@ -60,15 +61,14 @@ def reduce_l1(node: Node, x: Value, axes: Value | None = None) -> Value:
 @handles("ReduceL2", since=(1, 11, 13, 18))
 def reduce_l2(node: Node, x: Value, axes: Value | None = None) -> Value:
     """The root of an integer sum is taken in f64 and truncated."""
-    total = reduced(node, g.mul(x, x), "sum")
     if is_float(dtype_of(x)):
-        return g.sqrt(total)
-    return g.cast(g.sqrt(g.cast(total, "f64")), dtype_of(x))
+        return in_f32(lambda wide: g.sqrt(reduced(node, g.mul(wide, wide), "sum")), x)
+    return g.cast(g.sqrt(g.cast(reduced(node, g.mul(x, x), "sum"), "f64")), dtype_of(x))
 
 
 @handles("ReduceSumSquare", since=(1, 11, 13, 18))
 def reduce_sum_square(node: Node, x: Value, axes: Value | None = None) -> Value:
-    return reduced(node, g.mul(x, x), "sum")
+    return in_f32(lambda wide: reduced(node, g.mul(wide, wide), "sum"), x)
 
 
 @handles("ReduceLogSum", since=(1, 11, 13, 18, 28))
@@ -82,9 +82,9 @@ def reduce_log_sum_exp(node: Node, x: Value, axes: Value | None = None) -> Value
 
 
 def through_float(x: Value, function: Callable[[Value], Value]) -> Value:
-    """Integers go through f64 and are truncated back."""
+    """Integers go through f64 and are truncated back; 16-bit floats go through f32."""
     if is_float(dtype_of(x)):
-        return function(x)
+        return in_f32(function, x)
     return g.cast(function(g.cast(x, "f64")), dtype_of(x))
 
 
@@ -96,7 +96,7 @@ def log_sum_exp(node: Node, x: Value) -> Value:
     top = g.reduce(x, axes, "max", keepdims=True)
     top = g.select(g.is_inf(top), g.scalar_like(top, 0), top)
     shifted = g.sub(x, g.broadcast_to(top, shape_of(x)))
-    total = g.add(g.log(g.reduce(g.exp(shifted), axes, "sum", keepdims=True)), top)
+    total = g.add(g.log_of_sum(shifted, axes, keepdims=True), top)
     return total if keepdims else g.squeeze(total, axes)
 
 

@@ -25,6 +25,7 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute, Operation
 
 from mlc.errors import InternalError
+from mlc.ir.kernel.functions import lanewise, rounded
 from mlc.ir.kernel.interpreter.memory import dtype_of, label
 
 Value = Any  # int | NumPy scalar | NumPy array
@@ -138,11 +139,6 @@ def fma(x: Value, y: Value, z: Value) -> Value:
     return (x.astype(np.float64) * y + z).astype(x.dtype)
 
 
-def _erf(x: Value) -> Value:
-    values = np.asarray(x, np.float64)
-    return np.array([math.erf(v) for v in values.ravel().tolist()]).reshape(values.shape).astype(x.dtype)[()]
-
-
 def _round(x: Value) -> Value:
     """To the nearest, ties away from zero."""
     wide = x.astype(np.float64)
@@ -215,7 +211,7 @@ def _float_to_integer(signed: bool) -> Callable[[Any], Compute]:
 
 def _astype(op: Any) -> Compute:
     dtype = dtype_of(element_of(op.results[0].type))
-    return lambda x: x.astype(dtype)
+    return lambda x: rounded(x, dtype)[()]
 
 
 def _unsigned_to(op: Any) -> Compute:
@@ -321,6 +317,7 @@ _PLAIN: dict[str, Compute] = {
     "arith.mulf": operator.mul,
     "arith.divf": np.true_divide,
     "arith.negf": operator.neg,
+    "arith.remf": np.fmod,
     "arith.maximumf": np.maximum,  # NaN wins
     "arith.minimumf": np.minimum,
     "arith.maxnumf": np.fmax,  # the number wins
@@ -341,7 +338,8 @@ _PLAIN: dict[str, Compute] = {
     "math.copysign": np.copysign,
     "math.cos": np.cos,
     "math.cosh": np.cosh,
-    "math.erf": _erf,
+    "math.erf": lanewise(math.erf),
+    "math.erfc": lanewise(math.erfc),
     "math.exp": np.exp,
     "math.exp2": np.exp2,
     "math.expm1": np.expm1,

@@ -155,13 +155,15 @@ def signs(op: ElementwiseOp, module: Module) -> SSAValue | None:
 
 @rule(OPS["maximum"], OPS["minimum"])
 def nested_bounds(op: ElementwiseOp, module: Module) -> SSAValue | None:
-    """max(max(x, 1), 3) -> max(x, 3)"""
+    """max(max(x, 1), 3) -> max(x, 3); a NaN wins"""
     inner = made_by(op.operands[0], type(op))
     if inner is None:
         return None
     first, second = number(inner.operands[1]), number(op.operands[1])
     if first is None or second is None:
         return None
+    if math.isnan(second):
+        return op.operands[1]
     inner_bound, outer_bound = ((value, math.copysign(1.0, value)) for value in (first, second))  # 0 is above -0
     keeps_outer = outer_bound >= inner_bound if op.ROW.name == "maximum" else outer_bound <= inner_bound
     return getattr(g, op.ROW.name)(inner.operands[0], (op if keeps_outer else inner).operands[1])
