@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mlc.runtime.executable import Executable
     from mlc.runtime.package import Package
     from mlc.specialise import Specialising
+    from mlc.structured import Grouped, Structured
 
     Watch = Callable[[int, Pass, Module], None]
     Source = str | os.PathLike[str] | bytes | ModelProto | Module
@@ -326,7 +327,7 @@ def compile(
     opt_level: int = 2,
     progress: Progress | None = None,
     **more: Any,
-) -> Executable | Specialising:
+) -> Executable | Specialising | Grouped | Structured:
     """Compile a model: a path, bytes, a ModelProto or a Module. The code serves every size that symbolic dimensions may have.
 
     exe = mlc.compile("model.onnx", shapes={"x": ("N", 3, 224, 224)}, dims={"N": (1, 32)}, specialise=[{"N": 8}])
@@ -352,17 +353,23 @@ def compile(
 
 def compile_with(
     options: CompileOptions, source: Source, progress: Progress | None = None, inspection: Inspection | None = None
-) -> Executable | Specialising:
+) -> Executable | Specialising | Grouped | Structured:
     """As `compile`, with options made before."""
     from mlc.frontends.onnx.node import NeedsValue
+    from mlc.frontends.onnx.structure import NeedsForm
     from mlc.specialise import Specialising
+    from mlc.structured import Grouped, Structured
 
     compilation = Compilation(options, progress, inspection or Inspection())
     try:
         module = compilation.load(source)
+    except NeedsForm:
+        return Structured(source, options)
     except NeedsValue as error:
         return Specialising(source, options, error)
-    return compilation.finish(module)
+    forms = module.forms
+    executable = compilation.finish(module)
+    return executable if forms is None else Grouped(executable, forms)
 
 
 def load_executable(

@@ -40,9 +40,10 @@ def require_source(source: Any) -> None:
     """Raises MlcError for an object that is no model, and says how to make one of it."""
     from onnx import ModelProto
 
+    from mlc.frontends.onnx.reader import Model
     from mlc.ir.module import Module
 
-    if isinstance(source, str | PathLike | bytes | bytearray | memoryview | Module | ModelProto):
+    if isinstance(source, str | PathLike | bytes | bytearray | memoryview | Module | ModelProto | Model):
         return
     kind = source if isinstance(source, type) else type(source)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

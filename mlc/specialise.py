@@ -25,6 +25,7 @@ from mlc.options import CompileOptions
 if TYPE_CHECKING:
     from mlc.compiler import Source
     from mlc.runtime.executable import Executable, NodeArg
+    from mlc.structured import Grouped
 
 KEPT = 16
 _TRIES = 16  # inputs that may turn out to be needed, one after the other
@@ -40,7 +41,7 @@ class Specialising:
         self.deciding = _deciding(need, self.inputs, ())
         self.native_compilations = 0
         self.report: dict[str, Any] = {"specialised": {"inputs": self.deciding, "kept": KEPT, "compiled": []}}
-        self._made: OrderedDict[tuple[Any, ...], Executable] = OrderedDict()
+        self._made: OrderedDict[tuple[Any, ...], Executable | Grouped] = OrderedDict()
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -61,7 +62,7 @@ class Specialising:
         """The outputs named (all of them for None), in that order, for inputs by name."""
         return self.variant(inputs).run(output_names, inputs)
 
-    def variant(self, inputs: Mapping[str, Any]) -> Executable:
+    def variant(self, inputs: Mapping[str, Any]) -> Executable | Grouped:
         """The executable for these values of the deciding inputs."""
         for _ in range(_TRIES):
             missing = [name for name in self.deciding if name not in inputs]
@@ -86,14 +87,18 @@ class Specialising:
             return made
         raise MlcError(f"the values of more than {_TRIES} inputs decide shapes")
 
-    def _compile(self, known: Mapping[str, np.ndarray]) -> Executable:
+    def _compile(self, known: Mapping[str, np.ndarray]) -> Executable | Grouped:
         from mlc.compiler import Compilation
+        from mlc.structured import Grouped
 
-        made = Compilation(self.options).compile(self.source, known)
+        compilation = Compilation(self.options)
+        module = compilation.load(self.source, known)
+        forms = module.forms
+        made = compilation.finish(module)
         self.native_compilations += 1
         values = {name: x.tolist() if x.size <= 16 else f"{x.dtype}{list(x.shape)}" for name, x in known.items()}
         self.report["specialised"]["compiled"].append(values)
-        return made
+        return made if forms is None else Grouped(made, forms)
 
     def get_inputs(self) -> list[NodeArg]:
         return list(self.inputs.values())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from xdsl.context import Context
@@ -36,6 +37,15 @@ from mlc.ir.weights import WeightStore
 Range = tuple[int, int | None]
 
 
+@dataclass(frozen=True)
+class OutputForm:
+    """An output of the model that a module was made of: the names of the module's outputs that it consists of."""
+
+    name: str
+    kind: Literal["tensor", "sequence", "nothing"]
+    tensors: tuple[str, ...]
+
+
 class Module:
     """`print(module)` is parseable IR; `Module.parse` reads it back. The bytes of weights stay in `weights`."""
 
@@ -51,6 +61,7 @@ class Module:
         self.symbols: dict[str, Range] = dict(symbols or {})
         self.checks: list[Check] = list(checks or [])
         self.source: str | None = None  # the file it came from
+        self.forms: tuple[OutputForm, ...] | None = None  # where an output of the model is no tensor
 
     @property
     def name(self) -> str:

@@ -76,7 +76,7 @@ def outcome(run: object, seconds: float = 20, baked: bool = False) -> Result:
         (lambda *_: [X.reshape(6) + 1], "wrong", "value"),
         (lambda *_: [X], "wrong", "shape"),
         (lambda *_: [X.reshape(6).astype(np.float64)], "wrong", "dtype"),
-        (lambda *_: [], "wrong", "value"),
+        (lambda *_: [], "wrong", "kind"),
         (refuses, "unsupported", "refused"),
         (breaks, "error", "KeyError"),
         (dies, "crash", "SIGKILL"),

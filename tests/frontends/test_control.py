@@ -204,7 +204,7 @@ def test_pieces_of_size_one_lose_their_axis_unless_kept() -> None:
         ("y = SequenceAt(s, p)", "position 5 is outside of 2 places"),
         ("y = SequenceAt(s, open)", "position 'open' comes from 'open'"),
         ("y = Neg(s)", "a sequence as operand is not supported"),
-        ("y = Identity(s)", "'y' is a sequence, which is supported only inside of a model"),
+        ("y = Identity(s)", "'y' is a sequence, where a tensor is expected"),
     ],
 )
 def test_what_cannot_be_done_with_a_sequence_is_said(line: str, words: str) -> None:

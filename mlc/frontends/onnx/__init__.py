@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from onnx import ModelProto
 
+    from mlc.frontends.onnx.reader import Model
     from mlc.ir.dims import Dim
     from mlc.ir.module import Module
 
@@ -20,7 +21,7 @@ _REFINEMENTS = 4  # each round of unified sizes may bring others to light; real 
 
 
 def load(
-    source: str | PathLike[str] | bytes | ModelProto,
+    source: str | PathLike[str] | bytes | ModelProto | Model,
     shapes: Mapping[str, Sequence[int | str | Dim]] | None = None,
     dims: Mapping[str, int | tuple[int, int | None]] | None = None,
     known: Mapping[str, np.ndarray] | None = None,
@@ -41,9 +42,16 @@ def load(
     from mlc.frontends.onnx.importer import Importer
     from mlc.frontends.onnx.reader import read
     from mlc.frontends.onnx.signature import open_inputs, signature
+    from mlc.frontends.onnx.structure import NeedsForm, structured
     from mlc.frontends.onnx.unify import refine
 
     model = read(source, until)
+    if names := structured(model.proto.graph.input):
+        raise NeedsForm(
+            f"input '{names[0]}' is a sequence or an optional value, and a module has tensors",
+            file=model.file,
+            remedy="mlc.compile makes an executable for each number of elements that it is called with.",
+        )
     declared = open_inputs(model.proto.graph, {**(shapes or {}), **(known or {})}, model.file)
     found = signature(declared, shapes=shapes, sizes=dims, file=model.file)
     module = Importer(model, found, known or {}).run()

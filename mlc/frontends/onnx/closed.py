@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from onnx import GraphProto
 
 from mlc.frontends.onnx.folding import erase_unused
 from mlc.frontends.onnx.node import Node
-from mlc.frontends.onnx.table import Absent, Items, Value
+from mlc.frontends.onnx.table import Absent, Content, Items, Value, flattened
 from mlc.ir.graph.control import ControlOp
-
-Content = Value | Items | Absent
 
 
 @dataclass(frozen=True)
@@ -37,17 +35,6 @@ class Surroundings:
         """What a subgraph gives, in a body where `constants` stand for the values around it."""
         there = dict(zip(self.contents, restored(list(self.contents.values()), constants), strict=True))
         return self.node.scope.enclosed(graph, operands, there)
-
-
-def flattened(contents: Iterable[Content]) -> list[Value]:
-    """The tensors in values, one by one."""
-    found: list[Value] = []
-    for content in contents:
-        if isinstance(content, Items):
-            found.extend(content)
-        elif not isinstance(content, Absent):
-            found.append(content)
-    return found
 
 
 def restored(like: Sequence[Content], values: Sequence[Value]) -> list[Content]:

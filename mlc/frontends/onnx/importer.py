@@ -8,7 +8,8 @@ depend on it are left out. Ops whose results nothing uses are erased at the end,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -36,15 +37,14 @@ from mlc.frontends.onnx.node import NeedsValue, Node, canonical_domain
 from mlc.frontends.onnx.reader import Model, Tensor
 from mlc.frontends.onnx.shapes import Known
 from mlc.frontends.onnx.signature import Signature
-from mlc.frontends.onnx.table import Absent, Items
+from mlc.frontends.onnx.structure import part
+from mlc.frontends.onnx.table import Absent, Content, Items, flattened
 from mlc.frontends.onnx.values import Record, merged_sources
 from mlc.ir import builder as g
 from mlc.ir.dims import Bounds, Dim
 from mlc.ir.graph.shape import ConstantOp
-from mlc.ir.module import Module
+from mlc.ir.module import Module, OutputForm
 from mlc.ir.types import dtype_name, is_float, numpy_dtype
-
-Content = SSAValue | Items | Absent
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,16 @@ class Importer:
             self._refuse(
                 graph, [name for name, record in scope.records.items() if record is not None and record.broken]
             )
-            self.builder.outputs([(name, scope.value(record)) for name, record in results if record is not None])
+            for output, (_, found) in zip(graph.output, results, strict=True):
+                if found is not None and output.type.HasField("tensor_type"):
+                    scope.value(found)  # raises for what is no tensor
+            forms = [_output_form(name, record) for name, record in results if record is not None]
+            values = [v for _, record in results if record is not None for v in flattened([scope.content(record)])]
+            self.builder.outputs(list(zip([name for form in forms for name in form.tensors], values, strict=True)))
         module = self.builder.finish()
         erase_unused(module.main.body.block)
+        if any(form.kind != "tensor" for form in forms):
+            module.forms = tuple(forms)
         return module
 
     def _given(self, record: Record, array: np.ndarray) -> Record:
@@ -288,6 +295,15 @@ class Scope:
                 self._known(record)
         return {name: self.content(record) for name, record in found.items()}
 
+    @contextmanager
+    def trial(self, *fallible: type[UnsupportedOp]) -> Iterator[None]:
+        before = len(self.importer.refusals)
+        try:
+            yield
+        except fallible:
+            del self.importer.refusals[before:]
+            raise
+
     def enclosed(
         self, graph: GraphProto, operands: Sequence[Content], captured: Mapping[str, Content]
     ) -> list[Content]:
@@ -318,9 +334,7 @@ class Scope:
         """The value as data: built at the current position where it exists only as entries or as a tensor of the file."""
         if record.items is not None:
             kind = "a sequence" if isinstance(record.items, Items) else "an empty optional value"
-            raise UnsupportedOp(
-                f"'{record.name}' is {kind}, which is supported only inside of a model", file=self.importer.file
-            )
+            raise UnsupportedOp(f"'{record.name}' is {kind}, where a tensor is expected", file=self.importer.file)
         if record.value is None:
             record.value = self._materialise(record)
             self.importer.known[record.value] = record
@@ -577,6 +591,12 @@ def _literal(name: str, array: np.ndarray, origin: str, node: Node) -> Record:
     except KeyError:
         raise node.unsupported(f"element type {array.dtype} is not supported") from None
     return Record.of_tensor(Tensor(name, array.shape, dtype, lambda: array), origin)
+
+
+def _output_form(name: str, record: Record) -> OutputForm:
+    if isinstance(record.items, Items):
+        return OutputForm(name, "sequence", tuple(part(name, number) for number in range(len(record.items))))
+    return OutputForm(name, "nothing", ()) if isinstance(record.items, Absent) else OutputForm(name, "tensor", (name,))
 
 
 def _has_subgraphs(proto: NodeProto) -> bool:

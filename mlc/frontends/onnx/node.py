@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins  # Node has methods named int and float
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -77,6 +78,9 @@ class Scope(Protocol):
         captured: Mapping[str, SSAValue | Items | Absent],
     ) -> list[SSAValue | Items | Absent]:
         """Import a subgraph as the body of an isolated region; `captured` gives what stands there for the outer values."""
+
+    def trial(self, *fallible: type[UnsupportedOp]) -> AbstractContextManager[None]:
+        """What is refused inside is forgotten where one of these errors comes out: something else will be tried."""
 
     def inline(
         self, graph: GraphProto, operands: Sequence[SSAValue | Items | Absent]
@@ -283,6 +287,14 @@ class Node:
     def unsupported(self, message: str, remedy: str | None = None) -> UnsupportedOp:
         """The node is correct and mlc cannot do it."""
         return UnsupportedOp(f"{self.title}: {message}", node=self.index, file=self.file, remedy=remedy)
+
+    def decided_by(self, i: builtins.int, message: str) -> UnsupportedOp:
+        """What input i decides, and is not known at import, cannot be compiled: for a graph input, whose value may be given, NeedsValue."""
+        name = self.inputs[i]
+        if self.scope.sources(name) != (name,):
+            return self.unsupported(message)
+        remedy = f"Give its value at import: known={{'{name}': ...}}."
+        return NeedsValue(f"{self.title}: {message}", inputs=(name,), node=self.index, file=self.file, remedy=remedy)
 
     def needs_value(self, i: builtins.int, what: str) -> MlcError:
         """Input i decides a shape and is not known at import."""

@@ -56,8 +56,10 @@ class Tensor:
         return math.prod(self.shape)
 
 
-def read(source: str | os.PathLike[str] | bytes | ModelProto, until: str | None = None) -> Model:
-    """Parse a model, and cut it at a node or value. Raises InvalidModel for a file that is missing, truncated or of another kind."""
+def read(source: str | os.PathLike[str] | bytes | ModelProto | Model, until: str | None = None) -> Model:
+    """Parse a model, and cut it at a node or value; one that was read before is as it is. Raises InvalidModel for a file that is missing, truncated or of another kind."""
+    if isinstance(source, Model):
+        return source
     if isinstance(source, ModelProto):
         model = Model(source, None, None)
     elif isinstance(source, bytes | bytearray | memoryview):

@@ -20,7 +20,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -39,6 +39,19 @@ class Absent:
 
 
 ABSENT = Absent()
+Content = Value | Items | Absent
+
+
+def flattened(contents: Iterable[Content]) -> list[Value]:
+    """The tensors in values, one by one."""
+    found: list[Value] = []
+    for content in contents:
+        if isinstance(content, Items):
+            found.extend(content)
+        elif not isinstance(content, Absent):
+            found.append(content)
+    return found
+
 
 Result = Value | np.ndarray | Sequence[Value | np.ndarray | Items | Absent | None]
 Handler = Callable[..., Result]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlc.errors import MlcError
-from mlc.frontends.onnx.closed import Content, Surroundings, flattened, kind_of, restored, tidy
+from mlc.frontends.onnx.closed import Surroundings, kind_of, restored, tidy
 from mlc.frontends.onnx.node import Node
-from mlc.frontends.onnx.table import Absent, Items, Value, handles
+from mlc.frontends.onnx.table import Absent, Content, Items, Value, flattened, handles
 from mlc.ir import builder as g
 from mlc.ir.types import dtype_of, shape_of, shape_text
 
@@ -22,7 +22,8 @@ def if_(node: Node, condition: Value) -> Sequence[Content]:
         return node.inline(node.graph("then_branch" if node.number(0, "condition") else "else_branch"))
     condition = g.reshape(condition, ())
     try:
-        return _run_one(node, condition)
+        with node.scope.trial(g.CountedInBody):
+            return _run_one(node, condition)
     except g.CountedInBody:
         return _run_both(node, condition)
 
@@ -66,11 +67,11 @@ def _difference(node: Node, i: int, x: Content, y: Content) -> MlcError:
     at_run_time = "and which one is taken is known only at run time"
     if isinstance(x, Items | Absent) or isinstance(y, Items | Absent):
         texts = [_text(content) for content in (x, y)]
-        return node.unsupported(f"output {i} is {texts[0]} in one branch and {texts[1]} in the other, {at_run_time}")
+        return node.decided_by(0, f"output {i} is {texts[0]} in one branch and {texts[1]} in the other, {at_run_time}")
     if dtype_of(x) != dtype_of(y):
         return node.invalid(f"output {i} is {dtype_of(x)} in one branch and {dtype_of(y)} in the other")
     shapes = f"{shape_text(shape_of(x))} and {shape_text(shape_of(y))}"
-    return node.unsupported(f"the branches give output {i} the shapes {shapes}, {at_run_time}")
+    return node.decided_by(0, f"the branches give output {i} the shapes {shapes}, {at_run_time}")
 
 
 def _text(content: Content) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from onnx import GraphProto
 
 from mlc.errors import UnsupportedOp
-from mlc.frontends.onnx.closed import Content, Surroundings, flattened, kind_of, restored, tidy
+from mlc.frontends.onnx.closed import Surroundings, kind_of, restored, tidy
 from mlc.frontends.onnx.node import NeedsValue, Node
-from mlc.frontends.onnx.table import Items, Value, handles
+from mlc.frontends.onnx.table import Content, Items, Value, flattened, handles
 from mlc.frontends.onnx.trips import ENDLESS, Trips, condition_stays, trips_of
 from mlc.ir import builder as g
 from mlc.ir import dims
@@ -40,12 +40,18 @@ def loop(node: Node, trip_count: Value | None, condition: Value | None, *carried
     trips = _trips(node, body, condition)
     if trips.exact is None:
         return _while(node, body, trip_count, condition, list(carried), trips.most)
+    few = isinstance(trips.exact, int) and trips.exact <= _WRITTEN_OUT
     try:
-        carries, stacked = _scanned(node, body, [g.scalar(0, "i64"), *carried], [], trips.exact, counted=True)
+        with node.scope.trial(NeedsValue):
+            carries, stacked = _scanned(node, body, [g.scalar(0, "i64"), *carried], [], trips.exact, counted=True)
     except _Varies as change:
-        if not isinstance(trips.exact, int) or trips.exact > _WRITTEN_OUT:
+        if not few:
             raise _growing(node, change) from None
-        return _written_out(node, body, list(carried), trips.exact)
+        return _written_out(node, body, list(carried), int(trips.exact))  # type: ignore[arg-type]
+    except NeedsValue as need:
+        if not few or need.inputs:
+            raise
+        return _written_out(node, body, list(carried), int(trips.exact))  # type: ignore[arg-type]  # each step knows its number
     return [*carries[1:], *stacked]
 
 
@@ -122,6 +128,12 @@ def _while(
         )
     except _Varies as change:
         raise _growing(node, change) from None
+    except NeedsValue as need:
+        if need.inputs:
+            raise
+        raise _open_end(
+            node, need.message.split("': ", 1)[-1]
+        ) from need  # written out it knows the number of each step
     tidy(final)
     kept = dict(zip(wanted, g.prefix(final[0], *rows) if rows else (), strict=True))
     stacked = [kept.get(k) for k in range(len(body.output) - 1 - len(carried))]
@@ -151,10 +163,16 @@ def _growing(node: Node, change: _Varies) -> UnsupportedOp:
     texts = [
         f"a sequence of {len(x)}" if isinstance(x, Items) else str(kind_of(x)) for x in (change.before, change.after)
     ]
-    return node.unsupported(
-        f"carried value {change.number} is {texts[0]} before a step and {texts[1]} after it, "
-        "and how many steps there are is known only at run time"
-    )
+    return _open_end(node, f"carried value {change.number} is {texts[0]} before a step and {texts[1]} after it")
+
+
+def _open_end(node: Node, message: str) -> UnsupportedOp:
+    """What could be compiled if the number of steps were known, by the input that leaves it open."""
+    message = f"{message}, and how many steps there are is known only at run time"
+    for i in (0, 1) if node.op_type == "Loop" else ():
+        if node.given(i) and node.entries(i) is None and node.constant(i) is None:
+            return node.decided_by(i, message)
+    return node.unsupported(message)
 
 
 def _tensors(node: Node, contents: Sequence[Content]) -> list[Value]:

@@ -2,7 +2,7 @@
 
     SplitToSequence(x) -> SequenceAt(., 1)      becomes      one slice of x
 
-A model whose inputs or outputs are sequences is refused.
+Inputs that are sequences are made of tensors (mlc.frontends.onnx.structure), outputs are taken apart into tensors.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlc.frontends.onnx.node import Node
-from mlc.frontends.onnx.table import Absent, Items, Value, handles
+from mlc.frontends.onnx.table import ABSENT, Absent, Content, Items, Value, handles
 from mlc.ir import builder as g
 from mlc.ir import dims
 from mlc.ir.dims import Extent
@@ -135,19 +135,17 @@ def sequence_map(node: Node, items: Items | Value, *others: Items | Value) -> li
 
 
 @handles("Optional", since=(15, 28), sequences=True)
-def optional(node: Node, x: Value | Items | None) -> list[Value | Items]:
-    if x is None:
-        raise node.unsupported("an optional value that is empty is not supported")
-    return [x]
+def optional(node: Node, x: Value | Items | None) -> list[Content]:
+    return [ABSENT if x is None else x]
 
 
 @handles("OptionalGetElement", since=(15, 18, 28), sequences=True)
-def optional_get_element(node: Node, x: Value | Items | None) -> list[Value | Items]:
-    if x is None:
+def optional_get_element(node: Node, x: Content | None) -> list[Content]:
+    if x is None or isinstance(x, Absent):
         raise node.error("the optional value is empty")
     return [x]
 
 
 @handles("OptionalHasElement", since=(15, 18, 28), sequences=True)
-def optional_has_element(node: Node, x: Value | Items | None = None) -> np.ndarray:
-    return np.array(x is not None)
+def optional_has_element(node: Node, x: Content | None = None) -> np.ndarray:
+    return np.array(not (x is None or isinstance(x, Absent)))

@@ -1,0 +1,139 @@
+"""Models with sequences or optional values among their inputs or outputs, called with lists and None.
+
+    exe = mlc.compile("model.onnx")                       # xs: seq(tensor(float))
+    exe.run(None, {"xs": [a, b, c]})                      # compiles for three elements; again with three: no compilation
+
+How many elements there are, and of how many axes, decides what is compiled; their sizes do not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlc.errors import MlcError
+from mlc.frontends.onnx.reader import Model, read
+from mlc.frontends.onnx.signature import open_inputs
+from mlc.frontends.onnx.structure import Form, form_text, part, structured, written_out
+from mlc.ir.module import OutputForm
+from mlc.options import CompileOptions
+
+if TYPE_CHECKING:
+    from mlc.runtime.executable import Executable, NodeArg
+    from mlc.specialise import Specialising
+
+KEPT = 16
+
+
+class Grouped:
+    """An executable whose outputs are handed out as the model declares them: tensors, lists, and None for an empty optional."""
+
+    def __init__(self, executable: Executable, forms: Sequence[OutputForm]):
+        self.executable = executable
+        self.forms = {form.name: form for form in forms}
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "executable":  # not there yet: a copy is being made
+            raise AttributeError(name)
+        return getattr(self.executable, name)
+
+    def __call__(self, *arrays: Any) -> Any:
+        """The output, or the tuple of outputs, for one array per input."""
+        found = self.executable(*arrays)
+        outputs = self._grouped(found if isinstance(found, tuple) else (found,))
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def run(self, output_names: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[Any]:
+        """The outputs named (all of them for None), in that order, for inputs by name."""
+        outputs = dict(zip(self.forms, self._grouped(self.executable.run(None, inputs)), strict=True))
+        names = list(outputs) if output_names is None else list(output_names)
+        for name in names:
+            if name not in outputs:
+                raise MlcError(f"there is no output '{name}'", remedy=f"Outputs: {', '.join(outputs)}.")
+        return [outputs[name] for name in names]
+
+    def _grouped(self, arrays: Sequence[np.ndarray]) -> list[Any]:
+        left, found = iter(arrays), []
+        for form in self.forms.values():
+            tensors = [next(left) for _ in form.tensors]
+            found.append(tensors if form.kind == "sequence" else tensors[0] if tensors else None)
+        return found
+
+
+class Structured:
+    """Calls like an Executable, with lists and None among the inputs; compiles for each new number of elements."""
+
+    def __init__(self, source: Any, options: CompileOptions):
+        self.options = options
+        self.model: Model = source if isinstance(source, Model) else read(source, options.until)
+        self.inputs = {i.name: i.type for i in open_inputs(self.model.proto.graph, options.shapes, self.model.file)}
+        self.parted = [i for i in structured(self.model.proto.graph.input) if i in self.inputs]
+        self._made: OrderedDict[tuple[Form, ...], Executable | Specialising | Grouped | Structured] = OrderedDict()
+        self._lock = Lock()
+
+    def __call__(self, *values: Any) -> Any:
+        """The output, or the tuple of outputs, for one value per input."""
+        if len(values) != len(self.inputs):
+            names = ", ".join(self.inputs)
+            raise MlcError(f"{len(self.inputs)} inputs are needed ({names}), {len(values)} given")
+        outputs = self.run(None, dict(zip(self.inputs, values, strict=True)))
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def run(self, output_names: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[Any]:
+        """The outputs named (all of them for None), in that order, for inputs by name. An empty optional may be left out."""
+        if unknown := [name for name in inputs if name not in self.inputs]:
+            raise MlcError(f"there is no input '{unknown[0]}'", remedy=f"Inputs: {', '.join(self.inputs)}.")
+        feeds = {name: value for name, value in inputs.items() if name not in self.parted}
+        for name in self.parted:
+            value = inputs.get(name)
+            if isinstance(value, list | tuple):
+                feeds |= {part(name, number): element for number, element in enumerate(value)}
+            elif value is not None:
+                feeds[name] = value
+        return self.variant(inputs).run(output_names, feeds)
+
+    def variant(self, inputs: Mapping[str, Any]) -> Executable | Specialising | Grouped | Structured:
+        """The executable for sequences and optional values of this form."""
+        from mlc.compiler import compile_with
+
+        forms = {name: _form(inputs.get(name)) for name in self.parted}
+        key = tuple(forms.values())
+        with self._lock:
+            if key in self._made:
+                self._made.move_to_end(key)
+                return self._made[key]
+        made = compile_with(self.options, written_out(self.model, forms))  # type: ignore[arg-type]  # read already
+        with self._lock:
+            self._made[key] = made
+            while len(self._made) > KEPT:
+                self._made.popitem(last=False)
+        return made
+
+    def get_inputs(self) -> list[NodeArg]:
+        from mlc.runtime.executable import NodeArg
+
+        return [NodeArg(name, [], form_text(type)) for name, type in self.inputs.items()]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """There is no code to save yet: raises MlcError."""
+        names = ", ".join(f"'{name}'" for name in self.parted)
+        raise MlcError(
+            f"{path}: a package holds finished code, and here how many tensors there are in {names} decides it",
+            remedy="Save `variant(inputs)`, which takes the tensors one by one.",
+        )
+
+    export_library = save
+
+    def __repr__(self) -> str:
+        return f"<mlc executable that compiles per length of {', '.join(self.parted)}: {len(self._made)} kept>"
+
+
+def _form(value: Any) -> Form:
+    if isinstance(value, list | tuple):
+        return tuple(np.ndim(element) for element in value)
+    return None if value is None else np.ndim(value)
