@@ -30,7 +30,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph import elementwise
 from mlc.ir.graph import shape as _shape
-from mlc.ir.graph.base import Check, building, emit, location, require_equal
+from mlc.ir.graph.base import Check, building, emit, location, require_at_least, require_equal
 from mlc.ir.graph.composites import (
     attention,
     batch_norm,
@@ -137,6 +137,7 @@ def pad_mode(x: SSAValue, low: Sequence[Extent], high: Sequence[Extent], mode: s
             continue
         size = shape_of(x)[axis]
         line = (lo + size + hi,)
+        require_at_least(size, 1, f"{mode} padding of axis {axis}")
         at = sub(iota(line, 0, "i64"), broadcast(dimension(lo), line, []))
         whole = broadcast(dimension(size), line, [])
         zero, one = full(line, 0, "i64"), full(line, 1, "i64")

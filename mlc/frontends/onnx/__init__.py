@@ -43,7 +43,7 @@ def load(
     from mlc.frontends.onnx.reader import read
     from mlc.frontends.onnx.signature import open_inputs, signature
     from mlc.frontends.onnx.structure import NeedsForm, structured
-    from mlc.frontends.onnx.unify import refine
+    from mlc.frontends.onnx.unify import holds, refine
 
     model = read(source, until)
     if names := structured(model.proto.graph.input):
@@ -62,5 +62,6 @@ def load(
         found = refined
         module = Importer(model, found, known or {}).run()
     module.symbols.update(found.bounds)
+    module.checks = [check for check in module.checks if not holds(check, found.bounds)]
     module.source = model.file
     return module

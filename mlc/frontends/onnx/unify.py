@@ -6,6 +6,7 @@ operators need equal is found by importing; the next import starts from the refi
     past_1 == past_0          past_1 is past_0
     mask == past + 1          the mask's axis is past + 1
     S == min(64, S)           S <= 64
+    min(H, 3) == 3            H >= 3
     H == 2*(H//2)             H is 2*H_by_2, where H_by_2 is any size
 """
 
@@ -20,7 +21,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import Check
 
-_LOWEST = 8  # sizes tried as the least one
+_LOWEST = 256  # sizes tried as the least one
 _LARGE = 1 << 20  # a check that holds here is taken to have no upper limit
 
 
@@ -42,6 +43,15 @@ def refine(signature: Signature, checks: Iterable[Check]) -> Signature:
     return replace(signature, substituted={})
 
 
+def holds(check: Check, bounds: Mapping[str, Range]) -> bool:
+    """Whether a check is true for every size within the bounds."""
+    try:
+        lhs, rhs = (dims.simplify(e, bounds) for e in (check.lhs, check.rhs))
+    except dims.DivisionByZero:  # left to the call
+        return False
+    return lhs == rhs or dims.compare(lhs, rhs, bounds) == 0
+
+
 def _refined(signature: Signature, check: Check) -> Signature | None:
     lhs, rhs = (
         dims.simplify(dims.substitute(e, signature.substituted), signature.bounds) for e in (check.lhs, check.rhs)
@@ -56,6 +66,11 @@ def _refined(signature: Signature, check: Check) -> Signature | None:
     if len(names) != 1:
         return None
     symbol = next(iter(names))
+    least = _least(lhs, rhs, symbol, signature.bounds[symbol])
+    if least is None:
+        return None
+    if least > signature.bounds[symbol][0]:
+        return signature.with_bounds(symbol, (least, None))
     factor = _factor(difference, symbol)
     if factor is not None:
         return _divided(signature, symbol, factor)
@@ -107,22 +122,25 @@ def _divided(signature: Signature, symbol: str, factor: int) -> Signature | None
     return refined.with_bounds(name, (-(-low // factor), None if high is None else high // factor))
 
 
+def _agree(lhs: Extent, rhs: Extent, symbol: str, size: int) -> bool:
+    return dims.evaluate(lhs, {symbol: size}) == dims.evaluate(rhs, {symbol: size})
+
+
+def _least(lhs: Extent, rhs: Extent, symbol: str, old: Range) -> int | None:
+    """The least size within the bounds at which both are equal."""
+    sizes = range(old[0], old[0] + _LOWEST if old[1] is None else min(old[0] + _LOWEST, old[1] + 1))
+    return next((size for size in sizes if _agree(lhs, rhs, symbol, size)), None)
+
+
 def _limits(lhs: Extent, rhs: Extent, symbol: str, old: Range) -> Range | None:
-    """Bounds within which both are equal in form, outside of which they differ; None where there are none such."""
-
-    def holds(size: int) -> bool:
-        return dims.evaluate(lhs, {symbol: size}) == dims.evaluate(rhs, {symbol: size})
-
-    low = next((size for size in range(old[0], old[0] + _LOWEST) if holds(size)), None)
-    if low is None:
-        return None
-    high = old[1]
-    if not holds(_LARGE if high is None else high):
+    """Bounds within which both are equal in form, outside of which they differ; None where there are none such. They agree at the least size."""
+    low, high = old
+    if not _agree(lhs, rhs, symbol, _LARGE if high is None else high):
         inside, outside = low, _LARGE if high is None else high
         while outside - inside > 1:
             middle = (inside + outside) // 2
-            inside, outside = (middle, outside) if holds(middle) else (inside, middle)
-        if any(holds(outside + distance) for distance in range(64)):
+            inside, outside = (middle, outside) if _agree(lhs, rhs, symbol, middle) else (inside, middle)
+        if any(_agree(lhs, rhs, symbol, outside + distance) for distance in range(64)):
             return None
         high = inside
     bounds: Mapping[str, Range] = {symbol: (low, high)}

@@ -18,7 +18,7 @@ from mlc.ir.types import shape_of
 
 @dataclass(frozen=True)
 class Window:
-    """One entry per spatial axis. `padding` is (low, high); `overhang` is how far the last window of ceil_mode reaches beyond it."""
+    """One entry per spatial axis. `padding` is (low, high); `overhang` is how far the last window reaches beyond it."""
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
@@ -42,8 +42,14 @@ class Window:
         return replace(self, padding=padding, overhang=(0,) * len(padding))
 
 
-def window_of(node: Node, spatial: Sequence[Extent], kernel: Sequence[int], ceil_mode: bool = False) -> Window:
-    """The window of a Conv or pooling node over these spatial extents."""
+def window_of(
+    node: Node, spatial: Sequence[Extent], kernel: Sequence[int], ceil_mode: bool = False, pools: bool = False
+) -> Window:
+    """The window of a Conv node, or one that `pools`, over these spatial extents.
+
+    A window larger than the padded axis does not fit. Of one that pools, onnxruntime rounds the number of strides towards zero: by less than
+    a stride too large, it is placed once and covers what there is.
+    """
     count = len(kernel)
     strides = node.ints("strides", None) or [1] * count
     dilations = node.ints("dilations", None) or [1] * count
@@ -69,18 +75,23 @@ def window_of(node: Node, spatial: Sequence[Extent], kernel: Sequence[int], ceil
         ]
     else:
         raise node.invalid(f"auto_pad '{auto}' is none of NOTSET, SAME_UPPER, SAME_LOWER, VALID")
-    for i, (n, span, (low, high)) in enumerate(zip(spatial, spans, padding, strict=True)):
-        padded = n + low + high
-        if isinstance(padded, int) and padded < span:
-            raise node.error(
-                f"the window spans {span} elements along spatial axis {i}, which has {padded} with padding"
-            )
     overhang: list[Extent] = [0] * count
-    if ceil_mode and auto == "NOTSET":
-        overhang = [
-            ceil_overhang(n, span, stride, *pair)
-            for n, span, stride, pair in zip(spatial, spans, strides, padding, strict=True)
-        ]
+    for i, (n, span, stride, (low, high)) in enumerate(zip(spatial, spans, strides, padding, strict=True)):
+        if auto in ("SAME_UPPER", "SAME_LOWER"):
+            continue  # padded as the windows need it
+        missing, empty = span - (n + low + high), low + high >= span - 1  # an axis of none gives none
+        largest = stride - 1 if pools else 0
+        if isinstance(missing, int) and missing > largest:
+            raise node.error(
+                f"the window spans {span} elements along spatial axis {i}, which has {span - missing} with padding"
+            )
+        if not empty:
+            g.require_at_least(n + low + high, span - largest, f"spatial axis {i} holds the window of {span} elements")
+        if ceil_mode and auto == "NOTSET":
+            overhang[i] = ceil_overhang(n, span, stride, low, high)
+        elif pools and not empty:
+            padded = n + low + high
+            overhang[i] = node.simplify(dims.dmax(padded, span)) - padded
     return Window(tuple(kernel), tuple(strides), tuple(dilations), tuple(padding), tuple(overhang))
 
 
@@ -109,13 +120,16 @@ def pad_window(x: Value, window: Window, value: float) -> tuple[Value, Window]:
     return x, replace(window, padding=tuple((0, 0) for _ in none), overhang=none)
 
 
-def crop_or_pad(x: Value, pairs: Sequence[tuple[Extent, Extent]], value: float) -> Value:
-    """Pad each axis by (low, high); a negative number crops."""
-    starts = [-lo if isinstance(lo, int) and lo < 0 else 0 for lo, _ in pairs]
-    ends = [-hi if isinstance(hi, int) and hi < 0 else 0 for _, hi in pairs]
-    if any(starts) or any(ends):
-        sizes = [n - lo - hi for n, lo, hi in zip(shape_of(x), starts, ends, strict=True)]
-        x = g.slice(x, starts, sizes, [1] * len(sizes))
-    low = [0 if isinstance(lo, int) and lo < 0 else lo for lo, _ in pairs]
-    high = [0 if isinstance(hi, int) and hi < 0 else hi for _, hi in pairs]
+def crop_or_pad(x: Value, pairs: Sequence[tuple[Extent, Extent]], value: Value | float) -> Value:
+    """Pad each axis by (low, high); a negative amount crops, of any of them that sizes decide."""
+    starts, ends = ([taken_away(pair[i]) for pair in pairs] for i in (0, 1))
+    sizes = [n - lo - hi for n, lo, hi in zip(shape_of(x), starts, ends, strict=True)]
+    x = g.slice(x, starts, sizes, [1] * len(sizes))
+    # written so that what a crop and a pad make of an axis is n + low + high, whichever of the two it is
+    low, high = ([pair[i] + cut for pair, cut in zip(pairs, cuts, strict=True)] for i, cuts in ((0, starts), (1, ends)))
     return g.pad(x, low, high, value)
+
+
+def taken_away(amount: Extent) -> Extent:
+    """What an amount of padding crops: max(0, -amount)."""
+    return dims.simplify(dims.dmax(0, -amount), {})

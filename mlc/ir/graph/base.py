@@ -100,7 +100,11 @@ def location(name: str | LocationAttr, file: str | None = None, index: int = 0) 
 
 def location_name(op: Operation) -> str | None:
     """The name of the node that an op came from."""
-    match op.location:
+    return _name(op.location)
+
+
+def _name(location: LocationAttr) -> str | None:
+    match location:
         case NameLoc() as loc:
             return loc.loc_name.data if hasattr(loc, "loc_name") else loc.parameters[0].data  # type: ignore[attr-defined]
         case FileLineColLoc() as loc:
@@ -135,6 +139,32 @@ def require_equal(lhs: Extent, rhs: Extent, what: str) -> Extent:
     if isinstance(lhs, int) or isinstance(rhs, int):
         return lhs if isinstance(lhs, int) else rhs
     return min(lhs, rhs, key=lambda e: (len(str(e)), str(e)))
+
+
+def require_at_least(extent: Extent, low: Extent, what: str) -> None:
+    """`extent >= low` for every size: proved, refused, or left as a check of the module, written min(extent, low) == low.
+
+    Passes rewrite what has its checks already: outside of a module under construction nothing is kept.
+    """
+    difference = extent - low
+    least, most = dims.bounds_of(difference, {})
+    if least is not None and least >= 0:
+        return
+    if most is not None and most < 0:
+        raise ShapeError(f"{what}: {extent} is below {low}")
+    position = _current()
+    if position.checks is None or isinstance(difference, int):
+        return
+    # what is added on one side, what is taken away on the other: N >= 3 and not N - 3 >= 0
+    more: Extent = 0
+    for atoms, coefficient in difference.terms:
+        if coefficient > 0:
+            more = more + (Dim(((atoms, coefficient),)) if atoms else coefficient)
+    less = more - difference
+    check = (dims.dmax(more, less), more) if isinstance(more, int) else (dims.dmin(more, less), less)
+    if check[0] != check[1] and not any(check == (known.lhs, known.rhs) for known in position.checks):
+        asking = _name(position.location)
+        position.checks.append(Check(*check, f"{asking}: {what}" if asking else what))
 
 
 class GraphOp(IRDLOperation):

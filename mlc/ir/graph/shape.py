@@ -33,9 +33,9 @@ from xdsl.traits import Pure
 
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir import dims
-from mlc.ir.dims import Extent
+from mlc.ir.dims import Dim, Extent
 from mlc.ir.dtypes import TABLE
-from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_equal, shaped
+from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_at_least, require_equal, shaped
 from mlc.ir.types import (
     DimsAttr,
     Shape,
@@ -466,12 +466,36 @@ def transpose(x: SSAValue, permutation: Sequence[int]) -> SSAValue:
 
 
 def slice(
-    x: SSAValue, starts: Sequence[Extent], sizes: Sequence[Extent], steps: Sequence[int] | None = None
+    x: SSAValue,
+    starts: Sequence[Extent],
+    sizes: Sequence[Extent],
+    steps: Sequence[int] | None = None,
+    inside: bool = False,
 ) -> SSAValue:
-    """result[i] = x[starts + i * steps], one start, size and step per axis."""
+    """result[i] = x[starts + i * steps], one start, size and step per axis.
+
+    That these are elements of x is proved, refused, or becomes a check of the module; a caller that has clamped them says `inside`.
+    """
     steps = [1] * len(starts) if steps is None else steps
     whole = tuple(sizes) == shape_of(x) and all(s == 0 for s in starts) and all(s == 1 for s in steps)
-    return x if whole else emit(SliceOp(x, starts, sizes, steps))[0]
+    if whole:
+        return x
+    made = SliceOp(x, starts, sizes, steps)
+    if not inside:
+        for axis, (start, size, step, whole_) in enumerate(zip(starts, sizes, steps, shape_of(x), strict=True)):
+            _require_inside(f"slice of axis {axis}", start, size, step, whole_)
+    return emit(made)[0]
+
+
+def _require_inside(what: str, start: Extent, size: Extent, step: int, whole: Extent) -> None:
+    """Elements start, start + step, ... are there; of none of them, the start may be the end of the axis."""
+    if isinstance(size, int) and size == 0 or (size == whole and isinstance(start, int) and start == 0 and step == 1):
+        return
+    require_at_least(size, 0, what)
+    last = start + (size - 1) * step
+    least, most = (start, last) if step > 0 else (last, start)
+    require_at_least(least, 0, what)
+    require_at_least(whole, most + 1, what)
 
 
 def slice_axis(x: SSAValue, axis: int, start: Extent, size: Extent, step: int = 1) -> SSAValue:
@@ -489,7 +513,7 @@ def slice_axis(x: SSAValue, axis: int, start: Extent, size: Extent, step: int = 
 def reverse(x: SSAValue, axes: Sequence[int]) -> SSAValue:
     shape = shape_of(x)
     starts: list[Extent] = [e - 1 if a in axes else 0 for a, e in enumerate(shape)]
-    return emit(SliceOp(x, starts, shape, [-1 if a in axes else 1 for a in range(len(shape))]))[0] if axes else x
+    return slice(x, starts, shape, [-1 if a in axes else 1 for a in range(len(shape))], inside=True)
 
 
 def split(x: SSAValue, sizes: Sequence[Extent], axis: int) -> list[SSAValue]:
@@ -504,6 +528,8 @@ def pad(x: SSAValue, low: Sequence[Extent], high: Sequence[Extent], value: SSAVa
     """Constant padding; extents >= 0. `value` is a number or a scalar tensor of x's dtype."""
     if all(isinstance(e, int) and e == 0 for e in (*low, *high)):
         return x
+    for axis, e in enumerate((*low, *high)):
+        require_at_least(e, 0, f"padding of axis {axis % len(low)}")
     filler = value if isinstance(value, SSAValue) else scalar(value, dtype_of(x))
     return emit(PadOp(x, filler, low, high))[0]
 
@@ -522,11 +548,19 @@ def extents(values: Sequence[Extent]) -> SSAValue:
 
 
 def broadcast_to(x: SSAValue, shape: Sequence[Extent]) -> SSAValue:
-    """numpy.broadcast_to: trailing axes align, an axis of extent 1 repeats. Symbolic extents never repeat."""
+    """numpy.broadcast_to: trailing axes align, an axis of extent 1 repeats. A symbolic extent repeats only where it is at most 1, as min(1, N)."""
     source, shape = shape_of(x), tuple(shape)
     if source == shape:
         return x
     lead = len(shape) - len(source)
+    single = [
+        a for a, e in enumerate(source) if isinstance(e, Dim) and lead >= 0 and e != shape[lead + a] and _at_most_one(e)
+    ]
+    if single:
+        for a in single:
+            require_equal(source[a], 1, f"broadcast of {shape_text(source)} to {shape_text(shape)}: axis {a}")
+        x = reshape(x, [1 if a in single else e for a, e in enumerate(source)])
+        source = shape_of(x)
     if lead < 0 or any(e != 1 and e != shape[lead + a] for a, e in enumerate(source)):
         fixed = []
         for a, e in enumerate(source) if lead >= 0 else ():
@@ -544,20 +578,23 @@ def broadcast_to(x: SSAValue, shape: Sequence[Extent]) -> SSAValue:
 
 
 def common_shape(shapes: Sequence[Shape], what: str = "broadcast") -> Shape:
-    """numpy.broadcast_shapes; unequal symbolic extents become a check."""
+    """numpy.broadcast_shapes; unequal symbolic extents become a check. One that is at most 1, as min(1, N), is 1 beside another."""
     rank = max((len(s) for s in shapes), default=0)
     result: list[Extent] = []
     for axis in range(rank):
+        places = [axis - (rank - len(shape)) for shape in shapes]
+        found = [shape[place] for place, shape in zip(places, shapes, strict=True) if place >= 0 and shape[place] != 1]
+        larger = [e for e in found if not (isinstance(e, Dim) and _at_most_one(e))]
         extent_: Extent = 1
-        for shape in shapes:
-            position = axis - (rank - len(shape))
-            if position < 0 or shape[position] == 1:
-                continue
-            extent_ = (
-                shape[position] if extent_ == 1 else require_equal(extent_, shape[position], f"{what}: axis {axis}")
-            )
+        for e in larger or found:
+            extent_ = e if extent_ == 1 else require_equal(extent_, e, f"{what}: axis {axis}")
         result.append(extent_)
     return tuple(result)
+
+
+def _at_most_one(e: Dim) -> bool:
+    most = dims.bounds_of(e, {})[1]
+    return most is not None and most <= 1
 
 
 def lift(*xs: SSAValue) -> tuple[SSAValue, ...]:

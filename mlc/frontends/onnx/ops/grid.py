@@ -125,12 +125,12 @@ def roi_align(node: Node, x: Value, rois: Value, batch_indices: Value) -> Value:
     mode, samples = node.string("mode"), node.int("sampling_ratio")
     if mode not in ("avg", "max"):
         raise node.invalid(f"mode '{mode}' is neither avg nor max")
-    if samples <= 0:
-        raise node.unsupported("sampling_ratio 0, whose number of samples depends on each region's size")
+    if samples <= 0 and mode == "max":
+        raise node.unsupported("the largest of as many samples as each region's size asks for (sampling_ratio 0)")
     for name, v, rank in (("X", x, 4), ("rois", rois, 2), ("batch_indices", batch_indices, 1)):
         if rank_of(v) != rank:
             raise node.error(f"{name} has {rank_of(v)} axes, expected {rank}")
-    half_pixel = node.string("coordinate_transformation_mode", "output_half_pixel") == "half_pixel"
+    half_pixel = node.version >= 16 and node.string("coordinate_transformation_mode") == "half_pixel"
     image = shape_of(x)[2:]
     count, channels = shape_of(rois)[0], shape_of(x)[1]
     cells = (node.int("output_height"), node.int("output_width"))
@@ -138,13 +138,17 @@ def roi_align(node: Node, x: Value, rois: Value, batch_indices: Value) -> Value:
     shape = [count, *points]
     offset = -0.5 if half_pixel else 0.0
     corners = [plus(times(v, node.float("spatial_scale")), offset) for v in columns(rois)]
+    spans = [g.sub(corners[3 - i], corners[1 - i]) for i in range(2)]
+    if not half_pixel:
+        spans = [g.maximum(span, like(span, 1)) for span in spans]
+    if samples <= 0:
+        rows, across = (adaptive_weights(corners[1 - i], spans[i], cells[i], image[i]) for i in range(2))
+        y = g.contract(g.cast(rows, dtype_of(x)), g.gather(x, batch_indices, 0), "rpy,rcyx->rcpx")
+        return g.contract(y, g.cast(across, dtype_of(x)), "rcpx,rqx->rcpq")
     axes = []
     valid: Value | None = None
     for i, n in enumerate(image):
-        start, end = corners[1 - i], corners[3 - i]
-        span = g.sub(end, start)
-        if not half_pixel:
-            span = g.maximum(span, like(span, 1))
+        start, span = corners[1 - i], spans[i]
         step = g.broadcast(g.div(span, like(span, points[i])), shape, [0])
         index = g.iota(shape, 1 + i, dtype_of(x))
         position = g.add(g.broadcast(start, shape, [0]), g.mul(plus(index, 0.5), step))
@@ -161,6 +165,51 @@ def roi_align(node: Node, x: Value, rois: Value, batch_indices: Value) -> Value:
     y = weighted_taps(chosen, axes, masked=False) if mode == "avg" else largest_tap(chosen, axes)
     y = g.select(g.broadcast(valid, shape_of(y), [0, 2]), y, like(y, 0))
     return merge(g.reshape(y, [count, channels, cells[0], samples, cells[1], samples]))
+
+
+def adaptive_weights(start: Value, span: Value, cells: int, n: Extent) -> Value:
+    """What each of n elements counts in the mean of each cell along one axis, [regions, cells, n] of f64.
+
+    A cell has ceil(span / cells) samples, evenly spaced. How many that is, only the data tell; but the sum of the distances by which an
+    evenly spaced row of samples lies below a point has a closed form, and linear interpolation is a second difference of such sums.
+    """
+    (regions,) = shape_of(span)
+    shape = [regions, cells, n]
+
+    def spread(v: Value) -> Value:
+        return g.broadcast(g.cast(v, "f64"), shape, [0])
+
+    samples = g.maximum(g.ceil(g.div(span, like(span, cells))), like(span, 0))
+    count = spread(samples)
+    safe = g.maximum(count, like(count, 1))
+    cell = times(spread(span), 1 / cells)
+    step = g.div(cell, safe)
+    step = g.select(g.gt(step, like(step, 0)), step, like(step, 1))  # a region without extent has no samples
+    first = g.add(g.add(spread(start), g.mul(g.iota(shape, 1, "f64"), cell)), times(step, 0.5))
+    place = g.iota(shape, 2, "f64")
+
+    def below(point: Value, inclusive: bool) -> Value:
+        """The number of samples before a point, or up to it."""
+        steps = g.div(g.sub(point, first), step)
+        number = plus(g.floor(steps), 1) if inclusive else g.ceil(steps)
+        return g.minimum(g.maximum(number, like(number, 0)), count)
+
+    def distances(point: Value) -> Value:
+        k = below(point, inclusive=False)
+        return g.sub(g.mul(k, g.sub(point, first)), g.mul(step, times(g.mul(k, plus(k, -1)), 0.5)))
+
+    before, here, behind = (distances(plus(place, k)) for k in (-1, 0, 1))
+    # rising towards the element: 1 for each sample less what it lacks; falling behind it
+    last, zero = plus(extent_like(place, n), -1), like(place, 0)
+    at = below(place, inclusive=True)
+    rising = g.add(g.sub(before, here), at)  # over samples in (place - 1, place]
+    falling = g.add(g.sub(behind, here), g.neg(at))  # over samples in (place, place + 1)
+    # up to one element outside, the element at the edge counts in full
+    edge_low = g.sub(at, below(like(place, -1), inclusive=False))
+    edge_high = g.sub(below(extent_like(place, n), inclusive=True), at)
+    rising = g.select(g.eq(place, zero), edge_low, rising)
+    falling = g.select(g.eq(place, last), edge_high, falling)
+    return g.div(g.add(rising, falling), safe)
 
 
 def largest_tap(x: Value, axes: Sequence[Sequence[tuple[Value, Value | None]]]) -> Value:

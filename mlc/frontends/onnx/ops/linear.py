@@ -10,7 +10,7 @@ import numpy as np
 
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.table import Value, handles
-from mlc.frontends.onnx.windows import pad_window, window_of
+from mlc.frontends.onnx.windows import crop_or_pad, pad_window, taken_away, window_of
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent, prod
 from mlc.ir.types import dtype_of, is_float, numpy_dtype, rank_of, shape_of, shape_text
@@ -183,7 +183,7 @@ def transposed_convolution(
         groups=groups,
         **layouts(len(kernel)),
     )
-    return crop_spatial(y, crops) if any(crop != (0, 0) for crop in crops) else y
+    return crop_or_pad(y, [(0, 0), (0, 0), *((-lo, -hi) for lo, hi in crops)], 0)
 
 
 @handles("Col2Im", since=(18,))
@@ -241,9 +241,11 @@ def transpose_padding(
     high: list[Extent] = []
     for n, s, span, more, size in zip(spatial, strides, spans, extra, output, strict=True):
         total = (n - 1) * s + more + span - size
-        smaller = total // 2
-        low.append(smaller if auto == "SAME_UPPER" else total - smaller)
-        high.append(total - smaller if auto == "SAME_UPPER" else smaller)
+        # of a result larger than there is, onnxruntime has the zeros behind
+        beyond = taken_away(total)
+        smaller = (total + beyond) // 2
+        low.append(smaller if auto == "SAME_UPPER" else total + beyond - smaller)
+        high.append(total - low[-1])
     return low, high
 
 
@@ -257,14 +259,6 @@ def turned_around(node: Node, weight: Value, groups: int) -> Value:
     w = g.reshape(w, [groups, inputs // groups, outputs, *kernel])
     w = g.transpose(w, [0, 2, 1, *range(3, rank + 1)])
     return g.reshape(w, [outputs * groups, inputs // groups, *kernel])
-
-
-def crop_spatial(y: Value, crops: Sequence[tuple[Extent, Extent]]) -> Value:
-    """Drop (low, high) elements at the ends of each axis after the first two."""
-    shape = shape_of(y)
-    starts = [0, 0, *(lo for lo, _ in crops)]
-    sizes = [*shape[:2], *(n - lo - hi for n, (lo, hi) in zip(shape[2:], crops, strict=True))]
-    return g.slice(y, starts, sizes, [1] * len(shape))
 
 
 def centred(node: Node, x: Value, zero_point: Value | None, index: int, axis: int | None) -> Value:

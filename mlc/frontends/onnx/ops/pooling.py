@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.ops.activation import in_f32, like
@@ -20,7 +21,7 @@ def pooling_window(node: Node, x: Value) -> Window:
     spatial, kernel = shape_of(x)[2:], node.ints("kernel_shape")
     if len(spatial) != len(kernel):
         raise node.error(f"X has {len(spatial)} spatial axes, kernel_shape has {len(kernel)}")
-    return window_of(node, spatial, kernel, ceil_mode=bool(node.int("ceil_mode", 0)))
+    return window_of(node, spatial, kernel, ceil_mode=bool(node.int("ceil_mode", 0)), pools=True)
 
 
 def reduce_spatial(x: Value, kind: str, window: Window) -> Value:
@@ -73,12 +74,13 @@ def column_major(places: Value, spatial: Sequence[Extent]) -> Value:
 
 @handles("AveragePool", since=(1, 7, 10, 11, 19, 22))
 def average_pool(node: Node, x: Value) -> Value:
-    """Sum over each window by the number of elements in it; padding is counted with count_include_pad, overhang never."""
-    window = pooling_window(node, x)
+    """Sum over each window by the number of elements in it; padding is counted with count_include_pad, overhang of ceil_mode never."""
+    window, padding_counts = pooling_window(node, x), bool(node.int("count_include_pad", 0))
     total = reduce_spatial(widened(x), "sum", window)
-    return g.cast(
-        divided_by_counts(total, shape_of(x)[2:], window, bool(node.int("count_include_pad", 0))), dtype_of(x)
-    )
+    if padding_counts and node.version < 19 and not node.int("ceil_mode", 0):
+        # a window larger than the axis: onnxruntime counts all of it up to opset 18, and what is inside from there on
+        window = replace(window, overhang=(0,) * len(window.kernel))
+    return g.cast(divided_by_counts(total, shape_of(x)[2:], window, padding_counts), dtype_of(x))
 
 
 def divided_by_counts(total: Value, spatial: Sequence[Extent], window: Window, include_padding: bool) -> Value:
@@ -146,7 +148,8 @@ def global_lp_pool(node: Node, x: Value) -> Value:
 def max_unpool(node: Node, x: Value, indices: Value, output_shape: Value | None = None) -> Value:
     """Zeros with x's values at flat positions in the tensor that was pooled.
 
-    The positions count in the shape inferred from kernel, strides and pads; a larger output_shape adds zeros at the ends.
+    Its shape is output_shape, no smaller than the one that kernel, strides and pads lead to, else that one. As onnxruntime has it, the positions
+    count in the result.
     """
     shape = shape_of(x)
     kernel = node.ints("kernel_shape")
@@ -158,13 +161,15 @@ def max_unpool(node: Node, x: Value, indices: Value, output_shape: Value | None 
         *((n - 1) * s + k - lo - hi
           for n, s, k, lo, hi in zip(shape[2:], strides, kernel, pads[:count], pads[count:], strict=True)),
     ]  # fmt: skip
-    flat = g.full([prod(inferred)], 0, dtype_of(x))
-    size = prod(shape)
-    flat = g.scatter_elements(flat, g.reshape(indices, [size]), g.reshape(x, [size]), 0, "set")
-    y = g.reshape(flat, inferred)
-    if output_shape is None:
-        return y
-    wanted = node.extents(2, "output_shape")
+    wanted = inferred if output_shape is None else node.extents(2, "output_shape")
     if len(wanted) != len(inferred):
         raise node.error(f"output_shape has {len(wanted)} entries, X has {len(inferred)} axes")
-    return crop_or_pad(y, [(0, size - n) for size, n in zip(wanted, inferred, strict=True)], 0)
+    for axis, (found, least) in enumerate(zip(wanted, inferred, strict=True)):
+        if axis < 2:
+            g.require_equal(found, least, f"axis {axis} of output_shape")
+        else:
+            g.require_at_least(found, least, f"axis {axis} of output_shape")
+    flat = g.full([prod(wanted)], 0, dtype_of(x))
+    size = prod(shape)
+    flat = g.scatter_elements(flat, g.reshape(indices, [size]), g.reshape(x, [size]), 0, "set")
+    return g.reshape(flat, wanted)

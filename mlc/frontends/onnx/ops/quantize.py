@@ -11,7 +11,7 @@ from mlc.frontends.onnx.ops.activation import like
 from mlc.frontends.onnx.ops.linear import centred, convolve, per_channel
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
-from mlc.ir.dims import Extent
+from mlc.ir.dims import Extent, ceildiv
 from mlc.ir.dtypes import TABLE
 from mlc.ir.types import dtype_of, highest, is_storage, lowest, rank_of, shape_of, shape_text
 
@@ -85,6 +85,10 @@ def spread(node: Node, v: Value, shape: Sequence[Extent]) -> Value:
     if not block:
         return g.broadcast(v, shape, [axis])
     blocks = shape_of(v)[axis]
+    what = f"axis {axis} in blocks of {block}"
+    g.require_equal(blocks, ceildiv(shape[axis], block), what)
+    others = [n if a == axis else g.require_equal(n, shape[a], f"axis {a}") for a, n in enumerate(shape_of(v))]
+    v = g.reshape(v, others)
     repeated = [*shape_of(v)[: axis + 1], block, *shape_of(v)[axis + 1 :]]
     v = g.broadcast(v, repeated, [i for i in range(len(repeated)) if i != axis + 1])
     v = g.reshape(v, [*repeated[:axis], blocks * block, *repeated[axis + 2 :]])

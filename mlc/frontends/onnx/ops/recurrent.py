@@ -7,7 +7,7 @@ scan t: state = cell(gates[t] + state R')
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.ops.activation import activation, like, plus
@@ -68,11 +68,25 @@ class Layer:
         if not isinstance(hidden, int) or node.int("hidden_size", hidden) != hidden:
             raise node.error(f"hidden_size is {node.int('hidden_size', None)}, R has {hidden} columns")
         self.hidden: int = hidden
-        self.sequences = Sequences(g.transpose(x, [1, 0, 2]) if self.batch_first else x, lengths)
+        self.sequences = Sequences(g.transpose(x, [1, 0, 2]) if self.batch_first else x, None)
+        if lengths is not None:
+            self.sequences = replace(self.sequences, lengths=self.fitted("sequence_lens", lengths, (self.batch,)))
         count, rows = len(self.reversals), gates * hidden
         self.expect("W", w, (count, rows, shape_of(x)[2]))
         self.expect("R", r, (count, rows, hidden))
         self.activations = self._activations(defaults)
+
+    @property
+    def batch(self) -> Extent:
+        return self.sequences.batch
+
+    def fitted(self, name: str, v: Value, shape: Sequence[Extent]) -> Value:
+        """An operand with the batch of X, which may have another name there."""
+        if rank_of(v) != len(shape):
+            raise self.node.error(f"{name} has shape {shape_text(shape_of(v))}, expected {shape_text(shape)}")
+        for axis, (found, wanted) in enumerate(zip(shape_of(v), shape, strict=True)):
+            g.require_equal(found, wanted, f"{self.node.title}: axis {axis} of {name}")
+        return g.reshape(v, shape)
 
     def expect(self, name: str, v: Value | None, shape: Sequence[Extent]) -> None:
         """Raises ShapeError unless an operand that is given has this shape."""
@@ -112,11 +126,12 @@ class Layer:
         p = None if peephole is None else entry(peephole, i)
         return Direction(self.reversals[i], entry(w, i), entry(r, i), w_bias, r_bias, p, self.activations[i])
 
-    def initial(self, state: Value | None, i: int) -> Value:
+    def initial(self, state: Value | None, i: int, name: str = "initial_h") -> Value:
         """[batch, hidden] of one direction; zeros where the input is omitted."""
         if state is None:
-            return g.full([self.sequences.batch, self.hidden], 0, dtype_of(self.sequences.x))
-        return entry(g.transpose(state, [1, 0, 2]) if self.batch_first else state, i)
+            return g.full([self.batch, self.hidden], 0, dtype_of(self.sequences.x))
+        state = g.transpose(state, [1, 0, 2]) if self.batch_first else state
+        return entry(self.fitted(name, state, (len(self.reversals), self.batch, self.hidden)), i)
 
     def outputs(self, ys: Sequence[Value]) -> Value:
         """One [steps, batch, hidden] per direction -> Y [steps, directions, batch, hidden], or [batch, steps, directions, hidden]."""
@@ -206,7 +221,7 @@ def lstm(
     for i in range(len(layer.reversals)):
         direction = layer.direction(i, w, r, bias, peephole)
         gates = input_gates(layer.sequences, direction, both_biases(direction))
-        init = [layer.initial(initial_h, i), layer.initial(initial_c, i)]
+        init = [layer.initial(initial_h, i), layer.initial(initial_c, i, "initial_c")]
         constants = [direction.r] + ([] if direction.peephole is None else [direction.peephole])
         cell = lstm_cell(layer.hidden, direction.activations, coupled, peephole is not None, weighted)
         y, (h, c) = recur(layer.sequences, direction.reverse, gates, init, constants, cell)

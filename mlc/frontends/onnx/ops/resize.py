@@ -12,6 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
 
 from mlc.frontends.onnx.folding import constant_value
 from mlc.frontends.onnx.node import Node
@@ -126,20 +129,25 @@ def scaled_axes(
     for i, scale, (start, end) in zip(indices, scales, regions, strict=True):
         if not scale > 0:
             raise node.error(f"scale {scale:g} of axis {i} is not positive")
-        axes.append(Axis(i, shape[i], scaled_extent(node, shape[i], scale * (end - start)), scale, start, end))
+        axes.append(Axis(i, shape[i], scaled_extent(shape[i], scale * (end - start)), scale, start, end))
     return axes
 
 
-def scaled_extent(node: Node, n: Extent, factor: float) -> Extent:
-    """floor(n * factor). A symbolic extent takes a factor that is a ratio of small integers."""
+def scaled_extent(n: Extent, factor: float) -> Extent:
+    """floor(n * factor), the product rounded to f32 as onnxruntime does: ten times 1.3, which f32 has slightly below, are thirteen.
+
+    A symbolic extent is multiplied by the fraction that f32 rounds to the factor, the first that small denominators have.
+    """
     if isinstance(n, int):
-        return math.floor(n * factor)
-    for divisor in range(1, 65):
-        if factor * divisor == round(factor * divisor):
-            return floordiv(n * round(factor * divisor), divisor)
-    raise node.unsupported(
-        f"scaling the symbolic extent {n} by {factor:g}", remedy="Give sizes instead of scales, or fix the extent."
-    )
+        return math.floor(np.float32(n) * np.float32(factor))
+    fraction = exact = Fraction(float(np.float32(factor)))
+    for largest in (64, 1024, 16384):
+        fraction = exact.limit_denominator(largest)
+        if np.float32(fraction.numerator / fraction.denominator) == np.float32(factor):
+            break
+    else:
+        fraction = exact
+    return floordiv(n * fraction.numerator, fraction.denominator)
 
 
 def sized_axes(
@@ -253,11 +261,7 @@ def source_positions(axis: Axis, method: Method) -> Value:
             offset = g.mul(times(extent_like(i, axis.source), 0.5), g.sub(like(i, 1), adjustment))
             return g.add(offset, plus(by_scale(plus(i, 0.5)), -0.5))
         case "align_corners":
-            # The result's length is source * scale, not rounded: the standard's own cases have it so.
-            length = (
-                extent_like(i, axis.result) if axis.scale is None else times(extent_like(i, axis.source), axis.scale)
-            )
-            one = like(i, 1)
+            length, one = extent_like(i, axis.result), like(i, 1)
             span = g.select(g.eq(length, one), one, g.sub(length, one))
             position = g.div(g.mul(i, plus(extent_like(i, axis.source), -1)), span)
             return g.select(g.eq(length, one), like(i, 0), position)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.table import Value, handles
+from mlc.frontends.onnx.windows import crop_or_pad, taken_away
 from mlc.ir import builder as g
 from mlc.ir import dims
-from mlc.ir.dims import Dim, Extent
+from mlc.ir.dims import Extent
 from mlc.ir.types import dtype_of, rank_of, shape_of, shape_text
 
 _TO_THE_END = 1 << 31  # exporters write the largest int32 or int64 for "to the end"
@@ -134,9 +135,12 @@ def _equal_pieces(node: Node, whole: Extent, count: int) -> list[Extent]:
     if node.version < 18:
         if isinstance(whole, int) and whole % count:
             raise node.error(f"{whole} elements do not split into {count} equal pieces")
-        return [dims.floordiv(whole, count)] * count
+        return [dims.floordiv(whole, count)] * count  # g.split checks that nothing is left over
     if isinstance(each, int) and isinstance(whole, int):
         return [max(0, min(each, whole - i * each)) for i in range(count)]
+    g.require_at_least(
+        whole - each * (count - 1), 0, f"{count} pieces of {each} elements, the last of which may be smaller"
+    )
     return [each] * (count - 1) + [whole - each * (count - 1)]
 
 
@@ -187,7 +191,7 @@ def _slice(
         first[axis], strides[axis] = begin, step
     if any(isinstance(e, int) and e == 0 for e in sizes):
         first = [0 if isinstance(s, int) and s == 0 else f for f, s in zip(first, sizes, strict=True)]
-    return g.slice(x, first, sizes, strides)
+    return g.slice(x, first, sizes, strides, inside=True)
 
 
 def _clamped(node: Node, position: Extent, whole: Extent, low: Extent, high: Extent) -> Extent:
@@ -242,20 +246,16 @@ def _pad(node: Node, x: Value, pads: Sequence[Extent], axes: Sequence[int], fill
     high: list[Extent] = [0] * rank
     for i, axis in enumerate(axes):
         low[axis], high[axis] = pads[i], pads[len(axes) + i]
-    for extent in (*low, *high):
-        if isinstance(extent, Dim) and not node.at_least(extent, 0):
-            raise node.unsupported(f"whether the padding {extent} is negative is not known")
-    cut_low, cut_high = ([-e if isinstance(e, int) and e < 0 else 0 for e in ends] for ends in (low, high))
-    if any(cut_low) or any(cut_high):
-        sizes = [e - a - b for e, a, b in zip(shape_of(x), cut_low, cut_high, strict=True)]
-        if any(isinstance(e, int) and e < 0 for e in sizes):
-            raise node.error(f"the pads crop more than {shape_text(shape_of(x))} has")
-        x = g.slice(x, cut_low, sizes)
-        low, high = ([0 if isinstance(e, int) and e < 0 else e for e in ends] for ends in (low, high))
+    low, high = ([node.simplify(e) for e in ends] for ends in (low, high))
     if mode == "constant":
-        return g.pad(x, low, high, filler)
+        return crop_or_pad(x, list(zip(low, high, strict=True)), filler)
     if mode not in ("edge", "reflect", "wrap"):
         raise node.invalid(f"mode is '{mode}', expected constant, edge, reflect or wrap")
+    starts, ends = ([node.simplify(taken_away(e)) for e in amounts] for amounts in (low, high))
+    x = g.slice(x, starts, [n - a - b for n, a, b in zip(shape_of(x), starts, ends, strict=True)])
+    low, high = (
+        [e + cut for e, cut in zip(amounts, cuts, strict=True)] for amounts, cuts in ((low, starts), (high, ends))
+    )
     return g.pad_mode(x, low, high, mode)
 
 
@@ -312,16 +312,8 @@ def center_crop_pad(node: Node, x: Value, shape: Value) -> Value:
         raise node.error(f"shape has {len(targets)} entries for {len(axes)} axes")
     for axis, target in zip(axes, targets, strict=True):
         axis = node.axis(axis, rank_of(x))
-        whole = shape_of(x)[axis]
-        if node.at_least(whole - target, 0):
-            x = g.slice_axis(x, axis, dims.floordiv(whole - target, 2), target)
-        elif node.at_least(target - whole, 0):
-            missing = target - whole
-            low = [dims.floordiv(missing, 2) if a == axis else 0 for a in range(rank_of(x))]
-            high = [missing - low[a] if a == axis else 0 for a in range(rank_of(x))]
-            x = g.pad(x, low, high)
-        else:
-            raise node.unsupported(
-                f"whether axis {axis} of extent {whole} is cropped or padded to {target} is not known"
-            )
+        missing = target - shape_of(x)[axis]
+        crop = node.simplify(taken_away(missing))
+        low = dims.floordiv(missing + crop, 2) - dims.floordiv(crop, 2)
+        x = crop_or_pad(x, [(low, missing - low) if a == axis else (0, 0) for a in range(rank_of(x))], 0)
     return x

@@ -10,6 +10,7 @@ import numpy as np
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.ops.resize import settled
 from mlc.frontends.onnx.table import Value, handles
+from mlc.frontends.onnx.windows import crop_or_pad
 from mlc.ir import builder as g
 from mlc.ir.types import dtype_of, numpy_dtype, rank_of, shape_of
 
@@ -53,11 +54,7 @@ def dft(node: Node, x: Value, axis: int) -> Value:
 
 def fitted(x: Value, axis: int, size: int) -> Value:
     """Cut or filled with zeros to `size` along an axis."""
-    shape = shape_of(x)
-    n = shape[axis]
-    if isinstance(n, int) and n < size:
-        return g.pad(x, [0] * len(shape), [size - n if i == axis else 0 for i in range(len(shape))])
-    return g.slice_axis(x, axis, 0, size)
+    return crop_or_pad(x, [(0, size - n if i == axis else 0) for i, n in enumerate(shape_of(x))], 0)
 
 
 def transformed(node: Node, x: Value, length: int, inverse: bool, onesided: bool) -> Value:
@@ -101,6 +98,7 @@ def stft(node: Node, x: Value, step: Value, window: Value | None = None, length:
         size = known
     if hop < 1 or size < 1:
         raise node.invalid(f"frame_step {hop} and frame_length {size} must be positive")
+    g.require_at_least(samples, size, f"the signal holds a frame of {size} samples")
     frames = (samples - size) // hop + 1
     start = g.iota([frames, size], 0, "i64")
     place = g.add(g.mul(start, g.scalar_like(start, hop)), g.iota([frames, size], 1, "i64"))
