@@ -24,7 +24,7 @@ def cut(proto: ModelProto, at: str) -> ModelProto:
     typed = {value.name: value for value in (*graph.value_info, *graph.output)}
     part = GraphProto(
         name=graph.name,
-        node=[node for index, node in enumerate(graph.node) if index in kept],
+        node=[_without_unread(node, read) for index, node in enumerate(graph.node) if index in kept],
         input=[value for value in graph.input if value.name in read],
         initializer=[tensor for tensor in graph.initializer if tensor.name in read],
         sparse_initializer=[tensor for tensor in graph.sparse_initializer if tensor.values.name in read],
@@ -90,6 +90,18 @@ def _needed(graph: GraphProto, values: Iterable[str]) -> tuple[set[int], set[str
         waiting += names - read
         read |= names
     return kept, read
+
+
+def _without_unread(node: NodeProto, read: set[str]) -> NodeProto:
+    """The node without outputs that nothing reads: what makes them need not be supported."""
+    outputs = [name if name in read else "" for name in node.output]
+    if outputs == list(node.output):
+        return node
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    del copy.output[:]
+    copy.output.extend(outputs)
+    return copy
 
 
 def _spelling(graph: GraphProto, node: NodeProto) -> str:
