@@ -28,6 +28,7 @@ from xdsl.ir import Block, Region, SSAValue
 from mlc.errors import ShapeError, UnsupportedOp
 from mlc.ir import dims
 from mlc.ir.dims import Extent
+from mlc.ir.dtypes import TABLE, packed
 from mlc.ir.graph import elementwise
 from mlc.ir.graph import shape as _shape
 from mlc.ir.graph.base import Check, building, emit, location, require_at_least, require_equal
@@ -49,6 +50,7 @@ from mlc.ir.graph.elementwise import apply_bitcast as bitcast
 from mlc.ir.graph.elementwise import apply_cast as cast
 from mlc.ir.graph.index import gather, gather_elements, gather_nd, scatter_elements, scatter_nd
 from mlc.ir.graph.linear import contract, convolution, matmul
+from mlc.ir.graph.packed import unpack
 from mlc.ir.graph.reduce import arg_max, arg_min, cumulative, mean, reduce, top_k
 from mlc.ir.graph.shape import (
     IN_TEXT,
@@ -306,8 +308,10 @@ def constant(value: object, name: str = "constant", dtype: str | None = None) ->
 
 
 def weight(value: np.ndarray | str, name: str = "weight") -> SSAValue:
-    """A tensor of the weight store: an array (stored under `name`), or the key of one that is stored."""
+    """A tensor of the weight store: an array (stored under `name`, packed where elements share bytes), or the key of one that is stored."""
     builder = _under_construction()
+    if not isinstance(value, str) and (row := TABLE[dtype_name(value.dtype)]).packed:
+        return unpack(weight(packed(value, row), name), value.shape, row.name)
     key = value if isinstance(value, str) else builder.weights.add(value, name)
     shape, dtype = builder.weights.type_of(key)
     return emit(WeightOp(key, shape, dtype))[0]

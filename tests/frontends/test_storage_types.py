@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -145,3 +146,42 @@ def test_one_storage_type_becomes_another(source: str, target: str) -> None:
 
 def _top(name: str) -> float:
     return float(ml_dtypes.finfo(TABLE[name].numpy).max) if TABLE[name].format is not None else 0.0
+
+
+def dequantized(count: int, block: int, dtype: str) -> onnx.ModelProto:
+    """y = x @ dequantised w, with a scale and a zero point per block of rows; w has `count` rows and 100 columns."""
+    rng = np.random.default_rng(1)
+    row = TABLE[dtype]
+    w = rng.integers(0, 1 << row.bits, (count, 100)).astype(np.uint8).view(row.numpy)
+    zero = rng.integers(0, 1 << row.bits, (count // block, 100)).astype(np.uint8).view(row.numpy)
+    scale = rng.uniform(0.5, 1, (count // block, 100)).astype(np.float32)
+    nodes = [
+        onnx.helper.make_node("DequantizeLinear", ["w", "s", "z"], ["k"], axis=0, block_size=block),
+        onnx.helper.make_node("MatMul", ["x", "k"], ["y"]),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "blocks",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", count])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 100])],
+        [onnx.numpy_helper.from_array(a, name) for name, a in (("w", w), ("s", scale), ("z", zero))],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 25)], ir_version=11)
+
+
+@pytest.mark.parametrize("dtype", ["i4", "u4", "i2", "u2"])
+@pytest.mark.parametrize("count", [8, 1024])
+def test_packed_weights_give_the_product_of_their_numbers(count: int, dtype: str) -> None:
+    proto = dequantized(count, 4, dtype)
+    x = np.random.default_rng(2).standard_normal((3, count)).astype(np.float32)
+    (want,) = ReferenceEvaluator(proto).run(None, {"x": x})
+    for found in results(proto, x):
+        np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-3)
+
+
+def test_large_packed_weights_stay_packed_in_a_package(tmp_path: Path) -> None:
+    executable = mlc.compile(dequantized(1024, 64, "i4"))
+    x = np.ones((2, 1024), np.float32)
+    executable.save(tmp_path / "blocks.mlc")
+    assert (tmp_path / "blocks.mlc").stat().st_size < 1024 * 100  # one byte per element would be more
+    np.testing.assert_array_equal(mlc.load_executable(tmp_path / "blocks.mlc")(x), executable(x))

@@ -11,6 +11,7 @@ import numpy as np
 from xdsl.ir import SSAValue
 
 from mlc.ir import builder as g
+from mlc.ir.dtypes import TABLE, unpacked
 from mlc.ir.graph import elementwise
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
@@ -206,6 +207,18 @@ def _elementwise() -> list[Example]:
                 convert,
                 {},
                 label=f"cast {source} {target}",
+            )
+        )
+    for target in ("i4", "u2"):
+        row, shape = TABLE[target], (3, 32 // TABLE[target].bits)
+        found.append(
+            Example(
+                "unpack",
+                [((12,), "u8")],
+                lambda x, d=target, s=shape: g.cast(g.unpack(x, s, d), "i8"),
+                lambda x, r=row, s=shape: unpacked(x, r, 3 * s[1]).reshape(s).astype(np.int8),
+                {},
+                label=f"unpack {target}",
             )
         )
     for source, target in (("f32", "i32"), ("bool", "u8"), ("f16", "u16")):

@@ -42,6 +42,7 @@ from mlc.frontends.onnx.table import Absent, Content, Items, flattened
 from mlc.frontends.onnx.values import Record, merged_sources
 from mlc.ir import builder as g
 from mlc.ir.dims import Bounds, Dim
+from mlc.ir.dtypes import TABLE, packed
 from mlc.ir.graph.shape import ConstantOp
 from mlc.ir.module import Module, OutputForm
 from mlc.ir.types import dtype_name, is_float, numpy_dtype
@@ -340,13 +341,20 @@ class Scope:
             self.importer.known[record.value] = record
         return record.value
 
+    def _weight(self, tensor: Tensor) -> SSAValue:
+        """A weight that is loaded when its bytes are wanted; elements of less than a byte stay packed."""
+        weights, row = self.importer.builder.weights, TABLE[tensor.dtype]
+        if not row.packed:
+            return g.weight(weights.add_lazy(tensor.name, tensor.shape, tensor.dtype, tensor.load))
+        count = -(-tensor.size * row.bits // 8)
+        key = weights.add_lazy(tensor.name, (count,), "u8", lambda: packed(tensor.load(), row))
+        return g.unpack(g.weight(key), tensor.shape, tensor.dtype)
+
     def _materialise(self, record: Record) -> SSAValue:
         if record.tensor is not None:
             if record.tensor.size <= g.IN_TEXT:
                 return g.constant(record.tensor.load())
-            weights = self.importer.builder.weights
-            key = weights.add_lazy(record.tensor.name, record.tensor.shape, record.dtype, record.tensor.load)
-            return g.weight(key)
+            return self._weight(record.tensor)
         array = record.array()
         if array is not None:
             return g.constant(array)

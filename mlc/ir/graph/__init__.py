@@ -2,7 +2,19 @@
 
 from xdsl.ir import Dialect
 
-from mlc.ir.graph import composites, control, counted, detection, elementwise, index, linear, reduce, shape, window
+from mlc.ir.graph import (
+    composites,
+    control,
+    counted,
+    detection,
+    elementwise,
+    index,
+    linear,
+    packed,
+    reduce,
+    shape,
+    window,
+)
 from mlc.ir.types import DimsAttr
 
 GRAPH = Dialect(
@@ -27,6 +39,7 @@ GRAPH = Dialect(
         reduce.ArgReduceOp,
         reduce.CumulativeOp,
         reduce.TopKOp,
+        packed.UnpackOp,
         index.GatherOp,
         index.ScatterOp,
         counted.PrefixOp,

@@ -25,6 +25,7 @@ from xdsl.traits import Pure
 
 from mlc.ir import dims
 from mlc.ir.dims import Extent
+from mlc.ir.dtypes import TABLE
 from mlc.ir.graph.base import GraphOp, building, emit, location_name
 from mlc.ir.graph.control import ControlOp
 from mlc.ir.graph.cost import flops_of
@@ -129,6 +130,7 @@ def _learn(op: Operation, known: dict[SSAValue, Known], weights: WeightStore) ->
     name = f"{name}.{_suffix(op)}" if name else location_name(op) or "folded"
     name = _without_repeats(name)
     repeats = isinstance(op, BroadcastOp) and _bytes(result) > source
+    repeats |= TABLE[dtype_of(result)].packed  # it is smaller as the bytes that hold it
     storable = not repeats and _bytes(result) <= max(_GROWTH * source, _FREE)
     depth = 1 + max((k.depth for k in operands), default=0)
     small = _bytes(result) <= _EAGER and all(k.cache or _is_small(k) for k in operands)

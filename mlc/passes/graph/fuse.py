@@ -23,6 +23,7 @@ from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.index import GatherOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp
+from mlc.ir.graph.packed import UnpackOp
 from mlc.ir.graph.places import Frame, misplaced
 from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, ReshapeOp, SliceOp, WeightOp
@@ -66,7 +67,7 @@ def is_stored(op: Operation) -> bool:
 
 def is_map(op: Operation | Block | None) -> bool:
     """One element of the result per point, from elements of the operands."""
-    return isinstance(op, (PointwiseOp, GatherOp, SliceOp)) or is_view(op)
+    return isinstance(op, (PointwiseOp, GatherOp, SliceOp, UnpackOp)) or is_view(op)
 
 
 def reads_memory(op: Operation, operand: SSAValue) -> bool:

@@ -16,9 +16,11 @@ from xdsl.ir import SSAValue
 
 from mlc.errors import InternalError
 from mlc.ir.dims import Extent
+from mlc.ir.dtypes import TABLE
 from mlc.ir.graph import scalar
 from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.index import GatherOp
+from mlc.ir.graph.packed import UnpackOp
 from mlc.ir.graph.shape import ConstantOp, DimensionOp, IotaOp, SliceOp
 from mlc.ir.graph.views import has_fixed_offsets, looked_through, reads_through
 from mlc.ir.kernel.access import Affine
@@ -77,6 +79,11 @@ class Expression:
                 for where, start in zip(at, op.starts.extents(), strict=True):
                     self.indexed |= where.terms.keys()
                     self._ask(start)
+            case UnpackOp():
+                if op.x not in self.memory:
+                    raise InternalError("unpack: its operand is not in memory")
+                self.memory[op.x].pinned = True
+                self.indexed |= row_major(op, at).terms.keys()
             case PointwiseOp():
                 for operand in op.operands:
                     self.collect(operand, at)
@@ -131,11 +138,37 @@ class Expression:
                             moved if start == 0 else b.insert(arith.AddiOp(moved, context.extent(start))).result
                         )
                     return b.insert(memref.LoadOp.get(context.values[self.memory[op.x]], where)).results[0]
+                case UnpackOp():
+                    return unpacked(context, b, op, context.values[self.memory[op.x]], row_major(op, at))
                 case PointwiseOp():
                     return op.scalar_body(b, *(scalar_of(operand, at) for operand in op.operands))
             raise InternalError(f"outline: {op.name} is computed by no element-wise kernel")  # type: ignore[union-attr]
 
         return scalar_of(value, at)
+
+
+def row_major(op: UnpackOp, at: Access) -> Affine:
+    """The number of an element of the result."""
+    number, stride = Affine({}, 0), 1
+    for where, size in zip(reversed(at), reversed(shape_of(op.result)), strict=True):
+        number, stride = number + where * stride, stride * int(size)  # type: ignore[arg-type]
+    return number
+
+
+def unpacked(context: Context, b: Body, op: UnpackOp, memory: SSAValue, number: Affine) -> SSAValue:
+    """The element of this number: a byte is loaded, and the element's bits are shifted down."""
+    bits = TABLE[dtype_of(op.result)].bits
+    part = (8 // bits).bit_length() - 1  # log2 of the elements in a byte
+
+    def integer(value: int, dtype: str = "i64") -> SSAValue:
+        return scalar.constant(b, dtype, value)
+
+    position = b.insert(arith.IndexCastOp(place(context, b, number), i64)).result
+    byte = b.insert(arith.IndexCastOp(b.insert(arith.ShRUIOp(position, integer(part))).result, index)).result
+    loaded = b.insert(memref.LoadOp.get(memory, [byte])).results[0]
+    inside = b.insert(arith.AndIOp(position, integer((1 << part) - 1))).result
+    shift = scalar.cast(b, "i64", "u8", b.insert(arith.MuliOp(inside, integer(bits))).result)
+    return b.insert(arith.AndIOp(b.insert(arith.ShRUIOp(loaded, shift)).result, integer((1 << bits) - 1, "u8"))).result
 
 
 def gather_places(op: GatherOp, at: Access) -> list[tuple[SSAValue, Access]]:

@@ -31,13 +31,15 @@ def quantize_linear(node: Node, x: Value, scale: Value, zero_point: Value | None
     precision = node.int("precision", 0)
     wide = node.dtype_name(precision) if precision else dtype_of(scale) if dtype_of(scale) == "f64" else "f32"
     shape = shape_of(x)
-    ratio = g.div(g.cast(x, wide), spread(node, g.cast(scale, wide), shape))
-    offset = None if zero_point is None or is_zero(node, 2) else spread(node, zero_point, shape)
-    if row.kind == "float":
-        if offset is not None:
-            ratio = g.add(ratio, g.cast(offset, wide))
-        return g.cast(ratio, dtype, bool(node.int("saturate", 1)))
-    return requantized(ratio, offset, dtype)
+    inner = in_blocks(node, scale, shape)
+    ratio = g.div(g.cast(g.reshape(x, inner), wide), spread(node, g.cast(scale, wide), shape, inner))
+    offset = None if zero_point is None or is_zero(node, 2) else spread(node, zero_point, shape, inner)
+    if row.kind != "float":
+        result = requantized(ratio, offset, dtype)
+    else:
+        ratio = ratio if offset is None else g.add(ratio, g.cast(offset, wide))
+        result = g.cast(ratio, dtype, bool(node.int("saturate", 1)))
+    return g.reshape(result, shape)
 
 
 def is_zero(node: Node, i: int) -> bool:
@@ -66,17 +68,31 @@ def dequantize_linear(node: Node, x: Value, scale: Value, zero_point: Value | No
         result = node.dtype("output_dtype")
     wide = "f64" if dtype_of(scale) == "f64" else "f32"
     shape = shape_of(x)
+    inner = in_blocks(node, scale, shape)
     between = "f32" if row.kind == "float" else "i32"
-    value = g.cast(x, between)
+    value = g.cast(g.reshape(x, inner), between)
     if zero_point is not None and not is_zero(node, 2):
-        value = g.sub(value, spread(node, g.cast(zero_point, between), shape))
-    return g.cast(g.mul(g.cast(value, wide), spread(node, g.cast(scale, wide), shape)), result)
+        value = g.sub(value, spread(node, g.cast(zero_point, between), shape, inner))
+    y = g.cast(g.mul(g.cast(value, wide), spread(node, g.cast(scale, wide), shape, inner)), result)
+    return g.reshape(y, shape)
 
 
-def spread(node: Node, v: Value, shape: Sequence[Extent]) -> Value:
-    """A scale or zero point repeated to x's shape: one value, one per index of `axis`, or one per block along it."""
+def in_blocks(node: Node, scale: Value, shape: Sequence[Extent]) -> Sequence[Extent]:
+    """The shape to compute in: an axis of whole blocks becomes two, for then a value per block is a broadcast that kernels read through."""
+    block = node.int("block_size", 0)
+    if not block or rank_of(scale) != len(shape) or rank_of(scale) == 0:
+        return shape
+    axis = node.axis(node.int("axis", 1), len(shape))
+    blocks = shape_of(scale)[axis]
+    if shape[axis] != blocks * block or shape_of(scale) == (1,):
+        return shape
+    return [*shape[:axis], blocks, block, *shape[axis + 1 :]]
+
+
+def spread(node: Node, v: Value, shape: Sequence[Extent], inner: Sequence[Extent]) -> Value:
+    """A scale or zero point repeated to the shape that x, of `shape`, is computed in: one value, one per index of `axis`, or one per block."""
     if rank_of(v) == 0 or (rank_of(v) == 1 and shape_of(v) == (1,)):
-        return g.broadcast(g.reshape(v, []), shape, [])
+        return g.broadcast(g.reshape(v, []), inner, [])
     axis = node.axis(node.int("axis", 1), len(shape))
     block = node.int("block_size", 0)
     if rank_of(v) != (len(shape) if block else 1):
@@ -84,6 +100,8 @@ def spread(node: Node, v: Value, shape: Sequence[Extent]) -> Value:
         raise node.error(f"a value per {each} needs {axes} axes, found {shape_text(shape_of(v))}")
     if not block:
         return g.broadcast(v, shape, [axis])
+    if len(inner) != len(shape):
+        return g.broadcast(v, inner, [a for a in range(len(inner)) if a != axis + 1])
     blocks = shape_of(v)[axis]
     what = f"axis {axis} in blocks of {block}"
     g.require_equal(blocks, ceildiv(shape[axis], block), what)

@@ -5,6 +5,7 @@
     add(reshape(x), broadcast(bias))       -> reshape(add(x, broadcast(bias)))
     reshape(slice(x))                      -> slice(reshape(x))          a slice is free inside a kernel, if its buffer is whole
     reduce(reshape(x))                     -> reshape(reduce(x))
+    reshape(unpack(bytes))                 -> unpack(bytes)
 
 They sink through what computes and rise through slices, and so end up at the buffers that are stored anyway.
 """
@@ -16,10 +17,11 @@ from xdsl.ir import SSAValue
 from mlc.ir import builder as g
 from mlc.ir import dims
 from mlc.ir.graph.elementwise import PointwiseOp
+from mlc.ir.graph.packed import UnpackOp
 from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, SliceOp
 from mlc.ir.module import Module
-from mlc.ir.types import shape_of
+from mlc.ir.types import dtype_of, is_static, shape_of
 from mlc.passes.graph.rewrite import rule
 from mlc.passes.graph.simplify.broadcast import source_of_broadcast
 from mlc.passes.graph.values import axis_groups, made_by
@@ -109,4 +111,13 @@ def slice_after_reshape(op: ReshapeOp, module: Module) -> SSAValue | None:
     return g.slice(g.reshape(inner.x, shape), at, sizes)
 
 
-RULES = (merge_reshapes, reshape_after_elementwise, reshape_after_reduce, slice_after_reshape)
+@rule(ReshapeOp)
+def reshape_of_packed(op: ReshapeOp, module: Module) -> SSAValue | None:
+    """reshape(unpack(x)) -> unpack(x) of that shape"""
+    inner, shape = made_by(op.x, UnpackOp), shape_of(op.result)
+    if inner is None or not is_static(shape):
+        return None
+    return g.unpack(inner.x, [int(e) for e in shape], dtype_of(op.result))  # type: ignore[arg-type]
+
+
+RULES = (merge_reshapes, reshape_of_packed, reshape_after_elementwise, reshape_after_reduce, slice_after_reshape)
