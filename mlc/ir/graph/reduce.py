@@ -91,6 +91,10 @@ class ReduceOp(GraphOp):
             if kind in ("max", "min"):
                 start = identity(kind, dtype_of(self.result))
                 result = _NUMPY[kind](wide, axis=tuple(self.axes.get_values()), initial=start)
+            elif (
+                kind == "sum" and wide.dtype == np.float32
+            ):  # compiled code adds by pieces, NumPy's order depends on the axes
+                result = np.add.reduce(wide, axis=tuple(self.axes.get_values()), dtype=np.float64)
             else:
                 result = _NUMPY[kind](wide, axis=tuple(self.axes.get_values()))
         return np.asarray(result).astype(dtype, copy=False)

@@ -61,15 +61,17 @@ class Level:
 @dataclass(frozen=True)
 class Vector:
     """Leaf: one of `loops` (the one that an op has) runs across `lanes`; loops in `unroll` are unrolled in registers; `interleave`
-    vectors per step of a loop over the vector loop itself."""
+    vectors per step of a loop over the vector loop itself; sums are taken by `pieces` of so many values per lane (sums.py)."""
 
     loops: tuple[str, ...]
     lanes: int
     unroll: tuple[str, ...] = ()
     interleave: int = 1
+    pieces: int = 0
 
     def __str__(self) -> str:
-        return f"Vector({'/'.join(self.loops)} x {self.lanes}, unroll {'*'.join(self.unroll)}, interleave {self.interleave})"
+        pieces = f", pieces {self.pieces}" if self.pieces else ""
+        return f"Vector({'/'.join(self.loops)} x {self.lanes}, unroll {'*'.join(self.unroll)}, interleave {self.interleave}{pieces})"
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ _STAGE = re.compile(
     r"(?P<name>\S+) -> (?P<space>panel|workgroup|register)(?:\[(?P<order>[\d, ]*)\])?(?:\+(?P<pad>\d+))?"
 )
 _VECTOR = re.compile(
-    r"Vector\((?P<loops>\S+) x (?P<lanes>\d+), unroll (?P<unroll>\S*), interleave (?P<interleave>\d+)\)"
+    r"Vector\((?P<loops>\S+) x (?P<lanes>\d+), unroll (?P<unroll>\S*), interleave (?P<interleave>\d+)(?:, pieces (?P<pieces>\d+))?\)"
 )
 
 
@@ -135,7 +137,8 @@ def _leaf(text: str) -> Leaf:
         return Scalar()
     leaf = _match(_VECTOR, text, "leaf")
     unroll = tuple(filter(None, leaf["unroll"].split("*")))
-    return Vector(tuple(leaf["loops"].split("/")), int(leaf["lanes"]), unroll, int(leaf["interleave"]))
+    interleave, pieces = int(leaf["interleave"]), int(leaf["pieces"] or 0)
+    return Vector(tuple(leaf["loops"].split("/")), int(leaf["lanes"]), unroll, interleave, pieces)
 
 
 def _match(pattern: re.Pattern[str], text: str, what: str) -> re.Match[str]:

@@ -24,11 +24,12 @@ from itertools import product
 import numpy as np
 from xdsl.builder import Builder
 from xdsl.dialects import arith
+from xdsl.dialects.builtin import VectorType
 from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Operation, SSAValue
 
-from mlc.ir.kernel.kernel import Kernel, loops_of
+from mlc.ir.kernel.kernel import Kernel, float_attr, loops_of
 from mlc.ir.kernel.schedule import Vector
 from mlc.passes.loops.body import BodyOps, apply
 from mlc.passes.loops.control import for_loop
@@ -36,6 +37,7 @@ from mlc.passes.loops.lanes import NEUTRAL, Lanes
 from mlc.passes.loops.operand import Chunk, Operand, Point
 from mlc.passes.loops.places import obstacle
 from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.sums import add_piece, is_sum, long_loop, loop_of_pieces, settled
 
 
 @dataclass
@@ -136,6 +138,7 @@ class Step:
         if self.carries and not looped and self.reduces_across and across in self.result_loops:
             raise Refused(f"'{self.result.value.name_hint}' is indexed by a loop that reduces")
         self.body = BodyOps(op)
+        self.by_pieces = self.carries and self.leaf.pieces > 0 and is_sum(op)
 
     def may_precede(self, later: Step) -> bool:
         """In one loop: does `later` read what this step writes only where it was just written, and no unfinished reduction?"""
@@ -161,9 +164,47 @@ class Step:
             self.nest(b, self.sequential, {}, lambda b, ivs, _: self.evaluate(b, grid, ivs, None, {}), [])
             return
         first = [self.result.current(b, point, chunk) for point, chunk in grid]
+        if self.by_pieces and any(long_loop(self.extents[name], self.leaf.pieces) for name in self.sequential):
+            last = self.sum_of_pieces(b, grid, first)
+            for (point, chunk), value in zip(grid, last, strict=True):
+                self.result.write(b, point, chunk, {}, value, {})
+            return
         last = self.nest(b, self.sequential, {}, lambda b, ivs, acc: self.evaluate(b, grid, ivs, acc, {}), first)
         for (point, chunk), value in zip(grid, last, strict=True):
             self.result.write(b, point, chunk, {}, value, {})
+
+    def sum_of_pieces(
+        self, b: Builder, grid: Sequence[tuple[Point, Chunk | None]], first: Sequence[SSAValue]
+    ) -> list[SSAValue]:
+        """The innermost loop adds up a piece from zero; the loops around it add the pieces, with the errors of these additions."""
+        *outer, inner = self.sequential
+        extent, const, function = self.extents[inner], self.tile.function.const, self.tile.function
+        nothing = [self.zero(value) for value in first]
+
+        def add(b: Builder, acc: Sequence[SSAValue], pieces: Sequence[SSAValue]) -> list[SSAValue]:
+            totals, lost = acc[: len(grid)], acc[len(grid) :]
+            added = [add_piece(b, self.lanes, *three) for three in zip(totals, lost, pieces, strict=True)]
+            return [*(total for total, _ in added), *(rest for _, rest in added)]
+
+        def innermost(b: Builder, ivs: Mapping[str, SSAValue], acc: list[SSAValue]) -> list[SSAValue]:
+            def piece(b: Builder, start: SSAValue, stop: SSAValue, acc: Sequence[SSAValue]) -> list[SSAValue]:
+                def fill(b: Builder, iv: SSAValue, *part: SSAValue) -> list[SSAValue]:
+                    return self.evaluate(b, grid, {**ivs, inner: iv}, part, {})
+
+                return add(b, acc, b.insert(for_loop(start, stop, const(1), inner, fill, nothing)).results)
+
+            bounds = const(0), function.extent(extent)
+            if not long_loop(extent, self.leaf.pieces):
+                return piece(b, *bounds, acc)
+            return loop_of_pieces(b, bounds, const(self.leaf.pieces), inner, piece, acc)
+
+        last = self.nest(b, outer, {}, innermost, [*first, *nothing])
+        return [settled(b, self.lanes, *pair) for pair in zip(last[: len(grid)], last[len(grid) :], strict=True)]
+
+    def zero(self, like: SSAValue) -> SSAValue:
+        if isinstance(like.type, VectorType):
+            return self.lanes.splat(0.0)
+        return self.tile.function.number(float_attr(0.0, self.lanes.element))
 
     def chunks(self, start: int, stop: int, iv: SSAValue | None) -> list[Chunk]:
         width = self.lanes.width
@@ -269,6 +310,9 @@ class AcrossLoop:
             for s in self.carrying
             for _ in range(len(self.points) * self.per_point)
         ]
+        count = len(self.points) * self.per_point
+        self.summed = [s.by_pieces for s in self.carrying for _ in range(count)]
+        self.lost: dict[int, SSAValue] = {}  # number of an accumulator -> what its additions of pieces lost
 
     def lower(self, b: Builder) -> None:
         const, step, width = self.function.const, self.per_point * self.lanes.width, self.lanes.width
@@ -289,6 +333,8 @@ class AcrossLoop:
             if end < self.extent:
                 rest = self.first.chunks(end, self.extent, None)
                 self.part(len(rest), lambda acc: self.body(b, rest, acc))
+        for n, lost in self.lost.items():
+            self.carried[n] = settled(b, self.lanes, self.carried[n], lost)
         for s in self.carrying:
             for p in self.points:
                 total, *parts = [self.carried.pop(0) for _ in range(self.per_point)]
@@ -310,9 +356,13 @@ class AcrossLoop:
             after += s.nest(b, s.sequential, {}, evaluate, mine)
         return after
 
+    def mine(self, vectors: int) -> list[int]:
+        """The accumulators of a part of `vectors` per point: the first ones of each point."""
+        return [n for n in range(len(self.carried)) if n % self.per_point < vectors]
+
     def part(self, vectors: int, run: Callable[[list[SSAValue]], Sequence[SSAValue]]) -> None:
         """Run a part of `vectors` per point: it carries on with the first accumulators of each point."""
-        mine = [n for n in range(len(self.carried)) if n % self.per_point < vectors]
+        mine = self.mine(vectors)
         for n, value in zip(mine, run([self.carried[n] for n in mine]), strict=True):
             self.carried[n] = value
 
@@ -325,4 +375,29 @@ class AcrossLoop:
         def run(acc: list[SSAValue]) -> Sequence[SSAValue]:
             return b.insert(for_loop(start, stop, self.function.const(width), self.name, fill, acc)).results
 
-        self.part(vectors, run)
+        summed = [n for n in self.mine(vectors) if self.summed[n]]
+        length = self.first.leaf.pieces * width
+        if vectors == self.per_point and summed and long_loop(self.extent, length):
+            self.pieces(b, (start, stop), length, summed, fill)
+        else:
+            self.part(vectors, run)
+
+    def pieces(
+        self, b: Builder, bounds: tuple[SSAValue, SSAValue], length: int, summed: Sequence[int], fill: Callable
+    ) -> None:
+        """The loop over full steps, in which sums start anew with every piece."""
+        const, width, nothing = self.function.const, length // self.first.leaf.pieces, self.lanes.splat(0.0)
+        count = len(self.carried)
+
+        def piece(b: Builder, start: SSAValue, stop: SSAValue, acc: Sequence[SSAValue]) -> list[SSAValue]:
+            totals, lost = list(acc[:count]), list(acc[count:])
+            first = [nothing if self.summed[n] else value for n, value in enumerate(totals)]
+            found: list[SSAValue] = [*b.insert(for_loop(start, stop, const(width), self.name, fill, first)).results]
+            for place, n in enumerate(summed):
+                found[n], lost[place] = add_piece(b, self.lanes, totals[n], lost[place], found[n])
+            return [*found, *lost]
+
+        carried = [*self.carried, *(nothing for _ in summed)]
+        found = loop_of_pieces(b, bounds, const(length), self.name, piece, carried)
+        self.carried, rest = found[:count], found[count:]
+        self.lost = dict(zip(summed, rest, strict=True))

@@ -394,5 +394,7 @@ KINDS: dict[str, np.ufunc] = {
 
 
 def fold(ufunc: np.ufunc, values: np.ndarray, axes: int | tuple[int, ...]) -> Value:
-    """ufunc.reduce in the values' own type (NumPy would widen small integers)."""
+    """ufunc.reduce in the values' own type (NumPy would widen small integers); long sums of f32 in f64, rounded once."""
+    if ufunc is np.add and values.dtype == np.float32:
+        return np.asarray(ufunc.reduce(values, axis=axes, dtype=np.float64)).astype(np.float32)[()]
     return ufunc.reduce(values, axis=axes, dtype=values.dtype)

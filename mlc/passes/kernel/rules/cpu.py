@@ -25,6 +25,7 @@ from mlc.passes.kernel.rules.group import Group, Operand
 from mlc.passes.loops.lower import lower
 from mlc.passes.loops.places import obstacle
 from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.sums import PIECE, is_sum, long_loop
 
 WEIGHTS_IN_L2 = 400 << 10  # bytes of a weight that stay in L2 while pixels stream by
 TAPS = 25  # of a window that are unrolled
@@ -390,7 +391,16 @@ class Rule:
 
     # Threads ---------------------------------------------------------------------------------------------------------
     def bound(self, levels: list[Level], leaf: Vector) -> Schedule:
-        """The tiles of the first level are shared among threads, if every op is in them."""
+        """The tiles of the first level are shared among threads, if every op is in them. Long sums are taken by pieces."""
+        summed = [
+            loops_of(op)[name]
+            for op in self.group.ops
+            if is_sum(op)
+            for name in loops_of(op)
+            if name in self.group.reduced
+        ]
+        if any(long_loop(extent, PIECE) for extent in summed):
+            leaf = replace(leaf, pieces=PIECE)
         first = next((n for n, level in enumerate(levels) if not level.fits), None)
         if first is not None and (first == 0 or self.only_fits(levels[:first])):
             level = levels[first]
