@@ -39,6 +39,13 @@ class Slabs:
             return self._slab[start : self._used]
 
 
+def _unknown(key: str) -> MlcError:
+    return MlcError(
+        f"there is no weight {key!r} in the store",
+        remedy="IR text m.mlir has its weights beside it, in m.safetensors or weights.safetensors.",
+    )
+
+
 class WeightStore:
     """Keys are unique symbol names made from the user's own; equal array objects share a key. Arrays are never written to; they may
     lie at any address."""
@@ -76,7 +83,7 @@ class WeightStore:
             if key in self._arrays:
                 return self._arrays[key]
             if key not in self._loaders:
-                raise MlcError(f"there is no weight {key!r} in the store")
+                raise _unknown(key)
             lock = self._locks.setdefault(key, RLock())
         with lock:
             if key not in self._arrays:
@@ -94,11 +101,13 @@ class WeightStore:
             return dict(zip(keys, workers.map(self.get, keys), strict=True))
 
     def type_of(self, key: str) -> tuple[tuple[int, ...], str]:
-        """(shape, dtype) without loading."""
+        """(shape, dtype) without loading. Raises MlcError for an unknown key."""
+        if key not in self._types:
+            raise _unknown(key)
         return self._types[key]
 
     def nbytes(self, key: str) -> int:
-        shape, dtype = self._types[key]
+        shape, dtype = self.type_of(key)
         return math.prod(shape) * numpy_dtype(dtype).itemsize
 
     def __contains__(self, key: object) -> bool:
