@@ -3,7 +3,7 @@
     python -m benchmarks.hostile --count 5000 --seed 0        a line for each fault, and how often each exit code came
     python -m benchmarks.hostile --seed 0 --only 417 --keep . one of them again; its file stays in a folder
 
-A fault is an exit code that is not documented for what a user gives (0 to 4), a signal, more than 20 s or more than 1 GiB. File number n of a seed
+A fault is an exit code that is not documented for what a user gives (0 to 4), a signal, more than 20 s of computing or more than 1 GiB. File number n of a seed
 is always the same. IR text that has been lowered, and packages with a new digest, are code: they are checked and compiled, not run.
 """
 
@@ -25,7 +25,8 @@ from pathlib import Path
 from benchmarks.hostile.models import base_models
 from benchmarks.hostile.mutations import damaged, edited_model, edited_text
 
-SECONDS = 20
+SECONDS = 20  # of computing; other work on the machine does not count
+PATIENCE = 120  # seconds by the clock: a command that waits for ever
 BYTES = 1 << 30
 DOCUMENTED = range(5)
 _ADDRESS_SPACE = 6 << 30  # a stop for what would else take the whole machine
@@ -149,13 +150,14 @@ def attempt(path: Path, verb: tuple[str, ...], folder: Path) -> Outcome:
         pid, status, usage = os.wait4(child, os.WNOHANG)
         if pid:
             break
-        if time.monotonic() - start > SECONDS:
+        if time.monotonic() - start > PATIENCE:
             os.kill(child, signal.SIGKILL)
             pid, status, usage = os.wait4(child, 0)
             break
         time.sleep(0.005)
     code = os.waitstatus_to_exitcode(status)
-    return Outcome(code, time.monotonic() - start, usage.ru_maxrss << 10, log.read_text(errors="replace"))
+    seconds = PATIENCE if time.monotonic() - start > PATIENCE else usage.ru_utime + usage.ru_stime
+    return Outcome(code, seconds, usage.ru_maxrss << 10, log.read_text(errors="replace"))
 
 
 def _command(path: Path, verb: tuple[str, ...], folder: Path, log: Path) -> None:

@@ -181,7 +181,7 @@ def einsum(equation: str, xs: Sequence[SSAValue]) -> SSAValue:
 
 def _drop_ones(term: str, x: SSAValue, other: str, y: SSAValue) -> tuple[str, SSAValue, str, SSAValue]:
     """An axis of extent 1 that the other operand has larger (ellipsis broadcasting) is dropped."""
-    for name in set(term) & set(other):
+    for name in sorted(set(term) & set(other)):
         a, b = shape_of(x)[term.index(name)], shape_of(y)[other.index(name)]
         if a == 1 and b != 1:
             x, term = squeeze(x, [term.index(name)]), term.replace(name, "")
@@ -252,7 +252,7 @@ class ModuleBuilder:
         for (label, shape, _), arg in zip(inputs, block.args, strict=True):
             arg.name_hint = label if label.isidentifier() else None
             for e in map(extent, shape):
-                for symbol in e.symbols() if isinstance(e, dims.Dim) else ():
+                for symbol in sorted(e.symbols()) if isinstance(e, dims.Dim) else ():
                     self.symbols.setdefault(symbol, (0, None))
         self._results, self.block = [], block
         token = _building.set(self)

@@ -84,6 +84,13 @@ class Memory:
         self.place = start + self.offset  # the address
 
 
+def return_free_memory() -> None:
+    """Have the C library give pages that it keeps for later back to the system, where it can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
 # References to the block of a memory where no array lies any more: arrays and all that is made of them (views, DLPack) hold it as their base.
 _sample_memory = Memory(0)
 UNUSED = getrefcount(_sample_memory.block)

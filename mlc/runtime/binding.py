@@ -41,12 +41,18 @@ class Binding:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Bytes of one call: the arena, what is alive at once at most and in which step of the plan, the outputs."""
+    """Bytes of one call: the arena, what is alive at once at most and in which step of the plan, the outputs; and the weights, which all calls share."""
 
     arena: int
     peak: int
     step: int | None
     outputs: int
+    weights: int = 0
+
+    @property
+    def call(self) -> int:
+        """What a call adds to the process at most: arena and outputs. Inputs that are not read in place add their own size."""
+        return self.arena + self.outputs
 
 
 class Binder:

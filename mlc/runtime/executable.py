@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from numbers import Integral
 from sys import getrefcount
@@ -28,7 +28,7 @@ from mlc.errors import InternalError, MlcError
 from mlc.ir import dims
 from mlc.ir.kernel.plan import Plan, TensorSpec
 from mlc.ir.kernel.target import CpuTarget, cpu_target
-from mlc.runtime.arrays import DTYPES, UNUSED, Memory, address, as_array, in_place
+from mlc.runtime.arrays import DTYPES, UNUSED, Memory, address, as_array, in_place, return_free_memory
 from mlc.runtime.binding import Binder, Binding, MemoryUse
 from mlc.runtime.dlpack import array_type
 
@@ -176,11 +176,25 @@ class Executable:
         ]
 
     def memory_analysis(self, **sizes: int) -> MemoryUse:
-        """What a call takes at these sizes of the symbols; `step` is a place in plan.steps. Weights are not counted."""
+        """What a call takes at these sizes of the symbols; `step` is a place in plan.steps. Known before the first call: `call` is what the
+        process grows by."""
         for name, size in sizes.items():
             if not isinstance(size, Integral):
                 raise MlcError(f"{name} is {size!r}", remedy="A size is a whole number.")
-        return self._binder.memory(sizes)
+        return replace(self._binder.memory(sizes), weights=sum(array.nbytes for array in self.weights.values()))
+
+    def trim(self) -> int:
+        """Give back the memory that is kept for the next calls, and return how many bytes that were. Calls that are under way keep theirs;
+        the next call asks for its own again."""
+        freed = 0
+        while self._free:
+            try:
+                workspace = self._free.pop()
+            except IndexError:  # a call on another thread took the last
+                break
+            freed += workspace.arena.bytes + sum(memory.bytes for memory in workspace.outputs)
+        return_free_memory()
+        return freed
 
     # Calls -----------------------------------------------------------------------------------------------------------
     def __call__(self, *arrays: Any) -> np.ndarray | tuple[np.ndarray, ...]:

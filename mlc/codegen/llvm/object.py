@@ -10,8 +10,10 @@ Explicit vector code needs no IR passes: they cost time, and LLVM's unroller spi
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Mapping, Sequence
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from mlc.errors import InternalError, TargetUnavailable
@@ -96,13 +98,31 @@ def check_runs_here(target: CpuTarget) -> None:
         )
 
 
-@cache
-def _jit() -> Any:
-    """One JIT for the process: each Library is a dynamic library of its own in it."""
-    import llvmlite.binding as llvm
+# Libraries that share a JIT. LLVM keeps some 10 KB of each dropped library until its JIT goes; a new JIT takes a millisecond.
+_SHARED = 64
 
-    _initialise()
-    return llvm.create_lljit_compiler(_machine(cpu_target()))
+
+class _Jits:
+    """The JIT for the next library: each Library is a dynamic library of its own in one, and keeps it alive."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._current: Any = None
+        self._left = 0
+
+    def take(self) -> Any:
+        import llvmlite.binding as llvm
+
+        with self._lock:
+            if not self._left:
+                _initialise()
+                self._current = llvm.create_lljit_compiler(_machine(cpu_target()))
+                self._left = _SHARED
+            self._left -= 1
+            return self._current
+
+
+_jits = _Jits()
 
 
 class Library:
@@ -118,20 +138,29 @@ class Library:
         for item in objects:
             builder.add_object_img(item)
         try:
-            self._tracker = builder.link(_jit(), self.name)
+            self._jit = _jits.take()
+            self._trackers = [builder.link(self._jit, self.name)]
         except RuntimeError as error:
             raise InternalError(f"the compiled code cannot be linked: {str(error).strip()}") from error
-        self._found: dict[str, tuple[int, object]] = {}
+        self._found: dict[str, int] = {}
+        weakref.finalize(self, _unload, self._trackers, self._jit).atexit = False
 
     def address(self, name: str) -> int:
         """Of a function or constant that the objects define."""
         if name not in self._found:
             try:
-                tracker = _jit().lookup(self.name, name)
+                tracker = self._jit.lookup(self.name, name)
             except RuntimeError as error:
                 raise InternalError(f"the compiled code does not define {name}: {str(error).strip()}") from error
-            self._found[name] = tracker[name], tracker
-        return self._found[name][0]
+            self._found[name] = tracker[name]
+            self._trackers.append(tracker)
+        return self._found[name]
+
+
+def _unload(trackers: list[Any], jit: Any) -> None:
+    """The code of a library, before the JIT that holds it may go: `jit` is an argument to live that long."""
+    while trackers:
+        trackers.pop().close()
 
 
 def load(objects: Sequence[bytes], imports: Mapping[str, int] | None = None) -> Library:

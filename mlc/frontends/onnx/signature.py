@@ -59,7 +59,7 @@ class Signature:
         values = {symbol: extent}
         inputs = tuple(replace(i, shape=tuple(dims.substitute(e, values) for e in i.shape)) for i in self.inputs)
         bounds = {name: limits for name, limits in self.bounds.items() if name != symbol}
-        for name in extent.symbols() if isinstance(extent, Dim) else ():
+        for name in sorted(extent.symbols()) if isinstance(extent, Dim) else ():
             bounds.setdefault(name, (0, None))
         substituted = {name: dims.substitute(e, values) for name, e in self.substituted.items()} | values
         refined = Signature(inputs, bounds, substituted)

@@ -133,7 +133,7 @@ class Dim:
         return f"Dim({str(self)!r})"
 
     def symbols(self) -> frozenset[str]:
-        """The names of the symbols this expression depends on."""
+        """The names of the symbols this expression depends on; sort them where an order is kept, for that of a set changes from run to run."""
         names: set[str] = set()
         for monomial, _ in self.terms:
             for atom in monomial:

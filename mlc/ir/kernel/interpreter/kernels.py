@@ -193,7 +193,7 @@ def packed_view(storage: Storage, elements: np.ndarray, type: MemRefType) -> Vie
 
 def evaluated(text: str, extents: Mapping[str, int]) -> int:
     found = dims.parse(text)
-    missing = [] if isinstance(found, int) else [name for name in found.symbols() if name not in extents]
+    missing = [] if isinstance(found, int) else [name for name in sorted(found.symbols()) if name not in extents]
     if missing:
         raise ShapeError(f"the extent '{missing[0]}' is not given")
     return dims.evaluate(found, extents)
