@@ -49,8 +49,30 @@ def load_torch(path: Path, threads: int) -> Prepare:
     return prepare
 
 
+def load_openvino(path: Path, threads: int) -> Prepare:
+    import openvino
+
+    core = openvino.Core()
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = core.compile_model(path, "CPU", options)
+
+    def prepare(feeds: Feeds) -> Run:
+        request, given = compiled.create_infer_request(), list(feeds.values())
+        outputs = compiled.outputs
+        order = [list(feeds).index(next(name for name in feeds if name in i.get_names())) for i in compiled.inputs]
+
+        def run() -> list[np.ndarray]:
+            answers = request.infer([given[place] for place in order])
+            return [answers[output] for output in outputs]
+
+        return run
+
+    return prepare
+
+
 ENGINES: dict[str, Callable[[Path, int], Prepare]] = {
     "mlc": load_mlc,
     "onnxruntime": load_onnxruntime,
     "torch": load_torch,
+    "openvino": load_openvino,
 }

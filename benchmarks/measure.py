@@ -10,6 +10,7 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,16 @@ def latency(path: Path, engines: list[str], threads: int, rounds: int, turn_seco
     """Median milliseconds per call of each engine: the median over rounds of each turn's median."""
     feeds = signature_of(path).feeds()
     runs = {engine: ENGINES[engine](path, threads)(feeds) for engine in engines}
+    return in_turns(runs, rounds, turn_seconds)
+
+
+def in_turns(runs: Mapping[str, Run], rounds: int, turn_seconds: float) -> dict[str, Any]:
+    """Median, least time and spread of each, called in turns of some seconds."""
     for run in runs.values():
         run()
-    turns: dict[str, list[float]] = {engine: [] for engine in engines}
+    turns: dict[str, list[float]] = {engine: [] for engine in runs}
     for index in range(rounds):
-        for engine in engines if index % 2 == 0 else reversed(engines):
+        for engine in runs if index % 2 == 0 else reversed(runs):
             time.sleep(REST_SECONDS)
             turns[engine].append(_turn(runs[engine], turn_seconds))
     return {
