@@ -61,7 +61,7 @@ def load(
 
     shapes  extents of inputs in place of the declared ones: numbers, names, expressions
     dims    a size that fixes a symbol, or its bounds (low, high)
-    known   values of inputs that decide shapes; the module is right for these values only
+    known   values of inputs that decide shapes: constants of the module, which no longer has these inputs
     until   a node at which an ONNX model ends, by its name, or one value: its outputs become the model's, and what they do not need is
             not imported
 

@@ -47,7 +47,7 @@ class CompileOptions:
     dims             symbol -> bounds; a plain number fixes the symbol, a pair (low, high) bounds it
     specialise       sizes that get code of their own beside the code for every size, each as {symbol: size}; a call runs the code
                      of the first whose sizes it has
-    known            values of inputs that decide shapes (axes, sizes, a count); what is compiled serves these values
+    known            values of inputs that decide shapes (axes, sizes, a count): constants, which calls no longer give
     until            a node of an ONNX model, by its name, or one value: its outputs become the model's, the rest is left out
     threads          largest number of threads a call may use; None: MLC_NUM_THREADS, OMP_NUM_THREADS, else what the
                      process may use (affinity, container quota)

@@ -56,11 +56,14 @@ class Specialising:
         if len(arrays) != len(self.inputs):
             names = ", ".join(self.inputs)
             raise MlcError(f"{len(self.inputs)} inputs are needed ({names}), {len(arrays)} given")
-        return self.variant(dict(zip(self.inputs, arrays, strict=True)))(*arrays)
+        inputs = dict(zip(self.inputs, arrays, strict=True))
+        made = self.variant(inputs)
+        return made(*(x for name, x in inputs.items() if name not in self.deciding))
 
     def run(self, output_names: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[np.ndarray]:
         """The outputs named (all of them for None), in that order, for inputs by name."""
-        return self.variant(inputs).run(output_names, inputs)
+        made = self.variant(inputs)
+        return made.run(output_names, {name: x for name, x in inputs.items() if name not in self.deciding})
 
     def variant(self, inputs: Mapping[str, Any]) -> Executable | Grouped:
         """The executable for these values of the deciding inputs."""

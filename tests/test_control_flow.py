@@ -226,9 +226,7 @@ def test_a_loop_that_cannot_be_planned_is_refused_with_the_reason(count: str, co
 def test_a_trip_count_that_is_given_bounds_the_rows() -> None:
     proto = parse(ROWS % ("most", "Less(s, limit)"))
     executable = mlc.compile(load(proto, known={"most": np.array(5)}))
-    _, stacked = executable.run(
-        None, {"x": np.ones(3, np.float32), "limit": np.array(20, np.float32), "most": np.array(5)}
-    )
+    _, stacked = executable.run(None, {"x": np.ones(3, np.float32), "limit": np.array(20, np.float32)})
     np.testing.assert_array_equal(stacked, -np.outer([2, 4, 8], np.ones(3)))
 
 

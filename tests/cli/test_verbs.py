@@ -423,7 +423,7 @@ def test_a_value_that_decides_shapes_can_be_given_to_every_command(mlc: Callable
             name, *more = verb.split()
             outcome = mlc(name, reshaped, *more, *flags, "-q")
             assert outcome.code == 0, (verb, flags, outcome.err)
-    outcome = mlc("run", "reshaped.mlc", "--input", "x=1", "--input", "shape=@s.npy", "-q")
+    outcome = mlc("run", "reshaped.mlc", "--input", "x=1", "-q")
     assert "f32[2, 3]" in outcome.out
     missing = mlc("compile", reshaped)
     assert missing.code == 2 and "--known shape=" in missing.err

@@ -6,6 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
+import mlc
 from mlc.errors import DTypeError, InvalidModel, MlcError, ShapeError, UnsupportedOp
 from mlc.frontends.onnx import load
 from mlc.frontends.onnx.importer import Importer, Limits
@@ -243,11 +244,26 @@ def test_an_input_that_decides_a_shape_is_named() -> None:
     assert "'shape'" in str(error.value)
 
 
-def test_a_known_input_decides_a_shape() -> None:
-    shape = np.array([3, -1], np.int64)
-    module = load(parse(RESHAPE), known={"shape": shape})
+def test_a_known_input_decides_a_shape_and_is_no_input_any_more() -> None:
+    module = load(parse(RESHAPE), known={"shape": np.array([3, -1], np.int64)})
     x = np.arange(12, dtype=np.float32).reshape(2, 6)
-    np.testing.assert_array_equal(interpreter.run(module, [x, shape])[0], x.reshape(3, 4))
+    assert module.input_names == ["x"]
+    np.testing.assert_array_equal(interpreter.run(module, [x])[0], x.reshape(3, 4))
+
+
+def test_a_call_cannot_give_an_input_of_known_value_another_one() -> None:
+    text = """(float[B] x, float[B] w, int64 rate) => (float[B] y) <int64 k = {8}> {
+        c = Equal(rate, k) s = Add(x, w)
+        y = If (c) <then_branch = t () => (float[B] a) { a = Neg(s) }, else_branch = e () => (float[B] b) { b = Identity(s) }>
+    }"""
+    for rate, sign in ((8, -1), (7, 1)):
+        known = {"rate": np.array(rate), "w": np.ones(3, np.float32)}
+        exe = mlc.compile(load(parse(text), known=known), threads=1)
+        np.testing.assert_array_equal(exe(np.ones(3, np.float32)), np.full(3, 2.0 * sign))
+        with pytest.raises(MlcError, match="no input 'rate'"):
+            exe.run(None, {"x": np.ones(3, np.float32), "rate": np.array(7)})
+        with pytest.raises(ShapeError, match="x: axis 0 is 2, the model takes 3"):
+            exe(np.ones(2, np.float32))
 
 
 def test_a_known_value_must_fit_its_input() -> None:

@@ -126,6 +126,25 @@ def test_one_row_of_a_symbolic_axis_broadcasts(n: int, start: int, end: int) -> 
     np.testing.assert_allclose(mlc.compile(proto, threads=1)(x), x - row, rtol=1e-6)
 
 
+# Axes that go where they are 1
+
+
+@pytest.mark.parametrize("declared, accepted, refused_", [("", [0, 3], 1), ("[]", [1], 3), ("[M]", [0, 3], 1)])
+def test_squeezing_every_single_axis_follows_the_declared_result(
+    declared: str, accepted: list[int], refused_: int
+) -> None:
+    text = f"""<ir_version: 8, opset_import: ["": 13]> main (float[N, 1] x) => (float{declared.strip("[]") and "[M]"} y) {{ y = Squeeze(x) }}"""
+    proto = onnx.parser.parse_model(text)
+    if not declared:
+        proto.graph.output[0].type.tensor_type.ClearField("shape")
+    exe = mlc.compile(proto, threads=1)
+    for n in accepted:
+        x = normal(n, 1)
+        np.testing.assert_array_equal(exe(x), np.squeeze(x))
+    with pytest.raises(ShapeError, match="N|x: axis 0"):
+        exe(normal(refused_, 1))
+
+
 # Windows
 
 

@@ -32,7 +32,7 @@ def load(
     shapes  extents of inputs in place of the declared ones: numbers, names, expressions; an input that has an initializer, which is a
             constant otherwise, becomes one that calls give
     dims    a size that fixes a symbol, or its bounds (low, high)
-    known   values of inputs that decide shapes (axes, sizes, pads); the module is right for these values only
+    known   values of inputs that decide shapes (axes, sizes, pads): constants of the module, which no longer has these inputs
     until   a node at which the model ends, by its name, or one value: only what it needs is imported
 
     Symbols that the model's operators need to be equal become one symbol; what cannot be unified stays a check of the module. Raises
@@ -53,7 +53,7 @@ def load(
             remedy="mlc.compile makes an executable for each number of elements that it is called with.",
         )
     declared = open_inputs(model.proto.graph, {**(shapes or {}), **(known or {})}, model.file)
-    found = signature(declared, shapes=shapes, sizes=dims, file=model.file)
+    found = signature(declared, shapes=shapes, sizes=dims, file=model.file).with_values(known or {})
     module = Importer(model, found, known or {}).run()
     for _ in range(_REFINEMENTS):
         refined = refine(found, [check for check in module.checks if not check.needs(module.counted)])

@@ -100,14 +100,14 @@ class Importer:
         self.builder = g.module_builder("main")
         check_names(graph, self.file)
         declared = {i.name: (i.name, i.shape, i.dtype) for i in self.signature.inputs}
+        given = {name: declared.pop(name) for name in self.values if name in declared}
         with self.builder.function(inputs=list(declared.values())) as arguments:
             scope = Scope(self, self.opsets, None)
             for (name, shape, dtype), argument in zip(declared.values(), arguments, strict=True):
-                record = Record(name, dtype, tuple(shape), "graph input", value=argument, sources=(name,))
-                if name in self.values:
-                    record = self._given(record, self.values[name])
-                    self.folded[argument] = np.asarray(self.values[name])
-                scope.bind(name, record)
+                scope.bind(name, Record(name, dtype, tuple(shape), "graph input", value=argument, sources=(name,)))
+            for name, shape, dtype in given.values():  # no input of the module: a call could not give another value
+                record = Record(name, dtype, tuple(shape), "graph input", sources=(name,))
+                scope.bind(name, self._given(record, self.values[name]))
             scope.initializers(graph)
             scope.nodes(in_order(graph.node, self.file))
             results = [(output.name, scope.find(output.name)) for output in graph.output]
@@ -128,7 +128,9 @@ class Importer:
 
     def _given(self, record: Record, array: np.ndarray) -> Record:
         array = np.asarray(array)
-        if array.dtype != numpy_dtype(record.dtype) or len(array.shape) != len(record.shape):
+        sizes = zip(record.shape, array.shape, strict=False)
+        fits = len(array.shape) == len(record.shape) and all(e == n for e, n in sizes if isinstance(e, int))
+        if array.dtype != numpy_dtype(record.dtype) or not fits:
             raise ShapeError(
                 f"input '{record.name}' is {record.type_text()}, the value given for it has dtype {array.dtype}, "
                 f"shape {list(array.shape)}",
@@ -282,6 +284,13 @@ class Scope:
         if content in self.importer.known:
             return replace(self.importer.known[content], name=name)
         return Record.of_value(name, content, origin, isinstance(content.owner, ConstantOp), ())
+
+    def declared_rank(self, name: str) -> int | None:
+        graph = self.importer.model.proto.graph
+        for declared in [*graph.output, *graph.value_info] if not self.depth else ():
+            if declared.name == name and declared.type.tensor_type.HasField("shape"):
+                return len(declared.type.tensor_type.shape.dim)
+        return None
 
     def tensor(self, proto: TensorProto) -> Tensor:
         return reader.tensor(proto, self.importer.model)

@@ -55,6 +55,9 @@ class Scope(Protocol):
     def sources(self, name: str) -> tuple[str, ...]:
         """The graph inputs that a value is computed from."""
 
+    def declared_rank(self, name: str) -> int | None:
+        """The number of axes that the model's graph declares for a value of its own."""
+
     def tensor(self, proto: TensorProto) -> Tensor:
         """A tensor of the file, checked."""
 

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from onnx import GraphProto, ValueInfoProto
 
 from mlc.errors import InvalidModel, MlcError, ShapeError, UnsupportedOp
@@ -65,6 +66,16 @@ class Signature:
         refined = Signature(inputs, bounds, substituted)
         other = symbol_name(extent)
         return refined if other is None else refined.with_bounds(other, self.bounds[symbol])
+
+    def with_values(self, known: Mapping[str, np.ndarray]) -> Signature:
+        """The signature with the sizes that the values of some inputs have."""
+        found = self
+        for name, array in known.items():
+            for axis, size in enumerate(np.shape(array)):
+                shape = next((i.shape for i in found.inputs if i.name == name), ())
+                if axis < len(shape) and (symbol := symbol_name(shape[axis])) is not None:
+                    found = found.with_extent(symbol, size)
+        return replace(found, substituted={})
 
     def with_bounds(self, symbol: str, limits: Range) -> Signature:
         """The signature with the bounds of a symbol narrowed."""

@@ -9,7 +9,7 @@ from mlc.frontends.onnx.table import Value, handles
 from mlc.frontends.onnx.windows import crop_or_pad, taken_away
 from mlc.ir import builder as g
 from mlc.ir import dims
-from mlc.ir.dims import Extent
+from mlc.ir.dims import Dim, Extent
 from mlc.ir.types import dtype_of, rank_of, shape_of, shape_text
 
 _TO_THE_END = 1 << 31  # exporters write the largest int32 or int64 for "to the end"
@@ -79,11 +79,30 @@ def _axes(node: Node, i: int) -> list[int] | None:
 
 @handles("Squeeze", since=(1, 11, 13, 21, 23, 24, 25))
 def squeeze(node: Node, x: Value, axes: Value | None = None) -> Value:
-    """Without axes every axis of extent 1 goes; a symbolic extent is not taken for 1."""
+    """Without axes every axis of extent 1 goes. What the model declares of the result says whether symbolic extents do; else they must not be 1."""
     places = _axes(node, 1)
     if places is None:
-        places = [a for a, e in enumerate(shape_of(x)) if isinstance(e, int) and e == 1]
+        places = _single_axes(node, x)
     return g.squeeze(x, [node.axis(a, rank_of(x)) for a in places])
+
+
+def _single_axes(node: Node, x: Value) -> list[int]:
+    shape = shape_of(x)
+    places = [a for a, e in enumerate(shape) if isinstance(e, int) and e == 1]
+    open_ = {a: e for a, e in enumerate(shape) if isinstance(e, Dim) and node.simplify(dims.dmin(e, 2)) != 2}
+    if open_ and node.scope.declared_rank(node.outputs[0]) == rank_of(x) - len(places) - len(open_):
+        for axis, e in open_.items():
+            g.require_equal(e, 1, f"{node.title}: axis {axis}, which the declared result does not have")
+        return [*places, *open_]
+    for axis, e in open_.items():
+        # 0, or 2 and more: what is left of the smaller of e and 2 after division by 2
+        few = dims.dmin(e, 2)
+        g.require_equal(
+            few,
+            few // 2 * 2,
+            f"{node.title}: axis {axis} must not be 1, for it would go; fix its size, or name the axes",
+        )
+    return places
 
 
 @handles("Unsqueeze", since=(1, 11, 13, 21, 23, 24, 25))
