@@ -25,9 +25,12 @@ if TYPE_CHECKING:
         TargetUnavailable,
         UnsupportedOp,
     )
-    from mlc.ir.module import Module
+    from mlc.extensions import load_extension
+    from mlc.frontends.onnx.table import handles
+    from mlc.ir.module import Module, register_op
     from mlc.options import CompileOptions, DimRange
-    from mlc.passes.manager import PassManager
+    from mlc.passes.manager import Pass, PassManager
+    from mlc.passes.pipelines import register_pass
     from mlc.runtime.executable import Executable
 
 _HOMES = {
@@ -43,9 +46,12 @@ _HOMES = {
         "TargetUnavailable",
         "UnsupportedOp",
     ),
-    "mlc.ir.module": ("Module",),
+    "mlc.extensions": ("load_extension",),
+    "mlc.frontends.onnx.table": ("handles",),
+    "mlc.ir.module": ("Module", "register_op"),
     "mlc.options": ("CompileOptions", "DimRange"),
-    "mlc.passes.manager": ("PassManager",),
+    "mlc.passes.manager": ("Pass", "PassManager"),
+    "mlc.passes.pipelines": ("register_pass",),
     "mlc.runtime.executable": ("Executable",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -60,6 +66,7 @@ __all__ = [
     "MlcError",
     "Module",
     "NumericMismatch",
+    "Pass",
     "PassManager",
     "ShapeError",
     "TargetUnavailable",
@@ -67,8 +74,12 @@ __all__ = [
     "__version__",
     "compare",
     "compile",
+    "handles",
     "load",
     "load_executable",
+    "load_extension",
+    "register_op",
+    "register_pass",
 ]
 
 

@@ -123,16 +123,16 @@ def _parse(path: Path) -> Module:
     return module
 
 
-def done_before(module: Module) -> set[str]:
+def done_before(module: Module) -> frozenset[str]:
     """Names of the passes that a module shows to have run: IR text may come from any stage."""
-    from mlc.passes.pipelines import LOWERING, PASSES
+    from mlc.passes.pipelines import BUILT_IN, LOWERING
 
     last = [kind.name for kind in LOWERING]
     if module.is_program:
         lowered = not any(op.name == "linalg.generic" for op in module.op.walk())
-        return PASSES.keys() - set(last[4:]) if lowered else PASSES.keys() - set(last[1:])
+        return BUILT_IN - set(last[4:]) if lowered else BUILT_IN - set(last[1:])
     fused = any(isinstance(op, GroupOp) for op in module.main.walk())
-    return PASSES.keys() - set(last) if fused else set()
+    return BUILT_IN - set(last) if fused else frozenset()
 
 
 @dataclass(frozen=True)

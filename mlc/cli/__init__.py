@@ -63,6 +63,11 @@ def _run(run: object, args: object, words: list[str]) -> int:
     assert callable(run)
     console = Console(json=args.json, verbosity=args.verbose - args.quiet)  # type: ignore[attr-defined]
     try:
+        if extensions := getattr(args, "load", None):
+            from mlc.extensions import load_extension
+
+            for path in extensions:
+                load_extension(path)
         code = run(args, console)
         sys.stdout.flush()
         return int(code or 0)

@@ -81,6 +81,9 @@ def model_flags(parser: Parser, what: str = "MODEL") -> None:
     parser.add_argument(
         "--until", metavar="NODE", help="cut an ONNX model at a node (or one value): its outputs become the model's"
     )
+    parser.add_argument(
+        "--load", action="append", default=[], metavar="FILE.py", help="load passes, ops and ONNX handlers of your own"
+    )
     group = parser.add_argument_group("sizes")
     group.add_argument(
         "--shape",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from xdsl.context import Context
@@ -19,10 +19,10 @@ from xdsl.dialects.builtin import (
     i64,
 )
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 from xdsl.utils.exceptions import VerifyException
 
-from mlc.errors import InvalidModel
+from mlc.errors import InvalidModel, MlcError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Check
@@ -35,6 +35,7 @@ from mlc.ir.types import DimsAttr, Shape, dtype_of, extent, shape_of
 from mlc.ir.weights import WeightStore
 
 Range = tuple[int, int | None]
+OpClass = TypeVar("OpClass", bound=Operation)
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,24 @@ def context() -> Context:
     from mlc.ir.kernel.program import KernelDialect
 
     found.load_dialect(KernelDialect)
+    for kind in _registered.values():
+        found.load_op(kind)
     return found
 
 
-__all__ = ["Check", "DimsAttr", "Module", "context"]
+_registered: dict[str, type[Operation]] = {}
+
+
+def register_op(kind: type[OpClass]) -> type[OpClass]:
+    """Let the text of an op that is defined outside of mlc be parsed; also a decorator. Raises MlcError for a name that is taken."""
+    known = context().get_optional_op(kind.name)
+    if known is not None and known is not kind:
+        raise MlcError(
+            f"the op {kind.name} is there already: {known.__module__}.{known.__qualname__}",
+            remedy="Give yours a name with a prefix of its own, as in my.op.",
+        )
+    _registered[kind.name] = kind
+    return kind
+
+
+__all__ = ["Check", "DimsAttr", "Module", "context", "register_op"]

@@ -236,7 +236,7 @@ def run_pass(step: Pass, module: Module) -> None:
     except InternalError as error:
         raise InternalError(error.message, pass_name=step.name) from error
     except Exception as error:
-        raise InternalError(f"{type(error).__name__}: {error}", pass_name=step.name) from error
+        raise _fault(step, f"{type(error).__name__}: {error}") from error
 
 
 def verify_after(step: Pass, module: Module) -> None:
@@ -244,7 +244,17 @@ def verify_after(step: Pass, module: Module) -> None:
     try:
         module.verify()
     except MlcError as error:
-        raise InternalError(f"it leaves invalid IR: {error.message}", pass_name=step.name) from error
+        raise _fault(step, f"it leaves invalid IR: {error.message}") from error
+
+
+def _fault(step: Pass, message: str) -> InternalError | MlcError:
+    """A bug of mlc's, or of whoever wrote the pass."""
+    kind = type(step)
+    if kind.__module__.startswith("mlc."):
+        return InternalError(message, pass_name=step.name)
+    return MlcError(
+        f"in pass {step.name}: {message}", remedy=f"The pass is {kind.__module__}.{kind.__qualname__}, not mlc's."
+    )
 
 
 def count_ops(module: Module) -> int:

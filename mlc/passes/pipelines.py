@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from mlc.errors import MlcError
 from mlc.passes.graph.batch_norm import FoldBatchNorm
@@ -28,7 +29,9 @@ from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, OutlineKer
 from mlc.passes.kernel.specialise import Specialise
 from mlc.passes.manager import Pass, require_pass
 
+PassClass = TypeVar("PassClass", bound=Pass)
 DEFAULT = "default"
+BEFORE_FUSION = (Decompose, ExpandPadding)  # kernels are made of what these leave
 LOWERING = (OutlineKernels, Specialise, ChooseSchedules, LowerKernels, PlanArena)
 PASSES: dict[str, type[Pass]] = {
     kind.name: kind
@@ -49,6 +52,19 @@ PASSES: dict[str, type[Pass]] = {
         *LOWERING,
     )
 }
+
+
+BUILT_IN = frozenset(PASSES)  # others are registered
+
+
+def register_pass(kind: type[PassClass]) -> type[PassClass]:
+    """Give a pass that is defined outside of mlc its name in pipelines; also a decorator. Raises MlcError for a name that is taken."""
+    known = PASSES.get(kind.name)
+    if kind.name == DEFAULT or (known is not None and known is not kind):
+        owner = "the passes of the level" if known is None else f"{known.__module__}.{known.__qualname__}"
+        raise MlcError(f"the name '{kind.name}' is taken by {owner}", remedy="Give the pass another name.")
+    PASSES[kind.name] = kind
+    return kind
 
 
 def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
@@ -93,7 +109,7 @@ def pipeline(
     """All passes from an imported module to loops for a CPU. `passes`, as text or one by one, take the place of the graph passes; the name
     "default" among them stands for those of the level. They may name some of the last ones too, which are then not added again. `sizes` get code of their own, as in "N@8;N@1,T@128"."""
     left_out = set(disable)
-    if needed := sorted(left_out & {kind.name for kind in LOWERING}):
+    if needed := sorted(left_out & {kind.name for kind in (*BEFORE_FUSION, *LOWERING)}):
         raise MlcError(f"pass '{needed[0]}' cannot be left out", remedy="--stop-after shows the module before it.")
     first = graph_passes(opt_level, left_out)
     if passes is not None:
@@ -101,6 +117,7 @@ def pipeline(
         first = [
             step for item in given for step in (parse(item, first) if isinstance(item, str) else [require_pass(item)])
         ]
+        first = _with_needed(first)
     named = {step.name for step in first}
     if sizes and Specialise.name in named:
         raise MlcError(
@@ -108,6 +125,15 @@ def pipeline(
         )
     last = lowering_passes(target, fuse=opt_level > 0 and Fuse.name not in left_out, sizes=sizes)
     return [*first, *(step for step in last if step.name not in named)]
+
+
+def _with_needed(given: list[Pass]) -> list[Pass]:
+    """The passes, and what fusion needs in front of it or, where it is not among them, behind all."""
+    named = [step.name for step in given]
+    place = next((i for i, name in enumerate(named) if name == Fuse.name), len(given))
+    needed = [kind() for kind in BEFORE_FUSION if kind.name not in named[:place]]
+    past = any(name in named[:place] for name in (kind.name for kind in LOWERING))
+    return given if past else [*given[:place], *needed, *given[place:]]
 
 
 def parse(text: str, default: Sequence[Pass] | None = None) -> list[Pass]:

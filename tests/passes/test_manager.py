@@ -47,6 +47,8 @@ class Fault(Pass):
 class Invalid(Pass):
     """exp of a scalar that claims the old shape"""
 
+    __module__ = "mlc.passes.invalid"  # as if it were one of ours
+
     name: ClassVar[str] = "invalid"
 
     def run(self, module: Module) -> None:
@@ -57,6 +59,8 @@ class Invalid(Pass):
 
 @dataclass(frozen=True)
 class Broken(Pass):
+    __module__ = "mlc.passes.broken"  # as if it were one of ours
+
     name: ClassVar[str] = "broken"
 
     def run(self, module: Module) -> None:

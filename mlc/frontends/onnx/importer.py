@@ -406,7 +406,13 @@ class Scope:
         except MlcError as error:
             raise self._placed(error, node, operands) from error
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise InternalError(f"{node.title} (version {node.version}): {type(error).__name__}: {error}") from error
+            message = f"{node.title} (version {node.version}): {type(error).__name__}: {error}"
+            handler = table.find(node.domain, node.op_type, node.version)
+            if handler is not None and not table.is_own(handler):
+                raise MlcError(
+                    message, remedy=f"Its handler is {handler.__module__}.{handler.__qualname__}, not mlc's."
+                ) from error
+            raise InternalError(message) from error
 
     def _node(self, proto: NodeProto, index: int, operands: Sequence[Record | None]) -> Node:
         domain = canonical_domain(proto.domain)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins  # Node has methods named int and float
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mlc.frontends.onnx.table import Absent, Items
 
 _REQUIRED: Any = object()
+_LARGEST_EXTENT = 1 << 63
 
 
 def canonical_domain(domain: str) -> str:
@@ -225,11 +227,25 @@ class Node:
         return value
 
     def number(self, i: builtins.int, what: str) -> Any:
-        """The one element of input i, which must be known at import, as a number of Python."""
+        """The one element of input i, which must be known at import and finite, as a number of Python."""
         value = self.constants(i, what)
         if value.size != 1:
             raise self.error(f"{what} has {value.size} elements, expected 1")
-        return value.item()
+        return self.finite(value, what)[0]
+
+    def finite(self, values: Any, what: str) -> list[Any]:
+        """Numbers that decide shapes, as numbers of Python. Raises ShapeError for NaN and infinities."""
+        found = [v.item() for v in np.asarray(values).ravel()]
+        for value in found:
+            if not math.isfinite(value):
+                raise self.error(f"{what} is {value}, and decides a size")
+        return found
+
+    def whole(self, value: builtins.float, what: str) -> builtins.int:
+        """The largest whole number below a real one, as an extent. Raises ShapeError for one that is no extent of a tensor."""
+        if not abs(value) < _LARGEST_EXTENT:
+            raise self.error(f"{what} would be {value:g}")
+        return math.floor(value)
 
     def extents(self, i: builtins.int, what: str = "shape") -> list[Extent]:
         """The elements of integer input i (rank 0 or 1) as numbers and dimension expressions."""

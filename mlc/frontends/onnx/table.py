@@ -27,6 +27,8 @@ from typing import TypeVar
 import numpy as np
 from xdsl.ir import SSAValue
 
+from mlc.errors import MlcError
+
 Value = SSAValue
 
 
@@ -75,24 +77,42 @@ _take_sequences: set[Handler] = set()
 
 
 def handles(
-    op_type: str, *, since: Sequence[int], domain: str = ONNX_DOMAIN, sequences: bool = False
+    op_type: str, *, since: Sequence[int], domain: str = ONNX_DOMAIN, sequences: bool = False, replace: bool = False
 ) -> Callable[[Entered], Entered]:
-    """Enter the decorated function for these since-versions of an operator. A version can be entered once.
+    """Enter the decorated function for these since-versions of an operator. A version that has a handler gets another one only with
+    `replace`; without, that is an MlcError.
 
     With `sequences` it takes `Items` where an operand is a sequence, and ABSENT for an empty optional; without, such a node is refused.
     """
 
     def enter(function: Entered) -> Entered:
+        if not is_own(function):
+            load()  # mlc's own come first, so that a handler in place of one of them is seen to be that
+        keys = [Key(canonical(domain), op_type, version) for version in since]
+        for key in keys:
+            if key in _handlers and not replace:
+                old = _handlers[key]
+                title = f"{key.domain}.{op_type}" if key.domain else op_type
+                raise MlcError(
+                    f"{title}, version {key.version}, has a handler: {old.__module__}.{old.__qualname__}",
+                    remedy="Write @handles(..., replace=True) to put yours in its place.",
+                )
         if sequences:
             _take_sequences.add(function)
-        for version in since:
-            key = Key(domain, op_type, version)
-            if key in _handlers:
-                raise ValueError(f"{key} has two handlers: {_handlers[key].__name__} and {function.__name__}")
-            _handlers[key] = function
+        _handlers.update(dict.fromkeys(keys, function))
         return function
 
     return enter
+
+
+def canonical(domain: str) -> str:
+    """The standard's domain has two spellings."""
+    return ONNX_DOMAIN if domain == "ai.onnx" else domain
+
+
+def is_own(function: Handler) -> bool:
+    """Whether a handler is mlc's."""
+    return function.__module__.startswith("mlc.")
 
 
 def find(domain: str, op_type: str, version: int) -> Handler | None:

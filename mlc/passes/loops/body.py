@@ -86,9 +86,16 @@ class BodyOps:
             elif addend is not None:
                 values[op.results[0]] = _multiply_add(b, lanes, op, addend, values)
             else:
-                operands = [values[v] if v in values else captured[v] for v in op.operands]
+                operands = [values[v] if v in values else _captured(lanes, v, captured) for v in op.operands]
                 values[op.results[0]] = apply(b, lanes, op, operands)
         return values[self.result]
+
+
+def _captured(lanes: Lanes, value: SSAValue, captured: Mapping[SSAValue, SSAValue]) -> SSAValue:
+    """What a body reads from around it: a value that the leaf was given, or a constant of the kernel (the index of a loop of one turn)."""
+    if value not in captured and isinstance(value.owner, arith.ConstantOp):
+        return lanes.function.number(value.owner.value)  # type: ignore[arg-type]
+    return captured[value]
 
 
 def apply(b: Builder, lanes: Lanes, op: Operation, operands: list[SSAValue]) -> SSAValue:

@@ -58,9 +58,7 @@ def range_(node: Node, start: Value, limit: Value, delta: Value) -> Value:
         first, last, step = (node.number(i, name) for i, name in enumerate(("start", "limit", "delta")))
         if step == 0:
             raise node.error("delta is 0")
-        if not all(map(math.isfinite, (first, last, step, (last - first) / step))):
-            raise node.error(f"a range from {first} to {last} in steps of {step} has no length")
-        count: dims.Extent = max(0, math.ceil((last - first) / step))
+        count: dims.Extent = max(0, -node.whole(-_quotient(last - first, step), "the number of elements"))
     else:
         begin, end, stride = (node.extent(i, name) for i, name in enumerate(("start", "limit", "delta")))
         if not isinstance(stride, int):
@@ -72,6 +70,14 @@ def range_(node: Node, start: Value, limit: Value, delta: Value) -> Value:
     wide = "f32" if dtype in ("f16", "bf16") else dtype
     start, delta = (g.broadcast(g.reshape(g.cast(v, wide), ()), (count,), []) for v in (start, delta))
     return g.cast(g.add(start, g.mul(g.iota((count,), 0, wide), delta)), dtype)
+
+
+def _quotient(distance: float, step: float) -> float:
+    """Infinite where it is beyond f64."""
+    try:
+        return distance / step
+    except OverflowError:
+        return math.inf
 
 
 @handles("EyeLike", since=(9, 22))

@@ -67,7 +67,7 @@ def one_hot(node: Node, indices: Value, depth: Value, values: Value) -> Value:
 
 def one_hot_depth(node: Node) -> Extent:
     """The depth may come in any number type."""
-    return node.extent(1, "depth") if node.constant(1) is None else int(node.number(1, "depth"))
+    return node.extent(1, "depth") if node.constant(1) is None else node.whole(node.number(1, "depth"), "depth")
 
 
 @handles("Trilu", since=(14,))

@@ -63,13 +63,18 @@ class Method:
 
 @handles("Upsample", since=(7,))
 def upsample_attribute(node: Node, x: Value) -> Value:
-    return resized(node, x, scaled_axes(node, x, node.floats("scales"), range(rank_of(x))), early_method(node))
+    return resized(
+        node,
+        x,
+        scaled_axes(node, x, node.finite(node.floats("scales"), "scale"), range(rank_of(x))),
+        early_method(node),
+    )
 
 
 @handles("Upsample", since=(9,))
 @handles("Resize", since=(10,))
 def resize_by_scales(node: Node, x: Value, scales: Value) -> Value:
-    factors = [float(s) for s in node.constants(1, "scales").ravel()]
+    factors = node.finite(node.constants(1, "scales"), "scale")
     return resized(node, x, scaled_axes(node, x, factors, range(rank_of(x))), early_method(node))
 
 
@@ -101,7 +106,7 @@ def resize(
     indices = [axis % rank for axis in indices]
     regions = [(0.0, 1.0)] * len(indices)
     if method.transform == "tf_crop_and_resize":
-        bounds = [float(v) for v in node.constants(1, "roi").ravel()]
+        bounds = node.finite(node.constants(1, "roi"), "roi")
         if len(bounds) != 2 * len(indices):
             raise node.error(f"roi has {len(bounds)} entries for {len(indices)} axes")
         regions = list(zip(bounds[: len(indices)], bounds[len(indices) :], strict=True))
@@ -109,7 +114,7 @@ def resize(
     if node.given(3) and (not node.given(2) or (known is not None and known.size == 0)):
         axes = sized_axes(node, x, node.extents(3, "sizes"), indices, regions)
     else:
-        axes = scaled_axes(node, x, [float(s) for s in node.constants(2, "scales").ravel()], indices, regions)
+        axes = scaled_axes(node, x, node.finite(node.constants(2, "scales"), "scale"), indices, regions)
     return resized(node, x, axes, method)
 
 
@@ -129,17 +134,17 @@ def scaled_axes(
     for i, scale, (start, end) in zip(indices, scales, regions, strict=True):
         if not scale > 0:
             raise node.error(f"scale {scale:g} of axis {i} is not positive")
-        axes.append(Axis(i, shape[i], scaled_extent(shape[i], scale * (end - start)), scale, start, end))
+        axes.append(Axis(i, shape[i], scaled_extent(node, shape[i], scale * (end - start)), scale, start, end))
     return axes
 
 
-def scaled_extent(n: Extent, factor: float) -> Extent:
+def scaled_extent(node: Node, n: Extent, factor: float) -> Extent:
     """floor(n * factor), the product rounded to f32 as onnxruntime does: ten times 1.3, which f32 has slightly below, are thirteen.
 
     A symbolic extent is multiplied by the fraction that f32 rounds to the factor, the first that small denominators have.
     """
     if isinstance(n, int):
-        return math.floor(np.float32(n) * np.float32(factor))
+        return node.whole(float(np.float32(n) * np.float32(factor)), "the extent")
     fraction = exact = Fraction(float(np.float32(factor)))
     for largest in (64, 1024, 16384):
         fraction = exact.limit_denominator(largest)
