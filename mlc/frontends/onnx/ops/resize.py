@@ -144,7 +144,8 @@ def scaled_extent(node: Node, n: Extent, factor: float) -> Extent:
     A symbolic extent is multiplied by the fraction that f32 rounds to the factor, the first that small denominators have.
     """
     if isinstance(n, int):
-        return node.whole(float(np.float32(n) * np.float32(factor)), "the extent")
+        with np.errstate(over="ignore"):  # whole refuses what is beyond
+            return node.whole(float(np.float32(n) * np.float32(factor)), "the extent")
     fraction = exact = Fraction(float(np.float32(factor)))
     for largest in (64, 1024, 16384):
         fraction = exact.limit_denominator(largest)
