@@ -253,6 +253,10 @@ class Solver:
             return f"{name} must be a multiple of {k}{who}: {name} is {found[name]}{source}"
         at = {s: found[s] for e in (check.lhs, check.rhs) for s in sorted(_symbols(e))}
         sources = ", ".join(f"{name} = {size} from {self._source(name)}" for name, size in at.items())
+        if bound := _bound(check):
+            extent, word, limit = bound
+            worth = f", which is {dims.evaluate(limit, found)}" if isinstance(limit, Dim) else ""
+            return f"{extent} is {dims.evaluate(extent, found)}, but must be {word} {limit}{worth}{who}: {sources}"
         return f"{check.lhs} is {lhs}, but must equal {check.rhs}, which is {rhs}{who}: {sources}"
 
     def _source(self, name: str) -> str:
@@ -357,6 +361,19 @@ def _multiple(check: Equality) -> tuple[str, int] | None:
             k = cut.terms[0][1]
             if cut == whole // k * k:
                 return str(whole), k
+    return None
+
+
+def _bound(check: Equality) -> tuple[Extent, str, Extent] | None:
+    """(N, "at least", 3) for min(3, N) == 3, (S, "at most", 64) for max(64, S) == 64 and for min(64, S) == S."""
+    for extreme, limit in ((check.lhs, check.rhs), (check.rhs, check.lhs)):
+        for function, words in ((dims.dmin, ("at least", "at most")), (dims.dmax, ("at most", "at least"))):
+            call = extreme.terms[0][0][0] if isinstance(extreme, Dim) and extreme.terms[0][0] else None
+            args: tuple[Extent, ...] = getattr(call, "args", ())
+            if len(args) != 2 or limit not in args or extreme != function(*args):
+                continue
+            other = args[0] if args[1] == limit else args[1]
+            return (limit, words[1], other) if isinstance(other, int) else (other, words[0], limit)
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from onnx.reference import ReferenceEvaluator
 import mlc
 from mlc.errors import ShapeError
 from mlc.frontends.onnx import load
+from mlc.ir import dims
+from mlc.ir.kernel.plan import Equality
+from mlc.runtime.binding import Binder
 from tests.frontends.one_node import assert_same, integers, model, normal, reference, run
 
 
@@ -248,3 +252,16 @@ def test_positions_of_unpooling_count_in_the_output_shape() -> None:
     )  # fmt: skip
     called(proto, inputs, reference(proto, inputs))
     refused(proto, [normal(2, 2, 3, 2), integers(0, 9, 2, 2, 3, 2), None], "H is 3 .from x0 axis 2.")
+
+
+def test_a_limit_between_two_sizes_is_named_with_both() -> None:
+    text = """<ir_version: 8, opset_import: ["": 19]> main (float[N] x, float[M] z) => (float[M] y) {
+      n = Shape(x)  m = Shape(z)  s = Sub(m, n)  zero = Constant<value_ints = [0]>()  p = Concat<axis = 0>(zero, s)
+      q = Pad<mode = "edge">(x, p)  y = Add(q, z) }"""
+    exe = mlc.compile(onnx.parser.parse_model(text), threads=1)
+    assert exe(normal(2), normal(5)).shape == (5,)
+    proto = model("MaxPool", [normal(1, 1, 4)], opset=12, shapes={0: (1, 1, "L")}, kernel_shape=[4], strides=[2])
+    plan = mlc.compile(load(proto), threads=1).plan
+    limited = replace(plan, symbols={}, checks=(Equality(dims.parse("min(3, L)"), 3, "who asks"),))
+    with pytest.raises(ShapeError, match=r"L is 2, but must be at least 3 \(who asks\): L = 2 from x0 axis 2"):
+        Binder(limited).bind(((1, 1, 2),))
