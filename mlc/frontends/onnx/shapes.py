@@ -21,7 +21,7 @@ from mlc.frontends.onnx.dtypes import DTYPES
 from mlc.frontends.onnx.node import Node
 from mlc.ir import dims
 from mlc.ir.dims import Bounds, Dim, Extent
-from mlc.ir.types import Shape, dtype_name, highest, is_float, is_integer, lowest
+from mlc.ir.types import Shape, dtype_name, highest, is_float, is_half, is_integer, lowest
 
 LARGEST = 4096  # elements of a tensor that is evaluated entry by entry
 _EXACT_DENOMINATOR = 1024  # f32 products of a size below 2**14 with such a fraction are exact
@@ -242,7 +242,7 @@ class _Rules:
             if dtype == "bool":
                 return self.decided(x, 0, lambda s: s != 0)
             if is_float(dtype):  # sizes are exact in f32; f16 and bf16 are too narrow
-                if dtype in ("f16", "bf16"):
+                if is_half(dtype):
                     raise Undecided
                 return x
             if isinstance(x, Ratio):

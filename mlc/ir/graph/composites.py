@@ -28,7 +28,7 @@ from mlc.ir.graph import elementwise, linear, reduce
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, ints, run_block
 from mlc.ir.graph.control import YieldOp
-from mlc.ir.types import dtype_of, is_float, shape_of, shape_text, tensor_type, type_text
+from mlc.ir.types import dtype_of, is_float, is_half, shape_of, shape_text, tensor_type, type_text
 
 _apply = elementwise.apply
 
@@ -59,7 +59,7 @@ def _require_float(op: str, x: SSAValue) -> None:
 
 def _wide(x: SSAValue) -> SSAValue:
     """f16 and bf16 reductions run in f32."""
-    return elementwise.apply_cast(x, "f32") if dtype_of(x) in ("f16", "bf16") else x
+    return elementwise.apply_cast(x, "f32") if is_half(dtype_of(x)) else x
 
 
 class RowwiseOp(CompositeOp):

@@ -23,6 +23,7 @@ from mlc.ir.types import (
     extent,
     highest,
     is_float,
+    is_half,
     lowest,
     numpy_dtype,
     shape_of,
@@ -268,7 +269,7 @@ def mean(x: SSAValue, axes: Sequence[int] | None, keepdims: bool = False) -> SSA
     """The sum over the axes divided by their number of elements; of f16 and bf16 both in f32: neither need fit in 16 bits."""
     found = _axes(x, axes, "mean")
     dtype = dtype_of(x)
-    if dtype in ("f16", "bf16"):
+    if is_half(dtype):
         return elementwise.apply_cast(mean(elementwise.apply_cast(x, "f32"), found, keepdims), dtype)
     total = reduce(x, found, "sum", keepdims)
     count = dims.prod([shape_of(x)[a] for a in found])

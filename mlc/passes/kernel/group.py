@@ -28,7 +28,7 @@ from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, WeightOp
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
-from mlc.ir.types import dtype_of, is_float, rank_of, shape_of
+from mlc.ir.types import dtype_of, is_float, is_half, rank_of, shape_of
 from mlc.passes.kernel.expression import Expression, widen
 from mlc.passes.kernel.guarded import arg_reduce, guarded_reads
 from mlc.passes.kernel.plan import Access, Context, Memory, Plan, Step
@@ -428,7 +428,7 @@ _TAP_NAMES = {"i": "ic", "0": "kh", "1": "kw", "2": "kd"}
 
 
 def _accumulator(dtype: str) -> str:
-    return "f32" if dtype in ("f16", "bf16") else dtype
+    return "f32" if is_half(dtype) else dtype
 
 
 def _multiply_add(dtype: str) -> Callable[..., SSAValue]:

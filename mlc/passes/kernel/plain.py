@@ -20,7 +20,7 @@ from mlc.ir.graph.reduce import CumulativeOp, TopKOp
 from mlc.ir.graph.shape import ConstantOp, PadOp
 from mlc.ir.graph.window import ArgMaxWindowOp
 from mlc.ir.kernel.kernel import Kernel, index
-from mlc.ir.types import dtype_of, shape_of
+from mlc.ir.types import dtype_of, is_half, shape_of
 from mlc.passes.kernel.choice import non_max_suppression, nonzero, top_k
 from mlc.passes.kernel.nest import Loops, Written, buffers_of
 
@@ -124,7 +124,7 @@ def _cumulative(op: CumulativeOp, name: str) -> Written:
     buffers, axis = buffers_of(op), op.axis.value.data
     loops = Loops(name, buffers)
     dtype = dtype_of(op.x)
-    wide = "f32" if dtype in ("f16", "bf16") else dtype
+    wide = "f32" if is_half(dtype) else dtype
     fold, start = scalar.reduction(op.kind.data)
     shape = shape_of(op.x)
     outer = [e for a, e in enumerate(shape) if a != axis]

@@ -8,7 +8,7 @@ from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent, prod
-from mlc.ir.types import dtype_of, is_float, rank_of, shape_of
+from mlc.ir.types import dtype_of, is_float, is_half, rank_of, shape_of
 
 
 def like(x: Value, value: float) -> Value:
@@ -26,7 +26,7 @@ def times(x: Value, value: float) -> Value:
 def in_f32(function: Callable[[Value], Value], x: Value) -> Value:
     """16-bit floats go through f32: a sum or power on the way need not fit in 16 bits, and would lose most of its digits."""
     dtype = dtype_of(x)
-    return g.cast(function(g.cast(x, "f32")), dtype) if dtype in ("f16", "bf16") else function(x)
+    return g.cast(function(g.cast(x, "f32")), dtype) if is_half(dtype) else function(x)
 
 
 @handles("LeakyRelu", since=(1, 6, 16))

@@ -11,7 +11,7 @@ from mlc.frontends.onnx.ops.activation import like, times
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent
-from mlc.ir.types import dtype_of, rank_of, shape_of
+from mlc.ir.types import dtype_of, is_half, rank_of, shape_of
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def probabilities(scores: Value, guarded: bool) -> Value:
     16-bit scores keep their type at every step, as the standard asks unless softmax_precision says otherwise.
     """
     axis, shape = rank_of(scores) - 1, shape_of(scores)
-    narrow = dtype_of(scores) in ("f16", "bf16")
+    narrow = is_half(dtype_of(scores))
     if not (guarded or narrow):
         return g.softmax(scores, axis)
     top = g.reduce(scores, [axis], "max", keepdims=True)

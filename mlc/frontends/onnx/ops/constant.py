@@ -10,7 +10,7 @@ from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.table import Result, Value, handles
 from mlc.ir import builder as g
 from mlc.ir import dims
-from mlc.ir.types import dtype_of, is_float, shape_of
+from mlc.ir.types import dtype_of, is_float, is_half, shape_of
 
 
 @handles("Constant", since=(1, 9, 11, 12, 13, 19, 21, 23, 24, 25))
@@ -67,7 +67,7 @@ def range_(node: Node, start: Value, limit: Value, delta: Value) -> Value:
             raise node.error("delta is 0")
         distance = dims.ceildiv(end - begin, stride)
         count = node.simplify(dims.dmax(distance, 0))
-    wide = "f32" if dtype in ("f16", "bf16") else dtype
+    wide = "f32" if is_half(dtype) else dtype
     start, delta = (g.broadcast(g.reshape(g.cast(v, wide), ()), (count,), []) for v in (start, delta))
     return g.cast(g.add(start, g.mul(g.iota((count,), 0, wide), delta)), dtype)
 

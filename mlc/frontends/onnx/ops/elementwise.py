@@ -8,7 +8,7 @@ from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.table import Items, Value, handles
 from mlc.ir import builder as g
 from mlc.ir.graph.storage import ROUNDINGS
-from mlc.ir.types import dtype_of, is_float, is_integer, itemsize, rank_of, shape_of
+from mlc.ir.types import dtype_of, is_float, is_half, is_integer, itemsize, rank_of, shape_of
 
 Unary = Callable[[Value], Value]
 Binary = Callable[[Value, Value], Value]
@@ -120,7 +120,7 @@ _variadic("Sum", (1, 6, 8, 13), g.add)
 @handles("Mean", since=(1, 6, 8, 13))
 def mean(node: Node, *xs: Value) -> Value:
     dtype = dtype_of(xs[0])
-    out, *rest = g.lift(*(g.cast(x, "f32") if dtype in ("f16", "bf16") else x for x in xs))
+    out, *rest = g.lift(*(g.cast(x, "f32") if is_half(dtype) else x for x in xs))
     for x in rest:
         out = g.add(out, x)
     return g.cast(g.div(out, g.full_like(out, len(xs))), dtype)

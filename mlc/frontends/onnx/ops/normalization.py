@@ -9,7 +9,7 @@ from mlc.frontends.onnx.ops.activation import in_f32, like, plus, times
 from mlc.frontends.onnx.ops.linear import per_channel
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
-from mlc.ir.types import dtype_of, rank_of, shape_of, shape_text
+from mlc.ir.types import dtype_of, is_half, rank_of, shape_of, shape_text
 
 
 @handles("BatchNormalization", since=(7, 9))
@@ -80,7 +80,7 @@ def normalized_by(x: Value, scale: Value, bias: Value, mean: Value, variance: Va
 
 def widened(x: Value) -> Value:
     """Statistics of 16-bit values are taken in f32."""
-    return g.cast(x, "f32") if dtype_of(x) in ("f16", "bf16") else x
+    return g.cast(x, "f32") if is_half(dtype_of(x)) else x
 
 
 def variance_of(x: Value, axes: Sequence[int], keepdims: bool) -> Value:
