@@ -131,6 +131,11 @@ def test_external_data_of_the_wrong_size_is_refused(
     assert "'b'" in str(error.value)
 
 
+def test_other_keys_of_external_data_mean_nothing(tmp_path: Path) -> None:
+    data = np.array([1, 2, 3], "<f4").tobytes()
+    assert_adds(with_external(tmp_path, "weights.bin", data, __class__=1, basepath=2, checksum=3))
+
+
 def test_external_data_needs_a_model_from_a_file(tmp_path: Path) -> None:
     path = with_external(tmp_path, "weights.bin", bytes(12))
     with pytest.raises(InvalidModel, match="does not come from a file"):
