@@ -88,7 +88,7 @@ class Model:
         self.shapes[name] = tuple(shape)
         return name
 
-    def numbers(self, values: Sequence[int] | int) -> str:
+    def numbers(self, values: Sequence[int] | int | np.ndarray) -> str:
         name = f"i{len(self.inits)}"
         self.inits.append(numpy_helper.from_array(np.array(values, np.int64), name))
         return name
@@ -282,6 +282,89 @@ def convolution(m: Model, x: str, r: random.Random) -> str:
     if not channels:
         raise Unfit
     return m.node("Conv", [x, w], (shape[0], channels if depthwise else out, *shape[2:]), **attributes)
+
+
+@step(1)
+def transposed_convolution(m: Model, x: str, r: random.Random) -> str:
+    shape = m.shapes[x]
+    if len(shape) not in (3, 4) or not m.floats or m.declared == "bf16":
+        raise Unfit
+    channels, *spatial = known(shape[1:])
+    if not channels or 0 in spatial:
+        raise Unfit
+    size, stride, out = r.choice([1, 2, 3]), r.choice([1, 2]), channels if r.random() < 0.5 else r.choice([1, 4])
+    w = m.weight(r.randrange(99), [channels, out, *[size] * len(spatial)], 0.3)
+    grown = [(e - 1) * stride + size for e in spatial]
+    attributes = {"kernel_shape": [size] * len(spatial), "strides": [stride] * len(spatial)}
+    return m.node("ConvTranspose", [x, w], (shape[0], out, *grown), **attributes)
+
+
+@step(1)
+def einsum(m: Model, x: str, r: random.Random) -> str:
+    """Products of a value with itself, or its diagonal."""
+    shape = m.shapes[x]
+    equation, kept = r.choice([("ij,kj->ik", (0, 0)), ("ij,jk->ik", (0, 1)), ("ij,ij->j", (1,)), ("ij,kj->ki", (0, 0))])
+    if len(shape) != 2 or m.declared == "bf16" or (equation == "ij,jk->ik" and shape[0] != shape[1]):
+        raise Unfit
+    return m.node("Einsum", [x, x], tuple(shape[a] for a in kept), equation=equation)
+
+
+@step(2)
+def affine(m: Model, x: str, y: str, r: random.Random) -> str:
+    """Gemm with a value of the program as the addend."""
+    shape = m.shapes[x]
+    if len(shape) != 2 or m.declared == "bf16":
+        raise Unfit
+    (k,) = known(shape[1:])
+    w = m.weight(r.randrange(99), [k, k], 1 / math.sqrt(k + 1))
+    if broadcast(m.shapes[y], shape) != shape:
+        raise Unfit
+    attributes = {"alpha": 0.5, "beta": r.choice([0.0, 1.0, 2.0])} if m.floats else {}
+    return m.node("Gemm", [x, w, y], shape, transB=r.randrange(2), **attributes)
+
+
+@step(1)
+def repeated(m: Model, x: str, r: random.Random) -> str:
+    shape = m.shapes[x]
+    if not shape:
+        raise Unfit
+    times = [r.choice([1, 1, 2]) if isinstance(e, int) else 1 for e in shape]
+    grown = tuple(e if isinstance(e, str) else e * t for e, t in zip(shape, times, strict=True))
+    return m.node("Tile", [x, m.numbers(times)], grown)
+
+
+@step(1)
+def halves(m: Model, x: str, r: random.Random) -> str:
+    """The sum of two parts of a value."""
+    shape = m.shapes[x]
+    places = [a for a, e in enumerate(shape) if isinstance(e, int) and e and e % 2 == 0]
+    if not places:
+        raise Unfit
+    axis = r.choice(places)
+    (extent,) = known([shape[axis]])
+    first = m.slice(x, axis, 0, extent // 2, 1, extent // 2)
+    second = m.slice(x, axis, extent // 2, extent, 1, extent // 2)
+    return m.binary(r.choice(BINARY), first, second)
+
+
+@step(1)
+def bounded(m: Model, x: str, r: random.Random) -> str:
+    if m.declared == "bf16":
+        raise Unfit
+    return m.node("Clip", [x, m.weight(r.randrange(99), []), m.weight(r.randrange(99), [])], m.shapes[x])
+
+
+@step(1)
+def looked_up(m: Model, x: str, r: random.Random) -> str:
+    """Elements along an axis at places that differ from row to row."""
+    shape = m.shapes[x]
+    if not shape:
+        raise Unfit
+    sides, axis = known(shape), r.randrange(len(shape))
+    if 0 in sides:
+        raise Unfit
+    places = np.random.default_rng(r.randrange(99)).integers(-sides[axis], sides[axis], sides)
+    return m.node("GatherElements", [x, m.numbers(places)], shape, axis=axis)
 
 
 @step(1)

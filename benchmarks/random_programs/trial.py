@@ -85,7 +85,7 @@ def compare(
     near = run(own, arrays)
     want = run(exact, inputs_of(program, size, "f64")) if program.floats else near
     others = [near]
-    if session is not None:
+    if session is not None and all(array.size for array in arrays):  # kernels of onnxruntime divide by extents
         with suppress(Exception):  # a size that onnxruntime does not take
             others.append(session.run(None, dict(zip(own.input_names, arrays, strict=True))))
     for number, (got, reference) in enumerate(zip(found, want, strict=True)):
