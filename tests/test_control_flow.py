@@ -77,6 +77,19 @@ def test_a_weight_that_a_branch_transposes_is_transposed_at_compile_time() -> No
         np.testing.assert_allclose(module.run(np.array(c), x)[0], np.exp(want) if c else want, rtol=1e-4, atol=1e-4)
 
 
+def test_buffers_of_two_branches_share_memory() -> None:
+    """Six values of one size on each side, of which two are alive at once."""
+    chain = " ".join(f"{{0}}m{n} = MatMul({{0}}{n}, w) {{0}}{n + 1} = Tanh({{0}}m{n})" for n in range(6))
+    sides = [f"{side}0 = Exp(x) {chain.format(side)} {side} = Identity({side}6)" for side in ("a", "b")]
+    body = f"""(bool c, float[N, 3] x) => (float[N, 3] y) <float[3, 3] w = {{1, 2, 0, -1, 1, 1, 0, 2, 1}}> {{
+        y = If (c) <then_branch = yes () => (float[N, 3] a) {{ {sides[0]} }}, else_branch = no () => (float[N, 3] b) {{ z = Neg(x) {sides[1].replace("Exp(x)", "Exp(z)")} }}>
+    }}"""
+    executable = mlc.compile(parse(body))
+    use = executable.memory_analysis(N=1 << 16)
+    assert use.arena < 3.5 * 3 * 4 * (1 << 16)
+    agree(parse(body), [{"c": np.array(c), "x": rows(n)} for c in (True, False) for n in SIZES])
+
+
 def choice(branch: str) -> Module:
     return load(
         parse(f"""(bool c, float[N, 3] x) => (float[N, 3] y) <float[3, 3] w = {{1, 2, 0, -1, 1, 1, 0, 2, 1}}> {{

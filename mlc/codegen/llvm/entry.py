@@ -34,7 +34,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.kernel import element_bytes
 from mlc.ir.kernel.plan import Equality, Launch, Lifetime, Plan, Step, TensorSpec
-from mlc.ir.kernel.program import BufferOp, CallOp, CountOp, RowOp, SizeOp, ViewOp, WeightOp, memref_of, shape_of
+from mlc.ir.kernel.program import BufferOp, CallOp, CountOp, RowOp, SizeOp, ViewOp, WeightOp, clock, memref_of, shape_of
 from mlc.ir.module import Module
 
 # Chunks of a launch per thread: enough that threads that start late, or are taken away, do not matter.
@@ -81,7 +81,8 @@ class Emitter:
         self.known: dict[str, KernelSignature] = {}
         self.lines: list[str] = []
         self.label = "entry"
-        self.at = 0  # the op of @main that is written, as lifetimes count them
+        self.clock = clock(self.main)
+        self.at = 0  # when the op that is written runs, as lifetimes count
         self.count = 0
         self.names: dict[SSAValue, str] = {}
         self.sizes: dict[Extent, int] = {}
@@ -97,8 +98,7 @@ class Emitter:
 
     # Results ---------------------------------------------------------------------------------------------------------
     def emit(self) -> Entry:
-        for at, op in enumerate(self.main.body.block.ops):
-            self.at = at
+        for op in self.main.body.block.ops:
             self.op(op)
         self.write_counts()
         sizes, launches = 1, 1 + len(self.sizes)
@@ -240,6 +240,7 @@ class Emitter:
             self.op(op)
 
     def op(self, op: Operation) -> None:
+        self.at = self.clock.get(op, self.at)  # inside of a loop that of the loop
         match op:
             case SizeOp() | WeightOp() | BufferOp() | ViewOp():
                 return  # spelled where it is used

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.dialects import arith, scf
+from xdsl.dialects import arith, func, scf
 from xdsl.dialects.builtin import (
     DYNAMIC_INDEX,
     ArrayAttr,
@@ -395,6 +395,23 @@ class CountOp(IRDLOperation):
         printer.print_string(" in ")
         printer.print_ssa_value(self.buffer)
         _print_type(printer, self.buffer.type)
+
+
+def clock(main: func.FuncOp) -> dict[Operation, int]:
+    """When the ops of @main run, as lifetimes count: in order, and those of both branches of an scf.if one behind the other, so that buffers
+    of which only one is needed are not alive together. What happens inside a loop happens at its step."""
+    found: dict[Operation, int] = {}
+
+    def visit(block: Block) -> None:
+        for op in block.ops:
+            if isinstance(op, scf.IfOp):
+                for region in op.regions:
+                    for inner in region.blocks:
+                        visit(inner)
+            found[op] = len(found)
+
+    visit(main.body.block)
+    return found
 
 
 def sizes_asked(op: Operation) -> dict[str, int]:

@@ -2,8 +2,8 @@
 
     func.func @main(...)  ->  func.func @main(...) attributes {kernel.arena = [["3072*N", 0, 2], ["64*N*S", 1, 5]]}
 
-Steps are the ops of @main in order; what happens inside a loop or branch happens at its step, so that all a loop touches stays
-alive while it runs. A buffer lives as long as any view or row of it. Offsets are found per binding of the symbols (mlc.runtime);
+Steps are the ops of @main in order, those of branches one branch behind the other; what happens inside a loop happens at its step, so that
+all a loop touches stays alive while it runs. A buffer lives as long as any view or row of it. Offsets are found per binding of the symbols (mlc.runtime);
 buffers that no step touches have no bytes. An extent that is counted at run time takes its bound.
 """
 
@@ -17,13 +17,13 @@ from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.kernel.kernel import element_bytes
 from mlc.ir.kernel.plan import Lifetime
-from mlc.ir.kernel.program import BufferOp, RowOp, ViewOp, memref_of, shape_of
+from mlc.ir.kernel.program import BufferOp, RowOp, ViewOp, clock, memref_of, shape_of
 from mlc.ir.module import counted_sizes
 
 
 def plan_arena(main: func.FuncOp) -> list[Lifetime]:
     """Write `kernel.arena` of a main function, one entry per buffer number, and return it."""
-    steps = {op: step for step, op in enumerate(main.body.block.ops)}
+    steps = clock(main)
     buffers = sorted((op for op in main.walk() if isinstance(op, BufferOp)), key=lambda op: op.number.data)
     if [op.number.data for op in buffers] != list(range(len(buffers))):
         raise InternalError(f"the buffers of @main are not numbered 0 to {len(buffers) - 1}", pass_name="plan-arena")
