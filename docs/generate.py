@@ -195,12 +195,18 @@ def _default(field: object) -> str:
     return f"`{value!r}`" if isinstance(value, (str, int, tuple, type(None))) else "`{}`"
 
 
+def ulp() -> str:
+    """The last table of benchmarks.ulp."""
+    return (Path(__file__).parents[1] / "benchmarks" / "results" / "ulp.md").read_text(encoding="utf-8")
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "onnx-operators": onnx_operators,
     "graph-ops": graph_ops,
     "passes": passes,
     "verbs": verbs,
     "options": options,
+    "ulp": ulp,
 }
 
 

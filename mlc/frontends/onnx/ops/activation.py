@@ -123,12 +123,13 @@ def softsign(node: Node, x: Value) -> Value:
 
 @handles("Mish", since=(18, 22))
 def mish(node: Node, x: Value) -> Value:
-    """x * tanh(softplus(x)) = x * n / (n + 2), n = exp(x) * (exp(x) + 2); from x = 20 on that is x."""
+    """x * tanh(softplus(x)) = x * n / (n + 2), n = exp(x) * (exp(x) + 2); both are taken at 20 beyond."""
 
     def of(x: Value) -> Value:
-        e = g.exp(g.minimum(x, like(x, 20)))
+        half = g.exp(times(g.minimum(x, like(x, 20)), 0.5))  # exp(x) itself is 0 where x * exp(x) is not yet
+        e = g.mul(half, half)
         n = g.mul(e, plus(e, 2))
-        return g.mul(x, g.div(n, plus(n, 2)))
+        return g.mul(g.mul(x, g.div(g.mul(half, plus(e, 2)), plus(n, 2))), half)
 
     return in_f32(of, x)
 
