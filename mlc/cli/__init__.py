@@ -14,7 +14,7 @@ VERBS = {
     "run": "run a model once on given or random inputs",
     "check": "what a model holds and what cannot be compiled, without compiling it",
     "bench": "time a model, also against other engines",
-    "compare": "run every stage on the same inputs; name the first that differs",
+    "compare": "run every stage, or two packages, on the same inputs; name the first that differs",
     "explain": "what was decided for each kernel, and why",
     "opt": "run chosen passes on IR text",
     "demo": "compile, verify and time the bundled model",

@@ -1,4 +1,7 @@
-"""`mlc compare MODEL`: every stage on the same inputs, through the interpreters and natively; names the first that differs. Exit code 3 then."""
+"""`mlc compare MODEL`: every stage on the same inputs, through the interpreters and natively; names the first that differs. Exit code 3 then.
+
+`mlc compare OLD.mlc NEW.mlc`: the native code of two packages, and the first kernel whose result differs.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import numpy as np
 from mlc.cli.console import Console
 from mlc.cli.parser import (
     Parser,
+    UsageError,
     data_flags,
     model_flags,
     reference_flag,
@@ -19,15 +23,18 @@ from mlc.cli.parser import (
     target_flags,
     tolerance_flags,
 )
-from mlc.cli.session import Session, open_session
+from mlc.cli.session import Session, open_session, require_file
+from mlc.cli.source import model
 from mlc.errors import NumericMismatch
 
 if TYPE_CHECKING:
     from mlc.comparison import Comparison
+    from mlc.package_comparison import Side
 
 
 def configure(parser: Parser) -> None:
     model_flags(parser)
+    parser.add_argument("other", metavar="NEW.mlc", nargs="?", help="a second package; MODEL is one too, the older")
     parser.add_argument(
         "--against",
         choices=("interpreter", "onnxruntime"),
@@ -43,6 +50,8 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    if args.other is not None:
+        return _packages(args, console)
     session = open_session(args, console.quiet())
     source, feeds = session.source, session.feeds(args)
     if session.compilation is None:
@@ -109,3 +118,61 @@ def _package(args: argparse.Namespace, session: Session, feeds: Mapping[str, np.
         if found.first_divergence is None:
             compare_results(found, name, session.output_names, run(), want, args.rtol, args.atol)
     return found
+
+
+def _packages(args: argparse.Namespace, console: Console) -> int:
+    """The code in two packages on the same inputs."""
+    sources = [model(name) for name in (args.model, args.other)]
+    for source in sources:
+        if not source.is_package:
+            raise UsageError(
+                f"{source.name} is not a package, and two packages are compared",
+                remedy="Compile it first; a package is compared with its model by mlc compare PACKAGE --reference MODEL.",
+            )
+    if args.reference or args.against != "interpreter":
+        raise UsageError("two packages are compared with one another", remedy="Leave --reference and --against out.")
+    from mlc.package_comparison import compare_executables
+    from mlc.runtime.package import read
+
+    sessions = [open_session(args, console.quiet(), source=source) for source in sources]
+    sides = [_side(session) for session in sessions]
+    narrow = min(
+        sessions, key=lambda session: len(session.module.symbols)
+    )  # the other takes the sizes that this one fixes
+    feeds = narrow.feeds(args)
+    found = compare_executables(sides[0], sides[1], feeds, args.rtol, args.atol)
+    first = found.first
+    console.result(
+        "compare",
+        model=sources[0].name,
+        other=sources[1].name,
+        agrees=found.agrees,
+        error=found.error,
+        outputs=[asdict(difference) for difference in found.outputs],
+        first_divergence=None if first is None else asdict(first),
+    )
+    width = max(len(side.name) for side in sides)
+    for source, side in zip(sources, sides, strict=True):
+        level = side.executable.report.get("opt_level")
+        text = "" if level is None else f", -O{level}"
+        console.print(
+            f"{side.name:<{width}}  mlc {read(require_file(source)).version}{text}, {side.executable.target.name}"
+        )
+    if first is None:
+        console.print(f"the outputs agree, max rel err {found.error:.1e}")
+        return 0
+    console.print(f"the outputs DIFFER, max rel err {found.error:.1e}; {found.values} values between were looked at")
+    if first.node:
+        console.print(f"  first: {first.node}")
+        for side, kernel, nodes in zip(sides, first.kernels, first.nodes, strict=True):
+            console.print(f"    {side.name:<{width}}  kernel {kernel}: {', '.join(nodes)}")
+    for line in filter(None, (first.text, first.verdict)):
+        console.print(f"  {line}")
+    console.print(f"  tolerance {first.tolerance:g}")
+    return NumericMismatch.exit_code
+
+
+def _side(session: Session) -> Side:
+    from mlc.package_comparison import Side
+
+    return Side(session.source.name, session.executable, session.module)

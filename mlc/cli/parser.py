@@ -37,6 +37,16 @@ class Parser(argparse.ArgumentParser):
         general.add_argument("-v", "--verbose", action="count", default=0, help="more detail; tracebacks of errors")
         general.add_argument("-q", "--quiet", action="count", default=0, help="no progress")
 
+    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """An optional positional may stand behind flags; argparse itself takes it only beside the one before it."""
+        found, rest = self.parse_known_args(args, namespace)
+        for action in self._get_positional_actions():
+            if rest and action.nargs == "?" and getattr(found, action.dest) is None and not rest[0].startswith("-"):
+                setattr(found, action.dest, rest.pop(0))
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found
+
     def set_model_optional(self) -> None:
         """For verbs that have something to say without a MODEL."""
         for action in self._actions:

@@ -219,6 +219,24 @@ class Executable:
         outputs = self._call(values)
         return outputs if wanted is None else [outputs[number] for number in wanted]
 
+    def run_apart(self, inputs: Mapping[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """As `run`, with no memory shared: the outputs, and what each buffer of the plan holds after the call, as bytes."""
+        apart = tuple(replace(life, first=0, last=len(self.plan.buffers)) for life in self.plan.buffers)
+        copy = Executable(
+            replace(self.plan, buffers=apart),
+            self.objects,
+            self.weights,
+            target=self.target,
+            threads=self.threads,
+            entry=self.entry,
+        )
+        outputs = copy.run(None, inputs)
+        binding, arena = next(iter(copy._bindings.values())), copy._free[0].arena
+        offsets = binding.table[len(binding.table) - len(apart) :] if apart else []
+        sizes = [dims.evaluate(life.bytes, binding.symbols) for life in apart]
+        memory = arena.block[arena.offset : arena.offset + arena.bytes]
+        return outputs, [memory[start : start + size].copy() for start, size in zip(offsets, sizes, strict=True)]
+
     def _misnamed(self, inputs: Mapping[str, Any]) -> MlcError:
         unknown = [f"there is no input '{name}'" for name in inputs if name not in self._index]
         missing = [f"input '{name}' is missing" for name in self._index if name not in inputs]
