@@ -1,18 +1,22 @@
-"""`mlc bench MODEL`: latency of repeated calls; `--per-op` by kernel; `--against` other engines on the same inputs, taking turns."""
+"""`mlc bench MODEL`: latency and throughput of repeated calls, at one or several `--sizes`; `--callers` at once; `--per-op` by kernel;
+`--against` other engines on the same inputs, taking turns."""
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from mlc.cli import sizes
 from mlc.cli.console import Console
 from mlc.cli.parser import (
     Parser,
     UsageError,
     data_flags,
     model_flags,
+    positive,
     reference_flag,
     strict_flag,
     target_flags,
@@ -21,31 +25,26 @@ from mlc.cli.parser import (
 from mlc.cli.session import Session, open_session
 from mlc.cli.writing import require_outputs
 
-TURN = 0.3  # seconds that one engine runs before the next has its turn
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mlc.insight.machine import Load
+    from mlc.insight.timing import Breakdown, Latency
+
+ENGINES = ("onnxruntime", "interpreter")
+SHOWN = 30  # kernels
 
 
 @dataclass(frozen=True)
-class Latency:
-    """Milliseconds."""
+class Case:
+    """What was measured at one set of sizes. `items` are those of a call: the batch."""
 
-    median: float
-    p90: float
-    p99: float
-    least: float
-    runs: int
-    first: float
-
-    @staticmethod
-    def of(seconds: Sequence[float], first: float) -> Latency:
-        ordered = sorted(seconds)
-
-        def at(share: float) -> float:
-            return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1e3
-
-        return Latency(at(0.5), at(0.9), at(0.99), ordered[0] * 1e3, len(ordered), first * 1e3)
-
-    def __str__(self) -> str:
-        return f"median {self.median:.3g}  p90 {self.p90:.3g}  p99 {self.p99:.3g}  min {self.least:.3g}   ({self.runs} runs)   first call {self.first:.3g}"
+    sizes: dict[str, int]
+    feeds: dict[str, np.ndarray]
+    items: int
+    latencies: dict[str, Latency]
+    together: dict[str, Latency]  # by many callers at once
+    breakdown: Breakdown | None
 
 
 def configure(parser: Parser) -> None:
@@ -53,6 +52,20 @@ def configure(parser: Parser) -> None:
     strict_flag(parser)
     group = parser.add_argument_group("measurement")
     group.add_argument("--seconds", type=float, default=2.0, metavar="S", help="how long each engine runs (default 2)")
+    group.add_argument(
+        "--sizes",
+        action="append",
+        default=[],
+        metavar="N=8,T=64",
+        help="measure at these sizes of symbolic dimensions; several flags measure one after the other",
+    )
+    group.add_argument(
+        "--callers",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="also call from N threads at once: throughput of a server",
+    )
     group.add_argument("--against", action="append", default=[], metavar="ENGINE", help="onnxruntime or interpreter")
     group.add_argument("--per-op", action="store_true", help="time of each kernel, with the nodes it computes")
     reference_flag(group)
@@ -63,121 +76,160 @@ def configure(parser: Parser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     for engine in args.against:
-        if engine not in ("onnxruntime", "interpreter"):
-            raise UsageError.unknown("engine", engine, ("onnxruntime", "interpreter"))
+        if engine not in ENGINES:
+            raise UsageError.unknown("engine", engine, ENGINES)
     if args.seconds <= 0:
         raise UsageError(f"--seconds {args.seconds:g}: not a duration")
+    wanted = [sizes.exactly(text, "--sizes") for text in args.sizes] or [{}]
     require_outputs({"--trace": args.trace}, [args.model])
     session = open_session(args, console)
-    feeds = session.feeds(args)
+    inputs = [session.feeds(args, at) for at in wanted]  # tested before anything is compiled
+    from mlc.insight.machine import LoadMeter
+
     executable = session.executable  # compiled here, so that the first call is a call
-    calls: dict[str, Callable[[], object]] = {"mlc": lambda: executable.run(None, feeds)}
-    for engine in args.against:
-        calls[_title(engine)] = _engine(engine, session, feeds, args)
-    latencies = measure(calls, args.seconds)
-    own = latencies["mlc"]
-    rows = _per_op(session, feeds, args.seconds) if args.per_op else []
+    engines = {_title(name): session.run_reference(name, executable.threads, args.until) for name in args.against}
+    meter = LoadMeter()
+    cases = [_case(session, at, feeds, engines, args) for at, feeds in zip(wanted, inputs, strict=True)]
+    load = meter.read()
     if args.trace:
-        session.write_trace(args.trace, feeds)
-    console.result(
-        "bench",
-        model=args.model,
-        unit="ms",
-        latencies={name: asdict(row) for name, row in latencies.items()},
-        kernels=rows,
-    )
-    console.print(
-        f"inputs      {', '.join(f'{name} {list(x.shape)}' for name, x in feeds.items())}, {session.executable.threads} threads"
-    )
-    console.print(f"latency ms  {own}")
-    for name, row in latencies.items():
-        if name != "mlc":
-            console.print(
-                f"{name}, same inputs, taking turns: median {row.median:.3g}  ->  mlc {row.median / own.median:.2f}x"
-            )
-    if rows:
-        _print_rows(rows, console)
+        session.write_trace(args.trace, inputs[-1])
+    console.result("bench", **_report(session, args, cases, load))
+    for case in cases:
+        _print_case(case, session, args.callers, console)
+    if load is not None and load.busy:
+        console.print(f"{'busy':<10} {load}: times may be too long")
     if args.trace:
         console.wrote(args.trace)
     return 0
 
 
-def measure(calls: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, Latency]:
-    """Engines take turns, so that a busy moment of the machine meets all of them."""
-    first: dict[str, float] = {}
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for name, call in calls.items():
-        start = time.perf_counter()
-        call()
-        first[name] = time.perf_counter() - start
-    spent = 0.0
-    while spent < seconds:
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            while True:
-                start = time.perf_counter()
-                call()
-                end = time.perf_counter()
-                times[name].append(end - start)
-                if end - begin >= min(TURN, seconds):
-                    break
-        spent += min(TURN, seconds)
-    return {name: Latency.of(found, first[name]) for name, found in times.items()}
+def _case(
+    session: Session,
+    at: dict[str, int],
+    feeds: dict[str, np.ndarray],
+    engines: Mapping[str, Any],
+    args: argparse.Namespace,
+) -> Case:
+    from mlc.insight.timing import kernels, measure
+
+    executable = session.executable
+    calls: dict[str, Callable[[], object]] = {"mlc": lambda: executable.run(None, feeds)}
+    calls |= {name: partial(engine, feeds) for name, engine in engines.items()}
+    return Case(
+        at,
+        feeds,
+        _items(session, feeds),
+        measure(calls, args.seconds),
+        measure(calls, args.seconds, args.callers) if args.callers > 1 else {},
+        kernels(executable, feeds, args.seconds) if args.per_op else None,
+    )
 
 
-def _engine(name: str, session: Session, feeds: dict, args: argparse.Namespace) -> Callable[[], object]:
-    run = session.run_reference(name, session.executable.threads, args.until)
-    return lambda: run(feeds)
+def _items(session: Session, feeds: Mapping[str, np.ndarray]) -> int:
+    """The batch: the leading extent, where it is symbolic and the same of all inputs and outputs; else a call is one item."""
+    plan = session.executable.plan
+    leading = {spec.shape[0] if spec.shape else 1 for spec in (*plan.inputs, *plan.outputs)}
+    if len(leading) != 1 or isinstance(leading.pop(), int):
+        return 1
+    return int(feeds[plan.inputs[0].name].shape[0])
 
 
 def _title(engine: str) -> str:
     from importlib.metadata import version
-
-    return f"onnxruntime {version('onnxruntime')}" if engine == "onnxruntime" and _installed(engine) else engine
-
-
-def _installed(package: str) -> bool:
     from importlib.util import find_spec
 
-    return find_spec(package) is not None
+    return f"{engine} {version(engine)}" if engine == "onnxruntime" and find_spec(engine) else engine
 
 
-def _per_op(session: Session, feeds: dict, seconds: float) -> list[dict[str, object]]:
-    """One row per kernel call, the slowest first."""
-    from mlc.insight.kernels import work_of_calls
+def _report(session: Session, args: argparse.Namespace, cases: list[Case], load: Load | None) -> dict[str, Any]:
+    """The fields of the JSON object."""
+    import platform
 
-    arrays = [feeds[spec.name] for spec in session.executable.get_inputs()]
-    start = time.perf_counter()
-    session.executable.profile(*arrays)
-    once = max(time.perf_counter() - start, 1e-6)
-    steps = session.executable.profile(*arrays, repeats=max(1, min(1000, int(seconds / once))))
-    total = sum(step.nanoseconds for step in steps) or 1.0
-    work = work_of_calls(session.executable, [array.shape for array in arrays])
-    rows = []
-    for step in steps:
-        flops, bytes = work[step.step]
-        rate = max(step.nanoseconds, 1.0)
-        rows.append(
-            {
-                "kernel": step.kernel,
-                "source": list(step.source),
-                "ms": step.nanoseconds / 1e6,
-                "share": step.nanoseconds / total,
-                "gflops": flops / rate,
-                "gbytes": bytes / rate,
-            }
+    from mlc import __version__
+    from mlc.provenance import versions
+
+    executable = session.executable
+    return {
+        "model": args.model,
+        "unit": "ms",
+        "versions": {"mlc": __version__, "python": platform.python_version(), **versions()},
+        "target": str(executable.target),
+        "threads": executable.threads,
+        "callers": args.callers,
+        "machine": None if load is None else {**asdict(load), "busy": load.busy},
+        "cases": [_case_report(case) for case in cases],
+    }
+
+
+def _case_report(case: Case) -> dict[str, Any]:
+    def rows(latencies: Mapping[str, Latency]) -> dict[str, Any]:
+        return {
+            name: {**asdict(row), "items_per_second": row.calls_per_second * case.items}
+            for name, row in latencies.items()
+        }
+
+    found = {
+        "sizes": case.sizes,
+        "inputs": {name: {"dtype": str(x.dtype), "shape": list(x.shape)} for name, x in case.feeds.items()},
+        "items": case.items,
+        "latencies": rows(case.latencies),
+    }
+    if case.together:
+        found["together"] = rows(case.together)
+    if case.breakdown is not None:
+        parts = asdict(case.breakdown)
+        found.update(kernels=parts.pop("kernels"), kernel_times=parts)
+    return found
+
+
+def _print_case(case: Case, session: Session, callers: int, console: Console) -> None:
+    own = case.latencies["mlc"]
+    shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in case.feeds.items())
+    console.print(f"{'inputs':<10} {shapes}, {session.executable.threads} threads")
+    console.print(
+        f"{'latency ms':<10} {_spread(own)}  min {own.least:.3g}   ({own.runs} runs)   first call {own.first:.3g}"
+    )
+    console.print(f"{'throughput':<10} {_rate(own, case.items)}")
+    for name, row in case.latencies.items():
+        if name != "mlc":
+            console.print(f"{name}, same inputs, taking turns: {_spread(row)}  ->  mlc {row.median / own.median:.2f}x")
+    for name, row in case.together.items():
+        alone = case.latencies[name].calls_per_second
+        console.print(
+            f"{callers} callers  {'' if name == 'mlc' else name + ': '}{_spread(row)}   "
+            f"{_rate(row, case.items)}, {row.calls_per_second / alone:.2f} times one caller's"
         )
-    return sorted(rows, key=lambda row: -float(str(row["ms"])))
+    if case.breakdown is not None:
+        _print_kernels(case.breakdown, console)
 
 
-def _print_rows(rows: list[dict[str, object]], console: Console) -> None:
-    console.print(f"{'#':>3}  {'kernel':<24} {'ms':>9} {'%':>6} {'GFLOP/s':>9} {'GB/s':>7}  source nodes")
-    for number, row in enumerate(rows[:30], 1):
-        source = ", ".join(row["source"])  # type: ignore[arg-type]
+def _spread(row: Latency) -> str:
+    return f"median {row.median:.3g}  p10 {row.p10:.3g}  p90 {row.p90:.3g}  p99 {row.p99:.3g}"
+
+
+def _rate(row: Latency, items: int) -> str:
+    rate = row.calls_per_second
+    return f"{_number(rate)} calls/s" + (f", {_number(rate * items)} items/s" if items > 1 else "")
+
+
+def _number(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
+def _print_kernels(breakdown: Breakdown, console: Console) -> None:
+    console.print(
+        f"{'#':>3}  {'kernel':<24} {'median ms':>9} {'p90':>8} {'%':>6} {'turns':>6} {'GFLOP/s':>9} {'GB/s':>7}  source nodes"
+    )
+    for number, row in enumerate(breakdown.kernels[:SHOWN], 1):
+        source = ", ".join(row.source)
         shown = source if len(source) <= 60 else source[:57] + "..."
         console.print(
-            f"{number:>3}  {row['kernel']!s:<24} {row['ms']:>9.4f} {100 * float(row['share']):>6.1f} "  # type: ignore[arg-type]
-            f"{row['gflops']:>9.1f} {row['gbytes']:>7.1f}  {shown}"
+            f"{number:>3}  {row.kernel:<24} {row.ms:>9.4f} {row.p90:>8.4f} {100 * row.share:>6.1f} {row.turns:>6,.0f} "
+            f"{row.gflops:>9.1f} {row.gbytes:>7.1f}  {shown}"
         )
-    if len(rows) > 30:
-        console.print(f"     and {len(rows) - 30} more")
+    if len(breakdown.kernels) > SHOWN:
+        console.print(f"     and {len(breakdown.kernels) - SHOWN} more")
+    console.print(
+        f"     {'all kernels':<24} {breakdown.total:>9.4f}   of {breakdown.end_to_end:.4f} ms end to end "
+        f"({breakdown.runs} calls of each, in turn)"
+    )

@@ -6,7 +6,6 @@ import argparse
 
 import numpy as np
 
-from mlc.cli.bench import measure
 from mlc.cli.console import Console
 from mlc.cli.parser import Parser, positive
 
@@ -23,6 +22,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from mlc import references
     from mlc.compiler import Compilation
     from mlc.demo import MODEL, digits
+    from mlc.insight.timing import measure
     from mlc.numeric import compare_outputs, largest, require_agreement
     from mlc.options import CompileOptions
 

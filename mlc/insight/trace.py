@@ -41,7 +41,10 @@ def compilation(seconds: Mapping[str, float], report: Mapping[str, Any]) -> list
 
 def call(steps: Sequence[StepTime]) -> list[Span]:
     """One call of an executable, from its profile."""
-    kernels = [Span(step.kernel, round(step.nanoseconds), details={"nodes": list(step.source)}) for step in steps]
+    kernels = [
+        Span(step.kernel, round(step.nanoseconds), details={"nodes": list(step.source), "turns": step.turns})
+        for step in steps
+    ]
     return [Span("call", 0, kernels)]
 
 

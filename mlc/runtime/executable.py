@@ -33,7 +33,7 @@ from mlc.runtime.binding import Binder, Binding, MemoryUse
 from mlc.runtime.dlpack import array_type
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-_PROFILED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+_TIMED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 # Workspaces that wait for the next call; more of them exist only while more calls run at the same time.
 _WORKSPACES = 4
 # Bytes of an output up to which its memory is kept for the next call, should the caller have dropped the array by then.
@@ -51,12 +51,14 @@ class NodeArg:
 
 @dataclass(frozen=True)
 class StepTime:
-    """One kernel call of a run: the kernel, the nodes it computes, nanoseconds (all turns together inside a loop), its place in plan.steps."""
+    """One kernel call of a run: the kernel, the nodes it computes, nanoseconds and turns (all of them together inside a loop), its place in
+    plan.steps."""
 
     kernel: str
     source: tuple[str, ...]
     nanoseconds: float
     step: int
+    turns: float = 1.0
 
 
 class _Workspace:
@@ -159,10 +161,10 @@ class Executable:
     def profile(self, *arrays: Any, repeats: int = 1) -> list[StepTime]:
         """Time of each kernel call that these inputs lead to, the mean over `repeats` runs. Raises MlcError where the code was built without."""
         try:
-            run = _PROFILED(self._library.address(f"{self.entry}_profiled"))
+            run = _TIMED(self._library.address(f"{self.entry}_timed"))
         except InternalError:
             raise MlcError("this executable was built without the entry that takes times") from None
-        times = (ctypes.c_int64 * max(1, len(self.plan.steps)))()
+        times = (ctypes.c_int64 * max(1, 2 * len(self.plan.steps)))()
 
         def timed(sizes: int, arena: int, io: int) -> None:
             run(sizes, arena, io, ctypes.addressof(times))
@@ -170,9 +172,9 @@ class Executable:
         for _ in range(repeats):
             self._call(arrays, timed)
         return [
-            StepTime(step.kernel, step.source, nanoseconds / repeats, number)
-            for number, (step, nanoseconds) in enumerate(zip(self.plan.steps, times, strict=False))
-            if nanoseconds  # else another branch was taken: one for other sizes
+            StepTime(step.kernel, step.source, times[2 * number] / repeats, number, turns / repeats)
+            for number, step in enumerate(self.plan.steps)
+            if (turns := times[2 * number + 1])  # else another branch was taken: one for other sizes
         ]
 
     def memory_analysis(self, **sizes: int) -> MemoryUse:

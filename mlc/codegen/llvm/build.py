@@ -26,7 +26,7 @@ from mlc.ir.kernel.target import CpuTarget
 from mlc.ir.module import Module
 
 ENTRY = "mlc_entry"
-PROFILED = "mlc_entry_profiled"
+TIMED = "mlc_entry_timed"
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def compile_module(
             if known is not None and (key := known_as(kernel)) is not None:
                 learnt.append((key, kernel, symbols[name], compiler.key(number)))
         entry = emit_entry(module, ENTRY, symbols=symbols)
-        profiled = emit_entry(module, PROFILED, profile=True, symbols=symbols)
-        for made, name in ((entry, ENTRY), (profiled, PROFILED)):
+        timed = emit_entry(module, TIMED, profile=True, symbols=symbols)
+        for made, name in ((entry, ENTRY), (timed, TIMED)):
             texts[name] = made.text
             code[name] = compiler.submit(made.text)
         made_now = compiler.finish()
