@@ -286,5 +286,5 @@ def test_an_input_without_a_shape_needs_one() -> None:
 
 def test_an_input_that_is_no_tensor_is_refused() -> None:
     model = parse("(seq(float[N]) x) => (float[N] y) { y = Relu(x) }")
-    with pytest.raises(UnsupportedOp, match="'x': sequence values are not supported"):
+    with pytest.raises(UnsupportedOp, match="'x' is a sequence or an optional value, and a module has tensors"):
         load(model)

@@ -93,7 +93,10 @@ def _needed(graph: GraphProto, values: Iterable[str]) -> tuple[set[int], set[str
 
 
 def _without_unread(node: NodeProto, read: set[str]) -> NodeProto:
-    """The node without outputs that nothing reads: what makes them need not be supported."""
+    """A classifier without the labels that nothing reads, which may be strings. Other operators keep their outputs: other engines take an
+    empty name only where the operator calls an output optional."""
+    if node.domain != "ai.onnx.ml":
+        return node
     outputs = [name if name in read else "" for name in node.output]
     if outputs == list(node.output):
         return node
