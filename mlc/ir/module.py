@@ -30,6 +30,7 @@ from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.shape import DimensionOp
 from mlc.ir.kernel.program import CountOp
 from mlc.ir.reading import Reader
+from mlc.ir.scope import verify_scope
 from mlc.ir.text import text_of
 from mlc.ir.types import DimsAttr, Shape, dtype_of, extent, shape_of
 from mlc.ir.weights import WeightStore
@@ -151,6 +152,7 @@ class Module:
         """Raises InvalidModel naming the op that breaks a rule."""
         try:
             self.op.verify()
+            verify_scope(self.op)
             for op in self.op.ops:
                 if isinstance(op, FuncOp) and op.body.blocks:
                     _verify_counts(op)

@@ -18,6 +18,7 @@ from xdsl.parser import Parser
 from xdsl.utils.exceptions import ParseError, VerifyException
 
 from mlc.errors import InvalidText
+from mlc.ir.scope import out_of_scope, scope_error
 
 _RESULTS = re.compile(r"(?:%[\w$.-]+(?::\d+)?\s*,?\s*)+=\s*")
 _NAME = re.compile(r'"?[\w$.-]+"?')
@@ -58,6 +59,8 @@ class Reader:
         for inner in op.walk():
             with self.locating(inner):
                 inner.verify(verify_nested_ops=False)
+        for user, value in out_of_scope(op):
+            raise self.error(scope_error(user, value), *self.place_of(user))
 
     def place_of(self, op: Operation | None) -> tuple[int, int]:
         return self.last if op is None else self.places.get(op, (0, 0))

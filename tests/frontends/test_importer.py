@@ -206,17 +206,46 @@ def test_functions_that_call_each_other_in_a_circle_are_refused() -> None:
         load(parse("(float[N] x) => (float[N] y) { y = local.f(x) }", functions=functions, imports=LOCAL))
 
 
-def test_exponential_nesting_stops_at_the_limit() -> None:
+def test_functions_that_write_out_to_too_many_nodes_are_refused_before_any_is_built() -> None:
     levels = [
         f'<domain: "local", opset_import: ["": 17, "local": 1]> f{i} (a) => (c) {{ b = local.f{i + 1}(a) c = local.f{i + 1}(b) }}'
+        for i in range(30)
+    ]
+    levels.append('<domain: "local", opset_import: ["": 17]> f30 (a) => (b) { b = Neg(a) }')
+    model = parse("(float[N] x) => (float[N] y) { y = local.f0(x) }", functions="\n".join(levels), imports=LOCAL)
+    with pytest.raises(InvalidModel, match=r"the model has 3221225471 nodes with its functions .* the limit is 150000"):
+        load(model)
+    unused = parse("(float[N] x) => (float[N] y) { y = Neg(x) }", functions="\n".join(levels), imports=LOCAL)
+    np.testing.assert_array_equal(run(unused, X[:, 0])[0], -X[:, 0])
+
+
+def test_functions_called_in_branches_and_by_several_others_count_each_time() -> None:
+    levels = [
+        f"""<domain: "local", opset_import: ["": 17, "local": 1]> f{i} (c, a) => (r) {{
+            r = If (c) <then_branch = t () => (u) {{ u = local.f{i + 1}(c, a) }}, else_branch = e () => (v) {{ v = local.f{i + 2}(c, a) }}>
+        }}"""
         for i in range(40)
     ]
-    levels.append('<domain: "local", opset_import: ["": 17]> f40 (a) => (b) { b = Neg(a) }')
-    model = parse("(float[N] x) => (float[N] y) { y = local.f0(x) }", functions="\n".join(levels), imports=LOCAL)
-    source = read(model)
-    found = signature(source.proto.graph.input)
-    with pytest.raises(InvalidModel, match="more than 2000 nodes"):
-        Importer(source, found, limits=Limits(nodes=2000)).run()
+    levels += [f'<domain: "local", opset_import: ["": 17]> f{i} (c, a) => (b) {{ b = Neg(a) }}' for i in (40, 41)]
+    text = "(bool c, float[N] x) => (float[N] y) { y = local.f%d(c, x) }"
+    with pytest.raises(InvalidModel, match="the limit is 150000"):
+        load(parse(text % 0, functions="\n".join(levels), imports=LOCAL))
+    few = parse(text % 37, functions="\n".join(levels), imports=LOCAL)
+    np.testing.assert_array_equal(run(few, np.array(True), X[:, 0])[0], -X[:, 0])
+
+
+def test_steps_of_loops_written_out_within_each_other_stop_at_the_limit() -> None:
+    inner = "r = Concat <axis = 0> (s, x)"
+    for depth in range(3):
+        inner = (
+            f"r{depth} = Loop (ten,, x) <body = b{depth} (int64 i{depth}, bool c{depth}, float[M] s) => (bool c{depth}, float[K] r) {{ {inner} }}>"
+            if depth == 0
+            else f"z{depth} = Loop (ten,, x) <body = b{depth} (int64 i{depth}, bool c{depth}, float[M] q) => (bool c{depth}, float[K] w) "
+            f"{{ {inner} w = Concat <axis = 0> (q, x) }}>"
+        )
+    source = read(parse(f"(float[1] x) => (float[K] z2) <int64 ten = {{10}}> {{ {inner} }}"))
+    with pytest.raises(InvalidModel, match="more than 500 nodes"):
+        Importer(source, signature(source.proto.graph.input), limits=Limits(nodes=500)).run()
 
 
 def test_an_operator_without_a_handler_is_built_from_the_body_of_its_schema() -> None:
@@ -320,3 +349,21 @@ def test_a_dimension_that_would_write_out_to_millions_of_terms_is_a_symbol() -> 
     model = graph(node("Relu", ["x"], ["y"]))
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "((((a+b+c+d+e)**9)**9)**9)"
     assert len(load(model).symbols) == 1
+
+
+def test_split_takes_more_sizes_than_are_followed_one_by_one() -> None:
+    sizes = np.arange(5000) % 2
+    names = [f"s{i}" for i in range(len(sizes))]
+    split = helper.make_node("Split", ["x", "sizes"], names, axis=0)
+    model = helper.make_model(
+        helper.make_graph(
+            [split, helper.make_node("Add", ["s1", "s4999"], ["y"])],
+            "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2500])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+            [onnx.numpy_helper.from_array(sizes, "sizes")],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    np.testing.assert_array_equal(run(model, np.arange(2500, dtype=np.float32))[0], [2499])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import mlc
-from mlc.errors import InvalidText
+from mlc.errors import InvalidModel, InvalidText
 from mlc.ir.module import Module
 
 TEXT = """// a comment
@@ -53,6 +53,60 @@ def test_an_op_that_breaks_a_rule_is_marked_where_it_stands() -> None:
     text = TEXT.replace("tensor<2x3xf32>", 'tensor<?x3xf32, #graph.dims<["N+", ""]>>')
     with pytest.raises(InvalidText, match=r"bad.mlir:5:10: graph.neg.*cannot read the dimension 'N\+'"):
         Module.parse(text, file="bad.mlir")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (
+            """func.func @main(%x: tensor<2xf32>) -> tensor<2xf32> {
+  %1 = graph.abs %0 : tensor<2xf32> -> tensor<2xf32>
+  %0 = graph.neg %x : tensor<2xf32> -> tensor<2xf32>
+  func.return %1 : tensor<2xf32>
+}""",
+            "bad.mlir:2:8: graph.abs: operand 0 is used before",
+        ),
+        (
+            """func.func @main(%x: tensor<2xf32>) -> tensor<2xf32> {
+  %0 = graph.neg %0 : tensor<2xf32> -> tensor<2xf32>
+  func.return %0 : tensor<2xf32>
+}""",
+            "bad.mlir:2:8: graph.neg: operand 0 is used before",
+        ),
+        (
+            """func.func @main(%m: memref<4xf32>) {
+  %zero = arith.constant 0 : index
+  %four = arith.constant 4 : index
+  %one = arith.constant 1 : index
+  scf.for %i = %zero to %four step %one {
+    %a = memref.load %m[%late] : memref<4xf32>
+    memref.store %a, %m[%i] : memref<4xf32>
+  }
+  %late = arith.addi %one, %one : index
+  func.return
+}""",
+            "bad.mlir:6:10: memref.load: %late is used before",
+        ),
+    ],
+)
+def test_a_value_that_is_used_before_its_definition_is_refused(text: str, place: str) -> None:
+    with pytest.raises(InvalidText, match=place):
+        Module.parse(text, file="bad.mlir")
+
+
+def test_a_value_of_an_inner_block_is_not_seen_behind_it() -> None:
+    module = Module.parse(TEXT)
+    first, second, last = module.main.body.block.ops
+    second.operands[0] = second.results[0]
+    with pytest.raises(InvalidModel, match="used before it is defined"):
+        module.verify()
+    second.operands[0] = first.results[0]
+    module.verify()
+    other = Module.parse(TEXT).main.body.block.first_op
+    assert other is not None
+    last.operands[0] = other.results[0]
+    with pytest.raises(InvalidModel):
+        module.verify()
 
 
 def test_the_caret_stays_below_in_a_line_with_tabs_and_in_a_long_one() -> None:

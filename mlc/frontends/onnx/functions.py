@@ -6,6 +6,7 @@ the values a node gives, and the importer builds the nodes in place of the call.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from mlc.errors import InvalidModel
 from mlc.frontends.onnx.node import canonical_domain
 
 Name = tuple[str, str, str]  # domain, name, overload
+ENDLESS = 10**15  # more nodes than anything can hold
 
 
 @dataclass(frozen=True)
@@ -39,31 +41,57 @@ class Functions:
         functions._check_calls(file)
         return functions
 
+    def written_out(self, nodes: Iterable[NodeProto]) -> int:
+        """How many nodes these are with functions in place of their calls, every branch and body once; ENDLESS if there are more than that."""
+        bodies = {name: Counter(map(_callee, all_nodes(proto.node))) for name, proto in self.by_name.items()}
+        sizes: dict[Name, int] = {}
+
+        def size(body: Counter[Name]) -> int:
+            return min(ENDLESS, sum(count * (1 + sizes.get(callee, 0)) for callee, count in body.items()))
+
+        waiting = list(bodies)
+        while waiting:
+            name = waiting[-1]
+            missing = [] if name in sizes else [c for c in bodies[name] if c in bodies and c not in sizes]
+            waiting += missing
+            if not missing:
+                sizes[name] = size(bodies[name])
+                waiting.pop()
+        return size(Counter(map(_callee, all_nodes(nodes))))
+
     def find(self, node: NodeProto) -> FunctionProto | None:
-        return self.by_name.get((canonical_domain(node.domain), node.op_type, node.overload))
+        return self.by_name.get(_callee(node))
 
     def _check_calls(self, file: str | None) -> None:
         done: set[Name] = set()
         for root in self.by_name:
             path: list[Name] = []
+            on_path: set[Name] = set()
             stack: list[tuple[Name, bool]] = [(root, False)]
             while stack:
                 name, leaving = stack.pop()
                 if leaving:
-                    path.pop()
+                    on_path.discard(path.pop())
                     done.add(name)
                     continue
-                if name in path:
+                if name in on_path:
                     chain = " -> ".join(_text(n) for n in [*path[path.index(name) :], name])
                     raise InvalidModel(f"function '{_text(name)}' calls itself: {chain}", file=file)
                 if name in done:
                     continue
                 path.append(name)
+                on_path.add(name)
                 stack.append((name, True))
+                called: set[Name] = set()
                 for node in all_nodes(self.by_name[name].node):
-                    callee = (canonical_domain(node.domain), node.op_type, node.overload)
-                    if callee in self.by_name:
+                    callee = _callee(node)
+                    if callee in self.by_name and callee not in called:
+                        called.add(callee)
                         stack.append((callee, False))
+
+
+def _callee(node: NodeProto) -> Name:
+    return canonical_domain(node.domain), node.op_type, node.overload
 
 
 def all_nodes(nodes: Iterable[NodeProto]) -> Iterable[NodeProto]:

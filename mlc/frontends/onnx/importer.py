@@ -52,7 +52,7 @@ from mlc.ir.types import dtype_name, is_float, numpy_dtype
 class Limits:
     """Bounds on what a model may make the importer do."""
 
-    nodes: int = 500_000  # nodes built, functions and unrolled loops written out
+    nodes: int = 150_000  # nodes built, functions and unrolled loops written out: some 15 seconds of importing
     depth: int = 64  # functions and subgraphs within each other
 
 
@@ -99,6 +99,7 @@ class Importer:
         graph = self.model.proto.graph
         self.builder = g.module_builder("main")
         check_names(graph, self.file)
+        self._check_size(graph)
         declared = {i.name: (i.name, i.shape, i.dtype) for i in self.signature.inputs}
         given = {name: declared.pop(name) for name in self.values if name in declared}
         with self.builder.function(inputs=list(declared.values())) as arguments:
@@ -139,6 +140,16 @@ class Importer:
         return replace(
             record, shape=array.shape, known=shapes.known(array, record.dtype), constant=True, contents=array
         )
+
+    def _check_size(self, graph: GraphProto) -> None:
+        """Raises InvalidModel for a model of too many nodes, before any is built."""
+        count = self.functions.written_out(graph.node)
+        if count > self.limits.nodes:
+            most = f"more than {count}" if count == functions.ENDLESS else str(count)
+            raise InvalidModel(
+                f"the model has {most} nodes with its functions written out in place of their calls; the limit is {self.limits.nodes}",
+                file=self.file,
+            )
 
     def count(self, node: Node) -> None:
         self.built += 1

@@ -249,12 +249,14 @@ class Node:
 
     def extents(self, i: builtins.int, what: str = "shape") -> list[Extent]:
         """The elements of integer input i (rank 0 or 1) as numbers and dimension expressions."""
-        entries = self.entries(i)
+        entries: np.ndarray | None = self.entries(i)
+        if entries is None:
+            entries = self.constant(i)  # more numbers than are followed one by one
         if entries is None:
             raise self.needs_value(i, what)
         if entries.ndim > 1:
             raise self.error(f"{what} has {entries.ndim} axes, expected 1")
-        return list(entries.ravel())
+        return entries.ravel().tolist()
 
     def extent(self, i: builtins.int, what: str) -> Extent:
         """The one element of integer input i as a number or a dimension expression."""
