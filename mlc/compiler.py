@@ -211,6 +211,7 @@ class Compilation:
             passes = [step for step in every if step.name not in done]
             if sizes:
                 self.report["specialise"] = list(options.specialise)
+        module = self._with_indices(module)
         if known is not None:
             passes = [LowerNewKernels(known) if type(step) is LowerKernels else step for step in passes]
         self.portable = None
@@ -242,6 +243,17 @@ class Compilation:
             safetensors.write(result.weights, self.inspection.dump / dump.WEIGHTS, named)
             write_index(self.inspection.dump, manager.records)
         return result
+
+    def _with_indices(self, module: Module) -> Module:
+        """The module with what a call tests of positions in its inputs. Later stages bring it along; without the option it is dropped."""
+        from mlc.ir.graph.indexed import index_ranges
+
+        changed = copy(module)
+        if not self.options.check_indices:
+            changed.indices = ()
+        elif not (module.indices or module.is_program):
+            changed.indices = index_ranges(module)
+        return changed
 
     def generate(self, lowered: Module, known: KernelCache | None = None) -> NativeCode:
         """Machine code of a lowered module, from the cache where it is known."""

@@ -119,6 +119,10 @@ class DTypeError(MlcError):
     """An element type is not what the operation or the model's signature takes."""
 
 
+class OutOfRange(MlcError, IndexError):
+    """A value in the array for an input is a position in a tensor that has none there."""
+
+
 @dataclass(frozen=True)
 class UnsupportedKind:
     """One kind of operator that cannot be compiled: its name with domain, the nodes that are of it, and why."""

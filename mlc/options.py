@@ -58,6 +58,8 @@ class CompileOptions:
     disable_passes   names of passes to leave out
     precision        lowest precision that may be used; nothing below f32 is used unasked
     keep_f32         names of nodes that stay in f32 when precision is lower
+    check_indices    whether a call tests the values of inputs that are positions in a tensor (token ids, say) and refuses those out
+                     of range; without, reading takes the nearest position and writing leaves the value out
     cache            whether compiled objects are read from and written to the cache on disk
     verify_each      run the IR verifier after every pass
     settings         further choices as key -> text (`--opt conv=fft`)
@@ -76,6 +78,7 @@ class CompileOptions:
     disable_passes: tuple[str, ...] = ()
     precision: Precision = "f32"
     keep_f32: tuple[str, ...] = ()
+    check_indices: bool = True
     cache: bool = True
     verify_each: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)

@@ -140,6 +140,11 @@ def target_flags(parser: Parser) -> None:
         "--passes", metavar="LIST", help="graph passes to run in place of the level's: 'simplify,fuse{max-ops=8}'"
     )
     group.add_argument("--disable-pass", action="append", default=[], metavar="NAME", help="leave a pass out")
+    group.add_argument(
+        "--no-check-indices",
+        action="store_true",
+        help="let calls take the nearest position where an input holds one that is out of range, instead of an error",
+    )
     group.add_argument("--no-cache", action="store_true", help="neither read nor write the cache of compiled objects")
 
 

@@ -79,6 +79,7 @@ def options(args: argparse.Namespace) -> CompileOptions:
         opt_level=getattr(args, "opt_level", None),
         passes=getattr(args, "passes", None),
         disable_passes=getattr(args, "disable_pass", None),
+        check_indices=not getattr(args, "no_check_indices", False),
         cache=not getattr(args, "no_cache", False),
         verify_each=getattr(args, "verify_each", False),
     )

@@ -28,6 +28,7 @@ from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Check
 from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.shape import DimensionOp
+from mlc.ir.indexing import IndexRange
 from mlc.ir.kernel.program import CountOp
 from mlc.ir.reading import Reader
 from mlc.ir.scope import verify_scope
@@ -62,6 +63,7 @@ class Module:
         self.weights = WeightStore() if weights is None else weights
         self.symbols: dict[str, Range] = dict(symbols or {})
         self.checks: list[Check] = list(checks or [])
+        self.indices: tuple[IndexRange, ...] = ()  # what a call tests of its inputs, where that has been found
         self.source: str | None = None  # the file it came from
         self.forms: tuple[OutputForm, ...] | None = None  # where an output of the model is no tensor
 
@@ -136,9 +138,10 @@ class Module:
         reader = Reader(text, file)
         op = reader.module(context())
         with reader.locating(op):
-            symbols, checks = _read_attributes(op)
+            symbols, checks, indices = _read_attributes(op)
         reader.verify(op)
         module = cls(op, weights, symbols, checks)
+        module.indices = indices
         module.verify()
         return module
 
@@ -162,7 +165,7 @@ class Module:
     def clone(self) -> Module:
         """A copy of the IR that shares the weights."""
         copy = Module(self.op.clone(), self.weights, self.symbols, self.checks)
-        copy.source = self.source
+        copy.source, copy.indices = self.source, self.indices
         return copy
 
     def __deepcopy__(self, memo: object) -> Module:
@@ -172,6 +175,7 @@ class Module:
         attributes = self.op.attributes
         attributes.pop("graph.symbols", None)
         attributes.pop("graph.checks", None)
+        attributes.pop("graph.indices", None)
         if self.symbols:
             attributes["graph.symbols"] = DictionaryAttr(
                 {name: _range(bounds) for name, bounds in self.symbols.items()}
@@ -179,6 +183,9 @@ class Module:
         if self.checks:
             rows = [ArrayAttr([StringAttr(str(v)) for v in (c.lhs, c.rhs, c.message)]) for c in self.checks]
             attributes["graph.checks"] = ArrayAttr(rows)
+        if self.indices:
+            rows = [ArrayAttr([StringAttr(text) for text in each.to_text()]) for each in self.indices]
+            attributes["graph.indices"] = ArrayAttr(rows)
 
 
 def counted_sizes(main: FuncOp) -> dict[str, Extent]:
@@ -209,7 +216,7 @@ def _symbols(values: Iterable[SSAValue]) -> set[str]:
     return {s for shape in shapes for e in shape if isinstance(e, dims.Dim) for s in e.symbols()}
 
 
-def _read_attributes(op: ModuleOp) -> tuple[dict[str, Range], list[Check]]:
+def _read_attributes(op: ModuleOp) -> tuple[dict[str, Range], list[Check], tuple[IndexRange, ...]]:
     """What _write_attributes wrote."""
     symbols: dict[str, Range] = {}
     table = op.attributes.get("graph.symbols")
@@ -220,7 +227,11 @@ def _read_attributes(op: ModuleOp) -> tuple[dict[str, Range], list[Check]]:
         Check(extent(c.data[0].data), extent(c.data[1].data), c.data[2].data)
         for c in getattr(op.attributes.get("graph.checks"), "data", ())
     ]
-    return symbols, checks
+    indices = tuple(
+        IndexRange.from_text([text.data for text in row.data])
+        for row in getattr(op.attributes.get("graph.indices"), "data", ())
+    )
+    return symbols, checks, indices
 
 
 def _range(bounds: Range) -> ArrayAttr[Any]:

@@ -18,6 +18,7 @@ from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE
 from mlc.ir.graph.control import GroupOp, YieldOp
 from mlc.ir.graph.index import GatherOp, ScatterOp
+from mlc.ir.graph.indexed import index_ranges
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, highest, is_integer, numpy_dtype, shape_of
 
@@ -109,6 +110,7 @@ def random_inputs(module: Module, binding: Mapping[str, int] | None = None, seed
     rng = np.random.default_rng(seed)
     sizes = sample_binding(module) if binding is None else binding
     bounds = index_bounds(module)
+    ranges = [] if module.is_program else index_ranges(module)
     arrays = []
     for name, (shape, dtype) in zip(module.input_names, module.input_types, strict=True):
         found = tuple(dims.evaluate(e, sizes) for e in shape)
@@ -119,7 +121,12 @@ def random_inputs(module: Module, binding: Mapping[str, int] | None = None, seed
         limit = max(1, dims.evaluate(bounds.get(name, small), sizes))
         if dtype != "bool":
             limit = min(limit, int(highest(dtype)))
-        arrays.append(rng.integers(0, limit, found).astype(numpy_dtype(dtype)))
+        drawn = rng.integers(0, limit, found)
+        for each in ranges:
+            if each.input == name:
+                low, high = dims.evaluate(each.low, sizes), dims.evaluate(each.high, sizes)
+                drawn = np.clip(drawn, low, max(low, high))
+        arrays.append(drawn.astype(numpy_dtype(dtype)))
     return arrays
 
 

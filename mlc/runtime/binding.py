@@ -22,6 +22,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.kernel.plan import ALIGNMENT, GUARD, WORTH_SHARING, Equality, Plan, TensorSpec
 from mlc.runtime.arrays import DTYPES
+from mlc.runtime.indices import Positions, positions
 
 KEPT = 64
 
@@ -37,6 +38,7 @@ class Binding:
     address: int  # of the table
     arena: int  # bytes
     outputs: tuple[tuple[tuple[int, ...], np.dtype, int], ...]  # shape, dtype, bytes
+    positions: tuple[Positions, ...] = ()  # what is tested of the values of inputs
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Binder:
         if max(numbers) >= 1 << 63:  # of tensors without elements; others do not fit into memory
             raise ShapeError(f"a size is beyond 64 bits at {_text(symbols)}")
         table = (ctypes.c_int64 * len(numbers))(*numbers)
-        return Binding(symbols, table, ctypes.addressof(table), arena, memory)
+        return Binding(symbols, table, ctypes.addressof(table), arena, memory, positions(plan, symbols))
 
     def memory(self, symbols: Mapping[str, int]) -> MemoryUse:
         """What a call at these sizes takes. Raises ShapeError where they do not fit the module."""

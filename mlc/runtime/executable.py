@@ -31,6 +31,7 @@ from mlc.ir.kernel.target import CpuTarget, cpu_target
 from mlc.runtime.arrays import DTYPES, UNUSED, Memory, address, as_array, in_place, return_free_memory
 from mlc.runtime.binding import Binder, Binding, MemoryUse
 from mlc.runtime.dlpack import array_type
+from mlc.runtime.indices import require_inside
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 _TIMED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -261,17 +262,23 @@ class Executable:
             weights = ctypes.addressof(self._weight_table)
             workspace = _Workspace(len(dtypes), len(self.plan.outputs), weights)
         io = workspace.io
-        shapes, converted, number = [], [], 0  # converted arrays live as long as native code reads them
+        shapes, arrays, number = (
+            [],
+            [],
+            0,
+        )  # the arrays, converted where need be, live as long as native code reads them
         for value in values:
             dtype = dtypes[number]
             if type(value) is not ndarray or value.dtype is not dtype or not value.flags.carray:
                 value = as_array(value, dtype, self.plan.inputs[number].name)
-                converted.append(value)
+            arrays.append(value)
             shapes.append(value.shape)
             io[number] = address(value)
             number += 1
         key = tuple(shapes)
         binding = self._bindings.get(key) or self._binder.bind(key)
+        if binding.positions:
+            require_inside(binding.positions, arrays)
         if self.threads > 1 and not self._pool.workers:  # this is the child of a fork
             self._pool.start(self.threads)
         if workspace.arena.bytes < binding.arena:

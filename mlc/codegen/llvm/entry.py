@@ -146,6 +146,7 @@ class Emitter:
             dict(self.module.symbols),
             tuple(Equality(check.lhs, check.rhs, check.message) for check in self.module.checks),
             self.counted,
+            self.module.indices,
         )
         return Entry(text, plan)
 

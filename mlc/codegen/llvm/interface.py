@@ -302,6 +302,13 @@ def header_text(plan: Plan, symbols: Sequence[str], name: str) -> str:
     if plan.checks:
         lines.append(" * sizes must satisfy")
         lines += [f" *   {check.lhs} == {check.rhs}" for check in plan.checks]
+    if plan.indices:
+        lines.append(
+            " * the values of these inputs are positions; reading takes the nearest where one is out of range, writing none"
+        )
+        for each in plan.indices:
+            part = "part of it " if each.views else ""
+            lines.append(f" *   {each.input}   {part}{each.low} to {each.high}   {each.what}".replace("*/", "* /"))
     return "\n".join(
         [
             *lines,

@@ -18,6 +18,7 @@ from typing import Any
 
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
+from mlc.ir.indexing import IndexRange
 
 ALIGNMENT = 64
 # Behind every buffer: kernels read whole vectors, the last of which may begin at the last element.
@@ -87,6 +88,7 @@ class Plan:
     symbols: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
     checks: tuple[Equality, ...] = ()
     counted: Mapping[str, Extent] = field(default_factory=dict)
+    indices: tuple[IndexRange, ...] = ()  # what is tested of the values of inputs before the entry runs
 
     @property
     def late_checks(self) -> list[Equality]:
@@ -111,6 +113,7 @@ class Plan:
             "symbols": {name: list(bounds) for name, bounds in self.symbols.items()},
             "checks": [[_text(check.lhs), _text(check.rhs), check.message] for check in self.checks],
             "counted": {name: _text(bound) for name, bound in self.counted.items()},
+            "indices": [each.to_text() for each in self.indices],
         }
 
     @classmethod
@@ -132,6 +135,7 @@ class Plan:
             {name: (int(low), None if high is None else int(high)) for name, (low, high) in data["symbols"].items()},
             tuple(Equality(_extent(lhs), _extent(rhs), message) for lhs, rhs, message in data["checks"]),
             {name: _extent(bound) for name, bound in data["counted"].items()},
+            tuple(IndexRange.from_text(row) for row in data.get("indices", ())),
         )
 
 
