@@ -85,6 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
             refusals[verdict.text[:110]] += 1
         if verdict.status in FAILED:
             report(number, *shrink(program, verdict, worker))
+        if sum(totals.values()) % 500 == 0:
+            print(f"{sum(totals.values())} programs: {dict(totals.most_common())}", file=sys.stderr, flush=True)
     worker.close()
     print(f"{sum(totals.values())} programs in {time.monotonic() - start:.0f} s: {dict(totals.most_common())}")
     for text, times in refusals.most_common(20):

@@ -117,6 +117,13 @@ class Model:
     def unaries(self) -> tuple[str, ...]:
         return ("Abs", "Neg") if not self.floats else EVERY_FLOAT if self.declared == "bf16" else SOME_FLOATS
 
+    def long_axis(self, x: str, r: random.Random) -> tuple[int, int]:
+        """An axis of more than one element, and its extent."""
+        places = [(a, e) for a, e in enumerate(self.shapes[x]) if isinstance(e, int) and e > 1]
+        if not places:
+            raise Unfit
+        return r.choice(places)
+
     def slice(self, x: str, axis: int, start: int, stop: int, step: int, extent: Extent) -> str:
         shape = list(self.shapes[x])
         shape[axis] = extent
@@ -414,24 +421,14 @@ def pad(m: Model, x: str, r: random.Random) -> str:
 
 @step(1)
 def part(m: Model, x: str, r: random.Random) -> str:
-    shape = m.shapes[x]
-    places = [a for a, e in enumerate(shape) if isinstance(e, int) and e > 1]
-    if not places:
-        raise Unfit
-    axis = r.choice(places)
-    (extent,) = known([shape[axis]])
+    axis, extent = m.long_axis(x, r)
     start, by = r.randrange(extent), r.choice([1, 1, 2])
     return m.slice(x, axis, start, extent, by, len(range(start, extent, by)))
 
 
 @step(1)
 def taken(m: Model, x: str, r: random.Random) -> str:
-    shape = m.shapes[x]
-    places = [a for a, e in enumerate(shape) if isinstance(e, int) and e > 1]
-    if not places:
-        raise Unfit
-    axis = r.choice(places)
-    (extent,) = known([shape[axis]])
+    shape, (axis, extent) = m.shapes[x], m.long_axis(x, r)
     indices = [r.randrange(-extent, extent) for _ in range(r.choice([1, 2, extent]))]
     return m.node("Gather", [x, m.numbers(indices)], (*shape[:axis], len(indices), *shape[axis + 1 :]), axis=axis)
 
