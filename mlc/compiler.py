@@ -21,6 +21,7 @@ from mlc import portable
 from mlc.errors import InvalidModel, MlcError, TargetUnavailable
 from mlc.insight.text import bytes_text
 from mlc.ir import safetensors
+from mlc.ir.dims import Extent
 from mlc.ir.graph.control import GroupOp
 from mlc.ir.kernel.target import cpu_target, supports
 from mlc.ir.module import Module
@@ -56,6 +57,7 @@ def load(
     dims: Mapping[str, int | tuple[int, int | None] | DimRange] | None = None,
     known: Mapping[str, np.ndarray] | None = None,
     until: str | None = None,
+    answers: Mapping[Extent, bool] | None = None,
 ) -> Module:
     """The module of a model: an ONNX file (binary or text syntax), its bytes or ModelProto, or a file of IR text (.mlir).
 
@@ -86,7 +88,7 @@ def load(
             raise MlcError(f"{path} is a compiled package", remedy="mlc.load_executable loads it.")
     from mlc.frontends import onnx
 
-    return onnx.load(source, shapes, {name: _bounds(value) for name, value in dims.items()}, known, until)
+    return onnx.load(source, shapes, {name: _bounds(value) for name, value in dims.items()}, known, until, answers)
 
 
 def _as_it_is(what: str, shapes: object, dims: object, known: object, until: str | None) -> None:
@@ -164,14 +166,19 @@ class Compilation:
         self.portable: Module | None = None  # the last module before the target has a say
         self._digest: Callable[[], str | None] = lambda: None
 
-    def load(self, source: Source, known: Mapping[str, np.ndarray] | None = None) -> Module:
-        """The module of a model, with the shapes and bounds of the options."""
+    def load(
+        self,
+        source: Source,
+        known: Mapping[str, np.ndarray] | None = None,
+        answers: Mapping[Extent, bool] | None = None,
+    ) -> Module:
+        """The module of a model, with the shapes and bounds of the options. `answers` are those to questions about sizes, where they can be asked."""
         from mlc.insight.summary import headline
 
         self._digest = source_digest(source)
         with stage("import", self.progress, self.seconds) as step:
             given = {**self.options.known, **(known or {})}
-            module = load(source, self.options.shapes, self.options.dims, given, self.options.until)
+            module = load(source, self.options.shapes, self.options.dims, given, self.options.until, answers)
             require_possible(self.options.specialise, module.symbols)
             step.text = headline(module)
         return module
@@ -346,7 +353,7 @@ def compile(
     y = exe(x)
 
     The other keywords are the fields of mlc.CompileOptions. `progress` is called with an mlc.progress.Event per step. Where values of an
-    input decide shapes, the result compiles for each new value it is called with. Raises MlcError for whatever the caller can mend.
+    input decide shapes, or sizes decide ranks, the result compiles for each new value or case it is called with. Raises MlcError for whatever the caller can mend.
     """
     if progress is not None and not callable(progress):
         raise MlcError(f"progress is {progress!r}", remedy="Give a function that takes an mlc.progress.Event.")
@@ -367,17 +374,17 @@ def compile_with(
     options: CompileOptions, source: Source, progress: Progress | None = None, inspection: Inspection | None = None
 ) -> Executable | Specialising | Grouped | Structured:
     """As `compile`, with options made before."""
-    from mlc.frontends.onnx.node import NeedsValue
+    from mlc.frontends.onnx.node import NeedsSize, NeedsValue
     from mlc.frontends.onnx.structure import NeedsForm
     from mlc.specialise import Specialising
     from mlc.structured import Grouped, Structured
 
     compilation = Compilation(options, progress, inspection or Inspection())
     try:
-        module = compilation.load(source)
+        module = compilation.load(source, answers={})
     except NeedsForm:
         return Structured(source, options)
-    except NeedsValue as error:
+    except (NeedsValue, NeedsSize) as error:
         return Specialising(source, options, error)
     forms = module.forms
     executable = compilation.finish(module)

@@ -1,4 +1,5 @@
-"""Models in which the values of an input decide shapes (Reshape to a given shape, TopK with a given k): code per value, made at first use.
+"""Models in which the values of an input decide shapes (Reshape to a given shape, TopK with a given k), or sizes decide ranks (Squeeze without
+axes, If between results of different ranks): code per value, and per set of answers to the questions about sizes, made at first use.
 
     exe = mlc.compile("model.onnx")       # input `k` decides a shape
     exe(x, k)                             # compiles for this k; again with the same k: no compilation
@@ -11,13 +12,17 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlc.errors import MlcError
-from mlc.frontends.onnx.node import NeedsValue
+from mlc.errors import MlcError, ShapeError
+from mlc.frontends.onnx.node import NeedsSize, NeedsValue, Question
+from mlc.ir import dims
+from mlc.ir.dims import Extent
+from mlc.ir.interpreter import solve_symbols
 from mlc.ir.module import Module
 from mlc.ir.types import Shape
 from mlc.options import CompileOptions
@@ -28,19 +33,34 @@ if TYPE_CHECKING:
     from mlc.structured import Grouped
 
 KEPT = 16
-_TRIES = 16  # inputs that may turn out to be needed, one after the other
+_TRIES = 32  # inputs and sizes that may turn out to be needed, one after the other
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question about the sizes of a call, whose symbols stand in the shapes of inputs."""
+
+    question: Question
+    signature: Mapping[str, Shape]
+
+    def answer(self, sizes: Mapping[str, Sequence[int]]) -> bool:
+        """Raises ShapeError where the sizes do not fit the shapes."""
+        binding = solve_symbols(self.signature, [sizes[name] for name in self.signature])
+        return bool(dims.evaluate(self.question.truth, binding))
 
 
 class Specialising:
-    """Calls like an Executable; compiles for each new value of the inputs in `deciding`."""
+    """Calls like an Executable; compiles for each new value of the inputs in `deciding`, and for each new set of answers about sizes."""
 
-    def __init__(self, source: Source, options: CompileOptions, need: NeedsValue):
+    def __init__(self, source: Source, options: CompileOptions, need: NeedsValue | NeedsSize):
         self.source = source
         self.options = options
         self.inputs = declared_inputs(source, options)
-        self.deciding = _deciding(need, self.inputs, ())
+        self.deciding: list[str] = []
         self.native_compilations = 0
-        self.report: dict[str, Any] = {"specialised": {"inputs": self.deciding, "kept": KEPT, "compiled": []}}
+        self.report: dict[str, Any] = {"specialised": {"inputs": [], "sizes": [], "kept": KEPT, "compiled": []}}
+        self._asked: list[_Asked] = []
+        self._learn(need)
         self._made: OrderedDict[tuple[Any, ...], Executable | Grouped] = OrderedDict()
         self._lock = Lock()
 
@@ -68,38 +88,64 @@ class Specialising:
     def variant(self, inputs: Mapping[str, Any]) -> Executable | Grouped:
         """The executable for these values of the deciding inputs."""
         for _ in range(_TRIES):
-            missing = [name for name in self.deciding if name not in inputs]
+            missing = [name for name in (self.inputs if self._asked else self.deciding) if name not in inputs]
             if missing:
                 raise MlcError(f"input '{missing[0]}' is missing", remedy=f"Inputs: {', '.join(self.inputs)}.")
             known = {name: np.asarray(inputs[name]) for name in self.deciding}
-            key = tuple((name, x.dtype.str, x.shape, x.tobytes()) for name, x in known.items())
+            answers = self._answers({name: np.shape(x) for name, x in inputs.items()})
+            values = tuple((name, x.dtype.str, x.shape, x.tobytes()) for name, x in known.items())
+            key = (values, tuple(answers.items()))
             with self._lock:
                 if key in self._made:
                     self._made.move_to_end(key)
                     return self._made[key]
             try:
-                made = self._compile(known)
-            except NeedsValue as need:
-                self.deciding = _deciding(need, self.inputs, self.deciding)
-                self.report["specialised"]["inputs"] = self.deciding
+                made = self._compile(known, answers)
+            except (NeedsValue, NeedsSize) as need:
+                self._learn(need)
                 continue
             with self._lock:
                 self._made[key] = made
                 while len(self._made) > KEPT:
                     self._made.popitem(last=False)
             return made
-        raise MlcError(f"the values of more than {_TRIES} inputs decide shapes")
+        raise MlcError(f"more than {_TRIES} values and sizes decide shapes")
 
-    def _compile(self, known: Mapping[str, np.ndarray]) -> Executable | Grouped:
+    def _learn(self, need: NeedsValue | NeedsSize) -> None:
+        """What the next import has to be given. Raises the error again where that is nothing new."""
+        if isinstance(need, NeedsValue):
+            self.deciding = _deciding(need, self.inputs, self.deciding)
+        else:
+            known = [asked.question.truth for asked in self._asked]
+            new = [_Asked(q, need.signature) for q in need.questions if q.truth not in known]
+            if not new:
+                raise need
+            self._asked = [*self._asked, *new]
+        self.report["specialised"] |= {"inputs": self.deciding, "sizes": [asked.question.text for asked in self._asked]}
+
+    def _answers(self, sizes: Mapping[str, Sequence[int]]) -> dict[Extent, bool]:
+        """Of the questions so far, those that arise at these sizes."""
+        found: dict[Extent, bool] = {}
+        for asked in self._asked:
+            try:
+                found[asked.question.truth] = asked.answer(sizes)
+            except (ShapeError, dims.DivisionByZero):  # asked of an import that other values or sizes led to
+                continue
+        if self._asked and not found:
+            self._asked[0].answer(sizes)
+        return found
+
+    def _compile(self, known: Mapping[str, np.ndarray], answers: Mapping[Extent, bool]) -> Executable | Grouped:
         from mlc.compiler import Compilation
         from mlc.structured import Grouped
 
         compilation = Compilation(self.options)
-        module = compilation.load(self.source, known)
+        module = compilation.load(self.source, known, answers)
         forms = module.forms
         made = compilation.finish(module)
         self.native_compilations += 1
         values = {name: x.tolist() if x.size <= 16 else f"{x.dtype}{list(x.shape)}" for name, x in known.items()}
+        values |= {asked.question.text: answers.get(asked.question.truth) for asked in self._asked}
         self.report["specialised"]["compiled"].append(values)
         return made if forms is None else Grouped(made, forms)
 
@@ -110,22 +156,24 @@ class Specialising:
         with self._lock:
             made = next(reversed(self._made.values()), None)
         if made is None:
-            raise MlcError(
-                f"the outputs are not known before the first call: their shapes depend on the values of {_quoted(self.deciding)}"
-            )
+            raise MlcError(f"the outputs are not known before the first call: their shapes depend on {self._what()}")
         return made.get_outputs()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """There is no code to save yet: raises MlcError."""
         raise MlcError(
-            f"{path}: a package holds finished code, and here the values of {_quoted(self.deciding)} decide shapes",
-            remedy="Make them constants of the model before compiling it.",
+            f"{path}: a package holds finished code, and here {self._what()} decide shapes",
+            remedy="Make them constants of the model, or fix the sizes (dims=); exe.variant({input: array, ...}).save(path) keeps one case.",
         )
 
     export_library = save
 
+    def _what(self) -> str:
+        values = [f"the values of {_quoted(self.deciding)}"] if self.deciding else []
+        return " and ".join([*values, *(f"whether {asked.question.text}" for asked in self._asked)])
+
     def __repr__(self) -> str:
-        return f"<mlc executable that compiles per value of {_quoted(self.deciding)}: {len(self._made)} kept>"
+        return f"<mlc executable that compiles per case of {self._what()}: {len(self._made)} kept>"
 
 
 def declared_inputs(source: Source, options: CompileOptions) -> dict[str, NodeArg]:

@@ -31,7 +31,17 @@ from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE, packed
 from mlc.ir.graph import elementwise
 from mlc.ir.graph import shape as _shape
-from mlc.ir.graph.base import Check, building, emit, location, require_at_least, require_equal
+from mlc.ir.graph.base import (
+    Check,
+    building,
+    checks_apart,
+    current_block,
+    emit,
+    location,
+    require,
+    require_at_least,
+    require_equal,
+)
 from mlc.ir.graph.composites import (
     attention,
     batch_norm,
@@ -337,10 +347,9 @@ def prefix(size: SSAValue, *xs: SSAValue) -> tuple[SSAValue, ...]:
     Raises CountedInBody in the body of a loop or branch, which counts more than once, or not at all.
     """
     builder = _under_construction()
-    results = emit(PrefixOp(size, xs, builder.counted()))
-    if results[0].owner.parent is not builder.block:
+    if current_block() is not builder.block:
         raise CountedInBody("data decides a size in the body of a loop or branch")
-    return results
+    return emit(PrefixOp(size, xs, builder.counted()))
 
 
 def nonzero(x: SSAValue) -> SSAValue:

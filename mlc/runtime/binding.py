@@ -259,7 +259,8 @@ class Solver:
             extent, word, limit = bound
             worth = f", which is {dims.evaluate(limit, found)}" if isinstance(limit, Dim) else ""
             return f"{extent} is {dims.evaluate(extent, found)}, but must be {word} {limit}{worth}{who}: {sources}"
-        return f"{check.lhs} is {lhs}, but must equal {check.rhs}, which is {rhs}{who}: {sources}"
+        worth = f", which is {rhs}" if isinstance(check.rhs, Dim) else ""
+        return f"{check.lhs} is {lhs}, but must equal {check.rhs}{worth}{who}: {sources}"
 
     def _source(self, name: str) -> str:
         if name in self.counted:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from mlc.frontends.onnx.reader import Model
-    from mlc.ir.dims import Dim
+    from mlc.ir.dims import Dim, Extent
     from mlc.ir.module import Module
 
 _REFINEMENTS = 4  # each round of unified sizes may bring others to light; real models need one or two
@@ -26,6 +26,7 @@ def load(
     dims: Mapping[str, int | tuple[int, int | None]] | None = None,
     known: Mapping[str, np.ndarray] | None = None,
     until: str | None = None,
+    answers: Mapping[Extent, bool] | None = None,
 ) -> Module:
     """The module of an ONNX model, from a path, bytes (binary or text syntax) or a ModelProto.
 
@@ -33,11 +34,12 @@ def load(
             constant otherwise, becomes one that calls give
     dims    a size that fixes a symbol, or its bounds (low, high)
     known   values of inputs that decide shapes (axes, sizes, pads): constants of the module, which no longer has these inputs
+    answers what sizes are taken to decide, as the questions of a NeedsSize ask; with {} it is raised where an assumption would do too
     until   a node at which the model ends, by its name, or one value: only what it needs is imported
 
     Symbols that the model's operators need to be equal become one symbol; what cannot be unified stays a check of the module. Raises
     InvalidModel, ShapeError, UnsupportedOp (with everything unsupported in `kinds`), NeedsValue where an input outside of `known` decides
-    a shape.
+    a shape, NeedsSize where a size decides a rank.
     """
     from mlc.frontends.onnx.importer import Importer
     from mlc.frontends.onnx.reader import read
@@ -54,13 +56,15 @@ def load(
         )
     declared = open_inputs(model.proto.graph, {**(shapes or {}), **(known or {})}, model.file)
     found = signature(declared, shapes=shapes, sizes=dims, file=model.file).with_values(known or {})
-    module = Importer(model, found, known or {}).run()
+    module = Importer(model, found, known or {}, answers=answers).run()
     for _ in range(_REFINEMENTS):
-        refined = refine(found, [check for check in module.checks if not check.needs(module.counted)])
+        # bounds that come from an answer would make other questions of those that it answers
+        settled = [check for check in module.checks if check.lhs not in (answers or {})]
+        refined = refine(found, [check for check in settled if not check.needs(module.counted)])
         if refined == found:
             break
         found = refined
-        module = Importer(model, found, known or {}).run()
+        module = Importer(model, found, known or {}, answers=answers).run()
     module.symbols.update(found.bounds)
     module.checks = [check for check in module.checks if not holds(check, found.bounds)]
     module.source = model.file

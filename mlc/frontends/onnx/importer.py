@@ -33,7 +33,7 @@ from mlc.frontends.onnx.checks import (
 from mlc.frontends.onnx.cut import advice
 from mlc.frontends.onnx.folding import Folded, constant_value, erase_unused
 from mlc.frontends.onnx.functions import Functions
-from mlc.frontends.onnx.node import NeedsValue, Node, canonical_domain
+from mlc.frontends.onnx.node import NeedsSize, NeedsValue, Node, Question, canonical_domain
 from mlc.frontends.onnx.reader import Model, Tensor
 from mlc.frontends.onnx.shapes import Known
 from mlc.frontends.onnx.signature import Signature
@@ -41,7 +41,7 @@ from mlc.frontends.onnx.structure import part
 from mlc.frontends.onnx.table import Absent, Content, Items, flattened
 from mlc.frontends.onnx.values import Record, merged_sources
 from mlc.ir import builder as g
-from mlc.ir.dims import Bounds, Dim
+from mlc.ir.dims import Bounds, Dim, Extent
 from mlc.ir.dtypes import TABLE, packed
 from mlc.ir.graph.shape import ConstantOp
 from mlc.ir.module import Module, OutputForm
@@ -72,6 +72,7 @@ class Importer:
     signature: Signature
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
     limits: Limits = Limits()
+    answers: Mapping[Extent, bool] | None = None  # to questions about sizes; None where nobody can be asked
 
     def __post_init__(self) -> None:
         proto = self.model.proto
@@ -170,13 +171,18 @@ class Importer:
         for refusal in self.refusals:
             reason = refusal.error.message.split("': ", 1)[-1]
             groups.setdefault((refusal.op, reason), []).append(refusal)
+        asked = [r.error for r in self.refusals if isinstance(r.error, NeedsSize)]
+        for question in asked:
+            question.signature = {i.name: i.shape for i in self.signature.inputs}
+        if asked and all(isinstance(r.error, NeedsSize | NeedsValue) for r in self.refusals):
+            raise asked[0]  # its answer may make the others needless
         kinds = [
             UnsupportedKind(op, tuple(r.node for r in refusals), reason) for (op, reason), refusals in groups.items()
         ]
         if len(self.refusals) == 1:
             error = self.refusals[0].error
             error.kinds = tuple(kinds)
-            if not isinstance(error, NeedsValue):
+            if not isinstance(error, NeedsValue | NeedsSize):
                 error.remedy = "\n".join(filter(None, (error.remedy, advice(graph, broken)))) or None
             raise error
         names = Counter(n.op_type for n in functions.all_nodes(graph.node))
@@ -303,6 +309,13 @@ class Scope:
                 return len(declared.type.tensor_type.shape.dim)
         return None
 
+    def answer(self, question: Question) -> bool | None:
+        return (self.importer.answers or {}).get(question.truth)
+
+    @property
+    def asks(self) -> bool:
+        return self.importer.answers is not None
+
     def tensor(self, proto: TensorProto) -> Tensor:
         return reader.tensor(proto, self.importer.model)
 
@@ -317,7 +330,7 @@ class Scope:
         return {name: self.content(record) for name, record in found.items()}
 
     @contextmanager
-    def trial(self, *fallible: type[UnsupportedOp]) -> Iterator[None]:
+    def trial(self, *fallible: type[MlcError]) -> Iterator[None]:
         before = len(self.importer.refusals)
         try:
             yield

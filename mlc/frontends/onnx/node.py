@@ -11,6 +11,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from mlc.frontends.onnx.reader import Tensor
     from mlc.frontends.onnx.table import Absent, Items
+    from mlc.ir.types import Shape
 
 _REQUIRED: Any = object()
 _LARGEST_EXTENT = 1 << 63
@@ -45,6 +47,26 @@ class NeedsValue(UnsupportedOp):
         self.inputs = tuple(inputs)
 
 
+@dataclass(frozen=True)
+class Question:
+    """What sizes decide: an expression of them that is 1 where `text` holds and else 0."""
+
+    truth: Extent
+    text: str
+
+
+class NeedsSize(UnsupportedOp):
+    """A rank, or which branch is imported, is decided by sizes that are only known at a call.
+
+    `signature` gives the shapes of the inputs in which the symbols of the questions stand.
+    """
+
+    def __init__(self, message: str, *, questions: Sequence[Question], **where: Any):
+        super().__init__(message, **where)
+        self.questions = tuple(questions)
+        self.signature: Mapping[str, Shape] = {}
+
+
 class Scope(Protocol):
     """What the importer offers to a node: the values of the graph by name, and importing a subgraph in place."""
 
@@ -59,6 +81,13 @@ class Scope(Protocol):
 
     def declared_rank(self, name: str) -> int | None:
         """The number of axes that the model's graph declares for a value of its own."""
+
+    def answer(self, question: Question) -> bool | None:
+        """What the import takes a question about sizes to be; None where it is open."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether the caller can answer questions about sizes."""
 
     def tensor(self, proto: TensorProto) -> Tensor:
         """A tensor of the file, checked."""
@@ -84,7 +113,7 @@ class Scope(Protocol):
     ) -> list[SSAValue | Items | Absent]:
         """Import a subgraph as the body of an isolated region; `captured` gives what stands there for the outer values."""
 
-    def trial(self, *fallible: type[UnsupportedOp]) -> AbstractContextManager[None]:
+    def trial(self, *fallible: type[MlcError]) -> AbstractContextManager[None]:
         """What is refused inside is forgotten where one of these errors comes out: something else will be tried."""
 
     def inline(
@@ -316,6 +345,17 @@ class Node:
             return self.unsupported(message)
         remedy = f"Give its value at import: known={{'{name}': ...}}."
         return NeedsValue(f"{self.title}: {message}", inputs=(name,), node=self.index, file=self.file, remedy=remedy)
+
+    def needs_sizes(self, message: str, questions: Sequence[Question]) -> NeedsSize:
+        """The answers to these questions are needed to import the node."""
+        symbols = sorted({s for q in questions if isinstance(q.truth, dims.Dim) for s in q.truth.symbols()})
+        return NeedsSize(
+            f"{self.title}: {message}",
+            questions=questions,
+            node=self.index,
+            file=self.file,
+            remedy=f"Fix it at import (dims={{'{symbols[0]}': ...}}); mlc.compile makes code for each case at its first call.",
+        )
 
     def needs_value(self, i: builtins.int, what: str) -> MlcError:
         """Input i decides a shape and is not known at import."""

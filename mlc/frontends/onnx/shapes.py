@@ -3,8 +3,8 @@
     Shape(x) -> Gather(0) -> Unsqueeze -> Concat(., [-1]) -> Reshape(y, .)      becomes      reshape(y, [N, ...])
 
 Entries are held in object arrays: integers, booleans, `Dim`s and, between a division in floating point and the Floor or Ceil that rounds it,
-`Ratio`s. A rule gives the entries of a node's outputs or declines (`Undecided`): a comparison is evaluated only where the bounds of the
-symbols decide it, an integer division only where truncation is floor.
+`Ratio`s. A rule gives the entries of a node's outputs or declines (`Undecided`): a comparison is evaluated where the bounds of the
+symbols decide it, and becomes an expression that is 0 or 1 where it is one and sizes decide, an integer division only where truncation is floor.
 """
 
 from __future__ import annotations
@@ -117,6 +117,21 @@ def _divide_float(x: Entry, y: Entry) -> Entry:
     return _quotient(a * d, b * c)
 
 
+def indicator(difference: Extent, test: Callable[[int], bool]) -> Extent:
+    """1 where the sign of a difference passes the test, else 0."""
+    above, below = (dims.dmax(0, dims.dmin(1, d)) for d in (difference, -difference))
+    holds: Extent = 0
+    for sign, part in ((1, above), (-1, below), (0, 1 - above - below)):
+        if test(sign):
+            holds = holds + part
+    return holds
+
+
+def is_equal(x: Extent, y: Extent) -> Extent:
+    """1 where two extents are equal, else 0."""
+    return indicator(x - y, lambda sign: sign == 0)
+
+
 class _Rules:
     """The rules for one node: its operands as entries (None where not known), the operands' shapes, the bounds of symbols."""
 
@@ -170,6 +185,18 @@ class _Rules:
             if isinstance(bottom, int) and bottom < 0:
                 raise Undecided
         return dims.compare(a * d, c * b, self.bounds)
+
+    def compared(self, x: Entry, y: Entry, test: Callable[[int], bool]) -> Entry:
+        """A comparison; where sizes decide, 0 or 1 as an expression of them."""
+        sign = self.sign(x, y)
+        if sign is not None:
+            return test(sign)
+        if isinstance(x, Ratio) or isinstance(y, Ratio):
+            raise Undecided
+        try:
+            return indicator(x - y, test)
+        except dims.TooLong:
+            raise Undecided from None
 
     def decided(self, x: Entry, y: Entry, test: Callable[[int], bool]) -> bool:
         sign = self.sign(x, y)
@@ -240,6 +267,8 @@ class _Rules:
 
         def convert(x: Entry) -> Entry:
             if dtype == "bool":
+                if self.dtype == "bool":
+                    return x
                 return self.decided(x, 0, lambda s: s != 0)
             if is_float(dtype):  # sizes are exact in f32; f16 and bf16 are too narrow
                 if is_half(dtype):
@@ -320,7 +349,11 @@ class _Rules:
 
     def where(self) -> np.ndarray:
         def pick(condition: Entry, x: Entry, y: Entry) -> Entry:
-            return x if condition else y
+            if not isinstance(condition, Dim):
+                return x if condition else y
+            if isinstance(x, Ratio) or isinstance(y, Ratio):
+                raise Undecided
+            return y + (x - y) * condition
 
         return self.each(pick, self.entries(0), self.entries(1), self.entries(2))
 
@@ -407,11 +440,25 @@ def _whole(round_up: bool) -> Callable[[_Rules], np.ndarray]:
 
 
 def _compare(test: Callable[[int], bool]) -> Callable[[_Rules], Known]:
-    return lambda r: Known("bool", r.binary(lambda x, y: r.decided(x, y, test)))
+    def rule(r: _Rules) -> Known:
+        one = r.entries(0).size == r.entries(1).size == 1  # whole masks are left to the ops
+        return Known("bool", r.binary(lambda x, y: (r.compared if one else r.decided)(x, y, test)))
+
+    return rule
 
 
-def _logical(function: Callable[[bool, bool], bool]) -> Callable[[_Rules], Known]:
-    return lambda r: Known("bool", r.binary(lambda x, y: function(bool(x), bool(y))))
+def _and(x: Entry, y: Entry) -> Entry:
+    if isinstance(x, Dim) or isinstance(y, Dim):
+        return _multiply(int(x) if isinstance(x, bool) else x, int(y) if isinstance(y, bool) else y)
+    return bool(x) and bool(y)
+
+
+def _not(x: Entry) -> Entry:
+    return _add(1, _negate(x)) if isinstance(x, Dim) else not x
+
+
+def _or(x: Entry, y: Entry) -> Entry:
+    return _not(_and(_not(x), _not(y)))
 
 
 def _divide(r: _Rules) -> np.ndarray:
@@ -421,7 +468,7 @@ def _divide(r: _Rules) -> np.ndarray:
 _RULES: Mapping[str, Callable[[_Rules], Known | np.ndarray | list[np.ndarray]]] = {
     "Abs": lambda r: r.unary(lambda x: x if r.decided(x, 0, lambda s: s >= 0) else _negate(x)),
     "Add": lambda r: r.binary(_add),
-    "And": _logical(lambda x, y: x and y),
+    "And": lambda r: Known("bool", r.binary(_and)),
     "Cast": lambda r: r.cast(),
     "Ceil": _whole(round_up=True),
     "Concat": lambda r: np.concatenate([r.entries(i) for i in range(len(r.node.inputs))], r.node.int("axis", 1)),
@@ -444,8 +491,8 @@ _RULES: Mapping[str, Callable[[_Rules], Known | np.ndarray | list[np.ndarray]]] 
     "Mul": lambda r: r.binary(_multiply),
     "Neg": lambda r: r.unary(_negate),
     "NonZero": lambda r: Known("i64", r.nonzero()),
-    "Not": lambda r: r.unary(lambda x: not x),
-    "Or": _logical(lambda x, y: x or y),
+    "Not": lambda r: r.unary(_not),
+    "Or": lambda r: Known("bool", r.binary(_or)),
     "Range": lambda r: r.range(),
     "ReduceMax": lambda r: r.reduce(lambda x, y: r.extreme(x, y, largest=True), None),
     "ReduceMin": lambda r: r.reduce(lambda x, y: r.extreme(x, y, largest=False), None),

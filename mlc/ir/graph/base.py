@@ -57,6 +57,10 @@ class Check:
         """Whether any of the symbols decides it."""
         return not self.symbols.isdisjoint(symbols)
 
+    def where(self, condition: Extent) -> Check:
+        """The check that asks for nothing where the condition, an extent that is 0 or 1, is 0."""
+        return Check((self.lhs - self.rhs) * condition, 0, f"{self.message}: {self.lhs} must equal {self.rhs}")
+
 
 @dataclass
 class _Position:
@@ -72,6 +76,12 @@ def _current() -> _Position:
     return _position.get(None) or _Position()
 
 
+def current_block() -> Block | None:
+    """Where ops go now."""
+    builder = _current().builder
+    return None if builder is None else builder.insertion_point.block
+
+
 @contextmanager
 def building(at: Block | Builder, checks: list[Check] | None = None) -> Iterator[Builder]:
     """Ops built inside go to the end of a block, or where a builder stands. New checks go to `checks`."""
@@ -80,6 +90,17 @@ def building(at: Block | Builder, checks: list[Check] | None = None) -> Iterator
     token = _position.set(_Position(builder, outer.location, outer.checks if checks is None else checks))
     try:
         yield builder
+    finally:
+        _position.reset(token)
+
+
+@contextmanager
+def checks_apart() -> Iterator[list[Check]]:
+    """New checks inside go to the list that comes out, and not to the module."""
+    outer, apart = _current(), []  # type: tuple[_Position, list[Check]]
+    token = _position.set(_Position(outer.builder, outer.location, apart))
+    try:
+        yield apart
     finally:
         _position.reset(token)
 
@@ -123,6 +144,17 @@ def emit(op: Operation) -> tuple[SSAValue, ...]:
     return tuple(op.results)
 
 
+def require(check: Check) -> None:
+    """Leave a check to the module under construction, which has it once."""
+    checks = _current().checks
+    if checks is None:
+        raise ShapeError(
+            f"{check.message}: {check.lhs} and {check.rhs} may differ, and there is no module to keep the check"
+        )
+    if not any({check.lhs, check.rhs} == {known.lhs, known.rhs} for known in checks):
+        checks.append(check)
+
+
 def require_equal(lhs: Extent, rhs: Extent, what: str) -> Extent:
     """The extent to go on with where two must be the same: proved, refused, or left as a check of the module."""
     if lhs == rhs:
@@ -131,11 +163,7 @@ def require_equal(lhs: Extent, rhs: Extent, what: str) -> Extent:
         raise ShapeError(f"{what}: {lhs} and {rhs} differ")
     if dims.compare(lhs, rhs, {}) in (-1, 1):
         raise ShapeError(f"{what}: {lhs} and {rhs} are never equal")
-    checks = _current().checks
-    if checks is None:
-        raise ShapeError(f"{what}: {lhs} and {rhs} may differ, and there is no module to keep the check")
-    if not any({lhs, rhs} == {check.lhs, check.rhs} for check in checks):
-        checks.append(Check(lhs, rhs, what))
+    require(Check(lhs, rhs, what))
     if isinstance(lhs, int) or isinstance(rhs, int):
         return lhs if isinstance(lhs, int) else rhs
     return min(lhs, rhs, key=lambda e: (len(str(e)), str(e)))

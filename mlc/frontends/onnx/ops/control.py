@@ -1,5 +1,9 @@
 """If. A branch that is known at import is built alone; of an open If both are built, as the bodies of one op that runs the one that is taken.
 
+Each branch asks of sizes what it needs only where it is taken. One that does not fit the sizes of the model, whatever they are, is left out, and
+a call that would take it is refused. Where sizes decide the condition, and the branches give results of different ranks, the answer is
+asked of the caller.
+
 Where data decides a size in a branch, both are built in place and one result is selected: such a size is counted once per run. Every op is
 defined for all inputs, so that building the branch not taken does no harm.
 """
@@ -7,44 +11,190 @@ defined for all inputs, so that building the branch not taken does no harm.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from mlc.errors import MlcError
+from onnx import GraphProto
+from xdsl.builder import Builder
+from xdsl.ir import Block, BlockArgument
+from xdsl.rewriter import InsertPoint
+
+from mlc.errors import MlcError, ShapeError, UnsupportedOp
 from mlc.frontends.onnx.closed import Surroundings, kind_of, restored, tidy
-from mlc.frontends.onnx.node import Node
+from mlc.frontends.onnx.node import NeedsSize, NeedsValue, Node, Question
 from mlc.frontends.onnx.table import Absent, Content, Items, Value, flattened, handles
 from mlc.ir import builder as g
+from mlc.ir.dims import Dim, Extent
+from mlc.ir.graph.base import building, emit
+from mlc.ir.graph.control import IfOp, YieldOp
 from mlc.ir.types import dtype_of, shape_of, shape_text
+
+_NAMES = ("then_branch", "else_branch")
+_RELATIONS = {"Equal": "==", "Less": "<", "LessOrEqual": "<=", "Greater": ">", "GreaterOrEqual": ">="}
 
 
 @handles("If", since=(1, 11, 13, 16, 19, 21, 23, 24, 25))
 def if_(node: Node, condition: Value) -> Sequence[Content]:
     if node.constant(0) is not None:
         return node.inline(node.graph("then_branch" if node.number(0, "condition") else "else_branch"))
+    question = _question(node)
+    if question is not None and (answer := node.scope.answer(question)) is not None:
+        _assume(node, question, answer)
+        return node.inline(node.graph(_NAMES[not answer]))
     condition = g.reshape(condition, ())
     try:
         with node.scope.trial(g.CountedInBody):
-            return _run_one(node, condition)
+            return _run_one(node, condition, question)
     except g.CountedInBody:
         return _run_both(node, condition)
 
 
-def _run_one(node: Node, condition: Value) -> list[Content]:
-    then, otherwise = node.graph("then_branch"), node.graph("else_branch")
-    around = Surroundings.of(node, then, otherwise)
-    chosen: list[Content] = []
+# Conditions that sizes decide
 
-    def first(*constants: Value) -> list[Value]:
-        chosen.extend(around.body(then, [], constants))
-        return flattened(chosen)
 
-    def second(*constants: Value) -> list[Value]:
-        other = around.body(otherwise, [], constants)
-        _require_alike(node, chosen, other)
-        return flattened(other)
+def _question(node: Node) -> Question | None:
+    """The condition as an expression of sizes; None where data decides it."""
+    entries = node.entries(0)
+    if entries is None or entries.size != 1 or not isinstance(truth := entries.item(), Dim):
+        return None
+    relation = _relation(node)
+    text = f"{relation[0]} {relation[1]} {relation[2]}" if relation else f"'{node.inputs[0]}' holds"
+    return Question(truth, text)
 
-    results = g.cond(condition, first, second, around.constants)
+
+def _relation(node: Node) -> tuple[Extent, str, Extent] | None:
+    """The two extents that the condition compares, and how, where the node that makes it is at hand."""
+    maker = node.scope.maker(node.inputs[0])
+    if maker is None or maker.op_type not in _RELATIONS:
+        return None
+    sides = [node.scope.entries(name) for name in maker.input]
+    if any(side is None or side.size != 1 for side in sides):
+        return None
+    lhs, rhs = (side.item() for side in sides if side is not None)
+    return (lhs, _RELATIONS[maker.op_type], rhs) if all(isinstance(e, int | Dim) for e in (lhs, rhs)) else None
+
+
+def _assume(node: Node, question: Question, answer: bool) -> None:
+    """Leave to the module the check that the condition is what it was taken to be."""
+    relation = _relation(node)
+    if answer and relation and relation[1] == "==":
+        g.require_equal(relation[0], relation[2], f"{node.title}: its then_branch was compiled")
+        return
+    branch = _NAMES[not answer]
+    g.require(
+        g.Check(question.truth, int(answer), f"{node.title}: the {branch} was compiled, for {_said(question, answer)}")
+    )
+
+
+def _said(question: Question, answer: bool) -> str:
+    return question.text if answer else f"not {question.text}"
+
+
+# Branches
+
+
+@dataclass
+class _Branch:
+    """A branch as the body of an op, and what it needs of sizes."""
+
+    block: Block
+    contents: list[Content]
+    checks: list[g.Check]
+
+
+def _branch(node: Node, around: Surroundings, graph: GraphProto, size_decides: bool) -> _Branch | MlcError:
+    """A branch that stands by itself; the error of one that does not fit the sizes. Where sizes decide which is taken, one that mlc does not
+    support need not stand in the way of the other either."""
+    fallible = (ShapeError, UnsupportedOp) if size_decides else (ShapeError,)
+    block = Block(arg_types=[value.type for value in around.constants])
+    try:
+        with node.scope.trial(*fallible), g.checks_apart() as checks, building(block, checks):
+            arguments: Sequence[BlockArgument] = block.args
+            contents = around.body(graph, [], arguments)
+            emit(YieldOp(flattened(contents)))
+    except (NeedsSize, NeedsValue, g.CountedInBody):
+        raise
+    except fallible as error:
+        return error
+    return _Branch(block, contents, checks)
+
+
+def _run_one(node: Node, condition: Value, question: Question | None) -> list[Content]:
+    graphs = [node.graph(name) for name in _NAMES]
+    around = Surroundings.of(node, *graphs)
+    branches = [_branch(node, around, graph, question is not None) for graph in graphs]
+    fitting = [branch for branch in branches if isinstance(branch, _Branch)]
+    if len(fitting) < 2:
+        return _only_one(node, condition, question, branches)
+    chosen, other = fitting
+    if question is not None and [kind_of(x) for x in chosen.contents] != [kind_of(x) for x in other.contents]:
+        raise node.needs_sizes(f"whether {question.text} decides what the outputs are", [question])
+    _require_alike(node, chosen.contents, other.contents)
+    results = emit(IfOp(condition, around.constants, chosen.block, other.block))
+    _require_where_taken(node, results, condition, question, chosen.checks, other.checks)
     tidy(results)
-    return restored(chosen, results)
+    return restored(chosen.contents, results)
+
+
+def _only_one(
+    node: Node, condition: Value, question: Question | None, branches: Sequence[_Branch | MlcError]
+) -> list[Content]:
+    """The branch that fits. A call that would take the other is refused."""
+    errors = [branch for branch in branches if isinstance(branch, MlcError)]
+    if len(errors) > 1:
+        raise errors[0]
+    taken = isinstance(branches[0], _Branch)
+    if question is not None:
+        _assume(node, question, taken)
+    else:
+        try:
+            truth = _counted(condition)
+        except g.CountedInBody:
+            raise errors[0] from None  # nothing could refuse the call
+        left_out = f"the {_NAMES[taken]} does not fit these sizes, and its condition takes it: {errors[0].message}"
+        g.require(g.Check(truth, int(taken), f"{node.title}: {left_out}"))
+    return node.inline(node.graph(_NAMES[not taken]))
+
+
+def _require_where_taken(
+    node: Node,
+    results: Sequence[Value],
+    condition: Value,
+    question: Question | None,
+    first: Sequence[g.Check],
+    second: Sequence[g.Check],
+) -> None:
+    """Leave the checks of the branches to the module: those of both as they are, the others for calls that take the branch."""
+    common = [check for check in first if any({check.lhs, check.rhs} == {c.lhs, c.rhs} for c in second)]
+    for check in common:
+        g.require(check)
+    rest = [
+        [c for c in checks if not any({c.lhs, c.rhs} == {d.lhs, d.rhs} for d in common)] for checks in (first, second)
+    ]
+    if not any(rest):
+        return
+    truth: Extent
+    if question is not None:
+        truth = question.truth
+    else:
+        owner = results[0].owner
+        assert isinstance(owner, IfOp)
+        try:
+            with building(Builder(InsertPoint.before(owner))):
+                truth = _counted(condition)
+        except g.CountedInBody:  # an If in the body of another, or of a loop: its checks are those of what is around it
+            for check in (*rest[0], *rest[1]):
+                g.require(check)
+            return
+    for name, taken, checks in zip(_NAMES, (truth, 1 - truth), rest, strict=True):
+        for check in checks:
+            asked = g.Check(check.lhs, check.rhs, f"{node.title}, whose {name} is taken: {check.message}")
+            g.require(asked.where(taken))
+
+
+def _counted(condition: Value) -> Extent:
+    """1 where a condition that data decides holds, else 0: a size that the run counts, before anything behind it runs."""
+    (rows,) = g.prefix(g.cast(condition, "i64"), g.iota((1,), 0, "i64"))
+    return shape_of(rows)[0]
 
 
 def _run_both(node: Node, condition: Value) -> list[Content]:

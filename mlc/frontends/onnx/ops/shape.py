@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlc.frontends.onnx.node import Node
+from mlc.frontends.onnx.node import Node, Question
+from mlc.frontends.onnx.shapes import is_equal
 from mlc.frontends.onnx.table import Value, handles
 from mlc.frontends.onnx.windows import crop_or_pad, taken_away
 from mlc.ir import builder as g
@@ -79,7 +80,8 @@ def _axes(node: Node, i: int) -> list[int] | None:
 
 @handles("Squeeze", since=(1, 11, 13, 21, 23, 24, 25))
 def squeeze(node: Node, x: Value, axes: Value | None = None) -> Value:
-    """Without axes every axis of extent 1 goes. What the model declares of the result says whether symbolic extents do; else they must not be 1."""
+    """Without axes every axis of extent 1 goes. What the model declares of the result says whether symbolic extents do; else that is asked
+    of the caller, and where nobody can be asked they must not be 1."""
     places = _axes(node, 1)
     if places is None:
         places = _single_axes(node, x)
@@ -94,7 +96,16 @@ def _single_axes(node: Node, x: Value) -> list[int]:
         for axis, e in open_.items():
             g.require_equal(e, 1, f"{node.title}: axis {axis}, which the declared result does not have")
         return [*places, *open_]
+    questions = {axis: Question(is_equal(e, 1), f"{e} == 1") for axis, e in open_.items()}
+    open_questions = [q for q in questions.values() if node.scope.answer(q) is None]
+    if open_questions and node.scope.asks:
+        listed = ", ".join(str(e) for e in open_.values())
+        raise node.needs_sizes(f"whether {listed} is 1 decides the rank of the result", open_questions)
     for axis, e in open_.items():
+        if node.scope.answer(questions[axis]):
+            g.require_equal(e, 1, f"{node.title}: axis {axis}, which goes")
+            places.append(axis)
+            continue
         # 0, or 2 and more: what is left of the smaller of e and 2 after division by 2
         few = dims.dmin(e, 2)
         g.require_equal(
@@ -102,7 +113,7 @@ def _single_axes(node: Node, x: Value) -> list[int]:
             few // 2 * 2,
             f"{node.title}: axis {axis} must not be 1, for it would go; fix its size, or name the axes",
         )
-    return places
+    return sorted(places)
 
 
 @handles("Unsqueeze", since=(1, 11, 13, 21, 23, 24, 25))
