@@ -130,7 +130,7 @@ def open_session(
     if getattr(args, "reference", None):
         raise UsageError("--reference is for packages", remedy=f"{source.name} is its own reference.")
     from mlc.compiler import Compilation, Inspection
-    from mlc.frontends.onnx.node import NeedsValue
+    from mlc.frontends.onnx.node import NeedsSize, NeedsValue
 
     compilation = Compilation(options(args), console.progress, inspection or Inspection())
     if args.known:
@@ -141,6 +141,9 @@ def open_session(
         module = compilation.load(_as_read(source))
     except NeedsValue as need:
         module = _with_values(compilation, source, args, need)
+    except NeedsSize as need:
+        need.remedy = f"Fix it: --dim {need.symbols[0]}=SIZE."
+        raise
     return Session(source, module, compilation, known=compilation.options.known)
 
 

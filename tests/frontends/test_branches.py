@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 
 import mlc
+from mlc.cli import main
 from mlc.errors import MlcError, ShapeError
 from mlc.frontends.onnx.node import NeedsSize
 from mlc.ir import interpreter
@@ -238,3 +239,29 @@ def test_a_case_can_be_saved_and_the_whole_cannot(tmp_path: Path) -> None:
     x = normal(1, 2)
     exe.variant({"x": x}).save(tmp_path / "m.mlc")
     np.testing.assert_array_equal(mlc.load_executable(tmp_path / "m.mlc")(x), -x[0])
+
+
+def test_a_command_names_the_option_that_fixes_the_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    proto = parse("""(float[N, 1] x) => (float[a] y) <int64 k = {4}, int64[1] axis = {1}, int64 zero = {0}> {
+        s = Shape(x) n = Gather(s, zero) c = Equal(n, k)
+        y = If (c) <then_branch = thin () => (float[a] t) { t = Squeeze(x, axis) }, else_branch = thick () => (float[a, b] e) { e = Neg(x) }>
+    }""")
+    onnx.save(proto, tmp_path / "m.onnx")
+    assert main(["check", str(tmp_path / "m.onnx")]) != 0
+    assert "whether N == 4 decides" in (said := capsys.readouterr().err)
+    assert "--dim N=SIZE" in said
+    assert main(["check", str(tmp_path / "m.onnx"), "--dim", "N=4"]) == 0
+
+
+def test_an_if_on_a_size_in_the_body_of_a_loop() -> None:
+    proto = parse("""(float[N] x) => (float[N] y) <int64 three = {3}, bool on = {1}, int64 k = {2}, int64[2] pairs = {-1, 2}, int64[1] flat = {-1}, int64 zero = {0}> {
+        size = Size(x) left = Mod(size, k)
+        y = Loop (three, on, x) <body = step (int64 i, bool go, float[N] v) => (bool again, float[N] w) {
+            again = Identity(go)
+            c = Equal(left, zero)
+            w = If (c) <then_branch = even () => (float[M] t) { p = Reshape(v, pairs) q = Mul(p, p) t = Reshape(q, flat) }, else_branch = odd () => (float[N] e) { e = Neg(v) }>
+        }>
+    }""")
+    exe = mlc.compile(proto, threads=1)
+    for n in (4, 5, 1, 6):
+        assert_right(exe, proto, {"x": normal(n)})

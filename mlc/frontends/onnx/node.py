@@ -66,6 +66,11 @@ class NeedsSize(UnsupportedOp):
         self.questions = tuple(questions)
         self.signature: Mapping[str, Shape] = {}
 
+    @property
+    def symbols(self) -> list[str]:
+        """The sizes that the questions are about."""
+        return sorted({s for q in self.questions if isinstance(q.truth, dims.Dim) for s in q.truth.symbols()})
+
 
 class Scope(Protocol):
     """What the importer offers to a node: the values of the graph by name, and importing a subgraph in place."""
@@ -348,14 +353,9 @@ class Node:
 
     def needs_sizes(self, message: str, questions: Sequence[Question]) -> NeedsSize:
         """The answers to these questions are needed to import the node."""
-        symbols = sorted({s for q in questions if isinstance(q.truth, dims.Dim) for s in q.truth.symbols()})
-        return NeedsSize(
-            f"{self.title}: {message}",
-            questions=questions,
-            node=self.index,
-            file=self.file,
-            remedy=f"Fix it at import (dims={{'{symbols[0]}': ...}}); mlc.compile makes code for each case at its first call.",
-        )
+        need = NeedsSize(f"{self.title}: {message}", questions=questions, node=self.index, file=self.file)
+        need.remedy = f"Fix it at import (dims={{'{need.symbols[0]}': ...}}); mlc.compile makes code for each case at its first call."
+        return need
 
     def needs_value(self, i: builtins.int, what: str) -> MlcError:
         """Input i decides a shape and is not known at import."""
