@@ -29,7 +29,8 @@ from mlc.ir.graph.control import GroupOp
 from mlc.ir.interpreter import bind
 from mlc.ir.kernel import program
 from mlc.ir.module import Module
-from mlc.ir.samples import random_inputs, sample_binding
+from mlc.ir.sample_sizes import sample_binding
+from mlc.ir.samples import random_inputs
 from mlc.ir.types import DimsAttr, dtype_of_type
 from mlc.numeric import Difference, compare_arrays, compare_outputs, largest
 from mlc.options import CompileOptions, is_whole

@@ -127,7 +127,8 @@ def feeds(
     """An array for every input of the module, of the module's dtypes. `sizes` are those of symbols that flags fixed; symbols that they and
     the given arrays leave open have their `usual` size, or one like `preferred`."""
     from mlc.ir import dims
-    from mlc.ir.samples import random_inputs, sample_binding
+    from mlc.ir.sample_sizes import sample_binding
+    from mlc.ir.samples import random_inputs
 
     names = module.input_names
     found: dict[str, np.ndarray] = {}

@@ -12,7 +12,7 @@ from mlc.insight.text import quantity
 from mlc.ir import dims
 from mlc.ir.graph.shape import WeightOp
 from mlc.ir.module import Module
-from mlc.ir.samples import sample_binding
+from mlc.ir.sample_sizes import sample_binding
 from mlc.ir.types import Shape, dtype_of, itemsize, shape_of, shape_text, tensor_type
 
 

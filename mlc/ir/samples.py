@@ -5,14 +5,11 @@ Floats are standard normal. Integers that end up as positions in a table stay in
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
-from xdsl.dialects.builtin import TensorType
 from xdsl.ir import SSAValue
 
-from mlc.errors import ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE
@@ -20,89 +17,11 @@ from mlc.ir.graph.control import GroupOp, YieldOp
 from mlc.ir.graph.index import GatherOp, ScatterOp
 from mlc.ir.graph.indexed import index_ranges
 from mlc.ir.module import Module
+from mlc.ir.sample_sizes import sample_binding
 from mlc.ir.types import dtype_of, highest, is_integer, numpy_dtype, shape_of
 
 SMALL = 10  # integers that index nothing are below it
 _MASK = 2  # those of 32 and 64 bits are mostly masks
-_PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
-_TRIED = (3, 1, 2, 4, 8, 16, 32, 64, 224, 0)
-
-
-def sample_binding(
-    module: Module, given: Mapping[str, int] | None = None, preferred: int | None = None
-) -> dict[str, int]:
-    """A value for every symbol that `given` does not name, so that the module's checks hold and no tensor is empty if that can be had.
-
-    Tried first: `preferred` for all of them, or without it small distinct values. Raises ShapeError where nothing that was tried meets
-    the checks.
-    """
-    named = dict.fromkeys(
-        [
-            *module.symbols,
-            *(
-                s
-                for shape, _ in module.input_types
-                for e in shape
-                if isinstance(e, dims.Dim)
-                for s in sorted(e.symbols())
-            ),
-        ]
-    )
-    fixed = {name: size for name, size in (given or {}).items() if name in named}
-    symbols = [symbol for symbol in named if symbol not in fixed]
-    inside = {dims.ceiling(e, module.counted) for value in _values(module) for e in shape_of(value)}
-    allowed = None
-    for choice in _choices(len(symbols), preferred):
-        binding = {**fixed, **{s: _within(module, s, size) for s, size in zip(symbols, choice, strict=True)}}
-        try:
-            if not _allowed(module, binding):
-                continue
-            smallest = min((dims.evaluate(e, binding) for e in inside), default=1)
-        except dims.DivisionByZero:
-            continue
-        if smallest > 0:
-            return binding
-        allowed = allowed or binding
-    if allowed is not None:
-        return allowed
-    raise ShapeError(
-        f"no sample sizes found for {', '.join(symbols or fixed)} that meet the module's checks",
-        remedy="Give inputs, or sizes for its dimensions.",
-    )
-
-
-def _choices(count: int, preferred: int | None) -> Iterator[list[int]]:
-    yield [_PRIMES[i % len(_PRIMES)] for i in range(count)] if preferred is None else [preferred] * count
-    if not count:
-        return
-    for size in _TRIED:
-        yield [size] * count
-    if 1 < count <= 3:
-        first = _TRIED[0] if preferred is None else preferred
-        for rest in itertools.product(_TRIED, repeat=count - 1):
-            yield [first, *rest]
-        for choice in itertools.product(_TRIED, repeat=count):
-            yield list(choice)
-
-
-def _values(module: Module) -> list[SSAValue]:
-    block = module.main.body.block
-    found = [*block.args, *(result for op in block.ops for result in op.results)]
-    return [value for value in found if isinstance(value.type, TensorType)]
-
-
-def _within(module: Module, symbol: str, value: int) -> int:
-    low, high = module.symbols.get(symbol, (0, None))
-    value = max(value, low)
-    return value if high is None else min(value, high)
-
-
-def _allowed(module: Module, binding: Mapping[str, int]) -> bool:
-    for check in module.checks:
-        if not check.needs(module.counted) and dims.evaluate(check.lhs, binding) != dims.evaluate(check.rhs, binding):
-            return False
-    extents = [e for shape, _ in module.input_types for e in shape]
-    return all(dims.evaluate(e, binding) >= 0 for e in extents)
 
 
 def random_inputs(module: Module, binding: Mapping[str, int] | None = None, seed: int = 0) -> list[np.ndarray]:

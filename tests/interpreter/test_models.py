@@ -8,7 +8,8 @@ import pytest
 from mlc.compiler import load
 from mlc.ir import interpreter
 from mlc.ir.kernel.interpreter import run_program
-from mlc.ir.samples import random_inputs, sample_binding
+from mlc.ir.sample_sizes import sample_binding
+from mlc.ir.samples import random_inputs
 from mlc.passes.manager import PassManager
 from mlc.passes.pipelines import pipeline
 

@@ -6,7 +6,8 @@ import pytest
 from mlc.errors import ShapeError
 from mlc.ir import builder as g
 from mlc.ir.graph.shape import BroadcastOp, ConstantOp, WeightOp
-from mlc.ir.samples import random_inputs, sample_binding
+from mlc.ir.sample_sizes import sample_binding
+from mlc.ir.samples import random_inputs
 from mlc.passes.manager import PassManager
 
 
@@ -51,7 +52,7 @@ def test_samples_keep_bounds_and_checks():
     assert x.shape == (binding["N"], 2 * binding["S"]) and y.dtype == np.int64
     m.symbols["N"] = module.symbols["N"] = (20, None)
     module.symbols["M"] = (0, 4)
-    with pytest.raises(ShapeError, match="no sample sizes found"):
+    with pytest.raises(ShapeError, match="no sizes found for N, M"):
         sample_binding(module)
 
 

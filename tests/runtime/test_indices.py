@@ -14,7 +14,8 @@ from mlc.ir import builder as g
 from mlc.ir.dims import symbol
 from mlc.ir.graph.indexed import index_ranges
 from mlc.ir.module import Module
-from mlc.ir.samples import random_inputs, sample_binding
+from mlc.ir.sample_sizes import sample_binding
+from mlc.ir.samples import random_inputs
 from mlc.runtime.executable import Executable
 
 TABLE = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
