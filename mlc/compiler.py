@@ -269,7 +269,9 @@ class Compilation:
 
         with stage("codegen", self.progress, self.seconds) as step:
             cache = known.objects if known is not None else ObjectCache() if self.options.cache else None
-            code = compile_module(lowered, self.target, cache, progress=step.at, known=known)
+            code = compile_module(
+                lowered, self.target, cache, progress=step.at, known=known, denormals=self.options.denormals
+            )
             self.report["objects"] = {"compiled": code.compiled, "cached": code.cached}
             scalar = len(code.optimised)
             step.text = f"{len(code.texts) - 2} kernels" + (f", {scalar} of them scalar" if scalar else "")
@@ -301,6 +303,7 @@ class Compilation:
             source=module.source,
             sha256=self._digest(),
             precision=self.options.precision,
+            denormals=self.options.denormals,
             opt_level=self.options.opt_level,
             versions=versions(),
         )
@@ -417,7 +420,11 @@ def load_executable(
 
 def _rebuilt(package: Package, missing: list[str], threads: int | None, progress: Progress | None) -> Executable:
     """A package compiled again for this machine."""
-    options = CompileOptions.of(threads=threads or package.threads, specialise=package.report.get("specialise"))
+    options = CompileOptions.of(
+        threads=threads or package.threads,
+        specialise=package.report.get("specialise"),
+        denormals=package.report.get("denormals"),
+    )
     compilation = Compilation(options, progress)
     _log.warning(
         "%s: its code is for %s and this machine has no %s: it is compiled again",

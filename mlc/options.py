@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Target = Literal["cpu", "cuda", "python"]
 Precision = Literal["f32", "tf32", "bf16", "f16"]
+Denormals = Literal["flush", "keep"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class CompileOptions:
     keep_f32         names of nodes that stay in f32 when precision is lower
     check_indices    whether a call tests the values of inputs that are positions in a tensor (token ids, say) and refuses those out
                      of range; without, reading takes the nearest position and writing leaves the value out
+    denormals        "flush": numbers below the smallest normal one (1.2e-38 in f32) count as 0, for CPUs are slow with them; "keep":
+                     they are computed with
     cache            whether compiled objects are read from and written to the cache on disk
     verify_each      run the IR verifier after every pass
     settings         further choices as key -> text (`--opt conv=fft`)
@@ -79,6 +82,7 @@ class CompileOptions:
     precision: Precision = "f32"
     keep_f32: tuple[str, ...] = ()
     check_indices: bool = True
+    denormals: Denormals = "flush"
     cache: bool = True
     verify_each: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -97,6 +101,7 @@ class CompileOptions:
     def __post_init__(self) -> None:
         _one_of("target", self.target, get_args(Target))
         _one_of("precision", self.precision, get_args(Precision))
+        _one_of("denormals", self.denormals, get_args(Denormals))
         if self.until is not None and not isinstance(self.until, str):
             raise MlcError(f"until is {self.until!r}", remedy="Give the name of a node, or of a value.")
         if not isinstance(self.settings, Mapping):

@@ -37,6 +37,7 @@ def run(args: argparse.Namespace, source: Model, console: Console) -> int:
         "runs_here": not missing,
         "missing": missing,
         "precision": report.get("precision"),
+        "denormals": report.get("denormals"),
         "opt_level": report.get("opt_level"),
         "pipeline": report.get("pipeline", []),
         "specialise": report.get("specialise", []),
@@ -80,7 +81,8 @@ def run(args: argparse.Namespace, source: Model, console: Console) -> int:
     here = f"no: this machine has no {', '.join(missing)}; loading compiles it again" if missing else "yes"
     _lines(console, "target", [str(package.target), f"runs on this machine: {here}"])
     _lines(console, "code", [f"{facts['calls']} calls of {facts['kernels']} kernels"])
-    _lines(console, "precision", [facts["precision"]] if facts["precision"] else [])
+    kept = {"flush": "; denormals count as 0", "keep": "; denormals are kept"}.get(facts["denormals"], "")
+    _lines(console, "precision", [facts["precision"] + kept] if facts["precision"] else [])
     level = f"-O{facts['opt_level']}: " if facts["opt_level"] is not None else ""
     _lines(console, "passes", [level + ", ".join(facts["pipeline"])] if facts["pipeline"] else [])
     made_of = [facts["source"] or "a model in memory"] + ([f"sha256 {facts['sha256']}"] if facts["sha256"] else [])

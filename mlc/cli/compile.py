@@ -176,7 +176,7 @@ def _stage(kind: str, compilation: Compilation, lowered: Module) -> bytes:
     from mlc.codegen.llvm.build import module_text
     from mlc.codegen.llvm.object import assembly, compile_text
 
-    text = module_text(lowered, compilation.target)
+    text = module_text(lowered, compilation.target, compilation.options.denormals)
     optimise = any("kernel.optimise" in op.attributes for op in lowered.op.ops)
     if kind == "llvm":
         return text.encode()

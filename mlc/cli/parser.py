@@ -145,6 +145,11 @@ def target_flags(parser: Parser) -> None:
         action="store_true",
         help="let calls take the nearest position where an input holds one that is out of range, instead of an error",
     )
+    group.add_argument(
+        "--denormals",
+        choices=("flush", "keep"),
+        help="numbers below the smallest normal one count as 0 (default), or are computed with",
+    )
     group.add_argument("--no-cache", action="store_true", help="neither read nor write the cache of compiled objects")
 
 

@@ -15,6 +15,7 @@ from xdsl.dialects import func
 
 from mlc.codegen.llvm.cache import ObjectCache
 from mlc.codegen.llvm.entry import emit_entry
+from mlc.codegen.llvm.float_mode import FloatMode
 from mlc.codegen.llvm.known import KernelCache
 from mlc.codegen.llvm.printer import emit
 from mlc.codegen.llvm.workers import ObjectCompiler
@@ -48,10 +49,12 @@ def compile_module(
     helpers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     known: KernelCache | None = None,
+    denormals: str = "flush",
 ) -> NativeCode:
     """Machine code of a module whose kernels are loops and whose @main is planned. `progress(done, all)` follows the kernels.
 
-    Stubs stand for kernels that `known` has found; kernels that were looked for in vain are remembered there.
+    Stubs stand for kernels that `known` has found; kernels that were looked for in vain are remembered there. What becomes of `denormals`
+    ("flush", "keep") is a matter of the entry alone.
     """
     kernels = dict(_kernels(module))
     texts: dict[str, str] = {}
@@ -78,8 +81,9 @@ def compile_module(
             code.setdefault(symbols[name], number)
             if known is not None and (key := known_as(kernel)) is not None:
                 learnt.append((key, kernel, symbols[name], compiler.key(number)))
-        entry = emit_entry(module, ENTRY, symbols=symbols)
-        timed = emit_entry(module, TIMED, profile=True, symbols=symbols)
+        mode = FloatMode(target.arch, denormals)
+        entry = emit_entry(module, ENTRY, symbols=symbols, mode=mode)
+        timed = emit_entry(module, TIMED, profile=True, symbols=symbols, mode=mode)
         for made, name in ((entry, ENTRY), (timed, TIMED)):
             texts[name] = made.text
             code[name] = compiler.submit(made.text)
@@ -132,13 +136,13 @@ def neutral(text: str, names: Sequence[str], optimise: bool = False) -> tuple[st
 _SYMBOL = re.compile(r"@([\w.$-]+)")
 
 
-def module_text(module: Module, target: CpuTarget) -> str:
+def module_text(module: Module, target: CpuTarget, denormals: str = "flush") -> str:
     """The LLVM IR of a lowered module as one text, to look at: every kernel with its leaves, then the entry."""
     functions = [op for _, group in _kernels(module) for op in group]
     kernels = emit(functions, target)
     known = {match[1] for line in kernels.splitlines() if (match := _HEAD.match(line))}
     entry = []
-    for line in emit_entry(module, ENTRY).text.splitlines():
+    for line in emit_entry(module, ENTRY, mode=FloatMode(target.arch, denormals)).text.splitlines():
         match = _HEAD.match(line)
         if line.startswith("declare") and match and match[1] in known:
             continue

@@ -8,6 +8,8 @@ the call no helper threads, else chunk by chunk in the pool:
 
     body(data, thread):  while ((begin = data.next += data.chunk) < data.tiles) kernel(data..., begin, min(begin + data.chunk, data.tiles))
 
+The function that is called sets how floats are computed with (float_mode.py) around one that does the work.
+
 With `profile` the function takes one more pointer, to two i64 per step, and adds the nanoseconds of each call to the first, 1 to the second.
 """
 
@@ -27,6 +29,7 @@ from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from mlc.codegen.llvm.control import HANDLERS
 from mlc.codegen.llvm.extents import extent_text, symbols_of
+from mlc.codegen.llvm.float_mode import FloatMode
 from mlc.codegen.llvm.function import open_axes
 from mlc.codegen.llvm.launch import KernelSignature, counter_slot, launch_body, text_of, typed
 from mlc.errors import InternalError
@@ -35,6 +38,7 @@ from mlc.ir.dims import Extent
 from mlc.ir.kernel.kernel import element_bytes
 from mlc.ir.kernel.plan import Equality, Launch, Lifetime, Plan, Step, TensorSpec
 from mlc.ir.kernel.program import BufferOp, CallOp, CountOp, RowOp, SizeOp, ViewOp, WeightOp, clock, memref_of, shape_of
+from mlc.ir.kernel.target import cpu_target
 from mlc.ir.module import Module
 
 # Chunks of a launch per thread: enough that threads that start late, or are taken away, do not matter.
@@ -66,16 +70,21 @@ class Entry:
 
 
 def emit_entry(
-    module: Module, name: str = "mlc_entry", profile: bool = False, symbols: Mapping[str, str] | None = None
+    module: Module,
+    name: str = "mlc_entry",
+    profile: bool = False,
+    symbols: Mapping[str, str] | None = None,
+    mode: FloatMode | None = None,
 ) -> Entry:
     """The entry of a module whose @main is planned (`kernel.arena`) and whose kernels are functions of the same module.
-    `symbols` says what the machine code of a kernel is called where that is not the kernel's name."""
-    return Emitter(module, name, profile, symbols or {}).emit()
+    `symbols` says what the machine code of a kernel is called where that is not the kernel's name; `mode` is by default that of the
+    machine at hand."""
+    return Emitter(module, name, profile, symbols or {}, mode or FloatMode(cpu_target().arch)).emit()
 
 
 class Emitter:
-    def __init__(self, module: Module, name: str, profile: bool, symbols: Mapping[str, str]):
-        self.module, self.name, self.profile, self.symbols = module, name, profile, symbols
+    def __init__(self, module: Module, name: str, profile: bool, symbols: Mapping[str, str], mode: FloatMode):
+        self.module, self.name, self.profile, self.symbols, self.mode = module, name, profile, symbols, mode
         self.main = module.main
         self.kernels = {op.sym_name.data: op for op in _functions(module.op) if op is not self.main}
         self.known: dict[str, KernelSignature] = {}
@@ -122,12 +131,19 @@ class Emitter:
             declared.append(_CLOCK)
         if any("@llvm.memmove" in line for line in self.lines):
             declared.append("declare void @llvm.memmove.p0.p0.i64(ptr, ptr, i64, i1)")
-        times = ", ptr %times" if self.profile else ""
+        declared += self.mode.declared()
+        arguments = "ptr %table, ptr %arena, ptr %io" + (", ptr %times" if self.profile else "")
         text = "\n".join(
             [
                 *declared,
                 *self.bodies.values(),
-                f"define void @{self.name}(ptr %table, ptr %arena, ptr %io{times}) nounwind {{",
+                f"define void @{self.name}({arguments}) nounwind {{",
+                *(f"  {line}" for line in self.mode.enter()),
+                f"  call void @{self.name}.run({arguments})",
+                *(f"  {line}" for line in self.mode.leave()),
+                "  ret void",
+                "}",
+                f"define internal void @{self.name}.run({arguments}) nounwind {{",
                 "entry:",
                 *(f"  {line}" for line in head),
                 *self.lines,
@@ -376,7 +392,7 @@ class Emitter:
         self.line(f"call void @mlc_pool_run(ptr @{kernel.symbol}.body, ptr %data, i64 {helpers})")
         self.line(f"br label %join{number}")
         self.open(f"join{number}")
-        self.bodies.setdefault(kernel.symbol, launch_body(kernel))
+        self.bodies.setdefault(kernel.symbol, launch_body(kernel, self.mode))
 
     def record(self, before: str, step: int) -> None:
         spent = self.define(f"sub i64 {self.define('call i64 @now()')}, {before}")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from xdsl.dialects import func
 from xdsl.dialects.builtin import DictionaryAttr, IndexType, StringAttr
 
+from mlc.codegen.llvm.float_mode import FloatMode
 from mlc.codegen.llvm.function import open_axes
 from mlc.errors import InternalError
 from mlc.ir import dims
@@ -46,11 +47,12 @@ class KernelSignature:
         return found
 
 
-def launch_body(kernel: KernelSignature) -> str:
-    """What each thread of a launch runs: chunks of tiles from the launch's counter until none is left."""
+def launch_body(kernel: KernelSignature, mode: FloatMode) -> str:
+    """What each thread of a launch runs, in the mode of the call: chunks of tiles from the launch's counter until none is left."""
     types = kernel.llvm_types()
     scratch = _scratch_slot(kernel)
     lines = [f"define internal void @{kernel.symbol}.body(ptr %data, i64 %thread) nounwind {{", "entry:"]
+    lines += [f"  {line}" for line in mode.enter()]
     for slot, type in enumerate([*types, "i64", "i64", "i64"]):
         lines.append(f"  %p{slot} = getelementptr i64, ptr %data, i64 {slot}")
         lines.append(f"  %a{slot} = load {type}, ptr %p{slot}")
@@ -75,6 +77,7 @@ def launch_body(kernel: KernelSignature) -> str:
         f"  call void @{kernel.symbol}({arguments})",
         "  br label %take",
         "end:",
+        *(f"  {line}" for line in mode.leave()),
         "  ret void",
         "}",
     ]
