@@ -54,7 +54,7 @@ def compare_arrays(
     if strange.any():
         return Difference(name, float("inf"), tolerance, _place(got, want, np.argmax(strange)))
     gap = np.abs(np.subtract(x, y, out=np.zeros_like(x), where=finite))
-    gap[gap < SMALLEST_NORMAL.get(dtype, 0.0)] = 0
+    gap = np.where(gap < SMALLEST_NORMAL.get(dtype, 0.0), 0.0, gap)
     scale = float(np.max(np.abs(y[finite]), initial=0.0))
     worst = float(gap.max())
     error = worst / scale if scale else worst

@@ -262,4 +262,5 @@ def test_differences_below_the_smallest_normal_number_are_none() -> None:
         assert compare_arrays("y", zero, tiny / dtype(2), 0, 0).error == 0
         assert compare_arrays("y", zero, tiny / dtype(2), 0, 0).agrees
         assert not compare_arrays("y", zero, tiny * dtype(2), 0, 0).agrees
+    assert compare_arrays("y", np.float32(0), np.float32(1e-39), 0, 0).agrees
     assert not compare_arrays("y", np.zeros(1, np.float16), np.full(1, 6e-8, np.float16), 0, 0).agrees

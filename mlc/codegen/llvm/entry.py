@@ -139,7 +139,7 @@ class Emitter:
                 *self.bodies.values(),
                 f"define void @{self.name}({arguments}) nounwind {{",
                 *(f"  {line}" for line in self.mode.enter()),
-                f"  call void @{self.name}.run({arguments})",
+                f"  call void @{self.name}.run({arguments}) noinline",
                 *(f"  {line}" for line in self.mode.leave()),
                 "  ret void",
                 "}",

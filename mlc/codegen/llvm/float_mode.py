@@ -5,7 +5,8 @@
     mode = %caller.mode
 
 An operation on a denormal number takes 100 times as long on many CPUs, so that they count as 0 unless they are to be kept: as operands
-and as results. The rest of the mode is fixed as well: the bits of a result do not depend on what the caller has set.
+and as results. The rest of the mode is fixed as well: the bits of a result do not depend on what the caller has set. What computes is
+called from the middle and not inlined there: LLVM knows nothing of modes and may move arithmetic past their change.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def launch_body(kernel: KernelSignature, mode: FloatMode) -> str:
         f"  %after = add i64 %begin, %a{count + 2}",
         f"  %over = icmp sgt i64 %after, %a{count + 1}",
         f"  %stop = select i1 %over, i64 %a{count + 1}, i64 %after",
-        f"  call void @{kernel.symbol}({arguments})",
+        f"  call void @{kernel.symbol}({arguments}) noinline",
         "  br label %take",
         "end:",
         *(f"  {line}" for line in mode.leave()),
