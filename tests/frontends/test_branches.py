@@ -98,6 +98,18 @@ def test_a_cheap_branch_that_needs_equal_sizes_is_not_run_where_they_differ() ->
             exe(normal(n, 3), normal(m, 3), np.array(True))
 
 
+def test_a_branch_that_needs_equal_sizes_may_give_either() -> None:
+    proto = parse("""(float[N, 3] x, float[M, 3] z) => (float[N, 3] y) <float zero = {0}> {
+        s = ReduceSum <keepdims = 0> (x) c = Greater(s, zero)
+        y = If (c) <then_branch = plus () => (float[N, 3] t) { t = Add(x, z) }, else_branch = less () => (float[N, 3] e) { e = Neg(x) }>
+    }""")
+    exe = mlc.compile(proto, threads=1)
+    for n, m, sign in [(4, 4, 1), (4, 4, -1), (4, 3, -1), (3, 30, -1)]:
+        assert_right(exe, proto, {"x": np.full((n, 3), sign, np.float32), "z": normal(m, 3)})
+    with pytest.raises(ShapeError, match="then_branch is taken"):
+        exe(np.ones((4, 3), np.float32), normal(5, 3))
+
+
 MISFIT = """(float[N, 3] x, int64 rate) => (float[N, 3] y) <int64 k = {8}, float[2, 2] w = {1, 2, 3, 4}> {
     c = Equal(rate, k)
     y = If (c) <then_branch = fits () => (float[N, 3] t) { t = Neg(x) }, else_branch = misfit () => (float[N, b] e) { e = MatMul(x, w) }>

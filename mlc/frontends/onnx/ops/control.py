@@ -26,7 +26,7 @@ from mlc.ir import builder as g
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import building, emit
 from mlc.ir.graph.control import IfOp, YieldOp
-from mlc.ir.types import dtype_of, shape_of, shape_text
+from mlc.ir.types import dtype_of, rank_of, shape_of, shape_text
 
 _NAMES = ("then_branch", "else_branch")
 _RELATIONS = {"Equal": "==", "Less": "<", "LessOrEqual": "<=", "Greater": ">", "GreaterOrEqual": ">="}
@@ -100,6 +100,17 @@ class _Branch:
     contents: list[Content]
     checks: list[g.Check]
 
+    def take_shapes_of(self, other: _Branch) -> None:
+        """Write the extents of results as another branch does, where this one needs them to be equal."""
+        equal = [{check.lhs, check.rhs} for check in self.checks]
+        for i, (x, y) in enumerate(zip(self.contents, other.contents, strict=False)):
+            if isinstance(x, Items | Absent) or isinstance(y, Items | Absent) or x.type == y.type:
+                continue
+            pairs = list(zip(shape_of(x), shape_of(y), strict=False))
+            if rank_of(x) == rank_of(y) and all(a == b or {a, b} in equal for a, b in pairs):
+                with building(self.block, self.checks):
+                    self.contents[i] = g.reshape(x, shape_of(y))
+
 
 def _branch(node: Node, around: Surroundings, graph: GraphProto, size_decides: bool) -> _Branch | MlcError:
     """A branch that stands by itself; the error of one that does not fit the sizes. Where sizes decide which is taken, one that mlc does not
@@ -110,7 +121,6 @@ def _branch(node: Node, around: Surroundings, graph: GraphProto, size_decides: b
         with node.scope.trial(*fallible), g.checks_apart() as checks, building(block, checks):
             arguments: Sequence[BlockArgument] = block.args
             contents = around.body(graph, [], arguments)
-            emit(YieldOp(flattened(contents)))
     except (NeedsSize, NeedsValue, g.CountedInBody):
         raise
     except fallible as error:
@@ -128,7 +138,12 @@ def _run_one(node: Node, condition: Value, question: Question | None) -> list[Co
     chosen, other = fitting
     if question is not None and [kind_of(x) for x in chosen.contents] != [kind_of(x) for x in other.contents]:
         raise node.needs_sizes(f"whether {question.text} decides what the outputs are", [question])
+    chosen.take_shapes_of(other)
+    other.take_shapes_of(chosen)
     _require_alike(node, chosen.contents, other.contents)
+    for branch in fitting:
+        with building(branch.block):
+            emit(YieldOp(flattened(branch.contents)))
     results = emit(IfOp(condition, around.constants, chosen.block, other.block))
     _require_where_taken(node, results, condition, question, chosen.checks, other.checks)
     tidy(results)
