@@ -37,11 +37,12 @@ SHOWN = 30  # kernels
 
 @dataclass(frozen=True)
 class Case:
-    """What was measured at one set of sizes. `items` are those of a call: the batch."""
+    """What was measured at one set of sizes. `items` are those of a call, the batch; `threads` those of its most shared kernel."""
 
     sizes: dict[str, int]
     feeds: dict[str, np.ndarray]
     items: int
+    threads: int
     latencies: dict[str, Latency]
     together: dict[str, Latency]  # by many callers at once
     breakdown: Breakdown | None
@@ -119,6 +120,7 @@ def _case(
         at,
         feeds,
         _items(session, feeds),
+        executable.threads_of(*(feeds[spec.name].shape for spec in executable.get_inputs())),
         measure(calls, args.seconds),
         measure(calls, args.seconds, args.callers) if args.callers > 1 else {},
         kernels(executable, feeds, args.seconds) if args.per_op else None,
@@ -172,6 +174,7 @@ def _case_report(case: Case) -> dict[str, Any]:
         "sizes": case.sizes,
         "inputs": {name: {"dtype": str(x.dtype), "shape": list(x.shape)} for name, x in case.feeds.items()},
         "items": case.items,
+        "threads": case.threads,
         "latencies": rows(case.latencies),
     }
     if case.together:
@@ -185,7 +188,9 @@ def _case_report(case: Case) -> dict[str, Any]:
 def _print_case(case: Case, session: Session, callers: int, console: Console) -> None:
     own = case.latencies["mlc"]
     shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in case.feeds.items())
-    console.print(f"{'inputs':<10} {shapes}, {session.executable.threads} threads")
+    most = session.executable.threads
+    threads = f"{case.threads} thread{'s' * (case.threads != 1)}" + (f" of {most}" if case.threads != most else "")
+    console.print(f"{'inputs':<10} {shapes}, {threads}")
     console.print(
         f"{'latency ms':<10} {_spread(own)}  min {own.least:.3g}   ({own.runs} runs)   first call {own.first:.3g}"
     )

@@ -20,7 +20,7 @@ import numpy as np
 from mlc.errors import MlcError, ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
-from mlc.ir.kernel.plan import ALIGNMENT, GUARD, WORTH_SHARING, Equality, Plan, TensorSpec
+from mlc.ir.kernel.plan import ALIGNMENT, GRAIN, GUARD, Equality, Plan, TensorSpec
 from mlc.runtime.arrays import DTYPES
 from mlc.runtime.indices import Positions, positions
 
@@ -39,6 +39,7 @@ class Binding:
     arena: int  # bytes
     outputs: tuple[tuple[tuple[int, ...], np.dtype, int], ...]  # shape, dtype, bytes
     positions: tuple[Positions, ...] = ()  # what is tested of the values of inputs
+    threads: int = 1  # that work in the launch that most of them share
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,12 @@ class MemoryUse:
 
 
 class Binder:
-    """Makes bindings of a plan for calls that may use up to `threads` threads."""
+    """Makes bindings of a plan for calls that may use up to `threads` threads; each that takes part in a launch has `grain` bytes to touch."""
 
-    def __init__(self, plan: Plan, threads: int = 1):
+    def __init__(self, plan: Plan, threads: int = 1, grain: int = GRAIN):
         self.plan = plan
         self.threads = threads
+        self.grain = grain
         self.made = 0
         self.kept: dict[Shapes, Binding] = {}  # by shapes, oldest first
         self._lock = Lock()
@@ -116,14 +118,13 @@ class Binder:
         offsets, top = self._layout.offsets([size and _rounded(size + GUARD) for size in buffers])
         arena = own + top
         self._check_memory(arena, sum(bytes for _, _, bytes in memory), symbols)
-        helpers = [
-            min(self.threads, tiles) - 1 if bytes >= WORTH_SHARING and tiles > 1 else 0 for bytes, tiles in launches
-        ]
+        helpers = [max(0, min(self.threads, tiles, bytes // self.grain) - 1) for bytes, tiles in launches]
         numbers = [scratch, *sizes, *helpers, *(own + offset for offset in offsets)]
         if max(numbers) >= 1 << 63:  # of tensors without elements; others do not fit into memory
             raise ShapeError(f"a size is beyond 64 bits at {_text(symbols)}")
         table = (ctypes.c_int64 * len(numbers))(*numbers)
-        return Binding(symbols, table, ctypes.addressof(table), arena, memory, positions(plan, symbols))
+        tested, threads = positions(plan, symbols), 1 + max(helpers, default=0)
+        return Binding(symbols, table, ctypes.addressof(table), arena, memory, tested, threads)
 
     def memory(self, symbols: Mapping[str, int]) -> MemoryUse:
         """What a call at these sizes takes. Raises ShapeError where they do not fit the module."""

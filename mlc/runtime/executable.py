@@ -82,7 +82,8 @@ class _Workspace:
 class Executable:
     """Native code with its plan and weights. Made by mlc.compile and mlc.load_executable.
 
-    `threads` is the largest number a call may use; `threads_asked` the number asked for, None where that was left open. `report` says what was decided and how long it took;
+    `threads` is the largest number a call may use: each kernel takes as many of them as have enough to do for what starting them costs here.
+    `threads_asked` is the number asked for, None where that was left open. `report` says what was decided and how long it took;
     `native_compilations` counts compilations since the executable exists: 0, for one code serves all sizes.
     """
 
@@ -114,7 +115,7 @@ class Executable:
         self._weight_table = (ctypes.c_void_p * max(1, len(plan.weights)))(*map(address, self.weights.values()))
         self._library = load(objects, {"mlc_pool_run": self._pool.run})
         self._run = _ENTRY(self._library.address(entry))
-        self._binder = Binder(plan, self.threads)
+        self._binder = Binder(plan, self.threads, self._pool.grain(self.threads))
         self._bindings = self._binder.kept
         self._input_dtypes = [DTYPES[spec.dtype][0] for spec in plan.inputs]
         self._output_types = [array_type(DTYPES[spec.dtype][0]) for spec in plan.outputs]
@@ -185,6 +186,10 @@ class Executable:
             if not isinstance(size, Integral):
                 raise MlcError(f"{name} is {size!r}", remedy="A size is a whole number.")
         return replace(self._binder.memory(sizes), weights=sum(array.nbytes for array in self.weights.values()))
+
+    def threads_of(self, *shapes: Sequence[int]) -> int:
+        """How many threads work on a call with inputs of these shapes, in the kernel that most of them share."""
+        return self._binder.bind(tuple(map(tuple, shapes))).threads
 
     def trim(self) -> int:
         """Give back the memory that is kept for the next calls, and return how many bytes that were. Calls that are under way keep theirs;

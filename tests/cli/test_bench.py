@@ -64,7 +64,7 @@ def test_the_report_says_what_was_measured_where(mlc: Callable, small: Path) -> 
     assert {"mlc", "python", "numpy", "llvmlite"} <= found["versions"].keys() and found["target"]
     (case,) = found["cases"]
     assert case["inputs"]["x"]["dtype"] == "float32" and case["inputs"]["x"]["shape"][1] == 4
-    assert case["latencies"].keys() == {"mlc", "interpreter"}
+    assert case["latencies"].keys() == {"mlc", "interpreter"} and case["threads"] == 1
     for row in case["latencies"].values():
         assert row["least"] <= row["p10"] <= row["median"] <= row["p90"] <= row["p99"] and row["runs"] >= 1
         assert row["items_per_second"] == pytest.approx(row["calls_per_second"] * case["items"])

@@ -1,6 +1,7 @@
 """The fork-join pool, driven from Python through small bodies in LLVM IR."""
 
 import ctypes
+import itertools
 import os
 import subprocess
 import sys
@@ -11,6 +12,9 @@ import pytest
 from mlc.codegen.llvm import threads
 from mlc.codegen.llvm.object import compile_text, load
 from mlc.errors import MlcError
+from mlc.ir import dims
+from mlc.ir.kernel import plan
+from mlc.runtime.binding import Binder
 
 # data: { i64 next, i64 count, ptr out }: every chunk adds 1 to out[chunk] and spins a little
 BODY = """
@@ -147,3 +151,51 @@ def test_container_quotas_are_read(tmp_path, files, quota):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
     assert threads._quota(tmp_path) == quota
+
+
+@pytest.mark.parametrize(
+    ("costs", "want"),
+    [
+        ([0], threads.GRAIN),
+        ([5_000], 50_000),
+        ([10**9], threads.LARGEST_GRAIN),
+        ([-1], threads.GRAIN),
+        ([-1, -1, 5_000], 50_000),
+        ([5_000, 6_000, 10**7, 10**8], 60_000),
+    ],
+)
+def test_each_thread_has_to_do_what_a_launch_costs(monkeypatch, costs, want):
+    """Costs of launches in turn, in nanoseconds; -1 where the helpers were not there in time."""
+    pool = threads.Pool()
+    waiting = itertools.cycle(costs)
+    monkeypatch.setattr(pool, "_cost", lambda helpers: next(waiting))
+    assert pool.grain(1) == threads.GRAIN
+    assert pool.grain(2) == want
+
+
+def test_the_cost_is_measured_again_after_a_busy_moment_and_else_once(monkeypatch):
+    pool = threads.Pool()
+    found = iter([None, 4_000.0, 9_000.0])
+    monkeypatch.setattr(pool, "cost", lambda count: next(found))
+    assert [pool.grain(4) for _ in range(3)] == [threads.GRAIN, 40_000, 40_000]
+
+
+def test_a_launch_is_measured_on_the_real_pool():
+    pool = threads.pool()
+    for count in (2, pool.start(4)):
+        cost = pool.cost(count)
+        assert cost is None or cost > 0
+        assert threads.GRAIN <= pool.grain(count) <= threads.LARGEST_GRAIN
+
+
+def test_a_launch_has_as_many_threads_as_have_enough_to_do():
+    """f32[N] read and written: 8 bytes an element."""
+    row = plan.TensorSpec("x", "f32", (dims.symbol("N"),))
+    touched = 8 * dims.symbol("N")
+    made = plan.Plan((row,), (row,), launches=(plan.Launch(touched, 6),), symbols={"N": (0, None)})
+    for limit in (1, 2, 4, 8):
+        for grain in (threads.GRAIN, 3 * threads.GRAIN):
+            binder = Binder(made, limit, grain)
+            for size in (0, 1, 2047, 2048, 4095, 4096, 6144, 12288, 1 << 20):
+                want = max(1, min(limit, 6, 8 * size // grain))
+                assert binder.bind(((size,),)).threads == want

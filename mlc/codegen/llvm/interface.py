@@ -18,7 +18,7 @@ from mlc.codegen.llvm.extents import extent_text
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE
-from mlc.ir.kernel.plan import ALIGNMENT, GUARD, WORTH_SHARING, Plan
+from mlc.ir.kernel.plan import ALIGNMENT, GRAIN, GUARD, Plan
 
 # What a symbol is taken to be when buffers are chosen to share memory.
 REFERENCE = 64
@@ -162,6 +162,10 @@ class _Lines:
     def store(self, value: str, base: str, number: int) -> None:
         self.line(f"store i64 {value}, ptr {self.define(f'getelementptr i64, ptr {base}, i64 {number}')}")
 
+    def smaller(self, lhs: str, rhs: str) -> str:
+        less = self.define(f"icmp slt i64 {lhs}, {rhs}")
+        return self.define(f"select i1 {less}, i64 {lhs}, i64 {rhs}")
+
     def rounded(self, size: str, extra: int = 0) -> str:
         more = self.define(f"add i64 {size}, {extra + ALIGNMENT - 1}")
         return self.define(f"and i64 {more}, {-ALIGNMENT}")
@@ -194,11 +198,11 @@ def _plan_function(plan: Plan, symbols: Sequence[str], slots: Sequence[Sequence[
         number += 1
     for launch in plan.launches:
         tiles = code.extent(dims.ceiling(launch.tiles, bound))
-        large = code.define(f"icmp sge i64 {code.extent(dims.ceiling(launch.bytes, bound))}, {WORTH_SHARING}")
-        most = code.define(f"sub i64 {tiles}, 1")
-        fewer = code.define(f"icmp slt i64 {most}, {helpers}")
-        useful = code.define(f"select i1 {fewer}, i64 {most}, i64 {helpers}")
-        code.store(code.define(f"select i1 {large}, i64 {useful}, i64 0"), "%table", number)
+        grains = code.define(f"sdiv i64 {code.extent(dims.ceiling(launch.bytes, bound))}, {GRAIN}")
+        parts = code.smaller(tiles, grains)
+        useful = code.smaller(code.define(f"sub i64 {parts}, 1"), helpers)
+        some = code.define(f"icmp sgt i64 {useful}, 0")
+        code.store(code.define(f"select i1 {some}, i64 {useful}, i64 0"), "%table", number)
         number += 1
     threads = code.define(f"add i64 {helpers}, 1")
     top = code.define(f"mul i64 {scratch}, {threads}")

@@ -21,10 +21,18 @@ from pathlib import Path
 
 from mlc.codegen.llvm.object import Library, compile_text, load
 from mlc.errors import MlcError
+from mlc.ir.kernel.plan import GRAIN
 from mlc.ir.kernel.target import cpu_target
 
 SPIN = 4000  # pauses: about 70 us, the gap between two kernels of a model
 LARGEST = 256
+
+LAUNCHES = 40  # that tell what one costs
+PATIENCE = (
+    SPIN // 4
+)  # pauses that such a launch waits for its helpers: some 20 us, more than any start on a machine that has time
+RATE = 10  # bytes that a core touches in a nanosecond, in kernels that are worth a launch
+LARGEST_GRAIN = 16 * GRAIN
 
 _PAUSE = {"x86_64": "call void @llvm.x86.sse2.pause()", "aarch64": 'call void asm sideeffect "yield", ""()'}
 _FUTEX = {"x86_64": 202, "aarch64": 98}
@@ -176,23 +184,91 @@ end:
 """
 
 
+# One launch whose caller waits until every helper is there: the time that passes before all of them work. -1 where some do not come in time,
+# for another caller has the workers or another process the CPU.
+_COST = """
+declare i32 @clock_gettime(i32, ptr)
+
+define internal i64 @now() {{
+  %time = alloca {{ i64, i64 }}
+  %a = call i32 @clock_gettime(i32 1, ptr %time)
+  %seconds = load i64, ptr %time
+  %second = getelementptr {{ i64, i64 }}, ptr %time, i64 0, i32 1
+  %rest = load i64, ptr %second
+  %scaled = mul i64 %seconds, 1000000000
+  %all = add i64 %scaled, %rest
+  ret i64 %all
+}}
+
+define internal void @arrive(ptr %data, i64 %thread) {{                  ; data: how many are here, are expected, were met in time
+entry:
+  %a = atomicrmw add ptr %data, i64 1 acq_rel
+  %place = getelementptr i64, ptr %data, i64 1
+  %expected = load i64, ptr %place
+  %caller = icmp eq i64 %thread, 0
+  br i1 %caller, label %wait, label %end
+wait:
+  %turn = phi i32 [ 0, %entry ], [ %next, %pause ]
+  %here = load atomic i64, ptr %data acquire, align 8
+  %all = icmp sge i64 %here, %expected
+  br i1 %all, label %met, label %pause
+met:
+  %in_time = getelementptr i64, ptr %data, i64 2
+  store i64 1, ptr %in_time
+  ret void
+pause:
+  {pause}
+  %next = add i32 %turn, 1
+  %more = icmp slt i32 %next, {patience}
+  br i1 %more, label %wait, label %end
+end:
+  ret void
+}}
+
+define i64 @mlc_pool_cost(i64 %helpers) {{
+  %data = alloca [3 x i64], align 64
+  %threads = add i64 %helpers, 1
+  %expected = getelementptr i64, ptr %data, i64 1
+  %in_time = getelementptr i64, ptr %data, i64 2
+  store i64 0, ptr %data
+  store i64 %threads, ptr %expected
+  store i64 0, ptr %in_time
+  %start = call i64 @now()
+  call void @mlc_pool_run(ptr @arrive, ptr %data, i64 %helpers)
+  %end = call i64 @now()
+  %took = sub i64 %end, %start
+  %met = load i64, ptr %in_time
+  %all = icmp ne i64 %met, 0
+  %cost = select i1 %all, i64 %took, i64 -1
+  ret i64 %cost
+}}
+"""
+
+
 def pool_text() -> str:
     """LLVM IR of the pool, for the architecture at hand."""
     arch = cpu_target().arch
-    text = _POOL.format(spin=SPIN, pause=_PAUSE[arch], futex=_FUTEX[arch])
+    text = _filled(_POOL)
     return text if arch == "x86_64" else text.replace("declare void @llvm.x86.sse2.pause()\n", "")
+
+
+def _filled(text: str) -> str:
+    arch = cpu_target().arch
+    return text.format(spin=SPIN, patience=PATIENCE, pause=_PAUSE[arch], futex=_FUTEX[arch])
 
 
 class Pool:
     """The workers of this process."""
 
     def __init__(self) -> None:
-        self.library: Library = load([compile_text(pool_text())])
+        self.library: Library = load([compile_text(pool_text() + _filled(_COST))])
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.library))  # workers wait in its code until the process ends
         self.run = self.library.address("mlc_pool_run")
         self.workers = 0
         self._lock = threading.Lock()
         self._start = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(self.library.address("mlc_pool_start"))
+        self._cost = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(self.library.address("mlc_pool_cost"))
+        self._grains: dict[int, int] = {}  # by number of threads
         self._forget = ctypes.CFUNCTYPE(None)(self.library.address("mlc_pool_forget"))
         os.register_at_fork(after_in_child=self._in_child)
 
@@ -202,6 +278,22 @@ class Pool:
             with self._lock:
                 self.workers = self._start(min(threads, LARGEST) - 1)
         return min(threads, self.workers + 1)
+
+    def cost(self, threads: int) -> float | None:
+        """Nanoseconds from a launch until `threads`, with the caller, work: the lower quartile of some launches. None in a busy moment, in
+        which most of them do not come together: that is no property of the machine, and the pool waits for nobody then."""
+        found = sorted(took for _ in range(LAUNCHES) if (took := self._cost(threads - 1)) >= 0)
+        return float(found[len(found) // 4]) if len(found) > LAUNCHES // 4 else None
+
+    def grain(self, threads: int) -> int:
+        """Bytes that each of up to `threads` threads must have to touch before it takes part in a launch: what a core gets through while
+        one starts. Measured once per process, which takes 0.1 ms; after a busy moment the next caller measures again."""
+        if threads > 1 and threads not in self._grains:
+            cost = self.cost(threads)
+            if cost is None:
+                return GRAIN
+            self._grains[threads] = min(max(GRAIN, int(cost * RATE)), LARGEST_GRAIN)
+        return self._grains.get(threads, GRAIN)
 
     def _in_child(self) -> None:
         self._forget()

@@ -23,8 +23,9 @@ from mlc.ir.indexing import IndexRange
 ALIGNMENT = 64
 # Behind every buffer: kernels read whole vectors, the last of which may begin at the last element.
 GUARD = 64
-# Bytes that a call must touch before it is shared among threads: a launch costs up to a few microseconds.
-WORTH_SHARING = 32 << 10
+# Bytes that a call must touch for each thread that takes part, at least: what a core gets through while a launch starts, 1 to 2 us. The
+# runtime asks for more where launches are measured to cost more.
+GRAIN = 16 << 10
 
 
 @dataclass(frozen=True)
