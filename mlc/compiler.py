@@ -228,7 +228,6 @@ class Compilation:
             fusion: dict[tuple[str, ...], list[str]] = {}
 
             def after(number: int, done: Pass, changed: Module) -> None:
-                step.at(number, len(passes), done.name)
                 if self.inspection.dump:
                     named.update(weights_of(changed))
                 if done.name == "fuse":
@@ -269,9 +268,7 @@ class Compilation:
 
         with stage("codegen", self.progress, self.seconds) as step:
             cache = known.objects if known is not None else ObjectCache() if self.options.cache else None
-            code = compile_module(
-                lowered, self.target, cache, progress=step.at, known=known, denormals=self.options.denormals
-            )
+            code = compile_module(lowered, self.target, cache, known=known, denormals=self.options.denormals)
             self.report["objects"] = {"compiled": code.compiled, "cached": code.cached}
             scalar = len(code.optimised)
             step.text = f"{len(code.texts) - 2} kernels" + (f", {scalar} of them scalar" if scalar else "")

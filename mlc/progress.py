@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from mlc.ir.work import watched
+
 
 @dataclass(frozen=True)
 class Event:
-    """One step of a stage. `finished` events come once per stage, with a summary in `text`; others say `done` of `total`."""
+    """A stage begins (`text` is empty), is at the node, pass, kernel or weight in `text`, `done` of `total` (0: not counted), or is
+    `finished`, with a summary in `text`."""
 
     stage: str
     text: str
@@ -31,8 +34,9 @@ class Step:
         self.text = ""
         self._progress = progress
         self._start = time.perf_counter()
+        self.at("")
 
-    def at(self, done: int, total: int, text: str = "") -> None:
+    def at(self, text: str, done: int = 0, total: int = 0) -> None:
         if self._progress is not None:
             self._progress(Event(self.stage, text, done, total, time.perf_counter() - self._start))
 
@@ -46,9 +50,10 @@ class Step:
 
 @contextmanager
 def stage(name: str, progress: Progress | None, seconds: dict[str, float] | None = None) -> Iterator[Step]:
-    """A stage; its time is added to `seconds` under its name. Nothing is reported of a stage that fails."""
+    """A stage; its time is added to `seconds` under its name. Of a stage that fails no end is reported."""
     step = Step(name, progress)
-    yield step
+    with watched(None if progress is None else step.at):
+        yield step
     took = step.finish()
     if seconds is not None:
         seconds[name] = seconds.get(name, 0.0) + took

@@ -68,18 +68,19 @@ def _run(run: object, args: object, words: list[str]) -> int:
 
             for path in extensions:
                 load_extension(path)
-        code = run(args, console)
+        try:
+            code = run(args, console)
+        finally:
+            console.stop()
         sys.stdout.flush()
         return int(code or 0)
     except BrokenPipeError:  # the reader of our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        console.close()
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001  the last resort: whatever it is, the user gets a message and a report
-        console.close()
         return failed(error, words, json=console.json, traceback=console.verbosity > 0)
 
 

@@ -92,17 +92,21 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _write(kind: str, out: Path, args: argparse.Namespace, session: Session, console: Console) -> list[Path]:
     """The stage that was asked for. Returns the files written."""
+    from mlc.progress import stage
+
     compilation, module = session.compilation, session.module
     assert compilation is not None
     if kind in ("package", "so"):
         executable = session.executable
         if args.verify:
             verify(args, session, console)
-        if kind == "package":
-            with writing(out) as path:
-                executable.save(path)
-        else:
-            executable.export_library(out, args.header)
+        with stage("write", console.progress) as step:
+            if kind == "package":
+                with writing(out) as path:
+                    executable.save(path)
+            else:
+                executable.export_library(out, args.header)
+            step.text = str(out)
         return [out, *([Path(args.header)] if args.header else [])]
     lowered = compilation.lower(module)
     if args.verify:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1  # of the JSON objects
 _BAR = 28
+LONG = 10.0  # seconds of one stage after which it says what it is at
 
 
 class Console:
@@ -24,6 +26,9 @@ class Console:
         self.verbosity = verbosity
         self._beside = False  # standard output is taken by what the command makes
         self._open = False  # a bar stands on the last line of the terminal
+        self._at: Event | None = None  # the last of a stage under way
+        self._lock = threading.RLock()
+        self._clock: threading.Timer | None = None  # until the next word about it
 
     def quiet(self) -> Console:
         """One that tells nothing of progress."""
@@ -67,10 +72,18 @@ class Console:
         """For the compiler's `progress`."""
         if self.verbosity < 0:
             return
+        with self._lock:
+            self._progress(event)
+
+    def _progress(self, event: Event) -> None:
+        begins = self._at is None or self._at.stage != event.stage
+        self._at = event
         if event.finished:
-            self.close()
+            self.stop()
             took = f"{event.seconds:.2f} s"
             print(f"{event.stage:<10} {event.text:<70} {took:>8}", file=sys.stderr)
+        elif begins:
+            self._wait(LONG)
         elif sys.stderr.isatty() and event.total:
             filled = _BAR * event.done // event.total
             bar = "#" * filled + " " * (_BAR - filled)
@@ -78,12 +91,48 @@ class Console:
             sys.stderr.flush()
             self._open = True
 
+    def _wait(self, seconds: float) -> None:
+        """Say after this time what is at work, then after twice as long."""
+        if self._clock is not None:
+            self._clock.cancel()
+        self._clock = threading.Timer(seconds, self._tell, [2 * seconds])
+        self._clock.daemon = True
+        self._clock.start()
+
+    def _tell(self, following: float) -> None:
+        with self._lock:
+            event = self._at
+            if event is None or event.finished:
+                return
+            self.close()
+            count = f", {event.done} of {event.total} done" if event.total else ""
+            print(f"{event.stage:<10} is at {event.text or 'work'}{count}{_advice(event)}", file=sys.stderr)
+            self._wait(following)
+
     def close(self) -> None:
         """Wipe the bar, if there is one."""
         if self._open:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
             self._open = False
+
+    def stop(self) -> None:
+        """No stage is under way any more."""
+        with self._lock:
+            self.close()
+            self._at = None
+            if self._clock is not None:
+                self._clock.cancel()
+                self._clock = None
+
+
+def _advice(event: Event) -> str:
+    """How to do without what takes so long."""
+    from mlc.passes.pipelines import graph_passes
+
+    name = event.text.partition(":")[0]
+    can = event.stage == "optimise" and any(step.name == name for step in graph_passes()) and name != "decompose"
+    return f"; --disable-pass {name} leaves it out" if can else ""
 
 
 def _plain(value: object) -> object:

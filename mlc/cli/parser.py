@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from mlc.errors import MlcError
+from mlc.ir.spelling import nearest
 
 
 class UsageError(MlcError):
@@ -17,7 +17,7 @@ class UsageError(MlcError):
     def unknown(cls, what: str, name: str, known: Iterable[str]) -> UsageError:
         """Says which known names are close."""
         known = list(known)
-        close = difflib.get_close_matches(name, known, 1)
+        close = nearest(name, known)
         hint = f"Did you mean '{close[0]}'? " if close else ""
         return cls(f"unknown {what} '{name}'", remedy=f"{hint}Known: {', '.join(known)}.")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlc.cli import sizes
 from mlc.cli.parser import UsageError
+from mlc.ir.spelling import nearest
 from mlc.options import CompileOptions
 from mlc.sources import is_ir_text
 
@@ -50,11 +51,10 @@ def model(text: str) -> Model:
 
 
 def _near(path: Path) -> str | None:
-    import difflib
 
     folder = path.parent
     names = [p.name for p in folder.iterdir() if p.suffix in KINDS] if folder.is_dir() else []
-    close = difflib.get_close_matches(path.name, names, 1)
+    close = nearest(path.name, names)
     return str(folder / close[0]) if close else None
 
 

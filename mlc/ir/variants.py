@@ -5,10 +5,10 @@ Such a set of sizes is a variant. Where several hold in one call, the one that w
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
 from mlc.errors import MlcError
+from mlc.ir.spelling import nearest
 
 Variant = Mapping[str, int]  # symbol -> size
 
@@ -57,6 +57,6 @@ def require_possible(variants: Iterable[Variant], symbols: Mapping[str, tuple[in
 def _unknown(name: str, symbols: Sequence[str]) -> MlcError:
     if not symbols:
         return MlcError(f"cannot specialise for '{name}': the model has no symbolic dimensions")
-    near = difflib.get_close_matches(name, symbols, 1)
+    near = nearest(name, symbols)
     hint = f"Did you mean '{near[0]}'? " if near else ""
     return MlcError(f"unknown dimension '{name}'", remedy=f"{hint}Known: {', '.join(symbols)}.")

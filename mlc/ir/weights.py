@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlc.errors import MlcError
+from mlc.ir import work
 from mlc.ir.types import dtype_name, numpy_dtype
 
 if TYPE_CHECKING:
@@ -98,7 +99,12 @@ class WeightStore:
         """Arrays by key, in this order; loaders run in several threads, for they copy and NumPy copies without Python's lock."""
         keys = list(keys)
         with ThreadPoolExecutor(threads, "mlc weights") as workers:
-            return dict(zip(keys, workers.map(self.get, keys), strict=True))
+            arrays = workers.map(self.get, keys)
+            found = {}
+            for number, key in enumerate(keys):
+                work.at(key, number, len(keys))
+                found[key] = next(arrays)
+            return found
 
     def type_of(self, key: str) -> tuple[tuple[int, ...], str]:
         """(shape, dtype) without loading. Raises MlcError for an unknown key."""

@@ -19,6 +19,7 @@ import numpy as np
 from xdsl.ir import Operation
 
 from mlc.errors import InternalError, MlcError
+from mlc.ir import work
 from mlc.ir.files import write_text
 from mlc.ir.module import Module
 from mlc.passes.dump import file_name, prepare
@@ -167,7 +168,8 @@ class PassManager:
                 self._print(f"before {step.name}", module.text())
             record = PassRecord(step.name, 0.0, ops, 0)
             start = time.perf_counter()
-            run_pass(step, module)
+            with work.within(step.name, number - 1, len(self.sequence)):
+                run_pass(step, module)
             record.seconds = time.perf_counter() - start
             record.ops_after = ops = count_ops(module)
             self.records.append(record)

@@ -6,12 +6,12 @@ O1   also simplifies    O3   also what changes rounding
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from mlc.errors import MlcError
+from mlc.ir.spelling import nearest
 from mlc.passes.graph.batch_norm import FoldBatchNorm
 from mlc.passes.graph.cse import Cse
 from mlc.passes.graph.dce import Dce
@@ -159,7 +159,7 @@ def parse(text: str, default: Sequence[Pass] | None = None) -> list[Pass]:
 
 def unknown(name: str) -> MlcError:
     """The error for a name that no pass has, with the nearest one."""
-    near = difflib.get_close_matches(name, PASSES, 1)
+    near = nearest(name, PASSES)
     return MlcError(
         f"there is no pass '{name}'", remedy=f"Did you mean '{near[0]}'?" if near else f"Passes: {', '.join(PASSES)}."
     )

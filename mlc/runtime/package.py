@@ -31,6 +31,7 @@ from typing import IO, Any
 import numpy as np
 
 from mlc.errors import InternalError, InvalidModel, MlcError
+from mlc.ir import work
 from mlc.ir.dtypes import BY_NUMPY, BY_SAFETENSORS, TABLE
 from mlc.ir.files import replacing
 from mlc.ir.kernel.plan import ALIGNMENT, Plan
@@ -143,7 +144,8 @@ def _put_aligned(file: zipfile.ZipFile, header: bytes, arrays: Sequence[np.ndarr
     info.extra = _PADDING_FIELD.to_bytes(2, "little") + room.to_bytes(2, "little") + bytes(room)
     with file.open(info, "w", force_zip64=large) as out:
         out.write(header)
-        for array in arrays:
+        for number, array in enumerate(arrays):
+            work.at("weights", number, len(arrays))
             out.write(_bytes(array))
             out.write(bytes(_aligned(array.nbytes) - array.nbytes))
 

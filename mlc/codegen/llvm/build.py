@@ -7,7 +7,7 @@ different models, or of the same model before and after a change elsewhere, shar
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -20,6 +20,7 @@ from mlc.codegen.llvm.known import KernelCache
 from mlc.codegen.llvm.printer import emit
 from mlc.codegen.llvm.workers import ObjectCompiler
 from mlc.errors import InternalError
+from mlc.ir import work
 from mlc.ir.kernel.known import is_stub, known_as
 from mlc.ir.kernel.plan import Plan
 from mlc.ir.kernel.program import CallOp
@@ -47,11 +48,10 @@ def compile_module(
     target: CpuTarget,
     cache: ObjectCache | None = None,
     helpers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
     known: KernelCache | None = None,
     denormals: str = "flush",
 ) -> NativeCode:
-    """Machine code of a module whose kernels are loops and whose @main is planned. `progress(done, all)` follows the kernels.
+    """Machine code of a module whose kernels are loops and whose @main is planned.
 
     Stubs stand for kernels that `known` has found; kernels that were looked for in vain are remembered there. What becomes of `denormals`
     ("flush", "keep") is a matter of the entry alone.
@@ -64,8 +64,7 @@ def compile_module(
     learnt: list[tuple[str, func.FuncOp, str, str]] = []
     with ObjectCompiler(target, cache, helpers) as compiler:
         for done, (name, functions) in enumerate(kernels.items()):
-            if progress is not None:
-                progress(done, len(kernels))
+            work.at(name, done, len(kernels))
             kernel = functions[-1]
             optimise = "kernel.optimise" in kernel.attributes
             if optimise:
@@ -77,7 +76,7 @@ def compile_module(
                 continue
             texts[name] = emit(functions, target)
             symbols[name], text = neutral(texts[name], [op.sym_name.data for op in functions], optimise)
-            number = compiler.submit(text, optimise)
+            number = compiler.submit(text, optimise, name)
             code.setdefault(symbols[name], number)
             if known is not None and (key := known_as(kernel)) is not None:
                 learnt.append((key, kernel, symbols[name], compiler.key(number)))
@@ -86,7 +85,7 @@ def compile_module(
         timed = emit_entry(module, TIMED, profile=True, symbols=symbols, mode=mode)
         for made, name in ((entry, ENTRY), (timed, TIMED)):
             texts[name] = made.text
-            code[name] = compiler.submit(made.text)
+            code[name] = compiler.submit(made.text, name=name)
         made_now = compiler.finish()
         # in the order of the program, whatever was known before: the same model gives the same package
         objects = [made_now[place] if isinstance(place, int) else place for place in code.values()]

@@ -22,6 +22,7 @@ from mlc.codegen.llvm.cache import ObjectCache
 from mlc.codegen.llvm.object import compile_text, versions
 from mlc.codegen.llvm.threads import available_cpus
 from mlc.errors import InternalError
+from mlc.ir import work
 from mlc.ir.kernel.target import CpuTarget, cpu_target
 
 _log = logging.getLogger("mlc.compile")
@@ -49,6 +50,7 @@ class ObjectCompiler:
         self._versions = versions()
         self._numbers: dict[str, int] = {}  # key -> number
         self._keys: list[str] = []
+        self._names: list[str] = []
         self._results: list[bytes | None] = []
         self._waiting: deque[tuple[int, str, bool]] = deque()
         self._text_waiting = 0
@@ -64,13 +66,14 @@ class ObjectCompiler:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def submit(self, text: str, optimise: bool = False) -> int:
-        """Hand in a module; returns its place in what finish() returns."""
+    def submit(self, text: str, optimise: bool = False, name: str = "") -> int:
+        """Hand in a module; returns its place in what finish() returns. `name` is what it is called while it is compiled."""
         key = ObjectCache.key(text, self.target, optimise, self._versions)
         if key in self._numbers:
             return self._numbers[key]
         number = self._numbers[key] = len(self._results)
         self._keys.append(key)
+        self._names.append(name)
         found = self.cache.get(key) if self.cache else None
         self._results.append(found)
         if found is None:
@@ -89,6 +92,7 @@ class ObjectCompiler:
     def finish(self) -> list[bytes]:
         """All objects. Raises InternalError for a module that LLVM refuses."""
         while (job := self._take()) is not None:
+            work.at(self._names[job[0]], self.compiled, self.compiled + len(self._waiting) + 1)
             self._done(job[0], compile_text(job[1], self.target, job[2]))
         with self._changed:
             self._changed.wait_for(lambda: not self._busy or self._error is not None)

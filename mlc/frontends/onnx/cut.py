@@ -5,7 +5,6 @@ cut(model, "relu")      x -> conv -> relu -> FancyNorm -> y     becomes     x ->
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
@@ -13,6 +12,7 @@ from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 from mlc.errors import MlcError
 from mlc.frontends.onnx.checks import in_order, names_read
 from mlc.frontends.onnx.node import node_name
+from mlc.ir.spelling import nearest
 
 
 def cut(proto: ModelProto, at: str) -> ModelProto:
@@ -70,10 +70,10 @@ def _outputs(graph: GraphProto, at: str) -> list[str]:
     values = [name for node in graph.node for name in node.output if name]
     if at in values:
         return [at]
-    near = difflib.get_close_matches(at, [*map(node_name, graph.node), *values], 3)
+    near = nearest(at, [*map(node_name, graph.node), *values], 3)
     raise MlcError(
         f"there is no node or value '{at}' in the model",
-        remedy=f"Did you mean {' or '.join(map(repr, dict.fromkeys(near)))}?" if near else None,
+        remedy=f"Did you mean {' or '.join(map(repr, near))}?" if near else None,
     )
 
 

@@ -33,7 +33,7 @@ from mlc.frontends.onnx.checks import (
 from mlc.frontends.onnx.cut import advice
 from mlc.frontends.onnx.folding import Folded, constant_value, erase_unused
 from mlc.frontends.onnx.functions import Functions
-from mlc.frontends.onnx.node import NeedsSize, NeedsValue, Node, Question, canonical_domain
+from mlc.frontends.onnx.node import NeedsSize, NeedsValue, Node, Question, canonical_domain, node_name
 from mlc.frontends.onnx.reader import Model, Tensor
 from mlc.frontends.onnx.shapes import Known
 from mlc.frontends.onnx.signature import Signature
@@ -41,6 +41,7 @@ from mlc.frontends.onnx.structure import part
 from mlc.frontends.onnx.table import Absent, Content, Items, flattened
 from mlc.frontends.onnx.values import Record, merged_sources
 from mlc.ir import builder as g
+from mlc.ir import work
 from mlc.ir.dims import Bounds, Dim, Extent
 from mlc.ir.dtypes import TABLE, packed
 from mlc.ir.graph.shape import ConstantOp
@@ -403,6 +404,8 @@ class Scope:
 
     def nodes(self, protos: Iterable[tuple[int, NodeProto]]) -> None:
         for index, proto in protos:
+            if not self.depth:
+                work.at(node_name(proto), index, len(self.importer.model.proto.graph.node))
             self.node(proto, index)
 
     def node(self, proto: NodeProto, index: int) -> None:

@@ -6,7 +6,6 @@ expression, or whose symbols no axis gives, is a symbol of its own; an axis with
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +16,7 @@ from mlc.errors import InvalidModel, MlcError, ShapeError, UnsupportedOp
 from mlc.frontends.onnx.dtypes import DTYPES, element_type_name
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
+from mlc.ir.spelling import nearest
 from mlc.ir.types import Shape, shape_text
 
 Range = tuple[int, int | None]
@@ -254,7 +254,7 @@ def _symbols(shapes: Iterable[Shape]) -> list[str]:
 def _no_strangers(what: str, given: Iterable[str], known: Sequence[str], file: str | None) -> None:
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
+            close = nearest(name, known)
             hint = f"Did you mean '{close[0]}'? " if close else ""
             listed = ", ".join(f"'{k}'" for k in known) or "none"
             raise MlcError(f"the model has no {what} '{name}'", file=file, remedy=f"{hint}It has: {listed}.")

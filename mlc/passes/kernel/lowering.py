@@ -21,6 +21,7 @@ from xdsl.parser import Parser
 from xdsl.rewriter import InsertPoint, Rewriter
 
 from mlc.errors import InternalError
+from mlc.ir import work
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.known import KNOWN, KnownKernels
@@ -63,6 +64,7 @@ class ChooseSchedules(Pass):
     def run(self, module: Module) -> None:
         target = cpu_target(self.target)
         for function in kernels(module):
+            work.at(function.sym_name.data)
             kernel = Kernel.from_func(function)
             prepare(kernel)
             if not kernel.schedule:
@@ -81,6 +83,7 @@ class LowerKernels(Pass):
     def run(self, module: Module) -> None:
         calls = _calls(module)
         for function in list(kernels(module)):
+            work.at(function.sym_name.data)
             kernel = self.kernel(function)
             for made in kernel.functions():
                 if made is not function:

@@ -1,0 +1,70 @@
+"""What commands tell of work that takes long."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import mlc as mlc_package
+from mlc.cli import console as consoles
+from mlc.cli.console import Console
+from mlc.ir import work
+from mlc.progress import Event, stage
+
+
+def test_every_stage_names_what_it_is_at(small: Path) -> None:
+    events: list[Event] = []
+    mlc_package.compile(small, progress=events.append, cache=False)
+    named = {
+        name: [e for e in events if e.stage == name and e.text and not e.finished]
+        for name in ("import", "optimise", "codegen", "link")
+    }
+    assert "product" in {e.text for e in named["import"]}
+    assert {"decompose", "schedule", "plan-arena"} <= {e.text for e in named["optimise"]}
+    kernels = {e.text.removeprefix("lower: ") for e in named["optimise"] if e.text.startswith("lower: ")}
+    assert kernels and kernels <= {e.text for e in named["codegen"]}
+    assert all(e.done < e.total for e in named["link"]) and len(named["link"]) >= 2
+    assert next((e.text, e.total) for e in events if e.stage == "import") == ("", 0)
+
+
+def test_parts_are_told_behind_the_name_and_with_the_count_of_what_they_are_part_of() -> None:
+    told: list[tuple[str, int, int]] = []
+    with work.watched(lambda *event: told.append(event)):
+        with work.within("lower", 2, 9):
+            work.at("gemm_0", 1, 4)
+        work.at("next")
+    work.at("nobody watches")
+    assert told == [("lower", 2, 9), ("lower: gemm_0", 2, 9), ("next", 0, 0)]
+
+
+def test_a_stage_that_takes_long_says_what_it_is_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(consoles, "LONG", 0.02)
+    console = Console()
+    said = ""
+    with stage("optimise", console.progress), work.within("fold", 6, 19):
+        work.at("big")
+        while said.count("is at") < 2:  # again after twice as long
+            time.sleep(0.01)
+            said += capsys.readouterr().err
+        assert "optimise   is at fold: big, 6 of 19 done; --disable-pass fold leaves it out" in said
+    with stage("codegen", console.progress):
+        work.at("gemm_3", 1, 2)
+        while "codegen" not in said:
+            time.sleep(0.01)
+            said += capsys.readouterr().err
+        assert "codegen    is at gemm_3, 1 of 2 done\n" in said
+    console.stop()
+    assert console._clock is None
+
+
+def test_quiet_commands_tell_nothing(monkeypatch: pytest.MonkeyPatch, mlc: Callable, small: Path) -> None:
+    monkeypatch.setattr(consoles, "LONG", 0.0)
+    assert mlc("compile", small, "-q").err == ""
+
+
+def test_writing_is_a_stage(mlc: Callable, small: Path) -> None:
+    err = mlc("compile", small, "-o", "a.mlc").err
+    assert next(line for line in err.splitlines() if line.startswith("write")).split()[1] == "a.mlc"
