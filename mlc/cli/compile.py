@@ -106,7 +106,7 @@ def _write(kind: str, out: Path, args: argparse.Namespace, session: Session, con
                     executable.save(path)
             else:
                 executable.export_library(out, args.header)
-            step.text = str(out)
+            step.text = "a package" if kind == "package" else "a shared library"
         return [out, *([Path(args.header)] if args.header else [])]
     lowered = compilation.lower(module)
     if args.verify:

@@ -121,5 +121,5 @@ def _take_mode(temporary: Path, old: Path, mode: int | None) -> None:
 def _unwritable(target: Path, error: OSError) -> MlcError:
     reason = (error.strerror or str(error)).lower()
     if isinstance(error, FileNotFoundError) and not target.parent.exists():
-        reason = f"there is no folder {target.parent}"
+        reason = "its folder does not exist"
     return MlcError(f"cannot write {target}: {reason}")

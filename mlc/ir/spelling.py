@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-ALIKE = 0.7  # of 1: one letter of four may differ, or two that changed places among six
+ALIKE = 0.65  # of 1: one letter of three may differ, or two that changed places among six
 
 
 def nearest(name: str, known: Iterable[str], count: int = 1) -> list[str]:

@@ -46,13 +46,12 @@ def export_library(
             compile_text(pool_text(), executable.target),
             compile_text(_weights_text(name, work / "weights.bin"), executable.target),
         ]
-        files = []
-        for number, content in enumerate(parts):
-            files.append(work / f"{number}.o")
-            files[-1].write_bytes(content)
+        files = [f"{number}.o" for number in range(len(parts))]
+        for file, content in zip(files, parts, strict=True):
+            (work / file).write_bytes(content)
         exported = "; ".join(f"{name}_{what}" for what in ("run", "workspace", "shapes", "threads"))
         (work / "exports").write_text(f"{{ global: {exported}; local: *; }};\n")
-        _link(linker, files, work / "exports", work / "library.so")
+        _link(linker, work, files)
         with replacing(path, mode=0o755) as temporary:
             shutil.copyfile(work / "library.so", temporary)
     if header is not None:
@@ -69,22 +68,23 @@ def _linker() -> list[str]:
     """The command that links shared libraries here. CC is taken where it is set."""
     for command in (os.environ.get("CC"), "cc", "gcc", "clang", "ld"):
         if command and (found := shutil.which(command)):
-            return [found]
+            return [os.path.abspath(found)]
     raise TargetUnavailable(
         "a shared library needs a linker, and there is neither cc nor ld on the PATH",
         remedy="Install one: apt-get install binutils (or gcc), dnf install binutils. A package (.mlc) needs none.",
     )
 
 
-def _link(linker: list[str], files: list[Path], exports: Path, out: Path) -> None:
+def _link(linker: list[str], work: Path, files: list[str]) -> None:
+    """Make library.so in the folder of its parts; the linker works there, so that what it says names no folder that is gone."""
     # the threads of the pool wait in this code: nodelete keeps it where a program closes the library
-    options = ["--version-script", str(exports), "-z", "nodelete", "-z", "noexecstack"]
+    options = ["--version-script", "exports", "-z", "nodelete", "-z", "noexecstack"]
     direct = Path(linker[0]).name.endswith("ld")
     if not direct:
         options = [f"-Wl,{','.join(options[i : i + 2])}" for i in range(0, len(options), 2)]
     libraries = ["-lm", "-lpthread", "-lc"]
-    command = [*linker, "-shared", "-o", str(out), *options, *map(str, files), *libraries]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [*linker, "-shared", "-o", "library.so", *options, *files, *libraries]
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
     if done.returncode:
         raise TargetUnavailable(
             f"{linker[0]} cannot link the library (exit status {done.returncode})",

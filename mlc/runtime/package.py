@@ -68,7 +68,11 @@ def from_bytes(content: bytes, threads: int | None = None) -> Executable:
     with tempfile.NamedTemporaryFile(prefix="mlc-", suffix=".mlc") as file:
         file.write(content)
         file.flush()
-        return load(file.name, threads)
+        try:
+            return load(file.name, threads)
+        except MlcError as error:
+            error.message, error.file = error.message.replace(file.name, "the package in memory"), None
+            raise
 
 
 def _write(executable: Executable, file: zipfile.ZipFile, path: Path) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from mlc.cli import main
 from mlc.compiler import compile, load, load_executable
-from mlc.errors import MlcError
+from mlc.errors import InvalidModel, MlcError
 from mlc.ir.files import replacing, write_text
 from mlc.passes.manager import PassManager
+from mlc.runtime.package import from_bytes
 
 
 def arrays(size: int = 3) -> dict[str, np.ndarray]:
@@ -196,3 +197,18 @@ def test_a_link_to_nowhere_makes_the_file_it_names(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("target")
     write_text(tmp_path / "link", "text")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "text"
+
+
+def test_messages_name_a_path_once_and_no_temporary_file(
+    mlc: Callable, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mlc("compile", small, "-o", "none/here.mlc").err.count("none") == 1
+    linker = tmp_path / "linker"
+    linker.write_text('#!/bin/sh\necho "no room for $*" >&2\nexit 1\n')
+    linker.chmod(0o755)
+    monkeypatch.setenv("CC", str(linker))
+    outcome = mlc("compile", small, "--emit", "so", "-o", "libsmall.so", "-q")
+    assert outcome.code == 4 and "0.o" in outcome.err and "mlc-" not in outcome.err
+    with pytest.raises(InvalidModel, match="^the package in memory is no mlc package") as caught:
+        from_bytes(b"junk")
+    assert "mlc-" not in str(caught.value)
