@@ -15,6 +15,7 @@ VERBS = {
     "check": "what a model holds and what cannot be compiled, without compiling it",
     "bench": "time a model, also against other engines",
     "compare": "run every stage, or two packages, on the same inputs; name the first that differs",
+    "reduce": "shrink a model to the smallest that a command still fails on",
     "explain": "what was decided for each kernel, and why",
     "opt": "run chosen passes on IR text",
     "demo": "compile, verify and time the bundled model",

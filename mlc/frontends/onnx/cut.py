@@ -5,7 +5,7 @@ cut(model, "relu")      x -> conv -> relu -> FancyNorm -> y     becomes     x ->
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
@@ -18,11 +18,15 @@ from mlc.ir.spelling import nearest
 def cut(proto: ModelProto, at: str) -> ModelProto:
     """A model with the part of the graph that computes `at`: a node by its name, or one value. Raises MlcError for a name that the graph
     has not, or that several nodes have."""
+    return part(proto, _outputs(proto.graph, at))
+
+
+def part(proto: ModelProto, outputs: Sequence[str]) -> ModelProto:
+    """A model with these values as its outputs, and with nothing that they do not need."""
     graph = proto.graph
-    outputs = _outputs(graph, at)
     kept, read = _needed(graph, outputs)
     typed = {value.name: value for value in (*graph.value_info, *graph.output)}
-    part = GraphProto(
+    found = GraphProto(
         name=graph.name,
         node=[_without_unread(node, read) for index, node in enumerate(graph.node) if index in kept],
         input=[value for value in graph.input if value.name in read],
@@ -36,7 +40,7 @@ def cut(proto: ModelProto, at: str) -> ModelProto:
         producer_name=proto.producer_name,
         producer_version=proto.producer_version,
         functions=proto.functions,
-        graph=part,
+        graph=found,
     )
 
 
