@@ -32,8 +32,10 @@ def stage_of(module: Module) -> Stage:
         return "groups" if any(isinstance(op, GroupOp) for op in module.main.walk()) else "graph"
     functions = [op for op in module.op.ops if isinstance(op, FuncOp)]
     structured = [f for f in functions if any(op.name == "linalg.generic" for op in f.walk())]
-    if not structured:
-        return "loops" if any("kernel.schedule" in f.attributes for f in functions) or len(functions) > 1 else "kernels"
+    if (
+        not structured
+    ):  # kernels may be plain loops from the beginning (scatter, nonzero); lowered ones keep their schedules
+        return "loops" if any("kernel.schedule" in f.attributes for f in functions) else "kernels"
     return "schedules" if all("kernel.schedule" in f.attributes for f in structured) else "kernels"
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 
 import mlc
+from mlc.ir import builder as g
 from mlc.ir.interpreter import run
 from mlc.ir.kernel.interpreter import run_program
 from mlc.ir.module import Module
@@ -13,9 +14,20 @@ from mlc.passes.graph.fuse import Fuse
 from mlc.passes.kernel.outline import outline
 from mlc.passes.kernel.specialise import Specialise
 from mlc.passes.manager import PassManager
+from mlc.passes.stages import stage_of
 from tests.passes.graphs import modules
 
 SIZES = (0, 1, 2, 5)
+
+
+def test_kernels_that_are_plain_loops_from_the_beginning_are_kernels():
+    m = g.module_builder("counted")
+    with m.function(inputs=[("x", ("N",), "bool")]) as (x,):
+        m.outputs([("y", g.nonzero(x))])
+    program = PassManager("decompose,fuse,outline").run(m.finish())
+    assert stage_of(program) == "kernels"
+    assert stage_of(PassManager("specialise{sizes=N@2}").run(program)) == "kernels"
+    assert stage_of(PassManager("schedule,lower").run(program)) == "loops"
 
 
 def agree(found: list[np.ndarray], want: list[np.ndarray]) -> None:
