@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mlc.frontends.onnx import load
@@ -36,6 +36,8 @@ def test_resize_to_sizes(mode: str, transform: str, nearest: str, height: int, w
     attributes: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": transform}
     if mode == "nearest":
         attributes["nearest_mode"] = nearest
+    # The first of 2 positions in 6 is 1 exactly; onnxruntime's, computed in f32, is just below, and its floor is 0.
+    assume((mode, transform, nearest, width) != ("nearest", "half_pixel_symmetric", "floor", 2))
     x = normal(1, 2, 4, 6)
     check("Resize", [x, None, None, sizes(1, 2, height, width)], opset=19, constants=[3], rtol=1e-4, **attributes)
 
