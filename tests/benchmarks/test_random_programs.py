@@ -3,10 +3,12 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from benchmarks.random_programs.__main__ import main, shrink
 from benchmarks.random_programs.program import Program, Unfit, draw, model_of
+from benchmarks.random_programs.trial import inputs_of, largest_integer, shaken, trial
 from benchmarks.random_programs.worker import Verdict, Worker
 
 
@@ -70,3 +72,38 @@ print("outside", flush=True)
             [sys.executable, "-c", code.replace("OUTSIDE", outside)], check=False, capture_output=True, text=True
         )
         assert found.stdout == said and (found.returncode == 0) == (said.count("\n") == 2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # the sine of a sum of 35 logarithms, about -120: one unit in the last place of the sum is 7.6e-6 of the result
+        '{"dtype":"f32","shapes":[[33,33]],"steps":[{"op":"einsum","operands":[0],"params":{"seed":1069840777}},'
+        '{"op":"pad","operands":[1],"params":{"seed":666785369}},'
+        '{"op":"affine","operands":[2,2],"params":{"seed":443946729}},'
+        '{"op":"softmax","operands":[3],"params":{"seed":69530872}},'
+        '{"op":"reduction","operands":[4],"params":{"seed":421091565}},'
+        '{"op":"view","operands":[5],"params":{"seed":351823844}},'
+        '{"op":"beside","operands":[6],"params":{"seed":433043077}}],"sizes":[1],"level":2,"threads":1}',
+        # a sum of 13 numbers of 4.6e8 is no int32: it wraps, in onnxruntime it does not
+        '{"dtype":"i32","shapes":[["N",33],["N",33]],"steps":[{"op":"product","operands":[0],"params":{"seed":874965574}},'
+        '{"op":"beside","operands":[2],"params":{"seed":450691938}},'
+        '{"op":"beside","operands":[3],"params":{"seed":640520413}},'
+        '{"op":"beside","operands":[4],"params":{"seed":444972400}}],"sizes":[13],"level":3,"threads":1}',
+    ],
+    ids=["rounding", "wrapping"],
+)
+def test_what_rounding_or_wrapping_makes_of_a_program_is_no_fault(text):
+    program = Program.parse(text)
+    (size,) = program.sizes
+    arrays = inputs_of(program, size, program.dtype)
+    kept = [array.copy() for array in arrays]
+    assert trial(program, lambda array: array).status == "right"
+    if program.floats:
+        assert any(
+            not np.array_equal(a, b)
+            for a, b in zip(*(results for results in shaken(program, arrays, turns=2)), strict=True)
+        )
+        assert all(np.array_equal(a, b) for a, b in zip(arrays, kept, strict=True))
+    else:
+        assert largest_integer(program, size) > 2**31
