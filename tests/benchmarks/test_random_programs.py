@@ -78,18 +78,22 @@ print("outside", flush=True)
     "text",
     [
         # the sine of a sum of 35 logarithms, about -120: one unit in the last place of the sum is 7.6e-6 of the result
-        '{"dtype":"f32","shapes":[[33,33]],"steps":[{"op":"einsum","operands":[0],"params":{"seed":1069840777}},'
-        '{"op":"pad","operands":[1],"params":{"seed":666785369}},'
-        '{"op":"affine","operands":[2,2],"params":{"seed":443946729}},'
-        '{"op":"softmax","operands":[3],"params":{"seed":69530872}},'
-        '{"op":"reduction","operands":[4],"params":{"seed":421091565}},'
-        '{"op":"view","operands":[5],"params":{"seed":351823844}},'
-        '{"op":"beside","operands":[6],"params":{"seed":433043077}}],"sizes":[1],"level":2,"threads":1}',
+        (
+            '{"dtype":"f32","shapes":[[33,33]],"steps":[{"op":"einsum","operands":[0],"params":{"seed":1069840777}},'
+            '{"op":"pad","operands":[1],"params":{"seed":666785369}},'
+            '{"op":"affine","operands":[2,2],"params":{"seed":443946729}},'
+            '{"op":"softmax","operands":[3],"params":{"seed":69530872}},'
+            '{"op":"reduction","operands":[4],"params":{"seed":421091565}},'
+            '{"op":"view","operands":[5],"params":{"seed":351823844}},'
+            '{"op":"beside","operands":[6],"params":{"seed":433043077}}],"sizes":[1],"level":2,"threads":1}'
+        ),
         # a sum of 13 numbers of 4.6e8 is no int32: it wraps, in onnxruntime it does not
-        '{"dtype":"i32","shapes":[["N",33],["N",33]],"steps":[{"op":"product","operands":[0],"params":{"seed":874965574}},'
-        '{"op":"beside","operands":[2],"params":{"seed":450691938}},'
-        '{"op":"beside","operands":[3],"params":{"seed":640520413}},'
-        '{"op":"beside","operands":[4],"params":{"seed":444972400}}],"sizes":[13],"level":3,"threads":1}',
+        (
+            '{"dtype":"i32","shapes":[["N",33],["N",33]],"steps":[{"op":"product","operands":[0],"params":{"seed":874965574}},'
+            '{"op":"beside","operands":[2],"params":{"seed":450691938}},'
+            '{"op":"beside","operands":[3],"params":{"seed":640520413}},'
+            '{"op":"beside","operands":[4],"params":{"seed":444972400}}],"sizes":[13],"level":3,"threads":1}'
+        ),
     ],
     ids=["rounding", "wrapping"],
 )
