@@ -52,8 +52,9 @@ from mlc.ir.graph.composites import (
     rms_norm,
     silu,
     softmax,
+    stop_gradient,
 )
-from mlc.ir.graph.control import cond, scan, while_loop
+from mlc.ir.graph.control import call, cond, scan, while_loop
 from mlc.ir.graph.counted import NonZeroOp, PrefixOp
 from mlc.ir.graph.detection import non_max_suppression
 from mlc.ir.graph.elementwise import apply_bitcast as bitcast
@@ -61,7 +62,7 @@ from mlc.ir.graph.elementwise import apply_cast as cast
 from mlc.ir.graph.index import gather, gather_elements, gather_nd, scatter_elements, scatter_nd
 from mlc.ir.graph.linear import contract, convolution, matmul
 from mlc.ir.graph.packed import unpack
-from mlc.ir.graph.reduce import arg_max, arg_min, cumulative, mean, reduce, top_k
+from mlc.ir.graph.reduce import arg_max, arg_min, cumulative, mean, reduce, sort, top_k
 from mlc.ir.graph.shape import (
     IN_TEXT,
     WeightOp,

@@ -15,7 +15,7 @@ from mlc.ir.spelling import nearest
 from mlc.passes.graph.batch_norm import FoldBatchNorm
 from mlc.passes.graph.cse import Cse
 from mlc.passes.graph.dce import Dce
-from mlc.passes.graph.decompose import Decompose
+from mlc.passes.graph.decompose import Decompose, WriteCheckpoints
 from mlc.passes.graph.fold import Fold
 from mlc.passes.graph.fuse import Fuse
 from mlc.passes.graph.layout import SelectLayout
@@ -31,7 +31,7 @@ from mlc.passes.manager import Pass, require_pass
 
 PassClass = TypeVar("PassClass", bound=Pass)
 DEFAULT = "default"
-BEFORE_FUSION = (Decompose, ExpandPadding)  # kernels are made of what these leave
+BEFORE_FUSION = (Decompose, WriteCheckpoints, ExpandPadding)  # kernels are made of what these leave
 LOWERING = (OutlineKernels, Specialise, ChooseSchedules, LowerKernels, PlanArena)
 PASSES: dict[str, type[Pass]] = {
     kind.name: kind
@@ -46,6 +46,7 @@ PASSES: dict[str, type[Pass]] = {
         SelectLayout,
         MoveTransposes,
         Fold,
+        WriteCheckpoints,
         ExpandPadding,
         Dce,
         Fuse,
@@ -86,6 +87,7 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
         (2, SplitProjections()),
         (1, Fold()),
         (1, Cse()),
+        (0, WriteCheckpoints()),
         (0, ExpandPadding()),
         (0, Dce()),
     ]

@@ -305,6 +305,8 @@ def _structural() -> list[Example]:
         Example("scan", [(("T", 4), f)], _running_product, lambda x: (np.prod(x, 0), np.cumprod(x, 0)), {"T": 5}),
         Example("while", [((4, "N"), f), ((), f)], _doubled, _doubled_slowly, {"N": 3}),
         Example("if", [((), f), (("N", 3), f)], lambda c, x: g.cond(g.lt(c, g.scalar(0, f)), lambda x: [g.exp(x), x], lambda x: [x, g.neg(x)], [x]), lambda c, x: (np.exp(x), x) if c < 0 else (x, -x), {"N": 4}),
+        Example("call", [(("N", 3), f)], lambda x: g.call(lambda x: [g.exp(x), g.neg(x)], [x], "both", checkpoint=True), lambda x: (np.exp(x), -x), {"N": 4}),
+        Example("stop_gradient", [(("N", 3), f)], g.stop_gradient, lambda x: x, {"N": 4}),
         Example("softmax", [((2, "N", 3), f)], lambda x: g.softmax(x, 1), lambda x: _softmax(x, 1), {"N": 5}),
         Example("log_softmax", [(("N", 9), f)], lambda x: g.log_softmax(x, -1), lambda x: np.log(_softmax(x.astype(np.float64), -1)).astype(x.dtype), {"N": 4}),
         Example("layer_norm", [(("N", 11), f), ((11,), f), ((11,), f)], lambda x, s, b: g.layer_norm(x, s, b, [1]), lambda x, s, b: (_normalised(x, True) * s + b).astype(x.dtype), {"N": 4}),

@@ -42,14 +42,19 @@ class CompositeOp(GraphOp):
         return self.name.removeprefix("graph.")
 
     @abstractmethod
-    def decompose(self, *operands: SSAValue) -> SSAValue:
-        """Build the same value from primitives at the current position."""
+    def decompose(self, *operands: SSAValue) -> SSAValue | Sequence[SSAValue]:
+        """Build the same value, or one for each result, from primitives at the current position."""
 
-    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
+    def body(self) -> Block:
+        """The decomposition as a closed body, whose arguments are the operands."""
         block = Block(arg_types=[operand.type for operand in self.operands])
         with building(block, checks=[]):
-            emit(YieldOp([self.decompose(*block.args)]))
-        return run_block(block, operands, at)
+            found = self.decompose(*block.args)
+            emit(YieldOp([found] if isinstance(found, SSAValue) else found))
+        return block
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
+        return run_block(self.body(), operands, at)
 
 
 def _require_float(op: str, x: SSAValue) -> None:
@@ -238,6 +243,26 @@ class GeluOp(CompositeOp):
         return elementwise.apply_cast(_apply("mul", x, _apply("sigmoid", inner)), dtype_of(operands[0]))
 
 
+@irdl_op_definition
+class StopGradientOp(CompositeOp):
+    """x itself, of any dtype. Derivatives do not look behind it: to them the result is a constant."""
+
+    name = "graph.stop_gradient"
+    x = operand_def(TensorType)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
+
+    def __init__(self, x: SSAValue):
+        super().__init__(operands=[x], result_types=[x.type])
+
+    def infer_types(self) -> Sequence[TensorType]:
+        return [tensor_type(self.x)]
+
+    def decompose(self, *operands: SSAValue) -> SSAValue:
+        return operands[0]
+
+
 # Builder functions -------------------------------------------------------------------------------------------------------
 
 
@@ -270,6 +295,11 @@ def rms_norm(x: SSAValue, scale: SSAValue | None, axes: Sequence[int], epsilon: 
 def gelu(x: SSAValue, approximate: str = "none") -> SSAValue:
     """Gaussian error linear unit, exact or by tanh."""
     return emit(GeluOp(x, approximate))[0]
+
+
+def stop_gradient(x: SSAValue) -> SSAValue:
+    """x, as a constant to derivatives."""
+    return emit(StopGradientOp(x))[0]
 
 
 def silu(x: SSAValue) -> SSAValue:

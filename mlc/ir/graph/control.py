@@ -1,12 +1,12 @@
-"""Ops that hold bodies: scan (a recurrence over axis 0), while (a recurrence that its condition ends), if (one of two bodies) and group (what
-becomes one kernel). Bodies are closed: all they use are arguments."""
+"""Ops that hold bodies: scan (a recurrence over axis 0), while (a recurrence that its condition ends), if (one of two bodies), call (a body that
+stays apart) and group (what becomes one kernel). Bodies are closed: all they use are arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from xdsl.dialects.builtin import BoolAttr, IntegerAttr, StringAttr, TensorType, i64
+from xdsl.dialects.builtin import BoolAttr, IntegerAttr, StringAttr, TensorType, UnitAttr, i64
 from xdsl.ir import Block, BlockArgument, Region, SSAValue
 from xdsl.irdl import (
     ParsePropInAttrDict,
@@ -290,6 +290,48 @@ class IfOp(ControlOp):
 
 
 @irdl_op_definition
+class CallOp(ControlOp):
+    """What a body gives for the operands, which are its arguments: a function that is called where it stands.
+
+    Its ops stay apart from those around it, so that a rule of its own can be found for the whole (a derivative), until `decompose` writes them
+    out. With `checkpoint` they stay apart until equal values have been merged for the last time: what such a body computes is computed
+    again by an equal body elsewhere, and not kept. `callee` is the function's name, as errors say it.
+    """
+
+    name = "graph.call"
+    inputs = var_operand_def(TensorType)
+    callee = prop_def(StringAttr)
+    checkpoint = opt_prop_def(UnitAttr)
+    body = region_def("single_block")
+    outputs = var_result_def(TensorType)
+    traits = traits_def(Pure(), IsolatedFromAbove(), SingleBlockImplicitTerminator(YieldOp))
+
+    def __init__(self, inputs: Sequence[SSAValue], callee: str, body: Block, checkpoint: bool = False):
+        super().__init__(
+            operands=[list(inputs)],
+            properties={"callee": StringAttr(callee), "checkpoint": UnitAttr() if checkpoint else None},
+            regions=[Region(body)],
+            result_types=[self.infer(inputs, callee, body)],
+        )
+
+    def first_constant(self) -> int:
+        return 0
+
+    @staticmethod
+    def infer(inputs: Sequence[SSAValue], callee: str, body: Block) -> list[TensorType]:
+        given, taken = ([type_text(tensor_type(v)) for v in values] for values in (inputs, body.args))
+        if given != taken:
+            raise ShapeError(f"call of {callee}: it takes {', '.join(taken)}, and is given {', '.join(given)}")
+        return [tensor_type(value) for value in yielded(body)]
+
+    def infer_types(self) -> Sequence[TensorType]:
+        return self.infer(self.inputs, self.callee.data, self.body.block)
+
+    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
+        return run_block(self.body.block, operands, at)
+
+
+@irdl_op_definition
 class GroupOp(GraphOp):
     """Ops that become one kernel. `kind` says what the schedule may expect: elementwise, contraction, convolution, rows, ..."""
 
@@ -331,6 +373,17 @@ def source_of(value: SSAValue) -> SSAValue:
             break
         value = op.constants[inside.index(value)]
     return value
+
+
+def inlined(block: Block, arguments: Sequence[SSAValue]) -> list[SSAValue]:
+    """The ops of a body at the current position; what it gives."""
+    values: dict[SSAValue, SSAValue] = dict(zip(block.args, arguments, strict=True))
+    for op in block.ops:
+        if op is not block.last_op:
+            copy = op.clone(value_mapper=values)
+            copy.location = op.location
+            values.update(zip(op.results, emit(copy), strict=True))
+    return [values[value] for value in yielded(block)]
 
 
 # Builder functions -------------------------------------------------------------------------------------------------------
@@ -400,3 +453,13 @@ def cond(
             emit(YieldOp(body(*block.args)))
         blocks.append(block)
     return emit(IfOp(condition, constants, *blocks))
+
+
+def call(
+    body: Callable[..., Sequence[SSAValue]], inputs: Sequence[SSAValue], callee: str, checkpoint: bool = False
+) -> tuple[SSAValue, ...]:
+    """body(*inputs), as one op; see CallOp. The body builds ops from its arguments alone."""
+    block = Block(arg_types=[v.type for v in inputs])
+    with building(block):
+        emit(YieldOp(body(*block.args)))
+    return emit(CallOp(inputs, callee, block, checkpoint))

@@ -11,9 +11,8 @@ from xdsl.ir import Block, Operation
 
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.graph.base import building
 from mlc.ir.graph.composites import CompositeOp
-from mlc.ir.graph.control import GroupOp, IfOp, ScanOp, WhileOp
+from mlc.ir.graph.control import CallOp, GroupOp, IfOp, ScanOp, WhileOp
 from mlc.ir.graph.elementwise import ElementwiseOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
 from mlc.ir.graph.reduce import ArgReduceOp, CumulativeOp, ReduceOp
@@ -33,14 +32,14 @@ def flops_of(op: Operation) -> Extent:
             taps = [e for e, axis in zip(shape_of(op.weight), weight, strict=True) if axis != "o"]
             return 2 * dims.prod([*shape_of(op.result), *taps])
         case CompositeOp():
-            return work_of(decomposition(op))
+            return work_of(op.body())
         case ScanOp():
             return op.extent * work_of(op.body.block)
         case WhileOp():
             return (1 if op.extent is None else op.extent) * work_of(op.body.block)
         case IfOp():
             return dims.dmax(*(work_of(block) for block in op.blocks))
-        case GroupOp():
+        case CallOp() | GroupOp():
             return work_of(op.body.block)
         case ElementwiseOp():
             return dims.prod(shape_of(op.results[0]))
@@ -49,14 +48,6 @@ def flops_of(op: Operation) -> Extent:
         case ReduceWindowOp():
             return dims.prod([*shape_of(op.results[0]), *(int(size) for size in op.window.get_values())])
     return 0
-
-
-def decomposition(op: CompositeOp) -> Block:
-    """The primitives of a composite, on their own."""
-    block = Block(arg_types=[operand.type for operand in op.operands])
-    with building(block, checks=[]):
-        op.decompose(*block.args)
-    return block
 
 
 def work_of(block: Block) -> Extent:

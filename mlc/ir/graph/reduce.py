@@ -302,3 +302,9 @@ def top_k(x: SSAValue, k: Extent, axis: int = -1, largest: bool = True) -> tuple
     axis = shapes.normal_axis(axis, len(shape_of(x)), "top_k")
     values, indices = emit(TopKOp(x, extent(k), axis, largest))
     return values, indices
+
+
+def sort(x: SSAValue, axis: int = -1, descending: bool = False) -> tuple[SSAValue, SSAValue]:
+    """(values, i64 indices) of all elements along an axis in order; equals keep theirs. A NaN counts as the largest, as numpy.sort has it."""
+    axis = shapes.normal_axis(axis, len(shape_of(x)), "sort")
+    return top_k(x, shape_of(x)[axis], axis, descending)

@@ -1,29 +1,61 @@
-"""Replace composites by primitives: softmax(x) -> mul(exp(x - max x), reciprocal(sum ...)), and so on, each at its own place."""
+"""Replace what has a name by what it is made of, each at its own place.
+
+    softmax(x)                          -> mul(exp(x - max x), reciprocal(sum ...))
+    call(x) {exp, neg}                  -> neg(exp(x))
+    stop_gradient(x)                    -> x
+
+A call with `checkpoint` stays for write-checkpoints, behind all that merges equal values: its body computes again what others have
+computed, so that it need not be kept.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from xdsl.ir import SSAValue
 
 from mlc.ir.graph.composites import CompositeOp
+from mlc.ir.graph.control import CallOp, inlined
 from mlc.ir.module import Module
 from mlc.passes.graph.rewrite import rewrite, rule
 from mlc.passes.manager import Pass
 
 
 @rule(CompositeOp)
-def decompose(op: CompositeOp, module: Module) -> SSAValue:
+def decompose(op: CompositeOp, module: Module) -> SSAValue | Sequence[SSAValue]:
     """An op -> its decomposition."""
     return op.decompose(*op.operands)
 
 
+@rule(CallOp)
+def write_out(op: CallOp, module: Module) -> Sequence[SSAValue] | None:
+    """A call -> the ops of its body"""
+    return None if op.checkpoint is not None else inlined(op.body.block, op.inputs)
+
+
+@rule(CallOp)
+def write_checkpoint(op: CallOp, module: Module) -> Sequence[SSAValue]:
+    """A call that had to stay apart -> the ops of its body"""
+    return inlined(op.body.block, op.inputs)
+
+
 @dataclass(frozen=True)
 class Decompose(Pass):
-    """Write composites (softmax, layer_norm, gelu, ...) as primitives."""
+    """Write composites (softmax, layer_norm, gelu, ...) as primitives, and calls as the ops of their bodies."""
 
     name: ClassVar[str] = "decompose"
 
     def run(self, module: Module) -> None:
-        rewrite(module, [decompose])
+        rewrite(module, [decompose, write_out])
+
+
+@dataclass(frozen=True)
+class WriteCheckpoints(Pass):
+    """Write the calls that compute values again as the ops of their bodies."""
+
+    name: ClassVar[str] = "write-checkpoints"
+
+    def run(self, module: Module) -> None:
+        rewrite(module, [write_checkpoint])

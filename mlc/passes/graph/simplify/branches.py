@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.ir import Block, SSAValue
+from xdsl.ir import SSAValue
 
 from mlc.ir import builder as g
-from mlc.ir.graph.base import emit
-from mlc.ir.graph.control import IfOp, yielded
+from mlc.ir.graph.control import IfOp, inlined
 from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
 from mlc.ir.graph.shape import BroadcastOp, ConstantOp, DimensionOp
 from mlc.ir.module import Module
@@ -33,7 +32,7 @@ def taken_branch(op: IfOp, module: Module) -> Sequence[SSAValue] | None:
     condition = op.condition.owner
     if not isinstance(condition, ConstantOp):
         return None
-    return _inlined((op.then if condition.value.item() else op.otherwise).block, op.inputs)
+    return inlined((op.then if condition.value.item() else op.otherwise).block, op.inputs)
 
 
 @rule(IfOp)
@@ -44,20 +43,9 @@ def cheap_branches(op: IfOp, module: Module) -> Sequence[SSAValue] | None:
         return None
     if sum(isinstance(inner, _ELEMENTWISE) for inner in ops) > CHEAP:
         return None
-    then, otherwise = (_inlined(block, op.inputs) for block in op.blocks)
+    then, otherwise = (inlined(block, op.inputs) for block in op.blocks)
     pairs = zip(then, otherwise, strict=True)
     return [g.select(g.broadcast(op.condition, shape_of(x), []), x, y) for x, y in pairs]
-
-
-def _inlined(block: Block, arguments: Sequence[SSAValue]) -> list[SSAValue]:
-    """The ops of a body at the current position; what it gives."""
-    values: dict[SSAValue, SSAValue] = dict(zip(block.args, arguments, strict=True))
-    for op in block.ops:
-        if op is not block.last_op:
-            copy = op.clone(value_mapper=values)
-            copy.location = op.location
-            values.update(zip(op.results, emit(copy), strict=True))
-    return [values[value] for value in yielded(block)]
 
 
 RULES = (taken_branch, cheap_branches)
