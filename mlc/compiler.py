@@ -271,7 +271,7 @@ class Compilation:
             code = compile_module(lowered, self.target, cache, known=known, denormals=self.options.denormals)
             self.report["objects"] = {"compiled": code.compiled, "cached": code.cached}
             scalar = len(code.optimised)
-            step.text = f"{len(code.texts) - 2} kernels" + (f", {scalar} of them scalar" if scalar else "")
+            step.text = f"{len(code.texts) - 1} kernels" + (f", {scalar} of them scalar" if scalar else "")
             step.text += f"; {code.compiled} objects compiled, {code.cached} from the cache"
         return code
 

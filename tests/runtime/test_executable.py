@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlc.codegen.llvm.entry import emit_entry
 from mlc.errors import DTypeError, MlcError, ShapeError
+from mlc.ir.module import Module
+from mlc.passes.kernel.arena import plan_arena
 from tests.runtime.programs import arg, elementwise
 
 ADD, ADD_CODE = elementwise("add", "fadd")
@@ -291,6 +294,60 @@ func.func @main({arg("turns", "input", [], "i64")}, {arg("x", "input", ["N"])}, 
         out, even = exe(np.array(turns), x)
         np.testing.assert_allclose(out, x * (turns + 1), rtol=1e-5)
         assert even[0] == (turns + 1) // 2
+
+
+def test_a_program_of_many_calls_is_cut_into_functions_but_not_between_a_number_and_its_readers(build):
+    """600 calls, a flag that is loaded before them and read behind them, a loop, 600 more calls."""
+    first, second = (
+        "\n".join(
+            f"kernel.call @{kernel}(%{a}, %x, %{b}, %n) : {FLAT}"
+            for turn in range(600)
+            for kernel, a, b in [("add" if turn % 3 else "mul", *(("a", "b") if turn % 2 else ("b", "a")))]
+        )
+        for _ in range(2)
+    )
+    text = f"""
+{ADD}{MUL}
+func.func @main({arg("flag", "input", [], "bool")}, {arg("x", "input", ["N"])}, {arg("out", "output", ["N"])}) {{
+  %n = kernel.size "N"
+  %zero = arith.constant 0 : index
+  %one = arith.constant 1 : index
+  %five = arith.constant 5 : index
+  %a = kernel.buffer 0 dims ["N"] : memref<?xf32>
+  %b = kernel.buffer 1 dims ["N"] : memref<?xf32>
+  "memref.copy"(%x, %b) : (memref<?xf32>, memref<?xf32>) -> ()
+  %f = memref.load %flag[] : memref<i1>
+  {first}
+  scf.if %f {{
+    kernel.call @add(%b, %b, %b, %n) : {FLAT}
+  }}
+  scf.for %i = %zero to %five step %one {{
+    kernel.call @add(%b, %x, %b, %n) : {FLAT}
+  }}
+  {second}
+  kernel.call @add(%b, %x, %out, %n) : {FLAT}
+  func.return
+}}"""
+    module = Module.parse(text)
+    plan_arena(module.main)
+    parts = [part.count(".launch(") for part in emit_entry(module).text.split("define internal void @mlc_entry.part")]
+    assert parts[1:] == [602, 256, 256, 89]
+
+    def expected(flag: bool, x: np.ndarray) -> np.ndarray:
+        now = x
+        for half in range(2):
+            for turn in range(600):
+                now = now + x if turn % 3 else now * x
+            if half == 0:
+                now = (now + now if flag else now) + x + x + x + x + x
+        return now + x
+
+    x = np.linspace(-0.9, 0.9, 37, dtype=np.float32)
+    exe = build(text, [ADD_CODE, MUL_CODE], threads=2)
+    for flag in (False, True):
+        np.testing.assert_allclose(exe(np.array(flag), x), expected(flag, x), rtol=1e-5, atol=1e-6)
+        turns = {time.step: time.turns for time in exe.profile(np.array(flag), x)}
+        assert len(turns) == 1202 + flag and turns[601] == 5
 
 
 def test_a_branch_follows_a_flag_in_memory(build):

@@ -1,4 +1,4 @@
-"""A lowered module -> objects: one per kernel with its private leaves, one for the entry, one for the entry that takes times.
+"""A lowered module -> objects: one per kernel with its private leaves, and one for the entry.
 
 Each kernel is a module of LLVM IR of its own. Its symbol is made from its text, `gemm_3` -> `k52c1...`, so that equal kernels of
 different models, or of the same model before and after a change elsewhere, share an object in the cache.
@@ -28,12 +28,11 @@ from mlc.ir.kernel.target import CpuTarget
 from mlc.ir.module import Module
 
 ENTRY = "mlc_entry"
-TIMED = "mlc_entry_timed"
 
 
 @dataclass(frozen=True)
 class NativeCode:
-    """Objects with the plan of their entry. `texts` holds the LLVM IR by name of the kernel, and of both entries."""
+    """Objects with the plan of their entry. `texts` holds the LLVM IR by name of the kernel, and of the entry."""
 
     objects: list[bytes]
     plan: Plan
@@ -80,12 +79,9 @@ def compile_module(
             code.setdefault(symbols[name], number)
             if known is not None and (key := known_as(kernel)) is not None:
                 learnt.append((key, kernel, symbols[name], compiler.key(number)))
-        mode = FloatMode(target.arch, denormals)
-        entry = emit_entry(module, ENTRY, symbols=symbols, mode=mode)
-        timed = emit_entry(module, TIMED, profile=True, symbols=symbols, mode=mode)
-        for made, name in ((entry, ENTRY), (timed, TIMED)):
-            texts[name] = made.text
-            code[name] = compiler.submit(made.text, name=name)
+        entry = emit_entry(module, ENTRY, symbols=symbols, mode=FloatMode(target.arch, denormals))
+        texts[ENTRY] = entry.text
+        code[ENTRY] = compiler.submit(entry.text, name=ENTRY)
         made_now = compiler.finish()
         # in the order of the program, whatever was known before: the same model gives the same package
         objects = [made_now[place] if isinstance(place, int) else place for place in code.values()]

@@ -1,16 +1,13 @@
 """The native entry function of a module: @main, which calls every kernel, with no Python between them.
 
     func.func @main(%x, %y) {...}  ->  void entry(const i64 *sizes, char *arena, void **io)
+                                       void entry_timed(const i64 *sizes, char *arena, void **io, i64 *times)
 
 mlc.ir.kernel.plan says what the three arguments hold. A memref is a pointer, and one i64 for each stride that the kernel leaves
-open. A kernel whose tiles can be shared takes the range of tiles [begin, end): all of them at once where the table of sizes gives
-the call no helper threads, else chunk by chunk in the pool:
+open. Each kernel has a function that launches it (launch.py), so that a call is little more than its arguments. A long @main is cut into
+functions of PART calls or a few more: what LLVM does with one function grows faster than its length.
 
-    body(data, thread):  while ((begin = data.next += data.chunk) < data.tiles) kernel(data..., begin, min(begin + data.chunk, data.tiles))
-
-The function that is called sets how floats are computed with (float_mode.py) around one that does the work.
-
-With `profile` the function takes one more pointer, to two i64 per step, and adds the nanoseconds of each call to the first, 1 to the second.
+`times` is two i64 per step: the nanoseconds of each call are added to the first, 1 to the second.
 """
 
 from __future__ import annotations
@@ -18,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xdsl.dialects import func
+from xdsl.dialects import arith, func
 from xdsl.dialects.builtin import (
     ArrayAttr,
     IntegerAttr,
@@ -31,7 +28,7 @@ from mlc.codegen.llvm.control import HANDLERS
 from mlc.codegen.llvm.extents import extent_text, symbols_of
 from mlc.codegen.llvm.float_mode import FloatMode
 from mlc.codegen.llvm.function import open_axes
-from mlc.codegen.llvm.launch import KernelSignature, counter_slot, launch_body, text_of, typed
+from mlc.codegen.llvm.launch import POOL, TIMES, KernelSignature, launch, text_of, typed
 from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
@@ -41,24 +38,13 @@ from mlc.ir.kernel.program import BufferOp, CallOp, CountOp, RowOp, SizeOp, View
 from mlc.ir.kernel.target import cpu_target
 from mlc.ir.module import Module
 
-# Chunks of a launch per thread: enough that threads that start late, or are taken away, do not matter.
-CHUNKS = 4
+PART = 256  # calls of a function
+
+# Written where they are read: no function needs to have them from another.
+SPELLED = (SizeOp, WeightOp, BufferOp, ViewOp, arith.ConstantOp)
 
 # Marks the place of a count until the sizes that depend on it are known.
 _COUNT = "; count "
-
-_POOL = "declare void @mlc_pool_run(ptr, ptr, i64)"
-_CLOCK = """declare i32 @clock_gettime(i32, ptr)
-define internal i64 @now() nounwind {
-  %time = alloca { i64, i64 }
-  %a = call i32 @clock_gettime(i32 1, ptr %time)
-  %seconds = load i64, ptr %time
-  %rest = getelementptr { i64, i64 }, ptr %time, i64 0, i32 1
-  %ns = load i64, ptr %rest
-  %scaled = mul i64 %seconds, 1000000000
-  %all = add i64 %scaled, %ns
-  ret i64 %all
-}"""
 
 
 @dataclass(frozen=True)
@@ -72,19 +58,18 @@ class Entry:
 def emit_entry(
     module: Module,
     name: str = "mlc_entry",
-    profile: bool = False,
     symbols: Mapping[str, str] | None = None,
     mode: FloatMode | None = None,
 ) -> Entry:
-    """The entry of a module whose @main is planned (`kernel.arena`) and whose kernels are functions of the same module.
-    `symbols` says what the machine code of a kernel is called where that is not the kernel's name; `mode` is by default that of the
-    machine at hand."""
-    return Emitter(module, name, profile, symbols or {}, mode or FloatMode(cpu_target().arch)).emit()
+    """The functions `name` and `name`_timed of a module whose @main is planned (`kernel.arena`) and whose kernels are functions of the same
+    module. `symbols` says what the machine code of a kernel is called where that is not the kernel's name; `mode` is by default that of
+    the machine at hand."""
+    return Emitter(module, name, symbols or {}, mode or FloatMode(cpu_target().arch)).emit()
 
 
 class Emitter:
-    def __init__(self, module: Module, name: str, profile: bool, symbols: Mapping[str, str], mode: FloatMode):
-        self.module, self.name, self.profile, self.symbols, self.mode = module, name, profile, symbols, mode
+    def __init__(self, module: Module, name: str, symbols: Mapping[str, str], mode: FloatMode):
+        self.module, self.name, self.symbols, self.mode = module, name, symbols, mode
         self.main = module.main
         self.kernels = {op.sym_name.data: op for op in _functions(module.op) if op is not self.main}
         self.known: dict[str, KernelSignature] = {}
@@ -101,15 +86,20 @@ class Emitter:
         self.weights: dict[str, int] = {}
         self.counted: dict[str, Extent] = {}
         self.counts: dict[int, tuple[str, str]] = {}
-        self.bodies: dict[str, str] = {}  # kernel -> text of the body that the pool runs
-        self.slots = 0  # of the data of the largest launch
         self.inputs, self.outputs, self.io = self._signature()
 
     # Results ---------------------------------------------------------------------------------------------------------
     def emit(self) -> Entry:
+        seams, cuts, calls = self._seams(), [0], 0
         for op in self.main.body.block.ops:
+            if op in seams and len(self.steps) - calls >= PART:
+                self.line("ret void")
+                self.label = "entry"
+                cuts.append(len(self.lines))
+                calls = len(self.steps)
             self.op(op)
         self.write_counts()
+        parts = [self.lines[a:b] for a, b in zip(cuts, [*cuts[1:], len(self.lines)], strict=True)]
         sizes, launches = 1, 1 + len(self.sizes)
         offsets = launches + len(self.launches)
         head = [
@@ -119,36 +109,24 @@ class Emitter:
             f"%weights.at = getelementptr ptr, ptr %io, i64 {len(self.inputs) + len(self.outputs)}",
             "%weights = load ptr, ptr %weights.at",
         ]
-        if self.slots:
-            head.append(f"%data = alloca [{self.slots} x i64], align 64")
-        declared = [
-            f"declare void @{kernel.symbol}({', '.join([*kernel.llvm_types(), *(['i64', 'i64'] if kernel.tiles is not None else [])])})"
-            for kernel in {kernel.symbol: kernel for kernel in self.known.values()}.values()
-        ]
-        if self.bodies:
-            declared.append(_POOL)
-        if self.profile:
-            declared.append(_CLOCK)
+        kernels = {kernel.symbol: kernel for kernel in self.known.values()}.values()
+        declared = [TIMES] if self.known else []
+        if any(kernel.tiles is not None for kernel in kernels):
+            declared.append(POOL)
+        declared += self.mode.declared()
+        declared += [launch(kernel, self.mode) for kernel in kernels]
         if any("@llvm.memmove" in line for line in self.lines):
             declared.append("declare void @llvm.memmove.p0.p0.i64(ptr, ptr, i64, i1)")
-        declared += self.mode.declared()
-        arguments = "ptr %table, ptr %arena, ptr %io" + (", ptr %times" if self.profile else "")
-        text = "\n".join(
-            [
-                *declared,
-                *self.bodies.values(),
-                f"define void @{self.name}({arguments}) nounwind {{",
-                *(f"  {line}" for line in self.mode.enter()),
-                f"  call void @{self.name}.run({arguments}) noinline",
-                *(f"  {line}" for line in self.mode.leave()),
-                "  ret void",
-                "}",
-                f"define internal void @{self.name}.run({arguments}) nounwind {{",
+        for number, lines in enumerate(parts):
+            declared += [
+                f"define internal void @{self.name}.part{number}(ptr %table, ptr %arena, ptr %io, ptr %times) nounwind {{",
                 "entry:",
                 *(f"  {line}" for line in head),
-                *self.lines,
-                "}\n",
+                *lines,
+                "}",
             ]
+        text = "\n".join(
+            [*declared, self._function(self.name, len(parts)), self._function(f"{self.name}_timed", len(parts), True)]
         )
         plan = Plan(
             self.inputs,
@@ -165,6 +143,32 @@ class Emitter:
             self.module.indices,
         )
         return Entry(text, plan)
+
+    def _seams(self) -> set[Operation]:
+        """Calls before which another part may begin: what is computed before them is not read behind them."""
+        if any(isinstance(op, CountOp) for op in self.main.walk()):
+            return set()  # a count may end the call
+        last: dict[Operation | Block, int] = {}
+        for number, op in enumerate(self.main.body.block.ops):
+            last.update((value.owner, number) for inner in op.walk() for value in inner.operands)
+        seams, needed = set[Operation](), 0
+        for number, op in enumerate(self.main.body.block.ops):
+            if isinstance(op, CallOp) and needed < number:
+                seams.add(op)
+            if not isinstance(op, SPELLED):
+                needed = max(needed, last.get(op, 0))
+        return seams
+
+    def _function(self, name: str, parts: int, timed: bool = False) -> str:
+        """All parts one after the other, in the mode of floats that the call wants (float_mode.py)."""
+        given, more = ("ptr %times", ", ptr %times") if timed else ("ptr null", "")
+        calls = [
+            f"  call void @{self.name}.part{number}(ptr %table, ptr %arena, ptr %io, {given}) noinline"
+            for number in range(parts)
+        ]
+        head = f"define void @{name}(ptr %table, ptr %arena, ptr %io{more}) nounwind {{"
+        enter, leave = ([f"  {line}" for line in lines] for lines in (self.mode.enter(), self.mode.leave()))
+        return "\n".join([head, *enter, *calls, *leave, "  ret void", "}\n"])
 
     def _signature(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], dict[SSAValue, int]]:
         inputs: list[tuple[SSAValue, TensorSpec]] = []
@@ -289,7 +293,6 @@ class Emitter:
                 f"call of kernel '{kernel.name}' with {len(buffers)} buffers and {len(indices)} extents"
             )
         extents = {name: self.known_extent(v) for name, v in zip(kernel.extents, indices, strict=True)}
-        before = self.define("call i64 @now()") if self.profile else ""
         arguments: list[str] = []
         waiting_buffers, waiting_indices = iter(buffers), iter(indices)
         for type, role in zip(kernel.types, roles, strict=True):
@@ -303,12 +306,12 @@ class Emitter:
                 arguments += self.buffer(kernel, next(waiting_buffers), type)
         if kernel.scratch != 0:
             self.scratch[self.in_module(kernel.scratch, extents, kernel)] = None
-        if kernel.tiles is None:
-            self.line(f"call void @{kernel.symbol}({typed(kernel.llvm_types(), arguments)})")
-        else:
-            self.tiled_call(kernel, arguments, indices, extents, buffers)
-        if self.profile:
-            self.record(before, len(self.steps))
+        types = kernel.llvm_types()
+        if kernel.tiles is not None:
+            types += ["i64", "i64", "i64"]
+            arguments += self.shares(kernel, indices, extents, buffers)
+        passed = typed([*types, "ptr", "i64"], [*arguments, "%times", str(len(self.steps))])
+        self.line(f"call void @{kernel.symbol}.launch({passed})")
         self.steps.append(Step(kernel.name, tuple(name.data for name in op.source.data), self.at))
 
     def kernel(self, name: str) -> KernelSignature:
@@ -344,16 +347,15 @@ class Emitter:
             )
         return dims.substitute(extent, values)
 
-    def tiled_call(
+    def shares(
         self,
         kernel: KernelSignature,
-        arguments: list[str],
         indices: list[SSAValue],
         extents: dict[str, Extent | None],
         buffers: list[SSAValue],
-    ) -> None:
+    ) -> list[str]:
+        """Tiles of a call, helper threads for them, and bytes of scratch that each thread has."""
         assert kernel.tiles is not None
-        types = kernel.llvm_types()
         if symbols_of(kernel.tiles) - {name for name, value in extents.items() if value is not None}:
             operands = dict(zip(kernel.extents, indices, strict=True))
             count: Extent | None = None
@@ -361,45 +363,14 @@ class Emitter:
         else:
             count = self.in_module(kernel.tiles, extents, kernel)
             tiles = self.extent(count)
-        alone = f"call void @{kernel.symbol}({typed([*types, 'i64', 'i64'], [*arguments, '0', tiles])})"
         if count == 1:
-            self.line(alone)
-            return
+            return [tiles, "0", "0"]
         touched = [dims.prod(shape_of(v)) * element_bytes(memref_of(v).element_type) for v in buffers]
         self.launches.append(
             Launch(sum(touched[1:], start=touched[0]) if touched else 0, 1 << 20 if count is None else count)
         )
         place = self.define(f"getelementptr i64, ptr %launches, i64 {len(self.launches) - 1}")
-        helpers = self.define(f"load i64, ptr {place}")
-        shared = self.define(f"icmp sgt i64 {helpers}, 0")
-        number = self.number()
-        self.line(f"br i1 {shared}, label %share{number}, label %alone{number}")
-        self.open(f"alone{number}")
-        self.line(alone)
-        self.line(f"br label %join{number}")
-        self.open(f"share{number}")
-        threads = self.define(f"add i64 {helpers}, 1")
-        cuts = self.define(f"mul i64 {threads}, {CHUNKS}")
-        even = self.define(f"udiv i64 {tiles}, {cuts}")
-        small = self.define(f"icmp eq i64 {even}, 0")
-        chunk = self.define(f"select i1 {small}, i64 1, i64 {even}")
-        scratch = self.define("load i64, ptr %table")
-        fields = [*zip(types, arguments, strict=True), ("i64", scratch), ("i64", tiles), ("i64", chunk)]
-        for slot, (type, value) in enumerate([*fields, ("i64", "0")]):
-            slot = counter_slot(len(fields)) if slot == len(fields) else slot
-            self.line(f"store {type} {value}, ptr {self.define(f'getelementptr i64, ptr %data, i64 {slot}')}")
-        self.slots = max(self.slots, counter_slot(len(fields)) + 8)
-        self.line(f"call void @mlc_pool_run(ptr @{kernel.symbol}.body, ptr %data, i64 {helpers})")
-        self.line(f"br label %join{number}")
-        self.open(f"join{number}")
-        self.bodies.setdefault(kernel.symbol, launch_body(kernel, self.mode))
-
-    def record(self, before: str, step: int) -> None:
-        spent = self.define(f"sub i64 {self.define('call i64 @now()')}, {before}")
-        for number, more in ((2 * step, spent), (2 * step + 1, "1")):
-            place = self.define(f"getelementptr i64, ptr %times, i64 {number}")
-            total = self.define(f"add i64 {self.define(f'load i64, ptr {place}')}, {more}")
-            self.line(f"store i64 {total}, ptr {place}")
+        return [tiles, self.define(f"load i64, ptr {place}"), self.define("load i64, ptr %table")]
 
     def counting(self, op: CountOp) -> None:
         """Write the symbol, and every size that depends on it, into the table. Sizes used further on are not known yet."""

@@ -1,4 +1,10 @@
-"""How machine code takes a kernel's arguments, and what each thread of a shared launch runs.
+"""How machine code takes a kernel's arguments, and the function that launches it: alone, or shared among the threads of the pool.
+
+    launch(arguments, tiles, helpers, scratch, times, step)
+
+A kernel whose tiles can be shared takes the range of tiles [begin, end): all of them at once where there are no helpers, else chunk by chunk:
+
+    body(data, thread):  while ((begin = data.next += data.chunk) < data.tiles) kernel(data..., begin, min(begin + data.chunk, data.tiles))
 
 A launch's data is a row of 8-byte slots: the kernel's arguments, scratch bytes per thread, tiles, chunk, and the counter of tiles
 taken so far on a cache line of its own.
@@ -15,6 +21,37 @@ from mlc.codegen.llvm.float_mode import FloatMode
 from mlc.codegen.llvm.function import open_axes
 from mlc.errors import InternalError
 from mlc.ir import dims
+
+# Chunks of a launch per thread: enough that threads that start late, or are taken away, do not matter.
+CHUNKS = 4
+
+POOL = "declare void @mlc_pool_run(ptr, ptr, i64)"
+
+# The clock, and the addition of one call to the times of its step.
+TIMES = """declare i32 @clock_gettime(i32, ptr)
+define internal i64 @now() nounwind {
+  %time = alloca { i64, i64 }
+  %a = call i32 @clock_gettime(i32 1, ptr %time)
+  %seconds = load i64, ptr %time
+  %rest = getelementptr { i64, i64 }, ptr %time, i64 0, i32 1
+  %ns = load i64, ptr %rest
+  %scaled = mul i64 %seconds, 1000000000
+  %all = add i64 %scaled, %ns
+  ret i64 %all
+}
+define internal void @record(ptr %times, i64 %step, i64 %before) nounwind {
+  %now = call i64 @now()
+  %spent = sub i64 %now, %before
+  %own = getelementptr { i64, i64 }, ptr %times, i64 %step
+  %turns = getelementptr { i64, i64 }, ptr %own, i64 0, i32 1
+  %ns = load i64, ptr %own
+  %count = load i64, ptr %turns
+  %more = add i64 %ns, %spent
+  %next = add i64 %count, 1
+  store i64 %more, ptr %own
+  store i64 %next, ptr %turns
+  ret void
+}"""
 
 
 class KernelSignature:
@@ -47,7 +84,57 @@ class KernelSignature:
         return found
 
 
-def launch_body(kernel: KernelSignature, mode: FloatMode) -> str:
+def launch(kernel: KernelSignature, mode: FloatMode) -> str:
+    """The function that launches a kernel. With times it calls itself without, and takes the time."""
+    types, names = kernel.llvm_types(), [f"%a{slot}" for slot in range(len(kernel.llvm_types()))]
+    tiled = kernel.tiles is not None
+    own = [*types, *["i64"] * (3 if tiled else 0)]
+    given = [*names, *(["%tiles", "%helpers", "%scratch"] if tiled else [])]
+    range_types = ["i64", "i64"] if tiled else []
+    again = typed([*own, "ptr", "i64"], [*given, "null", "0"])
+    alone = typed([*types, *range_types], [*names, *(["0", "%tiles"] if tiled else [])])
+    lines = [f"declare void @{kernel.symbol}({', '.join([*types, *range_types])})"]
+    if tiled:
+        lines.append(_body(kernel, mode))
+    lines += [
+        f"define internal void @{kernel.symbol}.launch({typed([*own, 'ptr', 'i64'], [*given, '%times', '%step'])}) nounwind {{",
+        "entry:",
+    ]
+    fields = [*zip(own, [*names, "%scratch", "%tiles", "%chunk"], strict=True)] if tiled else []
+    counter = counter_slot(len(fields))
+    if tiled:
+        lines.append(f"  %data = alloca [{counter + 8} x i64], align 64")
+    lines += [
+        "  %untimed = icmp eq ptr %times, null",
+        "  br i1 %untimed, label %start, label %timed",
+        "timed:",
+        "  %before = call i64 @now()",
+        f"  call void @{kernel.symbol}.launch({again})",
+        "  call void @record(ptr %times, i64 %step, i64 %before)",
+        "  ret void",
+        "start:",
+    ]
+    if tiled:
+        lines += ["  %shared = icmp sgt i64 %helpers, 0", "  br i1 %shared, label %share, label %alone", "alone:"]
+    lines += [f"  call void @{kernel.symbol}({alone})", "  ret void"]
+    if tiled:
+        lines += [
+            "share:",
+            "  %threads = add i64 %helpers, 1",
+            f"  %cuts = mul i64 %threads, {CHUNKS}",
+            "  %even = udiv i64 %tiles, %cuts",
+            "  %small = icmp eq i64 %even, 0",
+            "  %chunk = select i1 %small, i64 1, i64 %even",
+        ]
+        for slot, (type, value) in [*enumerate(fields), (counter, ("i64", "0"))]:
+            lines.append(f"  %d{slot} = getelementptr i64, ptr %data, i64 {slot}")
+            lines.append(f"  store {type} {value}, ptr %d{slot}")
+        lines.append(f"  call void @mlc_pool_run(ptr @{kernel.symbol}.body, ptr %data, i64 %helpers)")
+        lines.append("  ret void")
+    return "\n".join([*lines, "}"])
+
+
+def _body(kernel: KernelSignature, mode: FloatMode) -> str:
     """What each thread of a launch runs, in the mode of the call: chunks of tiles from the launch's counter until none is left."""
     types = kernel.llvm_types()
     scratch = _scratch_slot(kernel)
