@@ -24,6 +24,7 @@ from mlc.ir.types import (
     highest,
     is_float,
     is_half,
+    is_storage,
     lowest,
     numpy_dtype,
     shape_of,
@@ -39,6 +40,13 @@ _NUMPY: dict[str, Callable[..., Any]] = {
     "min": np.minimum.reduce,
     "and": np.logical_and.reduce,
     "or": np.logical_or.reduce,
+}
+
+_ACCUMULATE: dict[str, Callable[..., Any]] = {
+    "sum": np.add.accumulate,
+    "prod": np.multiply.accumulate,
+    "max": np.maximum.accumulate,
+    "min": np.minimum.accumulate,
 }
 
 
@@ -152,7 +160,10 @@ class ArgReduceOp(GraphOp):
 
 @irdl_op_definition
 class CumulativeOp(GraphOp):
-    """Running sum or product along an axis; `exclusive` leaves the element itself out, `reverse` runs from the end."""
+    """Running sum, prod, max or min along an axis; `exclusive` leaves the element itself out, `reverse` runs from the end.
+
+    Over nothing: the identity. A NaN wins in max and min. f16 and bf16 totals are f32. Of bool there are max and min.
+    """
 
     name = "graph.cumulative"
     x = operand_def(TensorType)
@@ -179,8 +190,10 @@ class CumulativeOp(GraphOp):
 
     @staticmethod
     def infer(x: SSAValue, axis: int, kind: str) -> TensorType:
-        if not 0 <= axis < len(shape_of(x)) or kind not in ("sum", "prod"):
-            raise ShapeError(f"cumulative: {kind} along axis {axis} of {shape_text(shape_of(x))}")
+        if not 0 <= axis < len(shape_of(x)):
+            raise ShapeError(f"cumulative: axis {axis} is not one of the {len(shape_of(x))} axes")
+        if kind not in _ACCUMULATE or is_storage(dtype_of(x)) or (dtype_of(x) == "bool" and kind in ("sum", "prod")):
+            raise DTypeError(f"cumulative: no {kind} of {dtype_of(x)}")
         return tensor(shape_of(x), dtype_of(x))
 
     def infer_types(self) -> Sequence[TensorType]:
@@ -188,13 +201,13 @@ class CumulativeOp(GraphOp):
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         (x,) = operands
-        axis, total = self.axis.value.data, np.cumsum if self.kind.data == "sum" else np.cumprod
-        wide = widened(x)
+        axis, kind, wide = self.axis.value.data, self.kind.data, widened(x)
         wide = np.flip(wide, axis) if self.reverse.value.data else wide
         if self.exclusive.value.data and x.shape[axis]:
-            first = np.full_like(np.take(wide, [0], axis), 0 if self.kind.data == "sum" else 1)
+            first = np.full_like(np.take(wide, [0], axis), identity(kind, dtype_of(self.x)))
             wide = np.concatenate([first, np.delete(wide, -1, axis)], axis)
-        result = total(wide, axis=axis, dtype=wide.dtype)
+        with np.errstate(all="ignore"):
+            result = _ACCUMULATE[kind](wide, axis=axis, dtype=wide.dtype)
         return (np.flip(result, axis) if self.reverse.value.data else result).astype(x.dtype)
 
 
@@ -293,7 +306,7 @@ def arg_min(x: SSAValue, axis: int, keepdims: bool = False, last: bool = False) 
 
 
 def cumulative(x: SSAValue, axis: int, kind: str = "sum", exclusive: bool = False, reverse: bool = False) -> SSAValue:
-    """Running sum or product along an axis."""
+    """Running sum, prod, max or min along an axis."""
     return emit(CumulativeOp(x, shapes.normal_axis(axis, len(shape_of(x)), "cumulative"), kind, exclusive, reverse))[0]
 
 
