@@ -24,6 +24,7 @@ from xdsl.irdl import (
     ParsePropInAttrDict,
     irdl_op_definition,
     operand_def,
+    opt_prop_def,
     prop_def,
     result_def,
     traits_def,
@@ -313,45 +314,96 @@ class SliceOp(GraphOp):
 
 @irdl_op_definition
 class PadOp(GraphOp):
-    """`low` elements before and `high` after x on every axis, filled with the scalar tensor `value`."""
+    """`low` elements before and `high` after x on every axis, `interior` ones between its elements, filled with the scalar tensor `value`.
+
+    A negative `low` or `high` takes elements away, of x and of what lies between. As XLA's Pad.
+    """
 
     name = "graph.pad"
     x = operand_def(TensorType)
     value = operand_def(TensorType)
     low = prop_def(DimsAttr)
     high = prop_def(DimsAttr)
+    interior = opt_prop_def(DenseArrayBase)  # none: nothing lies between
     result = result_def(TensorType)
     traits = traits_def(Pure())
     assembly_format = "$x `,` $value attr-dict `:` type($x) `,` type($value) `->` type($result)"
     irdl_options = (ParsePropInAttrDict(),)
 
-    def __init__(self, x: SSAValue, value: SSAValue, low: Sequence[Extent], high: Sequence[Extent]):
+    def __init__(
+        self,
+        x: SSAValue,
+        value: SSAValue,
+        low: Sequence[Extent],
+        high: Sequence[Extent],
+        interior: Sequence[int] | None = None,
+    ):
+        interior = [0] * len(low) if interior is None else interior
         super().__init__(
             operands=[x, value],
-            properties={"low": DimsAttr.of(low), "high": DimsAttr.of(high)},
-            result_types=[self.infer(x, value, low, high)],
+            properties={
+                "low": DimsAttr.of(low),
+                "high": DimsAttr.of(high),
+                "interior": ints(interior) if any(interior) else None,
+            },
+            result_types=[self.infer(x, value, low, high, interior)],
         )
 
+    @property
+    def between(self) -> list[int]:
+        """How many elements lie between two of x, per axis."""
+        return [0] * len(self.low.extents()) if self.interior is None else list(self.interior.get_values())
+
     @staticmethod
-    def infer(x: SSAValue, value: SSAValue, low: Sequence[Extent], high: Sequence[Extent]) -> TensorType:
+    def infer(
+        x: SSAValue, value: SSAValue, low: Sequence[Extent], high: Sequence[Extent], interior: Sequence[int]
+    ) -> TensorType:
         shape = shape_of(x)
         if shape_of(value) != () or dtype_of(value) != dtype_of(x):
             raise DTypeError(f"pad: the value is {dtype_of(value)}{shape_text(shape_of(value))}, x is {dtype_of(x)}")
-        if not len(low) == len(high) == len(shape) or any(isinstance(e, int) and e < 0 for e in (*low, *high)):
+        if not len(low) == len(high) == len(interior) == len(shape) or min((*interior, 0)) < 0:
             raise ShapeError(
-                f"pad: {shape_text(low)} before and {shape_text(high)} after do not fit {shape_text(shape)}"
+                f"pad: {shape_text(low)} before, {shape_text(high)} after and {list(interior)} between do not fit {shape_text(shape)}"
             )
-        return tensor([lo + e + hi for lo, e, hi in zip(low, shape, high, strict=True)], dtype_of(x))
+        result = [lo + dilated(e, i + 1) + hi for lo, e, hi, i in zip(low, shape, high, interior, strict=True)]
+        for axis, e in enumerate(result):
+            if isinstance(e, int) and e < 0:
+                raise ShapeError(
+                    f"pad: {low[axis]} before and {high[axis]} after take away more than axis {axis} of {shape_text(shape)} has"
+                )
+        return tensor(result, dtype_of(x))
 
     def infer_types(self) -> Sequence[TensorType]:
-        return [self.infer(self.x, self.value, self.low.extents(), self.high.extents())]
+        return [self.infer(self.x, self.value, self.low.extents(), self.high.extents(), self.between)]
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         x, value = operands
-        shape = [at(e) for e in shape_of(self.result)]
-        result = np.full(shape, value, x.dtype)
-        result[tuple(builtins.slice(at(lo), at(lo) + n) for lo, n in zip(self.low.extents(), x.shape, strict=True))] = x
-        return result
+        low, high = ([at(e) for e in edge.extents()] for edge in (self.low, self.high))
+        return padded(x, value, low, high, [i + 1 for i in self.between])
+
+
+def dilated(extent: Extent, by: int) -> Extent:
+    """The extent of an axis whose elements stand `by` apart; 0 of none."""
+    if by == 1:
+        return extent
+    return dims.dmax(0, (extent - 1) * by + 1)
+
+
+def padded(
+    x: np.ndarray, value: np.ndarray | float, low: Sequence[int], high: Sequence[int], apart: Sequence[int]
+) -> np.ndarray:
+    """The elements of x `apart` from each other, behind `low` others and in front of `high`; what is not x is `value`."""
+    whole = [max(0, lo + (n and (n - 1) * d + 1) + hi) for n, lo, hi, d in zip(x.shape, low, high, apart, strict=True)]
+    source, target = [], []
+    for n, lo, d, size in zip(x.shape, low, apart, whole, strict=True):
+        first = max(0, -(lo // d))  # the first that is not taken away, and how many are left
+        count = max(0, min(n, -((lo - size) // d)) - first)
+        source.append(builtins.slice(first, first + count))
+        start = lo + first * d
+        target.append(builtins.slice(start, start + count * d, d) if count else builtins.slice(0, 0))
+    result = np.full(whole, value, x.dtype)
+    result[tuple(target)] = x[tuple(source)]
+    return result
 
 
 @irdl_op_definition
@@ -524,14 +576,21 @@ def split(x: SSAValue, sizes: Sequence[Extent], axis: int) -> list[SSAValue]:
     return [slice_axis(x, axis, end - size, size) for end, size in zip(ends, sizes, strict=True)]
 
 
-def pad(x: SSAValue, low: Sequence[Extent], high: Sequence[Extent], value: SSAValue | float = 0) -> SSAValue:
-    """Constant padding; extents >= 0. `value` is a number or a scalar tensor of x's dtype."""
-    if all(isinstance(e, int) and e == 0 for e in (*low, *high)):
+def pad(
+    x: SSAValue,
+    low: Sequence[Extent],
+    high: Sequence[Extent],
+    value: SSAValue | float = 0,
+    interior: Sequence[int] | None = None,
+) -> SSAValue:
+    """Constant padding, and between elements; a negative edge crops. `value` is a number or a scalar tensor of x's dtype."""
+    if all(isinstance(e, int) and e == 0 for e in (*low, *high, *(interior or ()))):
         return x
-    for axis, e in enumerate((*low, *high)):
-        require_at_least(e, 0, f"padding of axis {axis % len(low)}")
     filler = value if isinstance(value, SSAValue) else scalar(value, dtype_of(x))
-    return emit(PadOp(x, filler, low, high))[0]
+    made = PadOp(x, filler, low, high, interior)
+    for axis, e in enumerate(shape_of(made.result)):
+        require_at_least(e, 0, f"padding of axis {axis}")
+    return emit(made)[0]
 
 
 def concatenate(xs: Sequence[SSAValue], axis: int) -> SSAValue:

@@ -8,38 +8,54 @@ from itertools import product
 import numpy as np
 from xdsl.dialects.builtin import DenseArrayBase, StringAttr, TensorType
 from xdsl.ir import Attribute, SSAValue
-from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, prop_def, result_def, traits_def
+from xdsl.irdl import (
+    ParsePropInAttrDict,
+    irdl_op_definition,
+    operand_def,
+    opt_prop_def,
+    prop_def,
+    result_def,
+    traits_def,
+)
 from xdsl.traits import Pure
 
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, widened
 from mlc.ir.graph.reduce import identity
+from mlc.ir.graph.shape import dilated, padded
 from mlc.ir.types import DimsAttr, dtype_of, shape_of, shape_text, tensor
 
 Padding = Sequence[tuple[Extent, Extent]]
 
 
 def infer(
-    x: SSAValue, window: Sequence[int], strides: Sequence[int], padding: Padding, dilations: Sequence[int]
+    x: SSAValue,
+    window: Sequence[int],
+    strides: Sequence[int],
+    padding: Padding,
+    dilations: Sequence[int],
+    x_dilation: Sequence[int] | None = None,
 ) -> list[Extent]:
     """The extents of the windows' positions."""
     shape = shape_of(x)
-    if not len(window) == len(strides) == len(padding) == len(dilations) == len(shape):
+    apart = [1] * len(shape) if x_dilation is None else x_dilation
+    if not len(window) == len(strides) == len(padding) == len(dilations) == len(apart) == len(shape):
         raise ShapeError(f"window: one size, stride, padding and dilation per axis of {shape_text(shape)}")
-    if min((*window, *strides, *dilations, 1)) < 1:
+    if min((*window, *strides, *dilations, *apart, 1)) < 1:
         raise ShapeError(
             f"window: sizes {list(window)}, strides {list(strides)}, dilations {list(dilations)} must be positive"
+            + (f", dilations {list(apart)} of x too" if max((*apart, 1)) > 1 or min((*apart, 1)) < 1 else "")
         )
     out: list[Extent] = []
-    for e, w, s, (lo, hi), d in zip(shape, window, strides, padding, dilations, strict=True):
-        size = (e + lo + hi - ((w - 1) * d + 1)) // s + 1
+    for e, w, s, (lo, hi), d, by in zip(shape, window, strides, padding, dilations, apart, strict=True):
+        size = (dilated(e, by) + lo + hi - ((w - 1) * d + 1)) // s + 1
         out.append(max(size, 0) if isinstance(size, int) else size)
     return out
 
 
 class WindowOp(GraphOp):
-    """Both window ops: the geometry of the windows, and the elements under each tap of them."""
+    """What all window ops share: the geometry of the windows, and the elements under each tap of them."""
 
     x = operand_def(TensorType)
     window = prop_def(DenseArrayBase)
@@ -55,21 +71,27 @@ class WindowOp(GraphOp):
     def padding(self) -> list[tuple[Extent, Extent]]:
         return list(zip(self.low.extents(), self.high.extents(), strict=True))
 
+    @property
+    def apart(self) -> list[int]:
+        """How far elements of x stand from each other, per axis."""
+        return [1] * len(self.window.get_values())
+
     def positions(self) -> list[Extent]:
-        """The shape of the result."""
+        """The extents of the windows' positions."""
         window, strides, dilations = (p.get_values() for p in (self.window, self.strides, self.dilations))
-        return infer(self.x, window, strides, self.padding, dilations)
+        return infer(self.x, window, strides, self.padding, dilations, self.apart)
 
     def taps(self, at: Evaluate, x: np.ndarray, fill: float | bool) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
         """(position in the window, x under it) for each tap; outside x stands `fill`."""
         window, strides, dilations = (p.get_values() for p in (self.window, self.strides, self.dilations))
         low = [at(e) for e in self.low.extents()]
-        out = [at(e) for e in shape_of(self.result)]
+        out = [at(e) for e in self.positions()]
         reach = [
             t * d + (e - 1) * s + 1 for t, d, e, s in zip([w - 1 for w in window], dilations, out, strides, strict=True)
         ]
-        wide = np.full([max(n + lo, r) for n, lo, r in zip(x.shape, low, reach, strict=True)], fill, x.dtype)
-        wide[tuple(slice(lo, lo + n) for lo, n in zip(low, x.shape, strict=True))] = x
+        ends = [lo + at(dilated(n, by)) for lo, n, by in zip(low, x.shape, self.apart, strict=True)]
+        high = [max(0, r - end) for r, end in zip(reach, ends, strict=True)]
+        wide = padded(x, fill, low, high, self.apart)
         for tap in product(*(range(w) for w in window)):
             place = [t * d for t, d in zip(tap, dilations, strict=True)]
             yield (
@@ -85,10 +107,12 @@ class WindowOp(GraphOp):
 
 @irdl_op_definition
 class ReduceWindowOp(WindowOp):
-    """Fold each window: kind sum, prod, max or min. Padding counts as the identity."""
+    """Fold each window: kind sum, prod, max or min. Padding counts as the identity, and so does what `x_dilation` puts between the elements of x;
+    negative padding takes elements away."""
 
     name = "graph.reduce_window"
     kind = prop_def(StringAttr)
+    x_dilation = opt_prop_def(DenseArrayBase)  # none: 1 on every axis
     assembly_format = "$x $kind attr-dict `:` type($x) `->` type($result)"
 
     def __init__(
@@ -99,14 +123,23 @@ class ReduceWindowOp(WindowOp):
         strides: Sequence[int],
         padding: Padding,
         dilations: Sequence[int],
+        x_dilation: Sequence[int] | None = None,
     ):
         if kind not in ("sum", "max", "min", "prod") or dtype_of(x) == "bool":
             raise DTypeError(f"reduce_window: no {kind} of {dtype_of(x)}")
         super().__init__(
             operands=[x],
-            properties={"kind": StringAttr(kind), **_properties(window, strides, padding, dilations)},
-            result_types=[tensor(infer(x, window, strides, padding, dilations), dtype_of(x))],
+            properties={
+                "kind": StringAttr(kind),
+                "x_dilation": ints(x_dilation) if x_dilation is not None and any(d != 1 for d in x_dilation) else None,
+                **_properties(window, strides, padding, dilations),
+            },
+            result_types=[tensor(infer(x, window, strides, padding, dilations, x_dilation), dtype_of(x))],
         )
+
+    @property
+    def apart(self) -> list[int]:
+        return super().apart if self.x_dilation is None else list(self.x_dilation.get_values())
 
     def infer_types(self) -> Sequence[TensorType]:
         return [tensor(self.positions(), dtype_of(self.x))]
@@ -167,7 +200,9 @@ def _properties(
 # Builder functions -------------------------------------------------------------------------------------------------------
 
 
-def _filled(x: SSAValue, strides: Sequence[int] | None, padding: Padding | None, dilations: Sequence[int] | None):  # type: ignore[no-untyped-def]
+def _filled(
+    x: SSAValue, strides: Sequence[int] | None, padding: Padding | None, dilations: Sequence[int] | None
+) -> tuple[Sequence[int], Padding, Sequence[int]]:
     rank = len(shape_of(x))
     return strides or [1] * rank, padding if padding is not None else [(0, 0)] * rank, dilations or [1] * rank
 
@@ -179,9 +214,11 @@ def reduce_window(
     strides: Sequence[int] | None = None,
     padding: Padding | None = None,
     dilations: Sequence[int] | None = None,
+    x_dilation: Sequence[int] | None = None,
 ) -> SSAValue:
-    """Fold windows over all axes of x; kind sum, prod, max or min."""
-    return emit(ReduceWindowOp(x, kind, window, *_filled(x, strides, padding, dilations)))[0]
+    """Fold windows over all axes of x; kind sum, prod, max or min. `x_dilation` puts the identity between the elements of x first."""
+    strides, padding, dilations = _filled(x, strides, padding, dilations)
+    return emit(ReduceWindowOp(x, kind, window, strides, padding, dilations, x_dilation))[0]
 
 
 def arg_max_window(

@@ -240,7 +240,10 @@ class Fusion:
         """A constant border around the result is written in place: the padded buffer is the group's result."""
         match self.readers(tip):
             case [PadOp() as pad] if (
-                self.free(pad) and has_fixed_offsets(pad) and isinstance(pad.value.owner, ConstantOp)
+                self.free(pad)
+                and has_fixed_offsets(pad)
+                and not any(pad.between)
+                and isinstance(pad.value.owner, ConstantOp)
             ):
                 if pad.x.owner is tip:
                     self.add(group, pad)

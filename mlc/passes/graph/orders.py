@@ -200,7 +200,8 @@ def _slice(op: SliceOp, operands: Sequence[Stored]) -> Results:
 def _pad(op: PadOp, operands: Sequence[Stored]) -> Results:
     x, value = operands
     low, high = op.low.extents(), op.high.extents()
-    return [Stored(g.pad(x.value, permuted(low, x.order), permuted(high, x.order), value.value), x.order)]
+    interior = permuted(op.between, x.order)
+    return [Stored(g.pad(x.value, permuted(low, x.order), permuted(high, x.order), value.value, interior), x.order)]
 
 
 def _concatenate(op: ConcatenateOp, operands: Sequence[Stored]) -> Results:
@@ -214,7 +215,8 @@ def _reduce_window(op: ReduceWindowOp, operands: Sequence[Stored]) -> Results:
     (x,) = operands
     window, strides, dilations = (permuted(p.get_values(), x.order) for p in (op.window, op.strides, op.dilations))
     padding: list[tuple[Extent, Extent]] = permuted(op.padding, x.order)
-    return [Stored(g.reduce_window(x.value, op.kind.data, window, strides, padding, dilations), x.order)]
+    apart = permuted(op.apart, x.order)
+    return [Stored(g.reduce_window(x.value, op.kind.data, window, strides, padding, dilations, apart), x.order)]
 
 
 def _gather(op: GatherOp, operands: Sequence[Stored]) -> Results:

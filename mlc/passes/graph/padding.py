@@ -2,6 +2,7 @@
 
     convolution(x, padding 1)             -> convolution(pad(x, 0), padding 0)
     reduce_window max(x, padding 1)       -> reduce_window max(pad(x, -inf), padding 0)
+    pad(x, -2 before, 1 after)            -> pad(slice(x from 2), 1 after)
 
 Runs last of the graph passes: simplify does the opposite, which is the better form to reason about.
 """
@@ -14,14 +15,17 @@ from typing import ClassVar
 from xdsl.ir import SSAValue
 
 from mlc.ir import builder as g
+from mlc.ir import dims
 from mlc.ir.dims import Extent
+from mlc.ir.graph.base import emit
 from mlc.ir.graph.linear import ConvolutionOp
 from mlc.ir.graph.reduce import identity
+from mlc.ir.graph.shape import PadOp, dilated
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, rank_of, shape_of
-from mlc.passes.graph.rewrite import rewrite, rule
-from mlc.passes.graph.simplify.slices import is_zero
+from mlc.passes.graph.rewrite import before, replace, rewrite, rule
+from mlc.passes.graph.simplify.slices import is_zero, never_crops
 from mlc.passes.manager import Pass
 
 
@@ -33,6 +37,9 @@ class ExpandPadding(Pass):
 
     def run(self, module: Module) -> None:
         rewrite(module, [pad_before_convolution, pad_before_window])
+        for op in list(module.op.walk()):  # once: what is left of an edge need not be provably positive
+            if isinstance(op, PadOp):
+                crop(op, module)
 
 
 @rule(ConvolutionOp)
@@ -60,14 +67,48 @@ def pad_before_convolution(op: ConvolutionOp, module: Module) -> SSAValue | None
 @rule(ReduceWindowOp)
 def pad_before_window(op: ReduceWindowOp, module: Module) -> SSAValue | None:
     """reduce_window(x, padding) -> reduce_window(pad(x, identity))"""
-    if all(is_zero(e) for pair in op.padding for e in pair):
+    if all(is_zero(e) for pair in op.padding for e in pair) and max(op.apart, default=1) == 1:
         return None
-    if any(isinstance(e, int) and e < 0 for pair in op.padding for e in pair):
-        return None
-    wide = _padded(op.x, op.padding, identity(op.kind.data, dtype_of(op.x)))
+    low, high = zip(*op.padding, strict=True)
+    value = g.scalar(identity(op.kind.data, dtype_of(op.x)), dtype_of(op.x))
+    wide = g.pad(op.x, low, high, value, [d - 1 for d in op.apart])
     lists = [p.get_values() for p in (op.window, op.strides, op.dilations)]
     result = g.reduce_window(wide, op.kind.data, lists[0], lists[1], [(0, 0)] * rank_of(op.x), lists[2])
     return g.reshape(result, shape_of(op.result))
+
+
+def crop(op: PadOp, module: Module) -> None:
+    """Where an edge may be negative: take away first, then pad by what is left of it.
+
+    With elements of x `d` apart an edge of -k takes ceil(k / d) of them, and leaves ceil(k / d) * d - k of what lies in front of the next.
+    """
+    low, high, between = op.low.extents(), op.high.extents(), op.between
+    edges = (*low, *high)
+    if all(never_crops(e, module) for e in edges):
+        return
+    with before(op, module):
+        x = op.x
+        if any(between) and not all(isinstance(e, int) for e in edges):
+            x, between = g.pad(x, [0] * rank_of(x), [0] * rank_of(x), op.value, between), [0] * rank_of(x)
+        starts, kept, before_, behind = [], [], [], []
+        for n, lo, hi, d, total in zip(
+            shape_of(x), low, high, [i + 1 for i in between], shape_of(op.result), strict=True
+        ):
+            first, last = (dims.floordiv(_taken(edge) + d - 1, d) for edge in (lo, hi))
+            left = dims.simplify(dims.dmax(0, n - first - last), module.symbols)
+            front = dims.simplify(dims.dmin(lo + first * d, total), module.symbols)
+            starts.append(first)
+            kept.append(left)
+            before_.append(front)
+            behind.append(total - front - dilated(left, d))
+        cut = g.slice(x, starts, kept, inside=True)
+        result = emit(PadOp(cut, op.value, before_, behind, between))[0]
+        replace(op, [g.reshape(result, shape_of(op.result))])
+
+
+def _taken(edge: Extent) -> Extent:
+    """How many an edge takes away: max(0, -edge)."""
+    return dims.dmax(0, -1 * edge)
 
 
 def _padded(x: SSAValue, around: list[tuple[Extent, Extent]], value: float | bool) -> SSAValue:

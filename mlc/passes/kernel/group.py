@@ -24,7 +24,7 @@ from mlc.ir.graph.elementwise import ElementwiseOp, PointwiseOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
 from mlc.ir.graph.places import misplaced_in
 from mlc.ir.graph.reduce import ArgReduceOp, ReduceOp, identity
-from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, WeightOp
+from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, WeightOp, dilated
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
@@ -89,7 +89,11 @@ def pieces(value: SSAValue) -> list[tuple[SSAValue, list[Extent]]]:
             starts: Iterable[Extent] = accumulate((shape_of(x)[along] for x in xs[:-1]), initial=0)
             return [(x, [s if a == along else 0 for a in range(rank_of(x))]) for x, s in zip(xs, starts, strict=True)]
         case PadOp(x=x, low=low):
-            inner = pieces(x) if isinstance(x.owner, ConcatenateOp) else [(x, [0] * rank_of(x))]
+            inner = (
+                pieces(x)
+                if isinstance(x.owner, ConcatenateOp) and not any(value.owner.between)
+                else [(x, [0] * rank_of(x))]
+            )
             return [(piece, [a + b for a, b in zip(start, low.extents(), strict=True)]) for piece, start in inner]
     return [(value, [])]
 
@@ -336,8 +340,11 @@ class GroupPlan:
         x, offsets = pieces(node.value)[self.piece]
         fixed = [e for e in offsets if isinstance(e, int)]
         if len(fixed) < len(offsets):
-            memory, fixed = self.plan.part(memory, offsets, shape_of(x)), [0] * len(offsets)
-        self._copy(node, memory, x, shape_of(x), fixed, names=node.axes)
+            between = op.between if isinstance(op, PadOp) else [0] * len(offsets)
+            extents = [dilated(e, i + 1) for e, i in zip(shape_of(x), between, strict=True)]
+            memory, fixed = self.plan.part(memory, offsets, extents), [0] * len(offsets)
+        between = op.between if isinstance(op, PadOp) else [0] * len(fixed)
+        self._copy(node, memory, x, shape_of(x), fixed, names=node.axes, steps=[i + 1 for i in between])
 
     def _copy(
         self,
@@ -348,8 +355,9 @@ class GroupPlan:
         offsets: Sequence[int],
         scalar_source: bool = False,
         names: Sequence[str] | None = None,
+        steps: Sequence[int] | None = None,
     ) -> None:
-        """memory[d + offsets] = value[d] over `shape`. Nothing to copy is no step: the offsets would lie outside of the memory."""
+        """memory[d * steps + offsets] = value[d] over `shape`. Nothing to copy is no step: the offsets would lie outside of the memory."""
         if 0 in shape:
             return
         names = names or [f"{n}_p{len(self.plan.steps)}" for n in node.axes]
@@ -362,7 +370,8 @@ class GroupPlan:
         def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
             return expression.build(context, b, inputs, value, place)
 
-        target = tuple(Affine({n: 1}, by) for n, by in zip(names, offsets, strict=True))
+        steps = steps or [1] * len(names)
+        target = tuple(Affine({n: step}, by) for n, step, by in zip(names, steps, offsets, strict=True))
         loops = dict(zip(names, shape, strict=True))
         self.plan.steps.append(
             Step(loops, list(expression.reads), (memory, target), body, indexed=set(expression.indexed))
@@ -394,7 +403,7 @@ class GroupPlan:
                     self.plan.steps.append(guarded_reads(op, self.memory, node.axes, node.folded, memory, self.plan))
             case ReduceWindowOp():
                 fold, _ = scalar.reduction(op.kind.data)
-                if any(e != 0 for pair in op.padding for e in pair):
+                if any(e != 0 for pair in op.padding for e in pair) or max(op.apart, default=1) > 1:
                     raise InternalError("outline: a window reaches into padding; run expand-padding first")
                 self._fill(node, memory, identity(op.kind.data, dtype_of(op.x)))
                 self._fold(node, memory, lambda b, out, xs: fold(b, dtype, out, xs[0]))

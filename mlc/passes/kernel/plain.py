@@ -56,12 +56,18 @@ def write_plain(op: GraphOp, name: str) -> Written:
 
 
 def write_border(op: PadOp, name: str) -> tuple[Kernel, list[Extent]]:
-    """A kernel that writes the constant border of a padded tensor, slab by slab, and leaves the inside alone."""
+    """A kernel that writes the constant border of a padded tensor, slab by slab, and leaves the inside alone. Where elements lie between those
+    of x it writes everything: x is copied over it."""
     assert isinstance(op.value.owner, ConstantOp)
     value, inside = op.value.owner.value.item(), shape_of(op.x)
     low, high = op.low.extents(), op.high.extents()
     behind = [lo + size for lo, size in zip(low, inside, strict=True)]
     loops = Loops(name, [("y0", shape_of(op.result), dtype_of(op.x))], [*low, *high, *behind, *inside])
+    if any(op.between):
+        loops.nest(
+            shape_of(op.result), lambda at: loops.store(scalar.constant(loops.b, dtype_of(op.x), value), "y0", at)
+        )
+        return loops.finish()
     for axis in range(len(inside)):
         for start, size in ((0, low[axis]), (behind[axis], high[axis])):
             if size == 0:

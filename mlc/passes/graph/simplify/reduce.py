@@ -39,7 +39,7 @@ def merge_reductions(op: ReduceOp, module: Module) -> SSAValue | None:
 @rule(ReduceWindowOp)
 def window_of_one(op: ReduceWindowOp, module: Module) -> SSAValue | None:
     """Windows of one element with stride 1 and no padding: x"""
-    if any(v != 1 for p in (op.window, op.strides) for v in p.get_values()):
+    if any(v != 1 for values in (op.window.get_values(), op.strides.get_values(), op.apart) for v in values):
         return None
     return op.x if all(is_zero(e) for pair in op.padding for e in pair) else None
 

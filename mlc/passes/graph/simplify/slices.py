@@ -113,26 +113,40 @@ def _glued(pieces: Sequence[SSAValue], axis: int) -> SSAValue | None:
 
 @rule(PadOp)
 def merge_pads(op: PadOp, module: Module) -> SSAValue | None:
-    """pad(pad(x, v), v) -> pad(x, v); a padding of nothing -> x"""
+    """pad(pad(x, v), v) -> pad(x, v), where the outer one does not put back what the inner one takes away; a padding of nothing -> x"""
     low, high = op.low.extents(), op.high.extents()
+    if any(op.between):
+        return None
     if all(map(is_zero, (*low, *high))):
         return op.x
     inner = made_by(op.x, PadOp)
     if inner is None or number(op.value) is None or number(op.value) != number(inner.value):
+        return None
+    pairs = zip((*inner.low.extents(), *inner.high.extents()), (*low, *high), strict=True)
+    if not all(never_crops(a, module) or never_crops(-1 * b, module) for a, b in pairs):
         return None
     return g.pad(
         inner.x,
         [a + b for a, b in zip(inner.low.extents(), low, strict=True)],
         [a + b for a, b in zip(inner.high.extents(), high, strict=True)],
         op.value,
+        inner.between,
     )
+
+
+def never_crops(edge: Extent, module: Module) -> bool:
+    """An edge of a padding is known not to be negative."""
+    least, _ = dims.bounds_of(edge, module.symbols)
+    return least is not None and least >= 0
 
 
 @rule(ConvolutionOp)
 def pad_in_convolution(op: ConvolutionOp, module: Module) -> SSAValue | None:
     """convolution(pad(x, 0)) -> convolution(x) with the padding"""
     inner = made_by(op.x, PadOp)
-    if inner is None or number(inner.value) != 0:
+    if inner is None or number(inner.value) != 0 or any(inner.between):
+        return None
+    if not all(never_crops(e, module) for e in (*inner.low.extents(), *inner.high.extents())):
         return None
     layout = op.layout
     places = {c: a for a, c in enumerate(layout[0])}
@@ -160,7 +174,9 @@ def pad_in_convolution(op: ConvolutionOp, module: Module) -> SSAValue | None:
 def pad_in_window(op: ReduceWindowOp, module: Module) -> SSAValue | None:
     """reduce_window max(pad(x, -inf)) -> reduce_window max(x) with the padding"""
     inner = made_by(op.x, PadOp)
-    if inner is None or number(inner.value) is None:
+    if inner is None or number(inner.value) is None or any(inner.between) or max(op.apart, default=1) > 1:
+        return None
+    if not all(never_crops(e, module) for e in (*inner.low.extents(), *inner.high.extents())):
         return None
     if number(inner.value) != identity(op.kind.data, dtype_of(op.x)):
         return None
