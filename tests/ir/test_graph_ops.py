@@ -115,7 +115,7 @@ def test_nothing_can_be_gathered_from_an_empty_tensor() -> None:
         m.outputs([("y", g.gather(x, g.constant(np.array([0, 1])), 0))])
     module = m.finish()
     np.testing.assert_array_equal(run(module, [np.ones((2, 3), np.float32)])[0], np.ones((2, 3)))
-    with pytest.raises(ShapeError, match=r"\[2, 3\] elements of x, which has none: its shape is \[0, 3\]"):
+    with pytest.raises(ShapeError, match="axis 0 of what is gathered from has elements"):
         run(module, [np.ones((0, 3), np.float32)])
 
 

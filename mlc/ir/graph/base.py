@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from xdsl.builder import Builder
@@ -67,6 +67,7 @@ class _Position:
     builder: Builder | None = None
     location: LocationAttr = field(default_factory=UnknownLoc)
     checks: list[Check] | None = None
+    steps: tuple[Extent, ...] = ()  # of the loops around
 
 
 _position: ContextVar[_Position] = ContextVar("position")
@@ -82,12 +83,18 @@ def current_block() -> Block | None:
     return None if builder is None else builder.insertion_point.block
 
 
+def steps_around() -> tuple[Extent, ...]:
+    """How many steps each of the loops around has; where one has none, what is built now never runs."""
+    return _current().steps
+
+
 @contextmanager
-def building(at: Block | Builder, checks: list[Check] | None = None) -> Iterator[Builder]:
-    """Ops built inside go to the end of a block, or where a builder stands. New checks go to `checks`."""
+def building(at: Block | Builder, checks: list[Check] | None = None, steps: Sequence[Extent] = ()) -> Iterator[Builder]:
+    """Ops built inside go to the end of a block, or where a builder stands. New checks go to `checks`. `steps` is of a loop whose body it is."""
     outer = _current()
     builder = at if isinstance(at, Builder) else Builder(InsertPoint.at_end(at))
-    token = _position.set(_Position(builder, outer.location, outer.checks if checks is None else checks))
+    checks = outer.checks if checks is None else checks
+    token = _position.set(_Position(builder, outer.location, checks, (*outer.steps, *steps)))
     try:
         yield builder
     finally:
@@ -98,7 +105,7 @@ def building(at: Block | Builder, checks: list[Check] | None = None) -> Iterator
 def checks_apart() -> Iterator[list[Check]]:
     """New checks inside go to the list that comes out, and not to the module."""
     outer, apart = _current(), []  # type: tuple[_Position, list[Check]]
-    token = _position.set(_Position(outer.builder, outer.location, apart))
+    token = _position.set(replace(outer, checks=apart))
     try:
         yield apart
     finally:
@@ -112,7 +119,7 @@ def location(name: str | LocationAttr, file: str | None = None, index: int = 0) 
     if isinstance(name, str):
         where = FileLineColLoc(StringAttr(file), IntAttr(index), IntAttr(0)) if file else UnknownLoc()
         name = NameLoc(StringAttr(name), where)
-    token = _position.set(_Position(outer.builder, name, outer.checks))
+    token = _position.set(replace(outer, location=name))
     try:
         yield
     finally:

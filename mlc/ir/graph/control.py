@@ -407,7 +407,7 @@ def scan(
     slices = [tensor(shape_of(x)[1:], dtype_of(x)) for x in xs]
     block = Block(arg_types=[*(v.type for v in init), *slices, *(v.type for v in constants)])
     first, second = len(init), len(init) + len(xs)
-    with building(block):
+    with building(block, steps=[length]):
         carries, ys = body(tuple(block.args[:first]), tuple(block.args[first:second]), tuple(block.args[second:]))
         emit(YieldOp([*carries, *ys]))
     results = emit(ScanOp([*init, *xs, *constants], len(init), len(xs), length, reverse, block))

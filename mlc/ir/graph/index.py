@@ -20,9 +20,10 @@ from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, prop
 from xdsl.traits import Pure
 
 from mlc.errors import DTypeError, ShapeError
+from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph import shape as shapes
-from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_equal, widened
+from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_at_least, require_equal, steps_around, widened
 from mlc.ir.types import dtype_of, is_integer, shape_of, shape_text, tensor
 
 _COMBINE: dict[str, Callable[..., Any]] = {
@@ -181,16 +182,36 @@ class ScatterOp(GraphOp):
 # Builder functions -------------------------------------------------------------------------------------------------------
 
 
+def _at_positions(x: SSAValue, indices: SSAValue, loops: Sequence[int], axes: Sequence[int]) -> SSAValue:
+    """A gather that stays inside of x at every size: where there are positions, the axis has elements, and no loop goes beyond an axis of x."""
+    gather = GatherOp(x, indices, loops, axes)
+    asked = [*shape_of(indices)[:-1], *steps_around()]
+    once = dims.dmin(1, *asked)  # 0 where no position is looked up
+    for axis, (loop, extent) in enumerate(zip(axes, shape_of(x), strict=True)):
+        if loop == -1 and extent not in asked:
+            require_at_least(extent, once, f"axis {axis} of what is gathered from has elements")
+    _stay_within(x, indices, loops, axes)
+    return emit(gather)[0]
+
+
+def _stay_within(x: SSAValue, indices: SSAValue, loops: Sequence[int], axes: Sequence[int]) -> None:
+    """Leave the check that the loops over the indices find x at least as long, on axes that both have."""
+    looped = dict(zip(loops, shape_of(indices), strict=False))
+    for axis, (loop, extent) in enumerate(zip(axes, shape_of(x), strict=True)):
+        if loop in looped:
+            require_at_least(extent, looped[loop], f"axis {axis} of the data is as long as that of the indices")
+
+
 def gather(x: SSAValue, indices: SSAValue, axis: int) -> SSAValue:
     """numpy.take along an axis: the axis is replaced by the axes of `indices`."""
     rank, more = len(shape_of(x)), len(shape_of(indices))
     axis = shapes.normal_axis(axis, rank, "gather")
     axes = [*range(axis), -1, *range(axis + more, rank - 1 + more)]
-    return emit(GatherOp(x, shapes.unsqueeze(indices, [more]), list(range(axis, axis + more)), axes))[0]
+    return _at_positions(x, shapes.unsqueeze(indices, [more]), list(range(axis, axis + more)), axes)
 
 
 def gather_elements(x: SSAValue, indices: SSAValue, axis: int) -> SSAValue:
-    """numpy.take_along_axis; the other extents of `indices` may be smaller than those of x."""
+    """numpy.take_along_axis; the other extents of `indices` may be smaller than those of x, and not larger."""
     rank = len(shape_of(x))
     axis = shapes.normal_axis(axis, rank, "gather_elements")
     if len(shape_of(indices)) != rank:
@@ -198,13 +219,13 @@ def gather_elements(x: SSAValue, indices: SSAValue, axis: int) -> SSAValue:
             f"gather_elements: x {shape_text(shape_of(x))} and indices {shape_text(shape_of(indices))} differ in rank"
         )
     axes = [-1 if a == axis else a for a in range(rank)]
-    return emit(GatherOp(x, shapes.unsqueeze(indices, [rank]), list(range(rank)), axes))[0]
+    return _at_positions(x, shapes.unsqueeze(indices, [rank]), list(range(rank)), axes)
 
 
 def gather_nd(x: SSAValue, indices: SSAValue, batch_dims: int = 0) -> SSAValue:
     """ONNX GatherND: the last axis of `indices` holds a position in the axes of x behind the batch axes."""
     loops, axes, indices = _nd_maps(x, indices, batch_dims, "gather_nd")
-    return emit(GatherOp(x, indices, loops, axes))[0]
+    return _at_positions(x, indices, loops, axes)
 
 
 def _nd_maps(x: SSAValue, indices: SSAValue, batch_dims: int, what: str) -> tuple[list[int], list[int], SSAValue]:
@@ -219,7 +240,7 @@ def _nd_maps(x: SSAValue, indices: SSAValue, batch_dims: int, what: str) -> tupl
 
 
 def scatter_elements(x: SSAValue, indices: SSAValue, updates: SSAValue, axis: int, kind: str = "set") -> SSAValue:
-    """ONNX ScatterElements: updates[d] goes to x[d with indices[d] along the axis]."""
+    """ONNX ScatterElements: updates[d] goes to x[d with indices[d] along the axis]; other extents as in gather_elements."""
     rank = len(shape_of(x))
     axis = shapes.normal_axis(axis, rank, "scatter_elements")
     axes = [-1 if a == axis else a for a in range(rank)]
@@ -227,7 +248,9 @@ def scatter_elements(x: SSAValue, indices: SSAValue, updates: SSAValue, axis: in
         raise ShapeError(
             f"scatter_elements: x {shape_text(shape_of(x))}, indices {shape_text(shape_of(indices))} differ in rank"
         )
-    return emit(ScatterOp(x, shapes.unsqueeze(indices, [rank]), updates, list(range(rank)), axes, kind))[0]
+    columns, loops = shapes.unsqueeze(indices, [rank]), list(range(rank))
+    _stay_within(x, columns, loops, axes)
+    return emit(ScatterOp(x, columns, updates, loops, axes, kind))[0]
 
 
 def scatter_nd(x: SSAValue, indices: SSAValue, updates: SSAValue, kind: str = "set") -> SSAValue:
