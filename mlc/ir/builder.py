@@ -62,6 +62,7 @@ from mlc.ir.graph.elementwise import apply_cast as cast
 from mlc.ir.graph.index import gather, gather_elements, gather_nd, scatter_elements, scatter_nd
 from mlc.ir.graph.linear import contract, convolution, matmul
 from mlc.ir.graph.packed import unpack
+from mlc.ir.graph.random import random_bits, random_fold_in, random_normal, random_split, random_uniform
 from mlc.ir.graph.reduce import arg_max, arg_min, cumulative, mean, reduce, sort, top_k
 from mlc.ir.graph.shape import (
     IN_TEXT,

@@ -13,6 +13,8 @@ from xdsl.ir import SSAValue
 from mlc.ir import builder as g
 from mlc.ir.dtypes import TABLE, unpacked
 from mlc.ir.graph import elementwise
+from mlc.ir.graph.base import emit
+from mlc.ir.graph.random import PhiloxOp
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
 
@@ -306,6 +308,8 @@ def _structural() -> list[Example]:
         Example("scan", [(("T", 4), f)], _running_product, lambda x: (np.prod(x, 0), np.cumprod(x, 0)), {"T": 5}),
         Example("while", [((4, "N"), f), ((), f)], _doubled, _doubled_slowly, {"N": 3}),
         Example("if", [((), f), (("N", 3), f)], lambda c, x: g.cond(g.lt(c, g.scalar(0, f)), lambda x: [g.exp(x), x], lambda x: [x, g.neg(x)], [x]), lambda c, x: (np.exp(x), x) if c < 0 else (x, -x), {"N": 4}),
+        Example("philox", [((3,), "u32")] * 7, lambda *xs: emit(PhiloxOp(*(g.bit_and(x, g.full_like(x, 0)) for x in xs)))[0], lambda *xs: np.full(3, 0x6627E8D5, np.uint32), {}),
+        Example("random_bits", [((2,), "u32")], lambda k: g.random_bits(g.bit_and(k, g.full_like(k, 0)), (2, 2)), lambda k: np.array([[0x6627E8D5, 0xE169C58D], [0xBC57AC4C, 0x9B00DBD8]], np.uint32), {}),
         Example("call", [(("N", 3), f)], lambda x: g.call(lambda x: [g.exp(x), g.neg(x)], [x], "both", checkpoint=True), lambda x: (np.exp(x), -x), {"N": 4}),
         Example("stop_gradient", [(("N", 3), f)], g.stop_gradient, lambda x: x, {"N": 4}),
         Example("softmax", [((2, "N", 3), f)], lambda x: g.softmax(x, 1), lambda x: _softmax(x, 1), {"N": 5}),

@@ -121,7 +121,7 @@ def _learn(op: Operation, known: dict[SSAValue, Known], weights: WeightStore) ->
     operands = [known[operand] for operand in op.operands]
     source = sum(k.source_bytes for k in operands)
     if isinstance(op, IotaOp):
-        source = _bytes(result)
+        source = min(_bytes(result), _INSIDE)
     inside = _bytes(result) + sum(map(_bytes, op.operands))
     work = dims.evaluate(flops_of(op), {}) + sum(k.work for k in operands)
     if inside > max(_GROWTH * source, _INSIDE) or work > _WORK:
