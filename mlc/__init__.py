@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from mlc.frontends.onnx.table import handles
     from mlc.ir.module import Module, register_op
     from mlc.options import CompileOptions, DimRange
-    from mlc.passes.manager import Pass, PassManager
+    from mlc.passes.base import Pass
+    from mlc.passes.manager import PassManager
     from mlc.passes.pipelines import register_pass
     from mlc.runtime.executable import Executable
 
@@ -52,7 +53,8 @@ _HOMES = {
     "mlc.frontends.onnx.table": ("handles",),
     "mlc.ir.module": ("Module", "register_op"),
     "mlc.options": ("CompileOptions", "DimRange"),
-    "mlc.passes.manager": ("Pass", "PassManager"),
+    "mlc.passes.base": ("Pass",),
+    "mlc.passes.manager": ("PassManager",),
     "mlc.passes.pipelines": ("register_pass",),
     "mlc.runtime.executable": ("Executable",),
 }

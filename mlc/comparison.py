@@ -39,7 +39,7 @@ from mlc.progress import Progress, stage
 
 if TYPE_CHECKING:
     from mlc.compiler import Source
-    from mlc.passes.manager import Pass
+    from mlc.passes.base import Pass
 
 # The interpreter of loops runs about a million operations per second: above this, stages of loops are left out.
 LOOP_LIMIT = 20_000_000

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
     from mlc.codegen.llvm.build import NativeCode
     from mlc.codegen.llvm.known import KernelCache
-    from mlc.passes.manager import Pass, PassManager, Selection
+    from mlc.passes.base import Pass
+    from mlc.passes.manager import PassManager, Selection
     from mlc.runtime.executable import Executable
     from mlc.runtime.package import Package
     from mlc.specialise import Specialising

@@ -51,7 +51,7 @@ def register(module: ModuleType) -> None:
     """Enter the passes and ops that a module defines."""
     from mlc.ir.graph.base import GraphOp
     from mlc.ir.module import register_op
-    from mlc.passes.manager import Pass
+    from mlc.passes.base import Pass
     from mlc.passes.pipelines import register_pass
 
     for kind in _classes(module):

@@ -13,7 +13,7 @@ from mlc.ir.variants import Variant, as_variant
 if TYPE_CHECKING:
     import numpy as np
 
-    from mlc.passes.manager import Pass
+    from mlc.passes.base import Pass
 
 Target = Literal["cpu", "cuda", "python"]
 Precision = Literal["f32", "tf32", "bf16", "f16"]

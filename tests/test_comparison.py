@@ -18,7 +18,7 @@ from mlc.ir import builder as g
 from mlc.ir.graph.base import building, location, location_name
 from mlc.ir.module import Module
 from mlc.options import CompileOptions
-from mlc.passes.manager import Pass
+from mlc.passes.base import Pass
 from mlc.passes.pipelines import pipeline
 from tests.onnx_models import FOLDER
 

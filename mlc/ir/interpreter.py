@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from xdsl.dialects.func import FuncOp, ReturnOp
@@ -14,12 +15,27 @@ from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Check, GraphOp
 from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.shape import WeightOp
-from mlc.ir.module import Module
 from mlc.ir.types import Shape, numpy_dtype, shape_text
+from mlc.ir.weights import WeightStore
+
+
+class Runnable(Protocol):
+    """What is read of a module (mlc.ir.module) to run it."""
+
+    weights: WeightStore
+    symbols: dict[str, tuple[int, int | None]]
+    checks: list[Check]
+
+    @property
+    def main(self) -> FuncOp: ...
+    @property
+    def input_names(self) -> list[str]: ...
+    @property
+    def input_types(self) -> list[tuple[Shape, str]]: ...
 
 
 def run(
-    module: Module,
+    module: Runnable,
     inputs: Sequence[np.ndarray],
     observe: Callable[[Operation, tuple[np.ndarray, ...]], None] | None = None,
 ) -> list[np.ndarray]:
@@ -32,7 +48,7 @@ def run(
 
 def evaluate(
     function: FuncOp,
-    module: Module,
+    module: Runnable,
     arrays: Sequence[np.ndarray],
     binding: Mapping[str, int],
     observe: Callable[[Operation, tuple[np.ndarray, ...]], None] | None = None,
@@ -72,7 +88,7 @@ def evaluate(
     return []
 
 
-def bind(module: Module, arrays: Sequence[np.ndarray]) -> dict[str, int]:
+def bind(module: Runnable, arrays: Sequence[np.ndarray]) -> dict[str, int]:
     """The value of every symbol, from the shapes of the inputs; checks dtypes, ranks, extents, bounds and the module's checks."""
     names = module.input_names
     if len(arrays) != len(names):

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from mlc.errors import MlcError
 from mlc.ir.spelling import nearest
+from mlc.passes.base import Pass, require_pass
 from mlc.passes.graph.batch_norm import FoldBatchNorm
 from mlc.passes.graph.cse import Cse
 from mlc.passes.graph.dce import Dce
@@ -27,7 +28,6 @@ from mlc.passes.graph.simplify import Simplify
 from mlc.passes.graph.transposes import MoveTransposes
 from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, OutlineKernels, PlanArena
 from mlc.passes.kernel.specialise import Specialise
-from mlc.passes.manager import Pass, require_pass
 
 PassClass = TypeVar("PassClass", bound=Pass)
 DEFAULT = "default"

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
 
 from xdsl.dialects.func import FuncOp
 
 from mlc.errors import MlcError
 from mlc.ir.graph.control import GroupOp
 from mlc.ir.module import Module
+from mlc.passes.base import Pass, Stage
 
-if TYPE_CHECKING:
-    from mlc.passes.manager import Pass
-
-Stage = Literal["graph", "groups", "kernels", "schedules", "loops"]
 # Each stage with what it is called, and the pass that leads to it.
 _TITLES: dict[Stage, tuple[str, str]] = {
     "graph": ("a graph", ""),

@@ -12,8 +12,9 @@ from mlc.ir import builder as g
 from mlc.ir.graph.elementwise import OPS
 from mlc.ir.interpreter import run
 from mlc.ir.module import Module
+from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import before, replace, rewrite, rule
-from mlc.passes.manager import Pass, PassManager
+from mlc.passes.manager import PassManager
 from mlc.passes.pipelines import PASSES, graph_passes, parse
 
 

@@ -26,8 +26,8 @@ from mlc.ir.dims import Bounds, Extent
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
-    from mlc.frontends.onnx.reader import Tensor
     from mlc.frontends.onnx.table import Absent, Items
+    from mlc.frontends.onnx.tensor import Tensor
     from mlc.ir.types import Shape
 
 _REQUIRED: Any = object()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -23,6 +22,7 @@ from mlc.errors import InvalidModel, MlcError, UnsupportedOp
 from mlc.frontends.onnx import embedded
 from mlc.frontends.onnx.cut import cut
 from mlc.frontends.onnx.dtypes import DTYPES, element_type_name
+from mlc.frontends.onnx.tensor import Tensor
 from mlc.ir.dtypes import TABLE, unpacked
 from mlc.ir.types import numpy_dtype
 
@@ -40,20 +40,6 @@ class Model:
     file: str | None
     folder: Path | None
     mapped: memoryview | None = None
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor of the file: its name, shape and dtype, and its data on demand."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    load: Callable[[], np.ndarray]
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
 
 
 def read(source: str | os.PathLike[str] | bytes | ModelProto | Model, until: str | None = None) -> Model:

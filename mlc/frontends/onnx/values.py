@@ -13,9 +13,9 @@ from xdsl.ir import SSAValue
 from mlc.errors import ShapeNote
 from mlc.frontends.onnx import shapes
 from mlc.frontends.onnx.dtypes import ELEMENT_TYPES
-from mlc.frontends.onnx.reader import Tensor
 from mlc.frontends.onnx.shapes import Known
 from mlc.frontends.onnx.table import Absent, Items
+from mlc.frontends.onnx.tensor import Tensor
 from mlc.ir.types import Shape, dtype_of, numpy_dtype, shape_of, shape_text
 
 

@@ -20,9 +20,9 @@ from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
 from mlc.ir.graph.shape import BroadcastOp, ConstantOp, ReshapeOp, WeightOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, is_float, shape_of
+from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import rewrite, rule
 from mlc.passes.graph.values import made_by
-from mlc.passes.manager import Pass
 
 
 @dataclass(frozen=True)

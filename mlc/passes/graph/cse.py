@@ -9,8 +9,8 @@ from xdsl.ir import Block, Operation
 from xdsl.traits import Pure
 
 from mlc.ir.module import Module
+from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import erase
-from mlc.passes.manager import Pass
 
 Key = tuple[object, ...]
 

@@ -9,8 +9,8 @@ from xdsl.ir import Block
 
 from mlc.ir.graph.control import ControlOp
 from mlc.ir.module import Module
+from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import erase, is_dead
-from mlc.passes.manager import Pass
 
 
 @dataclass(frozen=True)

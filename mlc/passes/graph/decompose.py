@@ -19,8 +19,8 @@ from xdsl.ir import SSAValue
 from mlc.ir.graph.composites import CompositeOp
 from mlc.ir.graph.control import CallOp, inlined
 from mlc.ir.module import Module
+from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import rewrite, rule
-from mlc.passes.manager import Pass
 
 
 @rule(CompositeOp)

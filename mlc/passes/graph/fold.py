@@ -43,8 +43,8 @@ from mlc.ir.graph.shape import (
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, extent, is_static, itemsize, shape_of
 from mlc.ir.weights import WeightStore
+from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import before, erase, is_dead
-from mlc.passes.manager import Pass
 
 _EAGER = 4096  # bytes up to which a result is computed at once: later folds may look at it
 _GROWTH = 4  # a result may be this many times larger than the constants it is made of

@@ -31,7 +31,7 @@ from mlc.ir.graph.views import has_fixed_offsets, is_view, reads_through
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.module import Module
 from mlc.ir.types import rank_of, shape_of
-from mlc.passes.manager import Pass
+from mlc.passes.base import Pass
 
 
 @dataclass(frozen=True)

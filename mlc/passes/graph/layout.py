@@ -25,10 +25,10 @@ from mlc.ir.dims import Extent
 from mlc.ir.graph.linear import ConvolutionOp
 from mlc.ir.module import Module
 from mlc.ir.types import Shape, shape_of
+from mlc.passes.base import Pass
 from mlc.passes.graph.orders import inverse
 from mlc.passes.graph.rewrite import rewrite, rule
 from mlc.passes.graph.simplify.slices import is_zero
-from mlc.passes.manager import Pass
 
 
 @dataclass(frozen=True)

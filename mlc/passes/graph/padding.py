@@ -24,9 +24,9 @@ from mlc.ir.graph.shape import PadOp, dilated
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, rank_of, shape_of
+from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import before, replace, rewrite, rule
 from mlc.passes.graph.simplify.slices import is_zero, never_crops
-from mlc.passes.manager import Pass
 
 
 @dataclass(frozen=True)

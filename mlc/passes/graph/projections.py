@@ -22,10 +22,10 @@ from mlc.ir.graph.linear import ContractOp, labels
 from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, SliceOp, WeightOp
 from mlc.ir.module import Module
 from mlc.ir.types import shape_of
+from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import before, replace, rewrite
 from mlc.passes.graph.simplify.reshape import merge_reshapes
 from mlc.passes.graph.values import axis_groups, made_by
-from mlc.passes.manager import Pass
 
 
 @dataclass(frozen=True)

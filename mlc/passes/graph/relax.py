@@ -20,9 +20,9 @@ from mlc.ir.graph.elementwise import OPS, ElementwiseOp
 from mlc.ir.graph.shape import BroadcastOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, is_float, numpy_dtype, shape_of
+from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import rewrite, rule
 from mlc.passes.graph.values import made_by, number
-from mlc.passes.manager import Pass
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from xdsl.ir import Block, SSAValue
 from mlc.ir import builder as g
 from mlc.ir.graph.shape import TransposeOp
 from mlc.ir.module import Module
+from mlc.passes.base import Pass
 from mlc.passes.graph.dce import sweep
 from mlc.passes.graph.orders import RULES, Stored, identity, inverse, reordered, takes_any_order
 from mlc.passes.graph.rewrite import before, replace
-from mlc.passes.manager import Pass
 
 
 @dataclass(frozen=True)

@@ -29,14 +29,13 @@ from mlc.ir.kernel.pack import packed
 from mlc.ir.kernel.schedule import Schedule
 from mlc.ir.kernel.target import cpu_target
 from mlc.ir.module import Module, context
+from mlc.passes.base import Pass, Stage
 from mlc.passes.kernel.arena import plan_arena
 from mlc.passes.kernel.outline import outline
 from mlc.passes.kernel.rules.cpu import choose, prepare, scalar
 from mlc.passes.kernel.rules.group import Group
 from mlc.passes.loops.lower import lower
 from mlc.passes.loops.refused import Refused
-from mlc.passes.manager import Pass
-from mlc.passes.stages import Stage
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,8 @@ from mlc.ir.kernel.kernel import Kernel, allocation, buffer_type, index, loops_a
 from mlc.ir.kernel.program import CallOp, SizeOp, ViewOp, shape_of
 from mlc.ir.module import Module
 from mlc.ir.variants import Variant, parse, require_possible, variant_text
+from mlc.passes.base import Pass, Stage
 from mlc.passes.loops.views import accesses, visited
-from mlc.passes.manager import Pass
-from mlc.passes.stages import Stage
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+import numpy as np
 from xdsl.builder import Builder
 from xdsl.dialects import arith, memref, vector
 from xdsl.dialects.builtin import VectorType
-from xdsl.ir import SSAValue
+from xdsl.dialects.linalg.ops import GenericOp
+from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.kernel.access import read_map
-from mlc.ir.kernel.kernel import float_attr, space_of, strides_of, type_of
+from mlc.ir.kernel.extents import Extent
+from mlc.ir.kernel.kernel import Kernel, float_attr, space_of, strides_of, type_of
+from mlc.passes.loops.lanes import Lanes
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.transpose import transposed
 
-if TYPE_CHECKING:
-    from mlc.passes.loops.vector import Step
-
 Point = dict[str, int]  # the positions of the unrolled loops
+
+
+class Surroundings(Protocol):
+    """What an operand asks of its tile (vector.Tile)."""
+
+    function: Kernel
+    buffers: Mapping[SSAValue, SSAValue]
+    constants: Mapping[SSAValue, np.ndarray]
+    registers: dict[tuple[SSAValue, tuple[int, ...]], SSAValue]
+    around: dict[str, SSAValue]
+
+    def in_registers(self, value: SSAValue) -> bool: ...
+
+
+class Reader(Protocol):
+    """What an operand asks of its step (vector.Step): the loops that stand around the reads and writes."""
+
+    op: GenericOp
+    lanes: Lanes
+    names: list[str]
+    extents: dict[str, Extent]
+    across: str | None
+    across_looped: bool
+    unrolled: list[str]
+    result_loops: set[str]
+
+    @property
+    def tile(self) -> Surroundings: ...
+    def once(
+        self, what: str, op: Callable[[SSAValue, SSAValue], Operation], lhs: SSAValue, rhs: SSAValue | int
+    ) -> SSAValue: ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +66,7 @@ class Chunk:
 class Operand:
     """One operand of a step; the last is the result."""
 
-    def __init__(self, step: Step, number: int):
+    def __init__(self, step: Reader, number: int):
         self.step, self.number = step, number
         self.value = step.op.operands[number]
         self.access = read_map(step.op.indexing_maps.data[number], step.names)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mlc.ir.module import Module
+from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import rewrite
 from mlc.passes.graph.simplify import (
     arithmetic,
@@ -21,7 +22,6 @@ from mlc.passes.graph.simplify import (
     slices,
     transpose,
 )
-from mlc.passes.manager import Pass
 
 RULES = (
     *transpose.RULES,
