@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from xdsl.dialects.builtin import IndexType, IntegerAttr, IntegerType, MemRefType
-from xdsl.ir import Attribute, Operation, Region, SSAValue
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from mlc.errors import InternalError
 from mlc.ir import dims
+from mlc.ir.dims import Extent
 from mlc.ir.kernel.kernel import element_bytes
 from mlc.ir.kernel.program import memref_of, shape_of
-
-if TYPE_CHECKING:
-    from mlc.codegen.llvm.entry import Emitter
 
 _ARITH = {
     "arith.addi": "add",
@@ -30,6 +28,25 @@ _ARITH = {
 }
 _EXTREME = {"arith.minsi": "slt", "arith.maxsi": "sgt", "arith.minui": "ult", "arith.maxui": "ugt"}
 _PREDICATES = ("eq", "ne", "slt", "sle", "sgt", "sge", "ult", "ule", "ugt", "uge")
+
+
+class Emitter(Protocol):
+    """What is written so far of an entry (entry.Emitter), and how to go on."""
+
+    lines: list[str]
+    names: dict[SSAValue, str]
+    label: str
+
+    def number(self) -> int: ...
+    def line(self, text: str) -> None: ...
+    def open(self, label: str) -> None: ...
+    def define(self, text: str) -> str: ...
+    def block(self, block: Block) -> None: ...
+    def operand(self, value: SSAValue) -> str: ...
+    def scalar(self, value: SSAValue) -> str: ...
+    def pointer(self, value: SSAValue) -> str: ...
+    def extent(self, extent: Extent) -> str: ...
+    def strides(self, value: SSAValue) -> Sequence[Extent]: ...
 
 
 # Control flow ----------------------------------------------------------------------------------------------------

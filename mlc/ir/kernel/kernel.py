@@ -49,6 +49,7 @@ from mlc.errors import InternalError
 from mlc.ir.kernel.access import Access, affine, write_map
 from mlc.ir.kernel.extents import Extent, factors, product
 from mlc.ir.kernel.pack import Pack
+from mlc.ir.kernel.signature import read_signature, write_signature
 from mlc.ir.text import text_of
 from mlc.ir.types import signless
 
@@ -289,8 +290,6 @@ class Kernel:
 
     def finish(self) -> None:
         """Erase buffers that packing replaced and bring type and attributes of the function up to date."""
-        from mlc.ir.kernel.signature import write_signature
-
         kept = {*self.buffers.values(), *self.extents.values(), *self.range}
         for arg in list(self.block.args):
             if arg not in kept and arg.name_hint != "scratch":
@@ -302,9 +301,9 @@ class Kernel:
     @staticmethod
     def from_func(op: func.FuncOp, leaves: Sequence[func.FuncOp] = ()) -> Kernel:
         """The kernel that a function states: the inverse of writing it."""
-        from mlc.ir.kernel.signature import read_signature
-
-        return read_signature(op, leaves)
+        kernel = Kernel(op.sym_name.data, {})
+        read_signature(kernel, op, leaves)
+        return kernel
 
     def clone(self) -> Kernel:
         self.finish()

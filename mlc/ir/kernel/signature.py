@@ -12,18 +12,40 @@ tiles and scratch (bytes) are texts of mlc.ir.dims over the names of the extents
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from xdsl.dialects import arith, func
-from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, StringAttr, UnitAttr
-from xdsl.ir import Attribute, Operation
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IndexType, IntegerAttr, StringAttr, UnitAttr
+from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from mlc.errors import InternalError
 from mlc.ir.kernel.extents import Extent
-from mlc.ir.kernel.kernel import Kernel, index
 from mlc.ir.kernel.pack import Pack
 
 
-def write_signature(kernel: Kernel) -> None:
+class Signed(Protocol):
+    """The state of a kernel (kernel.Kernel) that its function states."""
+
+    op: func.FuncOp
+    block: Block
+    leaves: list[func.FuncOp]
+    buffers: dict[str, SSAValue]
+    extents: dict[str, SSAValue]
+    range: tuple[SSAValue, ...]
+    shapes: dict[SSAValue, tuple[Extent, ...]]
+    dtypes: dict[str, str]
+    weights: set[str]
+    packs: dict[str, Pack]
+    tiles: Extent | None
+    scratch: Extent
+    optimise: bool
+    schedule: str
+    report: list[str]
+    local: dict[str, SSAValue]
+    _shared: dict[object, SSAValue]
+
+
+def write_signature(kernel: Signed) -> None:
     """Type, argument attributes and function attributes, from the kernel's state."""
     by_value = {value: name for name, value in kernel.buffers.items()}
     extents = {value: name for name, value in kernel.extents.items()}
@@ -51,12 +73,10 @@ def write_signature(kernel: Kernel) -> None:
             kernel.op.attributes[f"kernel.{key}"] = attr
 
 
-def read_signature(op: func.FuncOp, leaves: Sequence[func.FuncOp] = ()) -> Kernel:
-    """Raises InternalError for a function that is no kernel."""
+def read_signature(kernel: Signed, op: func.FuncOp, leaves: Sequence[func.FuncOp] = ()) -> None:
+    """Into an empty kernel, what a function states. Raises InternalError for a function that is no kernel."""
     if op.arg_attrs is None:
         raise InternalError(f"function '{op.sym_name.data}' does not say what its arguments are")
-    kernel = Kernel.__new__(Kernel)
-    Kernel.__init__(kernel, op.sym_name.data, {})
     kernel.op, kernel.block, kernel.leaves = op, op.body.block, list(leaves)
     for arg, attrs in zip(kernel.block.args, op.arg_attrs.data, strict=True):
         role, name = _text(attrs, "role"), _text(attrs, "name")
@@ -87,20 +107,21 @@ def read_signature(op: func.FuncOp, leaves: Sequence[func.FuncOp] = ()) -> Kerne
     for inner in op.walk():
         if isinstance(part := inner.attributes.get("extent"), StringAttr):
             kernel.local[part.data] = inner.results[0]
-    return kernel
 
 
-def _find_shared(kernel: Kernel) -> None:
+def _find_shared(kernel: Signed) -> None:
     """The arithmetic at the entry: what was shared before stays shared."""
     for op in kernel.block.ops:
         if not isinstance(op, Operation) or not op.name.startswith("arith.") or len(op.results) != 1:
             break
-        constant = isinstance(op, arith.ConstantOp) and isinstance(op.value, IntegerAttr) and op.value.type == index
+        constant = (
+            isinstance(op, arith.ConstantOp) and isinstance(op.value, IntegerAttr) and op.value.type == IndexType()
+        )
         key: object = op.value.value.data if constant else op.results[0]  # type: ignore[attr-defined]
         kernel._shared[key] = op.results[0]
 
 
-def _buffer_attrs(kernel: Kernel, name: str) -> DictionaryAttr:
+def _buffer_attrs(kernel: Signed, name: str) -> DictionaryAttr:
     found: dict[str, Attribute] = dict(_texts(name=name).data)
     value = kernel.buffers[name]
     if value in kernel.shapes:
