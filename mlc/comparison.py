@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
@@ -157,7 +158,7 @@ class _Run:
         self.compilation = Compilation(options)
         self.module = load(source, options.shapes, options.dims, options.known, options.until)
         for tolerance, value in (("rtol", rtol), ("atol", atol)):
-            if value is not None and not value >= 0:
+            if value is not None and not (isinstance(value, Real) and value >= 0):
                 raise MlcError(f"{tolerance} is {value!r}", remedy="A tolerance is a number of at least 0, as 1e-4.")
         names = self.module.input_names
         if inputs is None:

@@ -22,6 +22,7 @@ from mlc.errors import InvalidModel, MlcError, TargetUnavailable
 from mlc.insight.text import bytes_text
 from mlc.ir import safetensors
 from mlc.ir.dims import Extent
+from mlc.ir.files import require_path
 from mlc.ir.graph.control import GroupOp
 from mlc.ir.kernel.target import cpu_target, supports
 from mlc.ir.module import Module
@@ -407,9 +408,7 @@ def load_executable(
     """
     from mlc.runtime.package import read
 
-    if not isinstance(path, str | os.PathLike):
-        raise MlcError(f"an object of type {type(path).__name__} is no path of a package")
-    package = read(path)
+    package = read(require_path(path))
     if verify:
         package.verify()
     missing = supports(cpu_target(), package.target)

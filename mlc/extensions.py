@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mlc.errors import InternalError, MlcError
+from mlc.ir.files import require_path
 
 
 def load_extension(path: str | PathLike[str]) -> ModuleType:
@@ -24,7 +25,7 @@ def load_extension(path: str | PathLike[str]) -> ModuleType:
     It is a program like any other: it runs with all rights of the caller. Raises MlcError where it cannot be read, fails, or takes a name
     that is taken.
     """
-    path = Path(path).resolve()
+    path = require_path(path).resolve()
     name = f"mlc_extension_{abs(hash(str(path))):x}"
     if name in sys.modules:
         return sys.modules[name]

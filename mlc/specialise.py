@@ -26,6 +26,7 @@ from mlc.ir.interpreter import solve_symbols
 from mlc.ir.module import Module
 from mlc.ir.types import Shape
 from mlc.options import CompileOptions
+from mlc.runtime.arguments import in_order, require_inputs
 
 if TYPE_CHECKING:
     from mlc.compiler import Source
@@ -71,22 +72,24 @@ class Specialising:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=Lock())
 
-    def __call__(self, *arrays: Any) -> np.ndarray | tuple[np.ndarray, ...]:
-        """The output, or the tuple of outputs, for one array per input."""
-        if len(arrays) != len(self.inputs):
-            names = ", ".join(self.inputs)
-            raise MlcError(f"{len(self.inputs)} inputs are needed ({names}), {len(arrays)} given")
-        inputs = dict(zip(self.inputs, arrays, strict=True))
+    def __call__(self, /, *arrays: Any, **named: Any) -> np.ndarray | tuple[np.ndarray, ...]:
+        """The output, or the tuple of outputs, for one array per input, in order or by name."""
+        inputs = dict(zip(self.inputs, in_order(self.inputs, arrays, named), strict=True))
         made = self.variant(inputs)
         return made(*(x for name, x in inputs.items() if name not in self.deciding))
 
-    def run(self, output_names: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[np.ndarray]:
+    def run(
+        self, output_names: Sequence[str] | None = None, inputs: Mapping[str, Any] | None = None
+    ) -> list[np.ndarray]:
         """The outputs named (all of them for None), in that order, for inputs by name."""
+        require_inputs(self.inputs, inputs)
+        assert inputs is not None
         made = self.variant(inputs)
         return made.run(output_names, {name: x for name, x in inputs.items() if name not in self.deciding})
 
     def variant(self, inputs: Mapping[str, Any]) -> Executable | Grouped:
         """The executable for these values of the deciding inputs."""
+        require_inputs(self.inputs, inputs, optional=self.inputs)
         for _ in range(_TRIES):
             missing = [name for name in (self.inputs if self._asked else self.deciding) if name not in inputs]
             if missing:

@@ -22,6 +22,7 @@ from mlc.frontends.onnx.signature import open_inputs
 from mlc.frontends.onnx.structure import Form, form_text, part, structured, written_out
 from mlc.ir.module import OutputForm
 from mlc.options import CompileOptions
+from mlc.runtime.arguments import in_order, require_inputs, require_outputs
 
 if TYPE_CHECKING:
     from mlc.runtime.executable import Executable, NodeArg
@@ -42,20 +43,17 @@ class Grouped:
             raise AttributeError(name)
         return getattr(self.executable, name)
 
-    def __call__(self, *arrays: Any) -> Any:
-        """The output, or the tuple of outputs, for one array per input."""
-        found = self.executable(*arrays)
+    def __call__(self, /, *arrays: Any, **named: Any) -> Any:
+        """The output, or the tuple of outputs, for one array per input, in order or by name."""
+        found = self.executable(*arrays, **named)
         outputs = self._grouped(found if isinstance(found, tuple) else (found,))
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def run(self, output_names: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[Any]:
+    def run(self, output_names: Sequence[str] | None = None, inputs: Mapping[str, Any] | None = None) -> list[Any]:
         """The outputs named (all of them for None), in that order, for inputs by name."""
+        require_outputs(self.forms, output_names)
         outputs = dict(zip(self.forms, self._grouped(self.executable.run(None, inputs)), strict=True))
-        names = list(outputs) if output_names is None else list(output_names)
-        for name in names:
-            if name not in outputs:
-                raise MlcError(f"there is no output '{name}'", remedy=f"Outputs: {', '.join(outputs)}.")
-        return [outputs[name] for name in names]
+        return [outputs[name] for name in (outputs if output_names is None else output_names)]
 
     def _grouped(self, arrays: Sequence[np.ndarray]) -> list[Any]:
         left, found = iter(arrays), []
@@ -76,18 +74,15 @@ class Structured:
         self._made: OrderedDict[tuple[Form, ...], Executable | Specialising | Grouped | Structured] = OrderedDict()
         self._lock = Lock()
 
-    def __call__(self, *values: Any) -> Any:
-        """The output, or the tuple of outputs, for one value per input."""
-        if len(values) != len(self.inputs):
-            names = ", ".join(self.inputs)
-            raise MlcError(f"{len(self.inputs)} inputs are needed ({names}), {len(values)} given")
-        outputs = self.run(None, dict(zip(self.inputs, values, strict=True)))
+    def __call__(self, /, *values: Any, **named: Any) -> Any:
+        """The output, or the tuple of outputs, for one value per input, in order or by name."""
+        outputs = self.run(None, dict(zip(self.inputs, in_order(self.inputs, values, named), strict=True)))
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def run(self, output_names: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[Any]:
+    def run(self, output_names: Sequence[str] | None = None, inputs: Mapping[str, Any] | None = None) -> list[Any]:
         """The outputs named (all of them for None), in that order, for inputs by name. An empty optional may be left out."""
-        if unknown := [name for name in inputs if name not in self.inputs]:
-            raise MlcError(f"there is no input '{unknown[0]}'", remedy=f"Inputs: {', '.join(self.inputs)}.")
+        require_inputs(self.inputs, inputs, optional=self.parted)
+        assert inputs is not None
         feeds = {name: value for name, value in inputs.items() if name not in self.parted}
         for name in self.parted:
             value = inputs.get(name)
@@ -101,6 +96,7 @@ class Structured:
         """The executable for sequences and optional values of this form."""
         from mlc.compiler import compile_with
 
+        require_inputs(self.inputs, inputs, optional=self.inputs)
         forms = {name: _form(inputs.get(name)) for name in self.parted}
         key = tuple(forms.values())
         with self._lock:

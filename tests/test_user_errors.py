@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import mlc
+import mlc.demo
 from mlc import references
 from mlc.errors import MlcError, TargetUnavailable
 from mlc.sources import is_ir_text
@@ -124,6 +125,10 @@ CALLS: dict[str, Callable[[Any, Any], object]] = {
     "a list of inputs": lambda exe, x: mlc.compare(model(), [x]),
     "a number for passes": lambda exe, x: mlc.PassManager(5),
     "another check": lambda exe, x: mlc.PassManager("dce", check="onnxruntime"),
+    "text for a tolerance": lambda exe, x: mlc.compare(model(), rtol="a"),
+    "nothing for a library": lambda exe, x: exe.export_library(None),
+    "one path for library and header": lambda exe, x: exe.export_library("m.so", header="./m.so"),
+    "a number for an extension": lambda exe, x: mlc.load_extension(3),
     "a proto for a module": lambda exe, x: mlc.PassManager("dce").run(model()),
 }
 
@@ -159,6 +164,29 @@ def test_copies_and_pickles_of_an_executable_compute_the_same() -> None:
     for other in (copy(exe), deepcopy(exe), pickle.loads(pickle.dumps(exe))):
         np.testing.assert_array_equal(other(x), exe(x))
         assert other.threads == exe.threads and other.report["kernels"] == exe.report["kernels"]
+
+
+@pytest.mark.parametrize("passes", ["", "default", "decompose,fuse,outline", "default,plan-arena"])
+def test_copies_and_pickles_of_a_module_compile_to_the_same(passes: str) -> None:
+    module = mlc.load(mlc.demo.MODEL)
+    if passes:
+        every = "decompose,simplify,fold,dce,fuse,outline,schedule,lower"
+        module = mlc.PassManager(passes.replace("default", every)).run(module)
+    x = np.random.default_rng(0).standard_normal((3, 1, 8, 8)).astype(np.float32)
+    want = mlc.compile(module)(x)
+    for other in (copy(module), deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert str(other) == str(module) and repr(other) == repr(module)
+        assert (other.source, other.symbols, other.forms) == (module.source, module.symbols, module.forms)
+        np.testing.assert_array_equal(mlc.compile(other)(x), want)
+
+
+def test_passes_over_a_module_leave_its_weights_as_they_are() -> None:
+    module = mlc.load(mlc.demo.MODEL)
+    before = list(module.weights)
+    for _ in range(2):
+        mlc.compile(module)
+        mlc.PassManager("decompose,fold,fuse,outline,schedule").run(module)
+    assert list(module.weights) == before
 
 
 def test_an_executable_that_compiles_per_value_can_be_pickled() -> None:

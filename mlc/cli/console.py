@@ -106,7 +106,7 @@ class Console:
                 return
             self.close()
             count = f", {event.done} of {event.total} done" if event.total else ""
-            print(f"{event.stage:<10} is at {event.text or 'work'}{count}{_advice(event)}", file=sys.stderr)
+            print(f"{event.stage:<10} is at {event.place() or 'work'}{count}{_advice(event)}", file=sys.stderr)
             self._wait(following)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from mlc.ir import dims
 from mlc.ir.graph.shape import WeightOp
 from mlc.ir.module import Module
 from mlc.ir.sample_sizes import sample_binding
-from mlc.ir.types import Shape, dtype_of, itemsize, shape_of, shape_text, tensor_type
+from mlc.ir.types import Shape, dtype_of, itemsize, shape_text, tensor_type
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,9 @@ def summary(module: Module) -> Summary:
     weights = _weights(module)
     kinds = Counter(op.name.removeprefix("graph.") for op in module.main.body.walk() if op.name.startswith("graph."))
     sizes = sample_binding(module, preferred=1)
-    results = module.main.get_return_op()
-    assert results is not None
     return Summary(
         inputs=[Value(n, d, s) for n, (s, d) in zip(module.input_names, module.input_types, strict=True)],
-        outputs=[
-            Value(n, dtype_of(v), shape_of(v)) for n, v in zip(module.output_names, results.operands, strict=True)
-        ],
+        outputs=[Value(n, d, s) for n, (s, d) in zip(module.output_names, module.output_types, strict=True)],
         operators=dict(kinds.most_common()),
         parameters=sum(count for count, _ in weights),
         weight_bytes=sum(bytes for _, bytes in weights),

@@ -26,6 +26,13 @@ _STREAMS = (
 )  # names of open files, which are written into even where they are plain ones
 
 
+def require_path(value: object) -> Path:
+    """A path that a caller gives. Raises MlcError for an object of another kind."""
+    if not isinstance(value, str | os.PathLike):
+        raise MlcError(f"an object of type {type(value).__name__} is no path")
+    return Path(value)
+
+
 @contextmanager
 def replacing(target: str | os.PathLike[str], mode: int | None = None) -> Iterator[Path]:
     """A path to write to; when the block ends without an exception its content is at `target`.
@@ -34,9 +41,7 @@ def replacing(target: str | os.PathLike[str], mode: int | None = None) -> Iterat
 
     Raises MlcError where `target` cannot be written; then it is as it was.
     """
-    if not isinstance(target, str | os.PathLike):
-        raise MlcError(f"an object of type {type(target).__name__} is no path")
-    target = Path(target)
+    target = require_path(target)
     try:
         through = not is_replaced(target)
         beside = None if through else Path(os.path.realpath(target))

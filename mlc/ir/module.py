@@ -33,7 +33,7 @@ from mlc.ir.kernel.program import CountOp
 from mlc.ir.reading import Reader
 from mlc.ir.scope import verify_scope
 from mlc.ir.text import text_of
-from mlc.ir.types import DimsAttr, Shape, dtype_of, extent, shape_of
+from mlc.ir.types import DimsAttr, Shape, dtype_of, extent, shape_of, shape_text
 from mlc.ir.weights import WeightStore
 
 Range = tuple[int, int | None]
@@ -108,6 +108,14 @@ class Module:
         return [(shape_of(arg), dtype_of(arg)) for arg in self.main.args]
 
     @property
+    def output_types(self) -> list[tuple[Shape, str]]:
+        """(shape, dtype) of each output, in order."""
+        if self.is_program:
+            return [(shape, dtype) for _, shape, dtype in self._arguments("output")]
+        results = self.main.get_return_op()
+        return [(shape_of(value), dtype_of(value)) for value in results.operands] if results is not None else []
+
+    @property
     def counted(self) -> dict[str, Extent]:
         """The symbols that a run counts (graph.prefix, kernel.count), each with what it is at most, as an expression of the others."""
         return counted_sizes(self.main)
@@ -163,10 +171,25 @@ class Module:
             raise InvalidModel(f"the module does not verify: {error}") from error
 
     def clone(self) -> Module:
-        """A copy of the IR that shares the weights."""
-        copy = Module(self.op.clone(), self.weights, self.symbols, self.checks)
-        copy.source, copy.indices = self.source, self.indices
+        """A copy of the IR. It shares the weights; those that passes add to it are its own."""
+        copy = Module(self.op.clone(), self.weights.branch(), self.symbols, self.checks)
+        copy.source, copy.indices, copy.forms = self.source, self.indices, self.forms
         return copy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles hold the text and the weights."""
+        return _restored, (self.text(locations=True), self.weights, self.source, self.forms)
+
+    def __repr__(self) -> str:
+        """The signature; `str(module)` is the IR."""
+        if not any(isinstance(op, FuncOp) and op.sym_name.data == "main" for op in self.op.ops):
+            return f"<mlc.Module {self.name}: no function @main>"
+        rows = [("in ", *row) for row in zip(self.input_names, self.input_types, strict=True)]
+        rows += [("out", *row) for row in zip(self.output_names, self.output_types, strict=True)]
+        lines = [f"  {role} {name}: {dtype}{shape_text(shape)}" for role, name, (shape, dtype) in rows[:6]]
+        lines += [f"  and {len(rows) - 6} more"] if len(rows) > 6 else []
+        ops = sum(1 for _ in self.main.walk()) - 1
+        return "\n".join([f"<mlc.Module {self.name}", *lines, f"  {ops} ops, {len(self.weights)} weights>"])
 
     def __deepcopy__(self, memo: object) -> Module:
         return self.clone()
@@ -186,6 +209,12 @@ class Module:
         if self.indices:
             rows = [ArrayAttr([StringAttr(text) for text in each.to_text()]) for each in self.indices]
             attributes["graph.indices"] = ArrayAttr(rows)
+
+
+def _restored(text: str, weights: WeightStore, source: str | None, forms: tuple[OutputForm, ...] | None) -> Module:
+    module = Module.parse(text, weights)
+    module.source, module.forms = source, forms
+    return module
 
 
 def counted_sizes(main: FuncOp) -> dict[str, Extent]:

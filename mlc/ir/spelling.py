@@ -14,8 +14,11 @@ def nearest(name: str, known: Iterable[str], count: int = 1) -> list[str]:
     `/head/Relu`), a word of several (`output` for `--save-output`), or spelled alike. None where nothing is."""
     known = list(dict.fromkeys(known))
     low = name.lower()
+    last = low.lstrip("/.:")
     found = [item for item in known if item.lower() == low]
-    found += [item for item in known if re.split(r"[/.:]", item.lower())[-1] == low]
+    found += [
+        item for item in known if re.split(r"[/.:]", item.lower())[-1] == last or item.lower().endswith(f"/{last}")
+    ]
     lower: dict[str, list[str]] = {}
     for item in known:
         lower.setdefault(item.lower(), []).append(item)

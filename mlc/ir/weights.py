@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock, RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,53 +47,73 @@ def _unknown(key: str) -> MlcError:
     )
 
 
+class _Weight:
+    """One weight: its type, and its array or what makes it."""
+
+    __slots__ = ("array", "dtype", "loader", "lock", "shape")
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: str,
+        array: np.ndarray | None = None,
+        loader: Callable[[], np.ndarray] | None = None,
+    ):
+        self.shape, self.dtype, self.array, self.loader = shape, dtype, array, loader
+        self.lock = RLock()  # a loader may ask for other weights
+
+    def get(self, key: str) -> np.ndarray:
+        if self.array is None:
+            with self.lock:
+                if self.array is None:
+                    assert self.loader is not None
+                    array = np.asarray(self.loader())
+                    if array.shape != self.shape or array.dtype != numpy_dtype(self.dtype):
+                        raise MlcError(
+                            f"weight {key!r} is {array.dtype}{list(array.shape)}, not {self.dtype}{list(self.shape)}"
+                        )
+                    self.array = array
+        return self.array
+
+
 class WeightStore:
     """Keys are unique symbol names made from the user's own; equal array objects share a key. Arrays are never written to; they may
     lie at any address."""
 
     def __init__(self) -> None:
-        self._arrays: dict[str, np.ndarray] = {}
-        self._loaders: dict[str, Callable[[], np.ndarray]] = {}
-        self._types: dict[str, tuple[tuple[int, ...], str]] = {}
-        self._keys: dict[int, str] = {}
+        self._weights: dict[str, _Weight] = {}
+        self._keys: dict[int, str] = {}  # of arrays that were added, by identity
         self.packed: dict[str, tuple[str, Pack]] = {}  # a packed weight -> the weight, and how it is packed
         self.slabs = Slabs()
-        self._locks: dict[str, RLock] = {}  # of each weight that is being made: a loader may ask for other weights
-        self._lock = Lock()
+
+    def branch(self) -> WeightStore:
+        """A store with the same weights. What is added to it later, as passes do, goes when it goes."""
+        made = WeightStore()
+        made._weights, made._keys, made.packed = dict(self._weights), dict(self._keys), dict(self.packed)
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles hold the arrays; what would make them stays here."""
+        return _restored, ({key: self.get(key) for key in self}, dict(self.packed))
 
     def add(self, array: np.ndarray, name: str = "w") -> str:
         """The key of this array, new unless this very object is stored already."""
         if id(array) in self._keys:
             return self._keys[id(array)]
         key = self._fresh(name)
-        self._arrays[key] = array
-        self._types[key] = (array.shape, dtype_name(array.dtype))
+        self._weights[key] = _Weight(array.shape, dtype_name(array.dtype), array)
         self._keys[id(array)] = key
         return key
 
     def add_lazy(self, name: str, shape: tuple[int, ...], dtype: str, loader: Callable[[], np.ndarray]) -> str:
         """A weight that `loader` makes when it is first asked for."""
         key = self._fresh(name)
-        self._loaders[key] = loader
-        self._types[key] = (tuple(shape), dtype)
+        self._weights[key] = _Weight(tuple(shape), dtype, loader=loader)
         return key
 
     def get(self, key: str) -> np.ndarray:
         """The array. Raises MlcError for an unknown key."""
-        with self._lock:
-            if key in self._arrays:
-                return self._arrays[key]
-            if key not in self._loaders:
-                raise _unknown(key)
-            lock = self._locks.setdefault(key, RLock())
-        with lock:
-            if key not in self._arrays:
-                array = np.asarray(self._loaders[key]())
-                shape, dtype = self._types[key]
-                if array.shape != shape or array.dtype != numpy_dtype(dtype):
-                    raise MlcError(f"weight {key!r} is {array.dtype}{list(array.shape)}, not {dtype}{list(shape)}")
-                self._arrays[key] = array
-            return self._arrays[key]
+        return self._weight(key).get(key)
 
     def get_all(self, keys: Iterable[str], threads: int = 1) -> dict[str, np.ndarray]:
         """Arrays by key, in this order; loaders run in several threads, for they copy and NumPy copies without Python's lock."""
@@ -108,28 +128,41 @@ class WeightStore:
 
     def type_of(self, key: str) -> tuple[tuple[int, ...], str]:
         """(shape, dtype) without loading. Raises MlcError for an unknown key."""
-        if key not in self._types:
-            raise _unknown(key)
-        return self._types[key]
+        weight = self._weight(key)
+        return weight.shape, weight.dtype
+
+    def _weight(self, key: str) -> _Weight:
+        try:
+            return self._weights[key]
+        except KeyError:
+            raise _unknown(key) from None
 
     def nbytes(self, key: str) -> int:
         shape, dtype = self.type_of(key)
         return math.prod(shape) * numpy_dtype(dtype).itemsize
 
     def __contains__(self, key: object) -> bool:
-        return key in self._types
+        return key in self._weights
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._types)
+        return iter(self._weights)
 
     def __len__(self) -> int:
-        return len(self._types)
+        return len(self._weights)
 
     def _fresh(self, name: str) -> str:
         base = re.sub(r"[^A-Za-z0-9_.$-]", "_", name) or "w"
         base = base if re.match(r"[A-Za-z_]", base) else f"w_{base}"
         key, number = base, 0
-        while key in self._types:
+        while key in self._weights:
             number += 1
             key = f"{base}_{number}"
         return key
+
+
+def _restored(arrays: dict[str, np.ndarray], packed: dict[str, tuple[str, Pack]]) -> WeightStore:
+    store = WeightStore()
+    store._weights = {key: _Weight(array.shape, dtype_name(array.dtype), array) for key, array in arrays.items()}
+    store._keys = {id(array): key for key, array in arrays.items()}
+    store.packed = packed
+    return store

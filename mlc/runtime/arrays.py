@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from sys import getrefcount
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from mlc.errors import DTypeError, MlcError
 from mlc.ir.dtypes import TABLE
 from mlc.ir.kernel.plan import ALIGNMENT, GUARD
+from mlc.runtime.arguments import all_at_once
 from mlc.runtime.dlpack import from_dlpack
 
 # Name -> (NumPy, ONNX's name of the tensor type)
@@ -47,6 +48,8 @@ def as_array(value: Any, dtype: np.dtype, name: str) -> np.ndarray:
 
     Numbers and lists take the dtype; whatever has another dtype of its own is refused, for converting is the caller's to decide.
     """
+    if isinstance(value, np.ma.MaskedArray):
+        raise MlcError(f"input '{name}' is a masked array", remedy="Say what its masked elements are: x.filled(0).")
     if not isinstance(value, np.ndarray):
         value = _foreign(value, dtype, name)
     if value.dtype != dtype and value.dtype.newbyteorder("=") == dtype:
@@ -60,14 +63,17 @@ def as_array(value: Any, dtype: np.dtype, name: str) -> np.ndarray:
 
 
 def _foreign(value: Any, dtype: np.dtype, name: str) -> np.ndarray:
+    if isinstance(value, Mapping):
+        raise all_at_once(value)
     try:
         if hasattr(value, "__dlpack__"):
             return from_dlpack(value)
         return np.asarray(value) if hasattr(value, "__array__") else np.asarray(value, dtype)
     except (TypeError, ValueError, RuntimeError, BufferError, OverflowError) as error:
+        usual = "Hand in a NumPy array, or memory of the CPU that offers DLPack."
         raise MlcError(
             f"input '{name}' is a {type(value).__name__} that cannot be read as an array: {str(error).strip()}",
-            remedy="Hand in a NumPy array, or memory of the CPU that offers DLPack.",
+            remedy="Hand in its values alone: x.detach()." if getattr(value, "requires_grad", False) else usual,
         ) from error
 
 

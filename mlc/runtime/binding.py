@@ -128,8 +128,11 @@ class Binder:
 
     def memory(self, symbols: Mapping[str, int]) -> MemoryUse:
         """What a call at these sizes takes. Raises ShapeError where they do not fit the module."""
+        known = f"Sizes: {', '.join(self.solver.symbols) or 'none'}."
+        if unknown := [name for name in symbols if name not in self.solver.symbols]:
+            raise ShapeError(f"there is no size {unknown[0]}", remedy=known)
         if missing := [name for name in self.solver.symbols if name not in symbols]:
-            raise ShapeError(f"the size {missing[0]} is not given", remedy=f"Sizes: {', '.join(self.solver.symbols)}.")
+            raise ShapeError(f"the size {missing[0]} is not given", remedy=known)
         found = {name: symbols[name] for name in self.solver.symbols}
         binding = self._make(found)
         sizes = [dims.evaluate(life.bytes, found) for life in self.plan.buffers]

@@ -1,6 +1,6 @@
 """A compiled module that can be called: arrays in, arrays out, native code between.
 
-    exe(x, mask)                                as a function: one array per input, in order
+    exe(x, mask), exe(x, mask=mask)             as a function: one array per input, in order or by name
     exe.run(None, {"x": x, "mask": mask})       by name, as in onnxruntime
     exe.get_inputs(), exe.get_outputs()         name, shape, type
 
@@ -28,6 +28,7 @@ from mlc.errors import InternalError, MlcError
 from mlc.ir import dims
 from mlc.ir.kernel.plan import Plan, TensorSpec
 from mlc.ir.kernel.target import CpuTarget, cpu_target
+from mlc.runtime.arguments import in_order, require_inputs, require_outputs
 from mlc.runtime.arrays import DTYPES, UNUSED, Memory, address, as_array, in_place, return_free_memory
 from mlc.runtime.binding import Binder, Binding, MemoryUse
 from mlc.runtime.dlpack import array_type
@@ -160,8 +161,11 @@ class Executable:
         export_library(self, path, header)
 
     # Times -----------------------------------------------------------------------------------------------------------
-    def profile(self, *arrays: Any, repeats: int = 1) -> list[StepTime]:
+    def profile(self, /, *arrays: Any, repeats: int = 1, **named: Any) -> list[StepTime]:
         """Time of each kernel call that these inputs lead to, the mean over `repeats` runs. Raises MlcError where the code was built without."""
+        if not isinstance(repeats, Integral) or repeats < 1:
+            raise MlcError(f"repeats is {repeats!r}", remedy="Give a whole number of at least 1.")
+        arrays = tuple(in_order(self._index, arrays, named))
         try:
             run = _TIMED(self._library.address(f"{self.entry}_timed"))
         except InternalError:
@@ -189,7 +193,15 @@ class Executable:
 
     def threads_of(self, *shapes: Sequence[int]) -> int:
         """How many threads work on a call with inputs of these shapes, in the kernel that most of them share."""
-        return self._binder.bind(tuple(map(tuple, shapes))).threads
+        try:
+            found = tuple(tuple(int(extent) for extent in shape) for shape in shapes)
+        except (TypeError, ValueError):
+            found = ()
+        if len(found) != len(self._index):
+            raise MlcError(
+                f"a shape per input is needed ({', '.join(self._index)})", remedy="As in threads_of((3, 64))."
+            )
+        return self._binder.bind(found).threads
 
     def trim(self) -> int:
         """Give back the memory that is kept for the next calls, and return how many bytes that were. Calls that are under way keep theirs;
@@ -205,27 +217,19 @@ class Executable:
         return freed
 
     # Calls -----------------------------------------------------------------------------------------------------------
-    def __call__(self, *arrays: Any) -> np.ndarray | tuple[np.ndarray, ...]:
-        """The output, or the tuple of outputs, for one array per input."""
-        outputs = self._call(arrays)
+    def __call__(self, /, *arrays: Any, **named: Any) -> np.ndarray | tuple[np.ndarray, ...]:
+        """The output, or the tuple of outputs, for one array per input, in order or by name."""
+        outputs = self._call(in_order(self._index, arrays, named) if named else arrays)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def run(self, output_names: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[np.ndarray]:
+    def run(
+        self, output_names: Sequence[str] | None = None, inputs: Mapping[str, Any] | None = None
+    ) -> list[np.ndarray]:
         """The outputs named (all of them for None), in that order, for inputs by name."""
-        wanted = None if output_names is None else [self._output(name) for name in output_names]
-        if not isinstance(inputs, Mapping):
-            raise MlcError(
-                f"inputs go by name, and these are a {type(inputs).__name__}",
-                remedy=f"Write run(None, {{{', '.join(f'{name!r}: ...' for name in self._index)}}}).",
-            )
-        try:
-            values = [inputs[name] for name in self._index]
-        except KeyError:
-            raise self._misnamed(inputs) from None
-        if len(inputs) != len(values):
-            raise self._misnamed(inputs)
-        outputs = self._call(values)
-        return outputs if wanted is None else [outputs[number] for number in wanted]
+        require_outputs(self._output_index, output_names)
+        require_inputs(self._index, inputs)
+        outputs = self._call([inputs[name] for name in self._index])  # type: ignore[index]  # None is none of them
+        return outputs if output_names is None else [outputs[self._output_index[name]] for name in output_names]
 
     def run_apart(self, inputs: Mapping[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """As `run`, with no memory shared: the outputs, and what each buffer of the plan holds after the call, as bytes."""
@@ -245,22 +249,11 @@ class Executable:
         memory = arena.block[arena.offset : arena.offset + arena.bytes]
         return outputs, [memory[start : start + size].copy() for start, size in zip(offsets, sizes, strict=True)]
 
-    def _misnamed(self, inputs: Mapping[str, Any]) -> MlcError:
-        unknown = [f"there is no input '{name}'" for name in inputs if name not in self._index]
-        missing = [f"input '{name}' is missing" for name in self._index if name not in inputs]
-        return MlcError((unknown + missing)[0], remedy=f"Inputs: {', '.join(self._index)}.")
-
-    def _output(self, name: str) -> int:
-        if name not in self._output_index:
-            raise MlcError(f"there is no output '{name}'", remedy=f"Outputs: {', '.join(self._output_index)}.")
-        return self._output_index[name]
-
     def _call(self, values: Sequence[Any], run: Callable[[int, int, int], None] | None = None) -> list[np.ndarray]:
         """Plain loops and few calls, for this is all the Python of a call (`benchmarks.symbolic` times it)."""
         dtypes = self._input_dtypes
         if len(values) != len(dtypes):
-            names = ", ".join(self._index)
-            raise MlcError(f"{len(dtypes)} inputs are needed ({names}), {len(values)} given")
+            in_order(self._index, values, {})  # says which are needed
         try:
             workspace = self._free.pop()
         except IndexError:

@@ -17,8 +17,8 @@ from pathlib import Path
 from mlc.codegen.llvm.interface import emit_interface, header_text
 from mlc.codegen.llvm.object import compile_text
 from mlc.codegen.llvm.threads import pool_text
-from mlc.errors import TargetUnavailable
-from mlc.ir.files import replacing, write_text
+from mlc.errors import MlcError, TargetUnavailable
+from mlc.ir.files import replacing, require_path, write_text
 from mlc.ir.kernel.plan import ALIGNMENT
 from mlc.runtime.binding import Solver
 from mlc.runtime.executable import Executable
@@ -31,7 +31,9 @@ def export_library(
 
     The functions are called after the library: libmodel.so gives model_run. Raises TargetUnavailable without cc or ld.
     """
-    path = Path(path)
+    path = require_path(path)
+    if header is not None and os.path.realpath(require_path(header)) == os.path.realpath(path):
+        raise MlcError(f"the header and the library have the same path, {path}", remedy="Name another for one.")
     name = library_name(path)
     plan = executable.plan
     symbols = Solver(plan.inputs, plan).symbols

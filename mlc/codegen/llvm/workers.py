@@ -58,7 +58,7 @@ class ObjectCompiler:
         self._closed = False
         self._error: Exception | None = None
         self._helpers: list[threading.Thread] = []
-        self._busy = 0
+        self._away: dict[int, str] = {}  # what helpers are at, by number
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +95,10 @@ class ObjectCompiler:
             work.at(self._names[job[0]], self.compiled, self.compiled + len(self._waiting) + 1)
             self._done(job[0], compile_text(job[1], self.target, job[2]))
         with self._changed:
-            self._changed.wait_for(lambda: not self._busy or self._error is not None)
+            while self._away and self._error is None:
+                names = ", ".join(dict.fromkeys(self._away.values()))
+                work.at(names, self.compiled, self.compiled + len(self._away))
+                self._changed.wait()
         self._close()
         if self._error is not None:
             raise self._error
@@ -149,13 +152,13 @@ class ObjectCompiler:
                         return
                     job = self._waiting.popleft()
                     self._text_waiting -= len(job[1])
-                    self._busy += 1
+                    self._away[job[0]] = self._names[job[0]]
                 try:
                     self._done(job[0], _ask(helper, job[1], job[2]))
                     self.helped += 1
                 finally:
                     with self._changed:
-                        self._busy -= 1
+                        del self._away[job[0]]
                         self._changed.notify_all()
         except InternalError as error:
             with self._changed:

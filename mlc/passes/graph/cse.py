@@ -8,6 +8,7 @@ from typing import ClassVar
 from xdsl.ir import Block, Operation
 from xdsl.traits import Pure
 
+from mlc.ir import work
 from mlc.ir.module import Module
 from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import erase
@@ -31,6 +32,7 @@ class Cse(Pass):
 def _merge(block: Block) -> None:
     known: dict[Key, list[Operation]] = {}
     for op in list(block.ops):
+        work.on(op)
         for region in op.regions:
             for inner in region.blocks:
                 _merge(inner)

@@ -23,7 +23,7 @@ from xdsl.ir import Block, Operation, SSAValue
 from xdsl.rewriter import InsertPoint
 from xdsl.traits import Pure
 
-from mlc.ir import dims
+from mlc.ir import dims, work
 from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE
 from mlc.ir.graph.base import GraphOp, building, emit, location_name
@@ -86,12 +86,14 @@ class Fold(Pass):
 def _fold_block(block: Block, module: Module, known: dict[SSAValue, Known]) -> None:
     """`known` holds the arguments of the block that are known."""
     for op in block.ops:
+        work.on(op)
         _learn(op, known, module.weights)
         if isinstance(op, ControlOp):
             for body in op.blocks:
                 inside = zip(op.inside(body), op.constants, strict=True)
                 _fold_block(body, module, {argument: known[value] for argument, value in inside if value in known})
     for op in list(block.ops):
+        work.on(op)
         if not all(result in known for result in op.results) or not op.results:
             for operand in dict.fromkeys(op.operands):
                 _settle(operand, known, module)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
 
+from mlc.ir import work
 from mlc.ir.graph.control import ControlOp, GroupOp, YieldOp
 from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.elementwise import PointwiseOp
@@ -116,6 +117,7 @@ class Fusion:
         self.readers_of: dict[Operation, list[Operation]] = {}
         self.memory_views: dict[Operation, bool] = {}  # is a view needed as memory
         for op in reversed(self.ops):  # readers first: chains of views are as long as the model likes
+            work.on(op)
             self.readers_of[op] = self._readers(op)
             if is_view(op) or isinstance(op, ReshapeOp):
                 self.memory_views[op] = any(
@@ -218,6 +220,7 @@ class Fusion:
         for op in reversed(self.ops):
             if not takes_epilogue(op) or op in self.group_of:
                 continue
+            work.on(op)
             group = self.new(next(kind for cls, kind in KIND if isinstance(op, cls)), op)
             tip = op
             while len(group.ops) < self.max_ops:
@@ -274,6 +277,7 @@ class Fusion:
         for op in self.ops:
             if not isinstance(op, ReduceOp) or op in self.group_of:
                 continue
+            work.on(op)
             group = self.new("rows", op)
             changed = True
             while changed and len(group.ops) < self.max_ops:
@@ -307,6 +311,7 @@ class Fusion:
         for op in reversed(self.ops):
             if not self.free(op) or not is_map(op):
                 continue
+            work.on(op)
             group = self.new("elementwise", op)
             shape = shape_of(op.results[0])
             changed = True

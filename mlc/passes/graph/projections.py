@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 from xdsl.ir import Operation, SSAValue
 
 from mlc.ir import builder as g
-from mlc.ir import dims
+from mlc.ir import dims, work
 from mlc.ir.graph.base import emit
 from mlc.ir.graph.elementwise import ElementwiseOp
 from mlc.ir.graph.linear import ContractOp, labels
@@ -37,6 +37,7 @@ class SplitProjections(Pass):
     def run(self, module: Module) -> None:
         for op in list(module.op.walk()):
             if isinstance(op, ContractOp) and isinstance(op.rhs.owner, WeightOp):
+                work.on(op)
                 _split(op, module)
         rewrite(module, [merge_reshapes])
 

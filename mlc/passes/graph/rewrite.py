@@ -25,6 +25,7 @@ from xdsl.rewriter import InsertPoint
 from xdsl.traits import Pure
 
 from mlc.errors import InternalError
+from mlc.ir import work
 from mlc.ir.graph.base import building, location
 from mlc.ir.module import Module
 
@@ -95,6 +96,7 @@ class _Engine:
             self.queued.discard(op)
             if op.parent is None:
                 continue
+            work.on(op)
             if op.results and is_dead(op):
                 self._remove(op)
             elif self._apply(op):

@@ -17,6 +17,7 @@ from typing import ClassVar
 from xdsl.ir import Block, SSAValue
 
 from mlc.ir import builder as g
+from mlc.ir import work
 from mlc.ir.graph.shape import TransposeOp
 from mlc.ir.module import Module
 from mlc.passes.base import Pass
@@ -52,6 +53,7 @@ class _Sinker:
         for op in list(block.ops):
             if not any(operand in self.stored for operand in op.operands) and not isinstance(op, TransposeOp):
                 continue
+            work.on(op)
             with before(op, self.module):
                 operands = [self.stored.get(v) or Stored(v, identity(v)) for v in op.operands]
                 rule = next((RULES[kind] for kind in type(op).__mro__ if kind in RULES), None)

@@ -20,6 +20,7 @@ from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from mlc.errors import InternalError
+from mlc.ir import work
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import location_name
 from mlc.ir.graph.control import ControlOp, GroupOp, IfOp, ScanOp, WhileOp, YieldOp, source_of, yielded
@@ -98,6 +99,7 @@ class Outline:
         targets = self.block.args[len(inputs) :]
         self.targets = self._destinations(results, targets)
         for op in main.body.block.ops:
+            work.on(op)
             self.op(op)
         for value, target in zip(results, targets, strict=True):
             if self._root(self.values[value]) is not target:
