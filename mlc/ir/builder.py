@@ -73,6 +73,7 @@ from mlc.ir.graph.shape import (
     concatenate,
     dimension,
     extents,
+    fitted,
     full,
     full_like,
     iota,

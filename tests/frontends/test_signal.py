@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlc.errors import UnsupportedOp
+import mlc
 from mlc.frontends.onnx import load
 from tests.frontends.one_node import check, interpreted, model, normal, run
 
@@ -60,9 +61,36 @@ def test_the_number_of_frames_follows_a_symbolic_signal() -> None:
         np.testing.assert_allclose(run(module, [x])[0], pairs(np.fft.rfft(frames)), atol=1e-4)
 
 
-def test_a_transform_of_an_unknown_length_is_refused() -> None:
-    with pytest.raises(UnsupportedOp, match="symbolic extent T"):
-        load(model("DFT", [normal(1, 4, 1)], opset=20, shapes={0: (1, "T", 1)}))
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("form", ["", "inverse", "onesided", "both"])
+def test_a_transform_whose_length_the_run_decides(form: str, parts: int) -> None:
+    inverse, onesided = form in ("inverse", "both"), form in ("onesided", "both")
+    attributes = {"inverse": int(inverse), "onesided": int(onesided)}
+    module = load(model("DFT", [normal(2, 4, parts)], opset=20, shapes={0: (2, "T", parts)}, **attributes))
+    for length in (2, 5, 12, 97):
+        x = normal(2, length, parts)
+        points = x[..., 0] + (1j * x[..., 1] if parts == 2 else 0)
+        want = {
+            "": lambda z: pairs(np.fft.fft(z)),
+            "inverse": lambda z: pairs(np.fft.ifft(z)),
+            "onesided": lambda z: pairs(np.fft.fft(z)[..., : z.shape[-1] // 2 + 1]),
+            "both": lambda z: np.fft.irfft(z, n=2 * (z.shape[-1] - 1))[..., None],
+        }[form](points)
+        np.testing.assert_allclose(run(module, [x])[0], want, atol=2e-5)
+
+
+def test_a_length_that_another_input_gives() -> None:
+    """dft_length is the extent of y: x is cut or filled with zeros."""
+    inputs = [normal(1, 4, 1), normal(6)]
+    proto = model("DFT", [inputs[0], np.array(6)], opset=20, shapes={0: (1, "T", 1)})
+    del proto.graph.input[1:]
+    proto.graph.input.append(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["L"]))
+    proto.graph.node.insert(0, onnx.helper.make_node("Shape", ["y"], ["s"]))
+    proto.graph.node.insert(1, onnx.helper.make_node("ReduceProd", ["s"], ["x1"], keepdims=0))
+    exe = mlc.compile(proto)
+    for samples, length in ((4, 6), (9, 6), (5, 5), (3, 1)):
+        x = normal(1, samples, 1)
+        np.testing.assert_allclose(exe(x, normal(length)), pairs(np.fft.fft(x[..., 0], n=length)), atol=1e-5)
 
 
 @settings(max_examples=15, deadline=None)

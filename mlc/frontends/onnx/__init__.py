@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from mlc.frontends.onnx.reader import Model
+    from mlc.frontends.onnx.signature import Signature
     from mlc.ir.dims import Dim, Extent
+    from mlc.ir.graph.base import Check
     from mlc.ir.module import Module
 
 _REFINEMENTS = 4  # each round of unified sizes may bring others to light; real models need one or two
@@ -41,7 +43,9 @@ def load(
     InvalidModel, ShapeError, UnsupportedOp (with everything unsupported in `kinds`), NeedsValue where an input outside of `known` decides
     a shape, NeedsSize where a size decides a rank.
     """
+    from mlc.errors import ShapeError, UnsupportedOp
     from mlc.frontends.onnx.importer import Importer
+    from mlc.frontends.onnx.node import NeedsSize, NeedsValue
     from mlc.frontends.onnx.reader import read
     from mlc.frontends.onnx.signature import open_inputs, signature
     from mlc.frontends.onnx.structure import NeedsForm, structured
@@ -56,16 +60,28 @@ def load(
         )
     declared = open_inputs(model.proto.graph, {**(shapes or {}), **(known or {})}, model.file)
     found = signature(declared, shapes=shapes, sizes=dims, file=model.file).with_values(known or {})
-    module = Importer(model, found, known or {}, answers=answers).run()
-    for _ in range(_REFINEMENTS):
-        # bounds that come from an answer would make other questions of those that it answers
-        settled = [check for check in module.checks if check.lhs not in (answers or {})]
-        refined = refine(found, [check for check in settled if not check.needs(module.counted)])
-        if refined == found:
-            break
+    for attempt in range(_REFINEMENTS + 1):
+        importer = Importer(model, found, known or {}, answers=answers)
+        try:
+            module = importer.run()
+        except (NeedsValue, NeedsSize):
+            raise
+        except (ShapeError, UnsupportedOp):  # an extent that another node may have decided
+            refined = refine(found, _about(found, importer.checks, answers))
+            if refined == found or attempt == _REFINEMENTS:
+                raise
+        else:
+            refined = refine(found, _about(found, module.checks, answers))
+            if refined == found or attempt == _REFINEMENTS:
+                break
         found = refined
-        module = Importer(model, found, known or {}, answers=answers).run()
     module.symbols.update(found.bounds)
     module.checks = [check for check in module.checks if not holds(check, found.bounds)]
     module.source = model.file
     return module
+
+
+def _about(found: Signature, checks: Sequence[Check], answers: Mapping[Extent, bool] | None) -> list[Check]:
+    """The checks that say something of the inputs' sizes: not of those that a run counts, nor of those that an answer decided, for the bounds
+    that come from one would make other questions of those that it answers."""
+    return [check for check in checks if check.symbols <= found.bounds.keys() and check.lhs not in (answers or {})]

@@ -91,6 +91,7 @@ class Importer:
                 remedy="Upgrade the onnx package, or export with an older opset.",
             )
         self.refusals: list[_Refusal] = []
+        self.checks: list[g.Check] = []
         self.folded = Folded()  # results of ops on constants
         self.known: dict[
             SSAValue, Record
@@ -101,6 +102,7 @@ class Importer:
         """Raises UnsupportedOp naming everything that is unsupported, or the first other error."""
         graph = self.model.proto.graph
         self.builder = g.module_builder("main")
+        self.checks = self.builder.checks
         check_names(graph, self.file)
         self._check_size(graph)
         declared = {i.name: (i.name, i.shape, i.dtype) for i in self.signature.inputs}

@@ -248,6 +248,7 @@ def scatter_elements(x: SSAValue, indices: SSAValue, updates: SSAValue, axis: in
         raise ShapeError(
             f"scatter_elements: x {shape_text(shape_of(x))}, indices {shape_text(shape_of(indices))} differ in rank"
         )
+    updates = shapes.fitted(updates, shape_of(indices), "scatter_elements: updates")
     columns, loops = shapes.unsqueeze(indices, [rank]), list(range(rank))
     _stay_within(x, columns, loops, axes)
     return emit(ScatterOp(x, columns, updates, loops, axes, kind))[0]
@@ -257,4 +258,5 @@ def scatter_nd(x: SSAValue, indices: SSAValue, updates: SSAValue, kind: str = "s
     """ONNX ScatterND: the last axis of `indices` holds a position in the leading axes of x."""
     loops, axes, indices = _nd_maps(x, indices, 0, "scatter_nd")
     looped = extents_of_loops("scatter_nd", shape_of(x), shape_of(indices), loops, axes)
-    return emit(ScatterOp(x, indices, shapes.reshape(updates, looped), loops, axes, kind))[0]
+    updates = shapes.fitted(updates, looped, "scatter_nd: updates")
+    return emit(ScatterOp(x, indices, updates, loops, axes, kind))[0]

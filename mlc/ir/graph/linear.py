@@ -19,7 +19,7 @@ from xdsl.traits import Pure
 
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir import dims
-from mlc.ir.dims import Extent
+from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_equal, shaped, widened
 from mlc.ir.types import DimsAttr, dtype_of, numpy_dtype, shape_of, shape_text, tensor
@@ -298,6 +298,11 @@ def matmul(x: SSAValue, y: SSAValue) -> SSAValue:
     return shapes.reshape(result, wanted)
 
 
+def _with_extent(x: SSAValue, axis: int, extent: Extent) -> SSAValue:
+    """x with an extent that an axis must have."""
+    return shapes.fitted(x, [extent if a == axis else e for a, e in enumerate(shape_of(x))], "convolution")
+
+
 def convolution(
     x: SSAValue,
     weight: SSAValue,
@@ -315,6 +320,12 @@ def convolution(
     ones = [1] * rank
     layouts = (x_layout, weight_layout, result_layout)
     padding = [(0, 0)] * rank if padding is None else padding
+    if len(shape_of(x)) == len(x_layout) and len(shape_of(weight)) == len(weight_layout) and groups > 0:
+        channels, inputs = shape_of(x)[x_layout.index("c")], shape_of(weight)[weight_layout.index("i")]
+        if isinstance(channels, int) and isinstance(inputs, Dim):
+            inputs = channels // groups
+        weight = _with_extent(weight, weight_layout.index("i"), inputs)
+        x = _with_extent(x, x_layout.index("c"), inputs * groups)
     op = ConvolutionOp(x, weight, strides or ones, padding, dilations or ones, x_dilation or ones, groups, layouts)
     outputs = shape_of(weight)[weight_layout.index("o")]
     require_equal(outputs, dims.floordiv(outputs, groups) * groups, f"convolution: output channels in {groups} groups")

@@ -485,7 +485,9 @@ def iota(shape: Sequence[Extent], axis: int, dtype: str) -> SSAValue:
 
 
 def broadcast(x: SSAValue, shape: Sequence[Extent], axes: Sequence[int]) -> SSAValue:
-    """x's axis i becomes the result's axis axes[i]."""
+    """x's axis i becomes the result's axis axes[i], whose extent it has."""
+    if all(a < len(shape) for a in axes):
+        x = fitted(x, [shape[a] for a in axes], "broadcast")
     if tuple(shape) == shape_of(x):
         return x
     return emit(BroadcastOp(x, shape, axes))[0]
@@ -493,6 +495,19 @@ def broadcast(x: SSAValue, shape: Sequence[Extent], axes: Sequence[int]) -> SSAV
 
 def reshape(x: SSAValue, shape: Sequence[Extent]) -> SSAValue:
     return x if tuple(shape) == shape_of(x) else emit(ReshapeOp(x, tuple(shape)))[0]
+
+
+def fitted(x: SSAValue, shape: Sequence[Extent], what: str) -> SSAValue:
+    """x under the shape that an op wants of it. What sizes decide is proved, refused or left as a check: an extent may have another name in
+    either shape, or be a number in one of them. Numbers that differ, and ranks, are left to the op, whose type rule says what it wants."""
+    source = shape_of(x)
+    if source == tuple(shape) or len(source) != len(shape):
+        return x
+    if any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(source, shape, strict=True)):
+        return x
+    for axis, (found, wanted) in enumerate(zip(source, shape, strict=True)):
+        require_equal(found, wanted, f"{what}: axis {axis} of {shape_text(source)} and of {shape_text(shape)}")
+    return reshape(x, shape)
 
 
 def squeeze(x: SSAValue, axes: Sequence[int]) -> SSAValue:
@@ -594,8 +609,19 @@ def pad(
 
 
 def concatenate(xs: Sequence[SSAValue], axis: int) -> SSAValue:
-    """The operands one after another along an axis."""
+    """The operands one after another along an axis; their other extents must be equal."""
     axis = normal_axis(axis, len(shape_of(xs[0])), "concatenate") if xs else axis
+    if len(xs) > 1 and len({shape_of(x)[:axis] + shape_of(x)[axis + 1 :] for x in xs}) > 1:
+        common = list(shape_of(xs[0]))
+        for x in xs[1:]:
+            for a, (e, other) in enumerate(zip(common, shape_of(x), strict=False)):
+                common[a] = other if isinstance(e, Dim) and isinstance(other, int) else e
+        xs = [
+            fitted(x, [shape_of(x)[a] if a == axis else e for a, e in enumerate(common)], "concatenate")
+            if len(shape_of(x)) == len(common)
+            else x
+            for x in xs
+        ]
     return xs[0] if len(xs) == 1 else emit(ConcatenateOp(xs, axis))[0]
 
 

@@ -274,6 +274,10 @@ def rotary_embedding(
             raise node.error(f"{name} has {rank_of(cache)} axes, expected {wanted}")
     if position_ids is not None:
         cos_cache, sin_cache = (g.gather(cache, position_ids, 0) for cache in (cos_cache, sin_cache))
+    cos_cache, sin_cache = (
+        g.fitted(cache, [*shape_of(cache)[:-1], turned // 2], f"{node.title}: columns of the caches")
+        for cache in (cos_cache, sin_cache)
+    )
     if shape_of(cos_cache)[-1] != turned // 2:
         raise node.error(f"cos_cache has {shape_of(cos_cache)[-1]} columns, {turned // 2} pairs are turned")
     y = rotated(x, cos_cache, sin_cache, bool(node.int("interleaved")))

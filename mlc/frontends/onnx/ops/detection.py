@@ -20,6 +20,8 @@ def non_max_suppression(
     threshold: Value | None = None,
 ) -> Value:
     """Rows (batch, class, box) of the boxes that are kept. No limit per class means none is."""
+    if rank_of(boxes) == 3:
+        boxes = g.fitted(boxes, [*shape_of(boxes)[:2], 4], f"{node.title}: corners of boxes")
     if rank_of(boxes) != 3 or rank_of(scores) != 3 or shape_of(boxes)[2] != 4:
         raise node.error("boxes are not [batches, boxes, 4], or scores not [batches, classes, boxes]")
     batches = g.require_equal(shape_of(boxes)[0], shape_of(scores)[0], "batches of boxes and scores")

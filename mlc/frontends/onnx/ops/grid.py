@@ -29,6 +29,7 @@ def grid_sample(node: Node, x: Value, grid: Value) -> Value:
         raise node.error(f"X has {rank_of(x)} axes and the grid {rank_of(grid)}")
     batch, channels, *image = shape_of(x)
     results = shape_of(grid)[1:-1]
+    grid = g.fitted(grid, [batch, *results, len(image)], f"{node.title}: grid")
     if shape_of(grid)[-1] != len(image):
         raise node.error(f"the grid has {shape_of(grid)[-1]} coordinates, X has {len(image)} spatial axes")
     if mode not in ("linear", "nearest", "cubic"):

@@ -75,7 +75,8 @@ def conv(node: Node, x: Value, weight: Value, bias: Value | None = None) -> Valu
 def per_channel(node: Node, name: str, v: Value, x: Value) -> Value:
     """v[c] repeated to x's shape along every axis but the channels, axis 1. `name` is the operand's in an error."""
     channels = shape_of(x)[1]
-    if rank_of(v) != 1 or (isinstance(channels, int) and shape_of(v) != (channels,)):
+    found = shape_of(v)[0] if rank_of(v) == 1 else -1
+    if isinstance(found, int) and (found < 0 or (isinstance(channels, int) and found != channels)):
         raise node.error(f"{name} has shape {shape_text(shape_of(v))}, there are {channels} channels")
     return g.broadcast(v, shape_of(x), [1])
 

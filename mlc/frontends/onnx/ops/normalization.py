@@ -19,7 +19,7 @@ def batch_normalization(node: Node, x: Value, scale: Value, bias: Value, mean: V
 
 
 def normalized_by_stored(node: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Value:
-    check_statistics(node, x, scale, bias, mean, variance)
+    x, scale, bias, mean, variance = with_channels(node, x, scale, bias, mean, variance)
     if any(node.wants(i) for i in range(1, 5)):
         raise node.unsupported("outputs of the training form (mean, var, saved_mean, saved_var) at this opset")
     if node.int("spatial", 1) != 1:
@@ -40,7 +40,7 @@ def batch_normalization_with_training(
     node: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value
 ) -> Sequence[Value | None]:
     """training_mode normalises by the batch's statistics and returns the running ones: momentum * old + (1 - momentum) * batch."""
-    check_statistics(node, x, scale, bias, mean, variance)
+    x, scale, bias, mean, variance = with_channels(node, x, scale, bias, mean, variance)
     epsilon = node.float("epsilon")
     if not node.int("training_mode"):
         if node.wants(1) or node.wants(2):
@@ -59,13 +59,18 @@ def batch_normalization_with_training(
     return [y, *running]
 
 
-def check_statistics(node: Node, x: Value, *vectors: Value) -> None:
-    """Raises ShapeError unless each of scale, B, mean and variance has one element per channel of x."""
+def with_channels(node: Node, x: Value, *vectors: Value) -> list[Value]:
+    """x, and scale, B, mean and variance with one element per channel of x each. Raises ShapeError where they have not."""
     if rank_of(x) < 2:
         raise node.error(f"X has {rank_of(x)} axes, batch and channels are needed")
+    channels = shape_of(x)[1]
     for name, v in zip(("scale", "B", "input_mean", "input_var"), vectors, strict=True):
-        if shape_of(v) != shape_of(x)[1:2]:
-            raise node.error(f"{name} has shape {shape_text(shape_of(v))}, X has {shape_of(x)[1]} channels")
+        found = shape_of(v)
+        if len(found) != 1 or (isinstance(found[0], int) and isinstance(channels, int) and found[0] != channels):
+            raise node.error(f"{name} has shape {shape_text(found)}, X has {channels} channels")
+        channels = channels if isinstance(channels, int) else found[0]
+    x = g.fitted(x, [channels if axis == 1 else e for axis, e in enumerate(shape_of(x))], f"{node.title}: channels")
+    return [x, *(g.fitted(v, [channels], f"{node.title}: channels") for v in vectors)]
 
 
 def normalized_by(x: Value, scale: Value, bias: Value, mean: Value, variance: Value, epsilon: float) -> Value:

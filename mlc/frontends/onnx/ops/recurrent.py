@@ -72,8 +72,8 @@ class Layer:
         if lengths is not None:
             self.sequences = replace(self.sequences, lengths=self.fitted("sequence_lens", lengths, (self.batch,)))
         count, rows = len(self.reversals), gates * hidden
-        self.expect("W", w, (count, rows, shape_of(x)[2]))
-        self.expect("R", r, (count, rows, hidden))
+        self.w = self.fitted("W", w, (count, rows, shape_of(x)[2]))
+        self.r = self.fitted("R", r, (count, rows, hidden))
         self.activations = self._activations(defaults)
 
     @property
@@ -81,17 +81,11 @@ class Layer:
         return self.sequences.batch
 
     def fitted(self, name: str, v: Value, shape: Sequence[Extent]) -> Value:
-        """An operand with the batch of X, which may have another name there."""
-        if rank_of(v) != len(shape):
+        """An operand with the shape that X and the attributes ask for, in which extents may have other names. Raises ShapeError."""
+        fitted = g.fitted(v, shape, f"{self.node.title}: {name}")
+        if shape_of(fitted) != tuple(shape):
             raise self.node.error(f"{name} has shape {shape_text(shape_of(v))}, expected {shape_text(shape)}")
-        for axis, (found, wanted) in enumerate(zip(shape_of(v), shape, strict=True)):
-            g.require_equal(found, wanted, f"{self.node.title}: axis {axis} of {name}")
-        return g.reshape(v, shape)
-
-    def expect(self, name: str, v: Value | None, shape: Sequence[Extent]) -> None:
-        """Raises ShapeError unless an operand that is given has this shape."""
-        if v is not None and shape_of(v) != tuple(shape):
-            raise self.node.error(f"{name} has shape {shape_text(shape_of(v))}, expected {shape_text(shape)}")
+        return fitted
 
     def _activations(self, defaults: Sequence[str]) -> list[tuple[Activation, ...]]:
         """Per direction. alphas and betas are listed for those activations that take one, in order, as onnxruntime reads them."""
@@ -101,12 +95,12 @@ class Layer:
             raise node.invalid(f"{len(names)} activations for {count} directions of {len(defaults)} each")
         alphas, betas = node.floats("activation_alpha", None) or [], node.floats("activation_beta", None) or []
         clip = node.float("clip", 0.0)
-        functions = []
-        for name in names:
+        functions, width = [], len(defaults)
+        for number, name in enumerate(names):
             alpha = alphas.pop(0) if alphas and name.lower() in TAKES_ALPHA else None
             beta = betas.pop(0) if betas and name.lower() in TAKES_BETA else None
-            functions.append(self._clipped(name, alpha, beta, clip))
-        width = len(defaults)
+            # an LSTM's third is of the cell state, which engines do not clip
+            functions.append(self._clipped(name, alpha, beta, clip if number % width < 2 else 0.0))
         return [tuple(functions[i * width : (i + 1) * width]) for i in range(count)]
 
     def _clipped(self, name: str, alpha: float | None, beta: float | None, clip: float) -> Activation:
@@ -117,14 +111,14 @@ class Layer:
 
         return apply
 
-    def direction(self, i: int, w: Value, r: Value, bias: Value | None, peephole: Value | None = None) -> Direction:
+    def direction(self, i: int, bias: Value | None, peephole: Value | None = None) -> Direction:
         rows = self.gates * self.hidden
-        self.expect("B", bias, (len(self.reversals), 2 * rows))
-        self.expect("P", peephole, (len(self.reversals), 3 * self.hidden))
+        bias = None if bias is None else self.fitted("B", bias, (len(self.reversals), 2 * rows))
+        peephole = None if peephole is None else self.fitted("P", peephole, (len(self.reversals), 3 * self.hidden))
         w_bias = None if bias is None else piece(entry(bias, i), 0, rows)
         r_bias = None if bias is None else piece(entry(bias, i), 1, rows)
         p = None if peephole is None else entry(peephole, i)
-        return Direction(self.reversals[i], entry(w, i), entry(r, i), w_bias, r_bias, p, self.activations[i])
+        return Direction(self.reversals[i], entry(self.w, i), entry(self.r, i), w_bias, r_bias, p, self.activations[i])
 
     def initial(self, state: Value | None, i: int, name: str = "initial_h") -> Value:
         """[batch, hidden] of one direction; zeros where the input is omitted."""
@@ -219,7 +213,7 @@ def lstm(
     coupled = bool(node.int("input_forget", 0))
     ys, hs, cs = [], [], []
     for i in range(len(layer.reversals)):
-        direction = layer.direction(i, w, r, bias, peephole)
+        direction = layer.direction(i, bias, peephole)
         gates = input_gates(layer.sequences, direction, both_biases(direction))
         init = [layer.initial(initial_h, i), layer.initial(initial_c, i, "initial_c")]
         constants = [direction.r] + ([] if direction.peephole is None else [direction.peephole])
@@ -278,7 +272,7 @@ def gru(
     linear_before_reset = bool(node.int("linear_before_reset", 0))
     ys, hs = [], []
     for i in range(len(layer.reversals)):
-        direction = layer.direction(i, w, r, bias)
+        direction = layer.direction(i, bias)
         r_bias = direction.r_bias
         if r_bias is None:
             r_bias = g.full([3 * layer.hidden], 0, dtype_of(x))
@@ -330,7 +324,7 @@ def rnn(
     layer = Layer(node, x, w, r, lengths, 1, ("Tanh",))
     ys, hs = [], []
     for i in range(len(layer.reversals)):
-        direction = layer.direction(i, w, r, bias)
+        direction = layer.direction(i, bias)
         gates = input_gates(layer.sequences, direction, both_biases(direction))
         cell = rnn_cell(direction.activations[0])
         y, (h,) = recur(layer.sequences, direction.reverse, gates, [layer.initial(initial_h, i)], [direction.r], cell)

@@ -128,16 +128,10 @@ def unsqueeze(node: Node, x: Value, axes: Value | None = None) -> Value:
 def concat(node: Node, *xs: Value) -> Value:
     rank = rank_of(xs[0])
     axis = node.axis(node.int("axis"), rank)
-    common = list(shape_of(xs[0]))
     for x in xs[1:]:
         if rank_of(x) != rank:
             raise node.error(f"operands have {rank} and {rank_of(x)} axes")
-        for a, extent in enumerate(shape_of(x)):
-            if a != axis:
-                common[a] = g.require_equal(common[a], extent, f"axis {a} of the operands")
-    return g.concatenate(
-        [g.reshape(x, [shape_of(x)[a] if a == axis else e for a, e in enumerate(common)]) for x in xs], axis
-    )
+    return g.concatenate(xs, axis)
 
 
 @handles("Split", since=(1, 2, 11, 13, 18))

@@ -1,6 +1,8 @@
 """Fourier transforms: DFT and STFT as one product with the matrix of the transform, real and imaginary parts side by side.
 
 x [..., n, c]  ->  [..., n * c] times [n * c, k * 2]  ->  [..., k, 2]
+
+The matrix is a constant where its size is known, else it is made in the run, from a table of the roots of unity.
 """
 
 from __future__ import annotations
@@ -8,10 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from mlc.frontends.onnx.node import Node
-from mlc.frontends.onnx.ops.resize import settled
+from mlc.frontends.onnx.ops.activation import like, times
+from mlc.frontends.onnx.ops.resize import extent_like, settled
 from mlc.frontends.onnx.table import Value, handles
 from mlc.frontends.onnx.windows import crop_or_pad
 from mlc.ir import builder as g
+from mlc.ir.dims import Extent
 from mlc.ir.types import dtype_of, numpy_dtype, rank_of, shape_of
 
 # Elements of the largest transform matrix: 4,096 real points to one side, 64 MiB in single precision.
@@ -37,38 +41,39 @@ def dft(node: Node, x: Value, axis: int) -> Value:
     axis %= rank
     size = shape_of(x)[axis]
     if node.given(1):
-        length = node.number(1, "dft_length")
-    elif isinstance(size, int):
-        length = 2 * (size - 1) if inverse and onesided else size
+        length = node.extent(1, "dft_length")
     else:
-        raise node.unsupported(
-            f"a transform of the symbolic extent {size}", remedy="Give dft_length, or fix the extent."
-        )
-    if length < 1:
+        length = 2 * (size - 1) if inverse and onesided else size
+    if isinstance(length, int) and length < 1:
         raise node.error(f"a transform of {length} points")
+    g.require_at_least(length, 1, "a transform has points")
     x = fitted(x, axis, length // 2 + 1 if inverse and onesided else length)
     order = [i for i in range(rank - 1) if i != axis] + [axis, rank - 1]
     y = transformed(node, g.transpose(x, order), length, inverse, onesided)
     return g.transpose(y, [order.index(i) for i in range(rank)])
 
 
-def fitted(x: Value, axis: int, size: int) -> Value:
+def fitted(x: Value, axis: int, size: Extent) -> Value:
     """Cut or filled with zeros to `size` along an axis."""
     return crop_or_pad(x, [(0, size - n if i == axis else 0) for i, n in enumerate(shape_of(x))], 0)
 
 
-def transformed(node: Node, x: Value, length: int, inverse: bool, onesided: bool) -> Value:
+def transformed(node: Node, x: Value, length: Extent, inverse: bool, onesided: bool) -> Value:
     """x [..., n, 1 or 2] -> [..., k, 2], or [..., length, 1] for the inverse of a one-sided spectrum."""
     *outer, n, parts = shape_of(x)
-    if not isinstance(n, int) or not isinstance(parts, int) or parts not in (1, 2):
+    if not isinstance(parts, int) or parts not in (1, 2):
         raise node.error(f"the last axis has {parts} elements, expected 1 (real) or 2 (real and imaginary)")
-    if n * 2 * length * 2 > LARGEST_MATRIX:
-        raise node.unsupported(f"a transform of {length} points")
-    matrix = transform_matrix(n, parts, length, inverse, onesided)
-    kept, results = matrix.shape[2:]
-    flat = g.reshape(x, [*outer, n * parts])
-    weights = g.constant(matrix.reshape(n * parts, -1).astype(numpy_dtype(dtype_of(x))), name="dft")
-    return g.reshape(g.matmul(flat, weights), [*outer, kept, results])
+    if isinstance(n, int) and isinstance(length, int):
+        if n * 2 * length * 2 > LARGEST_MATRIX:
+            raise node.unsupported(f"a transform of {length} points")
+        matrix = transform_matrix(n, parts, length, inverse, onesided)
+        kept, results = matrix.shape[2:]
+        weights = g.constant(matrix.reshape(n * parts, -1).astype(numpy_dtype(dtype_of(x))), name="dft")
+    else:
+        weights = matrix_in_the_run(n, parts, length, inverse, onesided)
+        kept, results = shape_of(weights)[2:]
+        weights = g.cast(g.reshape(weights, [n * parts, kept * results]), dtype_of(x))
+    return g.reshape(g.matmul(g.reshape(x, [*outer, n * parts]), weights), [*outer, kept, results])
 
 
 def transform_matrix(n: int, parts: int, length: int, inverse: bool, onesided: bool) -> np.ndarray:
@@ -80,6 +85,31 @@ def transform_matrix(n: int, parts: int, length: int, inverse: bool, onesided: b
     if onesided:
         spectrum = spectrum[..., : length // 2 + 1]
     return np.stack([spectrum.real, spectrum.imag], -1)
+
+
+def matrix_in_the_run(n: Extent, parts: int, length: Extent, inverse: bool, onesided: bool) -> Value:
+    """As transform_matrix, of sizes that the run decides: exp(-2 pi i j k / length), looked up by j * k modulo length."""
+    real = inverse and onesided
+    kept: Extent = length // 2 + 1 if onesided and not inverse else length
+    turn = times(g.div(g.iota([length], 0, "f64"), extent_like(g.iota([length], 0, "f64"), length)), 2 * np.pi)
+    roots = g.concatenate([g.unsqueeze(g.cos(turn), [1]), g.unsqueeze(g.sin(turn), [1])], 1)
+    sample, bin = (g.iota([n, kept], axis, "i64") for axis in (0, 1))
+    found = g.gather(roots, g.mod(g.mul(sample, bin), extent_like(sample, length)), 0)
+    cosine, sine = (g.slice_axis(found, 2, part, 1) for part in (0, 1))
+    sine = sine if inverse else g.neg(sine)
+    # (1, 0) becomes (cos, sin) and (0, 1) becomes (-sin, cos); of a one-sided spectrum the real results alone count
+    columns = [cosine if real else g.concatenate([cosine, sine], 2)]
+    if parts == 2:
+        columns.append(g.neg(sine) if real else g.concatenate([g.neg(sine), cosine], 2))
+    matrix = g.concatenate([g.unsqueeze(part, [1]) for part in columns], 1)
+    if (
+        real
+    ):  # what is left out of the spectrum mirrors what is there, but for the first and, of an even length, the last
+        number = g.iota([n], 0, "i64")
+        alone = g.logical_or(g.eq(number, like(number, 0)), g.eq(times(number, 2), extent_like(number, length)))
+        weight = g.select(alone, g.full([n], 1, "f64"), g.full([n], 2, "f64"))
+        matrix = g.mul(matrix, g.broadcast(weight, shape_of(matrix), [0]))
+    return g.div(matrix, extent_like(matrix, length)) if inverse else matrix
 
 
 @handles("STFT", since=(17,))

@@ -45,7 +45,7 @@ def dynamic_quantize_lstm(
     x_centred, x_scale = quantized(up_to_longest(layer.sequences))
     ys, hs, cs = [], [], []
     for i in range(len(layer.reversals)):
-        direction = layer.direction(i, w, r, bias, peephole)
+        direction = layer.direction(i, bias, peephole)
         gates = dequantized(g.contract(x_centred, direction.w, "sbi,gi->sbg"), x_scale, entry(scales[0], i))
         biases = both_biases(direction)
         if biases is not None:
@@ -102,5 +102,4 @@ def gate_scales(node: Node, scale: Value, layer: Layer) -> Value:
     shape = (len(layer.reversals), layer.gates * layer.hidden)
     if shape_of(scale) == shape[:1]:
         return g.broadcast(scale, shape, [0])
-    layer.expect("a scale", scale, shape)
-    return scale
+    return layer.fitted("a scale", scale, shape)
