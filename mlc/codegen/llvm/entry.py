@@ -225,6 +225,8 @@ class Emitter:
         return self.names[value]
 
     def pointer(self, value: SSAValue) -> str:
+        while isinstance(value.owner, ViewOp):
+            value = value.owner.base
         match value.owner:
             case WeightOp() as op:
                 number = self.weights.setdefault(op.key.data, len(self.weights))
@@ -233,8 +235,6 @@ class Emitter:
                 place = self.define(f"getelementptr i64, ptr %offsets, i64 {op.number.data}")
                 offset = self.define(f"load i64, ptr {place}")
                 return self.define(f"getelementptr i8, ptr %arena, i64 {offset}")
-            case ViewOp() as op:
-                return self.pointer(op.base)
         if value in self.io:
             return self.define(f"load ptr, ptr {self.define(f'getelementptr ptr, ptr %io, i64 {self.io[value]}')}")
         return self.scalar(value)

@@ -22,7 +22,7 @@ from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, is_float, shape_of
 from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import rewrite, rule
-from mlc.passes.graph.values import made_by
+from mlc.passes.graph.values import behind, made_by
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class FoldBatchNorm(Pass):
         rewrite(module, [add_offsets])
 
 
+_FEW = 64  # ops that make a factor of a weight; batch normalisation has four
 Scale = tuple[BroadcastOp, SSAValue]
 
 
@@ -98,13 +99,10 @@ def _per_channel(op: ElementwiseOp) -> Scale | None:
 
 
 def _known(value: SSAValue) -> bool:
-    """The value depends on weights and constants alone, and is as small as they are."""
-    op = value.owner
-    if isinstance(op, ReshapeOp | ElementwiseOp):
-        return all(_known(operand) for operand in op.operands)
-    if isinstance(op, BroadcastOp):
-        return _known(op.x)
-    return isinstance(op, WeightOp | ConstantOp)
+    """The value depends on weights and constants alone, by few ops, and is as small as they are."""
+    return all(
+        isinstance(op, WeightOp | ConstantOp) for op in behind(value, (ReshapeOp, ElementwiseOp, BroadcastOp), _FEW)
+    )
 
 
 def _scaled(op: ConvolutionOp | ContractOp, factor: BroadcastOp) -> SSAValue | None:

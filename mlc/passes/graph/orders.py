@@ -39,6 +39,8 @@ from mlc.passes.graph.values import axis_groups
 
 Order = tuple[int, ...]
 
+_FEW = 64  # ops that are written in another order together, as many as a kernel has
+
 
 class Stored(NamedTuple):
     """value == transpose(x, order)"""
@@ -64,13 +66,21 @@ def in_order(x: Stored, order: Order) -> SSAValue:
 
 
 def takes_any_order(value: SSAValue) -> bool:
-    """Any order of axes costs nothing at run time: known at compile time, a broadcast, or a contraction that nobody else reads."""
-    op = value.owner
-    if isinstance(op, ContractOp):
-        return value.has_one_use()
-    if isinstance(op, PointwiseOp):
-        return value.has_one_use() and all(takes_any_order(operand) for operand in op.operands)
-    return isinstance(op, BroadcastOp | WeightOp | ConstantOp | IotaOp)
+    """Any order of axes costs nothing at run time: known at compile time, a broadcast, a contraction that nobody else reads, or made of
+    such by few element-wise ops."""
+    waiting = [value]
+    for _ in range(_FEW):
+        if not waiting:
+            return True
+        value = waiting.pop()
+        op = value.owner
+        if isinstance(op, ContractOp | PointwiseOp):
+            if not value.has_one_use():
+                return False
+            waiting += op.operands if isinstance(op, PointwiseOp) else ()
+        elif not isinstance(op, BroadcastOp | WeightOp | ConstantOp | IotaOp):
+            return False
+    return not waiting
 
 
 def reordered(value: SSAValue, permutation: Order) -> SSAValue:

@@ -98,7 +98,9 @@ class _Engine:
                 continue
             work.on(op)
             if op.results and is_dead(op):
-                self._remove(op)
+                operands = tuple(op.operands)
+                erase(op)
+                self._release(operands)
             elif self._apply(op):
                 count += 1
                 if count > self.limit:
@@ -140,19 +142,17 @@ class _Engine:
                 self._push(value.owner)
         return True
 
-    def _remove(self, op: Operation) -> None:
-        operands = tuple(op.operands)
-        erase(op)
-        self._release(operands)
-
-    def _release(self, values: Iterable[SSAValue]) -> None:
+    def _release(self, values: Sequence[SSAValue]) -> None:
         """Values that have lost a use: what made them may be dead, and a last reader has them for itself now."""
-        for value in values:
+        waiting = [*reversed(values)]
+        while waiting:
+            value = waiting.pop()
             owner = value.owner
             if not isinstance(owner, Operation) or owner.parent is None:
                 continue
             if is_dead(owner):
-                self._remove(owner)
+                waiting += reversed(owner.operands)
+                erase(owner)
                 continue
             self._push(owner)
             if value.has_one_use():

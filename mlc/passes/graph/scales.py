@@ -55,13 +55,12 @@ def scale_result(op: ContractOp, module: Module) -> SSAValue | None:
 
 def _unscaled(value: SSAValue) -> tuple[float, SSAValue]:
     """(factor, what it scales); (1, value) where there is none that only this contraction reads."""
-    if not value.has_one_use():
-        return 1.0, value
-    if reshape := made_by(value, ReshapeOp):
-        factor, x = _unscaled(reshape.x)
-        return (factor, g.reshape(x, shape_of(value))) if x is not reshape.x else (1.0, value)
-    scaled = made_by(value, OPS["mul"])
+    inner = value
+    while inner.has_one_use() and isinstance(inner.owner, ReshapeOp):
+        inner = inner.owner.x
+    scaled = made_by(inner, OPS["mul"]) if inner.has_one_use() else None
     found = number(scaled.operands[1]) if scaled is not None else None
     if scaled is None or found is None or math.isinf(found) or found == 0:
         return 1.0, value
-    return float(found), scaled.operands[0]
+    x = scaled.operands[0]
+    return float(found), x if inner is value else g.reshape(x, shape_of(value))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from xdsl.dialects.builtin import StringAttr
-from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from mlc.ir import dims
 from mlc.ir.dims import Extent
@@ -51,6 +52,18 @@ def constant_array(value: SSAValue) -> np.ndarray | None:
     while isinstance(op, ReshapeOp):
         op = op.x.owner
     return op.value if isinstance(op, ConstantOp) else None
+
+
+def behind(value: SSAValue, through: tuple[type[Operation], ...], most: int) -> Iterator[Operation | Block]:
+    """What makes a value, looked for through ops of these classes. Where there are more than `most` of them, one of them is among it."""
+    waiting = [value]
+    while waiting:
+        owner = waiting.pop().owner
+        if most and isinstance(owner, through):
+            most -= 1
+            waiting += owner.operands
+        else:
+            yield owner
 
 
 class AxisGroup(NamedTuple):
