@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from mlc.codegen.llvm.build import NativeCode
     from mlc.codegen.llvm.known import KernelCache
+    from mlc.insight.memory import CallMemory
     from mlc.passes.base import Pass
     from mlc.passes.manager import PassManager, Selection
     from mlc.runtime.executable import Executable
@@ -276,6 +277,16 @@ class Compilation:
             step.text = f"{len(code.texts) - 1} kernels" + (f", {scalar} of them scalar" if scalar else "")
             step.text += f"; {code.compiled} objects compiled, {code.cached} from the cache"
         return code
+
+    def memory(self, module: Module, sizes: Mapping[str, int]) -> CallMemory:
+        """What a call of the module's code takes at these sizes. All is planned, and no machine code is made."""
+        from mlc.codegen.llvm.entry import emit_entry
+        from mlc.insight.memory import call_memory
+
+        lowered = self.lower(module, known=self.known())
+        plan, weights = emit_entry(lowered).plan, lowered.weights
+        bytes = {key: weights.nbytes(key) for key in plan.weights}
+        return call_memory(plan, bytes, weights.packed, sizes, self.options.threads)
 
     def link(self, module: Module, lowered: Module, code: NativeCode) -> Executable:
         """The executable of a module that was lowered and compiled."""

@@ -13,6 +13,7 @@ from mlc.cli.source import Model, model
 from mlc.errors import UnsupportedOp
 
 if TYPE_CHECKING:
+    from mlc.insight.memory import CallMemory
     from mlc.insight.summary import Summary
 
 
@@ -40,12 +41,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from mlc.insight.summary import summary
 
     try:
-        module = open_session(args, console.quiet(), source=source).module
-        found = summary(module)
+        session = open_session(args, console.quiet(), source=source)
+        found = summary(session.module)
     except UnsupportedOp:
         if not console.json:
             console.print(f"{source.name}  {facts}" if facts else source.name)
         raise
+    assert session.compilation is not None
+    session.compilation.progress = console.progress  # this may take a while
+    memory = session.compilation.memory(session.module, found.sizes)
     console.result(
         "check",
         model=source.name,
@@ -59,12 +63,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
         weight_bytes=found.weight_bytes,
         flops=found.flops,
         sizes=found.sizes,
+        memory=memory.facts(),
     )
-    _print(source.name, facts, found, console)
+    _print(source.name, facts, found, memory, console)
     return 0
 
 
-def _print(name: str, facts: str, found: Summary, console: Console) -> None:
+def _print(name: str, facts: str, found: Summary, memory: CallMemory, console: Console) -> None:
     from mlc.insight.summary import symbol_text
     from mlc.insight.text import bytes_text, quantity
 
@@ -76,6 +81,8 @@ def _print(name: str, facts: str, found: Summary, console: Console) -> None:
     at = ", ".join(f"{symbol} = {size}" for symbol, size in found.sizes.items())
     console.print(f"{'weights':<10} {quantity(found.parameters)} parameters, {bytes_text(found.weight_bytes)}")
     console.print(f"{'work':<10} {quantity(found.flops, 'FLOP')} per call{' at ' + at if at else ''}")
+    for number, line in enumerate(memory.lines()):
+        console.print(f"{'memory' if not number else '':<10} {line}")
     if found.symbols:
         console.print(
             f"{'sizes':<10} {', '.join(map(symbol_text, found.symbols.items()))}: one compilation serves all of them"

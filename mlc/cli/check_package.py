@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mlc.cli import sizes
 from mlc.cli.console import Console
+from mlc.cli.parser import UsageError
 from mlc.cli.session import require_file
 from mlc.cli.source import Model, require_as_compiled
 from mlc.errors import TargetUnavailable
 from mlc.insight.summary import Value, symbol_text
 from mlc.insight.text import bytes_text, quantity
+
+if TYPE_CHECKING:
+    from mlc.insight.memory import CallMemory
+    from mlc.runtime.package import Package
 
 
 def run(args: argparse.Namespace, source: Model, console: Console) -> int:
@@ -22,6 +28,7 @@ def run(args: argparse.Namespace, source: Model, console: Console) -> int:
     package = read(require_file(source))
     package.verify()
     plan, report = package.plan, package.report
+    memory = _memory(args, package, source)
     missing = supports(cpu_target(), package.target)
     if missing and args.strict:
         raise TargetUnavailable(
@@ -59,6 +66,7 @@ def run(args: argparse.Namespace, source: Model, console: Console) -> int:
         symbols={name: list(bounds) for name, bounds in plan.symbols.items()},
         counted={name: str(most) for name, most in plan.counted.items()},
         checks=checks,
+        memory=memory.facts(),
     )
     size = bytes_text(package.path.stat().st_size)
     console.print(f"{source.name}  package of {size}, by mlc {package.version}")
@@ -72,9 +80,10 @@ def run(args: argparse.Namespace, source: Model, console: Console) -> int:
             f"{quantity(parameters)} numbers in {len(package.weights)} tensors, {bytes_text(weight_bytes)}; their checksums are right"
         ],
     )
-    sizes = ", ".join(map(symbol_text, plan.symbols.items()))
+    _lines(console, "memory", memory.lines())
+    bounds = ", ".join(map(symbol_text, plan.symbols.items()))
     special = "; ".join(", ".join(f"{n} = {s}" for n, s in row.items()) for row in facts["specialise"])
-    _lines(console, "sizes", [sizes + (f"; code of its own for {special}" if special else "")] if sizes else [])
+    _lines(console, "sizes", [bounds + (f"; code of its own for {special}" if special else "")] if bounds else [])
     counted = ", ".join(f"{name} (at most {most})" for name, most in plan.counted.items())
     _lines(console, "counted", [f"{counted}: the data of each call decides"] if counted else [])
     _lines(console, "at call", checks)
@@ -91,6 +100,22 @@ def run(args: argparse.Namespace, source: Model, console: Console) -> int:
         console, "made with", [", ".join(f"{k} {v}" for k, v in facts["versions"].items())] if facts["versions"] else []
     )
     return 0
+
+
+def _memory(args: argparse.Namespace, package: Package, source: Model) -> CallMemory:
+    """Of a call at the sizes that --dim fixes, others as small as they may be."""
+    from mlc import portable
+    from mlc.insight.memory import call_memory
+    from mlc.ir.sample_sizes import sample_binding
+
+    fixed = sizes.fixed(args.dim)
+    for name in fixed:
+        if name not in package.plan.symbols and name not in package.plan.counted:
+            raise UsageError.unknown("dimension", name, package.plan.symbols)
+    module = portable.read(package.module_text, package.weights, f"{source.name}: module.mlir")
+    bytes = {key: array.nbytes for key, array in package.weights.items()}
+    at = sample_binding(module, fixed, preferred=1)
+    return call_memory(package.plan, bytes, module.weights.packed, at, package.threads)
 
 
 def _lines(console: Console, title: str, lines: list[str]) -> None:

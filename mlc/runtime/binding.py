@@ -57,6 +57,11 @@ class MemoryUse:
         """What a call adds to the process at most: arena and outputs. Inputs that are not read in place add their own size."""
         return self.arena + self.outputs
 
+    @property
+    def total(self) -> int:
+        """The most that a first call takes beside the process itself: all weights, arena, outputs."""
+        return self.weights + self.call
+
 
 class Binder:
     """Makes bindings of a plan for calls that may use up to `threads` threads; each that takes part in a launch has `grain` bytes to touch."""

@@ -446,3 +446,21 @@ def test_a_package_is_compared_with_its_module_and_its_model(mlc: Callable, smal
     outcome = mlc("compare", "small.mlc", "--reference", "other.onnx")
     assert outcome.code == 3 and "module in the package    DIFFERS" in outcome.out
     assert mlc("compare", "small.mlc", "--against", "onnxruntime").code == 1
+
+
+def test_check_states_the_memory_of_a_call_as_the_executable_does(mlc: Callable, small: Path) -> None:
+    assert mlc("compile", small, "-o", "small.mlc", "-q").code == 0
+    exe = load_executable("small.mlc")
+    for size in (1, 1000):
+        use = exe.memory_analysis(N=size)
+        fixed = [] if size == 1 else ["--dim", f"N={size}"]
+        for model in (small, "small.mlc"):
+            found = json.loads(mlc("check", model, *fixed, "--json").out)["memory"]
+            want = (use.total, use.weights, use.arena, use.outputs, exe.threads)
+            assert tuple(found[key] for key in ("total", "weights", "arena", "outputs", "threads")) == want
+            assert 0 < found["packed"] <= found["weights"] == found["total"] - found["arena"] - found["outputs"]
+            lines = mlc("check", model, *fixed).out
+            assert f"for a call at N = {size} with" in lines or (
+                model == small and size > 1 and "for a call with" in lines
+            )
+    assert mlc("check", "small.mlc", "--dim", "M=2").code == 1
