@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+import mlc
 from mlc.frontends.onnx import load
 from mlc.ir import interpreter
 from mlc.ir.module import Module
@@ -60,6 +61,12 @@ def interpreted(proto: onnx.ModelProto, inputs: Arrays) -> list[np.ndarray]:
 
 def run(module: Module, inputs: Arrays) -> list[np.ndarray]:
     return interpreter.run(module, [np.asarray(inputs[int(name[1:])]) for name in module.input_names])
+
+
+def compiled(proto: onnx.ModelProto, inputs: Arrays) -> list[np.ndarray]:
+    """By native code of one thread."""
+    exe = mlc.compile(proto, threads=1)
+    return exe.run(None, {i.name: inputs[int(i.name[1:])] for i in exe.get_inputs()})
 
 
 def reference(proto: onnx.ModelProto, inputs: Arrays) -> list[np.ndarray]:

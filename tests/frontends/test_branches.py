@@ -277,3 +277,22 @@ def test_an_if_on_a_size_in_the_body_of_a_loop() -> None:
     exe = mlc.compile(proto, threads=1)
     for n in (4, 5, 1, 6):
         assert_right(exe, proto, {"x": normal(n)})
+
+
+def test_a_few_whole_numbers_that_decide_what_a_branch_gives_are_compiled_for_at_the_call() -> None:
+    """As a shape does: here the branches differ by whether `size` has an entry above 3."""
+    proto = parse("""(float[N, 3] x, int64[2] size) => (float[a, b] y) <int64 limit = {3}> {
+        top = ReduceMax <keepdims = 0> (size) c = Greater(top, limit)
+        y = If (c) <then_branch = turned () => (float[a, b] t) { t = Transpose(x) }, else_branch = same () => (float[a, b] e) { e = Neg(x) }>
+    }""")
+    exe = mlc.compile(proto, threads=1)
+    assert isinstance(exe, Specialising) and exe.deciding == ["size"]
+    for size in ([1, 2], [5, 2], [3, 9]):
+        assert_right(exe, proto, {"x": normal(4, 3), "size": np.array(size)})
+    assert exe.native_compilations == 3
+    data = parse("""(float[N, 3] x) => (float[a, b] y) <float limit = {3}> {
+        top = ReduceMax <keepdims = 0> (x) c = Greater(top, limit)
+        y = If (c) <then_branch = turned () => (float[a, b] t) { t = Transpose(x) }, else_branch = same () => (float[a, b] e) { e = Neg(x) }>
+    }""")
+    with pytest.raises(mlc.UnsupportedOp, match=r"the branches give output 0 the shapes \[3, N\] and \[N, 3\]"):
+        mlc.compile(data)

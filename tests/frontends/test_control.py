@@ -5,6 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 
+import mlc
 from mlc.errors import MlcError, UnsupportedOp
 from mlc.frontends.onnx import load
 from mlc.ir import interpreter
@@ -152,6 +153,40 @@ def test_a_body_reads_values_and_constants_from_outside() -> None:
         }}> (x, xs)
     }}"""
     assert_agrees(parse(body), X[0] * 0.1, np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32))
+
+
+BATCHES = """(%s float[%s, 3] states, float[%s, 3] xs, float[3] w) => (float[N, 3] last, float[N, T, 3] all) {
+    last, all = Scan <num_scan_inputs = 1, directions = [%d], body = b (float[3] state, float[3] row) => (float[3] next, float[3] seen) {
+        scaled = Mul(state, w) next = Add(scaled, row) seen = Sub(row, state)
+    }> (%s, states, xs)
+}"""
+
+
+@pytest.mark.parametrize("symbolic", [True, False])
+@pytest.mark.parametrize(("backward", "lengths"), [(0, False), (1, False), (0, True)])
+def test_the_first_scan_runs_over_each_row_of_a_batch(symbolic: bool, backward: int, lengths: bool) -> None:
+    rng = np.random.default_rng(0)
+    for n, steps in [(1, 1), (3, 4), (2, 7)]:
+        sizes = ("N", "N, T") if symbolic else (f"{n}", f"{n}, {steps}")
+        first = (f"int64[{sizes[0]}] lengths,", "lengths") if lengths else ("", "")
+        arrays = [rng.standard_normal(shape).astype(np.float32) for shape in [(n, 3), (n, steps, 3), (3,)]]
+        arrays = [rng.integers(1, steps + 1, n), *arrays] if lengths else arrays
+        proto = parse(BATCHES % (first[0], *sizes, backward, first[1]), opset=8)
+        proto.ir_version = 4
+        assert_agrees(proto, *arrays)
+        exe = mlc.compile(proto, threads=1)
+        for x, y in zip(exe(*arrays), interpreter.run(load(proto), arrays), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+
+
+def test_the_first_scan_needs_rows_of_one_batch() -> None:
+    proto = parse(BATCHES % ("", "2", "3, 4", 0, ""), opset=8)
+    with pytest.raises(
+        MlcError, match="axis 0 of what is scanned: 3 and 2 differ|axis 0 of what is scanned: 2 and 3 differ"
+    ):
+        load(proto)
+    with pytest.raises(UnsupportedOp, match="a scan backwards over rows of different lengths"):
+        load(parse(BATCHES % ("int64[2] lengths,", "2", "2, 4", 1, "lengths"), opset=8))
 
 
 # Sequences

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from mlc.errors import ShapeError
 from mlc.frontends.onnx import load
-from tests.frontends.one_node import check, integers, interpreted, model, normal, reference, run
+from tests.frontends.one_node import (
+    assert_same,
+    check,
+    compiled,
+    integers,
+    interpreted,
+    model,
+    normal,
+    reference,
+    run,
+)
 
 EXTENT = st.sampled_from([1, 2, 3, 5, 7])
 
@@ -167,3 +177,38 @@ def test_conv_refuses_a_weight_of_another_rank() -> None:
     x, w = normal(1, 2, 5, 5), normal(3, 2, 3)
     with pytest.raises(ShapeError, match="2 spatial axes, W has 1"):
         load(model("Conv", [x, w], opset=11))
+
+
+def matrices(shape: tuple[int, ...], dtype: type, singular: bool) -> np.ndarray:
+    x = normal(*shape, dtype=dtype)
+    if singular and shape[-1] > 1:
+        x[..., 0] = x[..., -1]
+    return x
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    batch=st.lists(st.integers(0, 3), max_size=2),
+    size=st.integers(0, 8),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    singular=st.booleans(),
+    symbolic=st.booleans(),
+)
+def test_determinants_of_every_size(batch: list[int], size: int, dtype: type, singular: bool, symbolic: bool) -> None:
+    x = matrices((*batch, size, size), dtype, singular)
+    shapes = {0: [*(f"B{i}" for i in range(len(batch))), "M", "M"]} if symbolic else None
+    proto = model("Det", [x], opset=22, shapes=shapes)
+    expected = np.linalg.det(x.astype(np.float64)).astype(dtype)
+    rtol, atol = (2e-4, 1e-5) if dtype is np.float32 else (1e-9, 1e-12)
+    for found in (interpreted(proto, [x]), compiled(proto, [x])):
+        assert_same(found, [expected], rtol, atol)
+
+
+def test_determinants_exchange_rows_and_take_halves() -> None:
+    x = np.array([[[0, 2, 1], [3, 0, 0], [0, 0, 5]], [[0, 0, 1], [0, 1, 0], [1, 0, 0]]], np.float16)
+    assert_same(interpreted(model("Det", [x], opset=11), [x]), [np.array([-30, -1], np.float16)], 0, 0)
+    check("Det", [normal(2, 3, 5, 5)], opset=11)
+    with pytest.raises(ShapeError, match=r"the matrices are not square: X has shape \[2, 3\]"):
+        load(model("Det", [normal(2, 3)], opset=11))
+    with pytest.raises(ShapeError, match="axis 1 is 3, but M is 2"):
+        compiled(model("Det", [normal(2, 3)], opset=11, shapes={0: ["M", "N"]}), [normal(2, 3)])

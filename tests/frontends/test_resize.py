@@ -1,16 +1,20 @@
-"""Resize, Upsample, GridSample and RoiAlign against onnxruntime."""
+"""Resize, Upsample, AffineGrid, GridSample and RoiAlign against onnxruntime."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import onnx.parser
+import onnxruntime
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import mlc
+from mlc.errors import ShapeError
 from mlc.frontends.onnx import load
-from tests.frontends.one_node import check, model, normal, reference, run
+from tests.frontends.one_node import assert_same, check, compiled, model, normal, reference, run
 
 TRANSFORMS = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric"]
 NEAREST = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
@@ -171,6 +175,89 @@ def test_roi_align(mode: str, transform: str) -> None:
         spatial_scale=0.5,
         rtol=1e-4,
     )
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    image=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    cells=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    regions=st.integers(0, 4),
+    scale=st.sampled_from([1.0, 0.5, 0.25]),
+    mode=st.sampled_from(["max", "avg"]),
+    half_pixel=st.booleans(),
+    negative=st.booleans(),
+    whole=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_regions_have_as_many_samples_as_their_size_asks_for(
+    image: tuple[int, int],
+    cells: tuple[int, int],
+    regions: int,
+    scale: float,
+    mode: str,
+    half_pixel: bool,
+    negative: bool,
+    whole: bool,
+    seed: int,
+) -> None:
+    """Inside of the image and beside it, of no extent, and of whole numbers, where samples fall on pixels."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((2, 3, *image), np.float32)
+    x = -np.abs(x) if negative else x
+    low, extent = rng.uniform(-4, 8, (regions, 2)), rng.uniform(-2, 12, (regions, 2))
+    rois = np.concatenate([low, low + extent], 1).astype(np.float32)
+    inputs = [x, np.round(rois) if whole else rois, rng.integers(0, 2, regions)]
+    given: dict[str, Any] = {
+        "mode": mode,
+        "sampling_ratio": 0,
+        "output_height": cells[0],
+        "output_width": cells[1],
+        "spatial_scale": scale,
+    }
+    given["coordinate_transformation_mode"] = "half_pixel" if half_pixel else "output_half_pixel"
+    check("RoiAlign", inputs, opset=16, atol=3e-5, **given)
+
+
+def test_the_largest_of_adaptive_samples_in_native_code_at_open_sizes() -> None:
+    x, rois = normal(2, 3, 10, 12), np.array([[0, 0, 9, 9], [-3, 2, 5.5, 8], [4, 4, 300, 30]], np.float32)
+    inputs = [x, rois, np.array([0, 1, 1], np.int64)]
+    shapes = {0: ["N", 3, "H", "W"], 1: ["R", 4], 2: ["R"]}
+    proto = model(
+        "RoiAlign", inputs, opset=16, shapes=shapes, mode="max", sampling_ratio=0, output_height=3, output_width=2
+    )
+    assert_same(compiled(proto, inputs), reference(proto, inputs), 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("image", [(3, 4), (1, 1), (2, 3, 4), (1, 5, 1)])
+@pytest.mark.parametrize("aligned", [0, 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_affine_grids_of_images_and_volumes(image: tuple[int, ...], aligned: int, dtype: type) -> None:
+    count = len(image)
+    theta, size = normal(2, count, count + 1, dtype=dtype), np.array([2, 3, *image], np.int64)
+    check("AffineGrid", [theta, size], opset=20, constants=[1], align_corners=aligned)
+    proto = model("AffineGrid", [theta, size], opset=20, align_corners=aligned)  # the size is compiled for at the call
+    assert_same(compiled(proto, [theta, size]), reference(proto, [theta, size]), 1e-5, 1e-6)
+
+
+def test_affine_grids_follow_the_sizes_of_an_image() -> None:
+    text = """<ir_version: 9, opset_import: ["": 20]> g (float[N, 2, 3] theta, float[N, 3, H, W] x) => (float[N, 3, H, W] y) {
+        s = Shape (x)  grid = AffineGrid <align_corners = 1> (theta, s)  y = GridSample <align_corners = 1> (x, grid)
+    }"""
+    proto = onnx.parser.parse_model(text)
+    exe = mlc.compile(proto, threads=1)
+    for n, h, w in [(1, 1, 1), (2, 5, 3), (3, 1, 7)]:
+        feed = {"theta": normal(n, 2, 3), "x": normal(n, 3, h, w)}
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        np.testing.assert_allclose(exe.run(None, feed)[0], session.run(None, feed)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "size, words",
+    [([2, 3, 4], "size has 3 elements"), ([2, 3, -4, 4], "size holds -4"), ([2, 3, 4, 4, 4], r"expected \[N, 3, 4\]")],
+)
+def test_an_affine_grid_of_no_image_is_refused(size: list[int], words: str) -> None:
+    with pytest.raises(ShapeError, match=words):
+        load(model("AffineGrid", [normal(2, 2, 3), np.array(size, np.int64)], opset=20, constants=[1]))
 
 
 @pytest.mark.parametrize("masked", [True, False])

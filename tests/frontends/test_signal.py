@@ -1,4 +1,4 @@
-"""Fourier transforms against numpy.fft, and folding of blocks against its definition."""
+"""Fourier transforms against numpy.fft, folding of blocks against its definition, mel filters against onnxruntime."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlc
+from mlc.errors import ShapeError
 from mlc.frontends.onnx import load
-from tests.frontends.one_node import check, interpreted, model, normal, run
+from tests.frontends.one_node import check, compiled, interpreted, model, normal, reference, run
 
 
 def pairs(z: np.ndarray) -> np.ndarray:
@@ -123,3 +124,34 @@ def test_col2im_sums_overlapping_blocks(
     proto = model("Col2Im", inputs, opset=18, constants=[1, 2], strides=strides, dilations=dilations, pads=pads)
     cropped = expected[:, :, pads[0] : pads[0] + image[0], pads[1] : pads[1] + image[1]]
     np.testing.assert_allclose(interpreted(proto, inputs)[0], cropped, rtol=1e-5, atol=1e-5)
+
+
+def mel(*numbers: float) -> list[np.ndarray]:
+    return [np.array(n, np.int64 if i < 3 else np.float32) for i, n in enumerate(numbers)]
+
+
+@pytest.mark.parametrize(
+    "numbers", [(8, 16, 8192, 0, 4096), (1, 8, 8000, 20, 3000), (11, 31, 16000, 700, 1500), (5, 512, 8000, 0, 4000)]
+)
+def test_mel_filters(numbers: tuple[float, ...]) -> None:
+    for more in ({}, {"output_datatype": 11}):
+        check("MelWeightMatrix", mel(*numbers), opset=17, constants=range(5), rtol=1e-6, **more)
+
+
+def test_mel_filters_by_values_of_a_call() -> None:
+    inputs = mel(4, 16, 8000, 0, 4000)
+    proto = model("MelWeightMatrix", inputs, opset=17)
+    np.testing.assert_allclose(compiled(proto, inputs)[0], reference(proto, inputs)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "numbers, words",
+    [
+        ((0, 16, 8000, 0, 4000), "num_mel_bins is 0"),
+        ((4, 16, 0, 0, 4000), "sample_rate is 0"),
+        ((4, 16, 800, 0, 4000), "beyond the 9 frequencies"),
+    ],
+)
+def test_mel_filters_that_do_not_exist_are_refused(numbers: tuple[float, ...], words: str) -> None:
+    with pytest.raises(ShapeError, match=words):
+        load(model("MelWeightMatrix", mel(*numbers), opset=17, constants=range(5)))

@@ -272,6 +272,12 @@ class Scope:
     def sources(self, name: str) -> tuple[str, ...]:
         return self.record(name).sources
 
+    def is_brief(self, name: str) -> bool:
+        found = next((i for i in self.importer.signature.inputs if i.name == name), None)
+        if found is None or is_float(found.dtype) or len(found.shape) > 1:
+            return False
+        return all(isinstance(extent, int) and extent <= g.IN_TEXT for extent in found.shape)
+
     def maker(self, name: str) -> NodeProto | None:
         scope: Scope | None = self
         while scope is not None and name not in scope.records:

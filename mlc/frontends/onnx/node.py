@@ -84,6 +84,9 @@ class Scope(Protocol):
     def sources(self, name: str) -> tuple[str, ...]:
         """The graph inputs that a value is computed from."""
 
+    def is_brief(self, name: str) -> bool:
+        """Whether a graph input holds a few whole numbers or truths, as a shape, an axis or a flag does."""
+
     def declared_rank(self, name: str) -> int | None:
         """The number of axes that the model's graph declares for a value of its own."""
 
@@ -344,12 +347,14 @@ class Node:
         return UnsupportedOp(f"{self.title}: {message}", node=self.index, file=self.file, remedy=remedy)
 
     def decided_by(self, i: builtins.int, message: str) -> UnsupportedOp:
-        """What input i decides, and is not known at import, cannot be compiled: for a graph input, whose value may be given, NeedsValue."""
+        """What input i decides, and is not known at import, cannot be compiled: NeedsValue where it is a graph input, or comes from inputs that
+        hold a few whole numbers, as a shape does. Those may be given."""
         name = self.inputs[i]
-        if self.scope.sources(name) != (name,):
+        found = self.scope.sources(name)
+        if found != (name,) and not (found and all(self.scope.is_brief(source) for source in found)):
             return self.unsupported(message)
-        remedy = f"Give its value at import: known={{'{name}': ...}}."
-        return NeedsValue(f"{self.title}: {message}", inputs=(name,), node=self.index, file=self.file, remedy=remedy)
+        remedy = f"Give its value at import: known={{'{found[0]}': ...}}."
+        return NeedsValue(f"{self.title}: {message}", inputs=found, node=self.index, file=self.file, remedy=remedy)
 
     def needs_sizes(self, message: str, questions: Sequence[Question]) -> NeedsSize:
         """The answers to these questions are needed to import the node."""

@@ -1,10 +1,10 @@
-"""Sampling images at computed positions: GridSample, RoiAlign and DeformConv, as gathers of neighbouring elements with weights."""
+"""Sampling images at computed positions: AffineGrid, GridSample and DeformConv, as gathers of neighbouring elements with weights."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.ops.activation import like, plus, times
@@ -14,9 +14,50 @@ from mlc.frontends.onnx.table import Value, handles
 from mlc.frontends.onnx.windows import Window, window_of
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent, prod
-from mlc.ir.types import dtype_of, rank_of, shape_of
+from mlc.ir.types import dtype_of, rank_of, shape_of, shape_text
 
 CUBIC_SLOPE = -0.75
+
+
+@handles("AffineGrid", since=(20,))
+def affine_grid(node: Node, theta: Value, size: Value) -> Value:
+    """The positions of an image's pixels, each axis of which spans [-1, 1], under the affine map theta [n, k, k + 1] of each image.
+
+    size is [n, c, d1..dk]; the result [n, d1..dk, k] holds (x, y, ...), the last image axis first. An axis of one pixel has it at 1 with
+    aligned corners, as onnxruntime has it, and else in the middle.
+    """
+    batch, _, *image = image_size(node, node.extents(1, "size"))
+    count, aligned = len(image), bool(node.int("align_corners"))
+    if rank_of(theta) != 3 or shape_of(theta)[1:] != (count, count + 1):
+        raise node.error(f"theta has shape {shape_text(shape_of(theta))}, expected [N, {count}, {count + 1}]")
+    g.require_equal(shape_of(theta)[0], batch, "images of theta and of size")
+    wide = "f64" if dtype_of(theta) == "f64" else "f32"
+    columns = [unit_line(image, axis, aligned, wide) for axis in reversed(range(count))]
+    columns.append(g.full(image, 1, wide))
+    places = g.concatenate([g.reshape(column, [prod(image), 1]) for column in columns], 1)
+    grid = g.contract(places, g.cast(theta, wide), "pj,nij->npi")
+    return g.reshape(g.cast(grid, dtype_of(theta)), [batch, *image, count])
+
+
+def image_size(node: Node, size: Sequence[Extent]) -> Sequence[Extent]:
+    if len(size) not in (4, 5):
+        raise node.error(f"size has {len(size)} elements, expected 4 (N, C, H, W) or 5 (N, C, D, H, W)")
+    for extent in size:
+        if isinstance(extent, int) and extent < 0:
+            raise node.error(f"size holds {extent}")
+    return size
+
+
+def unit_line(image: Sequence[Extent], axis: int, aligned: bool, dtype: str) -> Value:
+    """Where each pixel of an image lies along one axis: from -1 to 1 (aligned corners) or from -1 + 1/n to 1 - 1/n."""
+    place, n = g.iota(image, axis, dtype), image[axis]
+    length = extent_like(place, n)
+    if not aligned:
+        return plus(g.div(plus(times(place, 2), 1), length), -1)
+    if n == 1:
+        return like(place, 1)
+    line = plus(g.div(times(place, 2), plus(g.maximum(length, like(place, 2)), -1)), -1)
+    return line if isinstance(n, int) else g.select(g.eq(length, like(place, 1)), like(place, 1), line)
 
 
 @handles("GridSample", since=(16, 20, 22))
@@ -118,114 +159,6 @@ def clipped_tap(place: Value, weight: Value | None, n: Extent, masked: bool) -> 
         inside = g.logical_and(g.ge(place, zero), g.le(place, last))
         weight = g.select(inside, like(place, 1) if weight is None else weight, zero)
     return g.cast(g.maximum(g.minimum(place, last), zero), "i64"), weight
-
-
-@handles("RoiAlign", since=(10, 16, 22))
-def roi_align(node: Node, x: Value, rois: Value, batch_indices: Value) -> Value:
-    """The average (or maximum) of bilinear samples in each cell of each region. rois [r, 4] are x1, y1, x2, y2."""
-    mode, samples = node.string("mode"), node.int("sampling_ratio")
-    if mode not in ("avg", "max"):
-        raise node.invalid(f"mode '{mode}' is neither avg nor max")
-    if samples <= 0 and mode == "max":
-        raise node.unsupported("the largest of as many samples as each region's size asks for (sampling_ratio 0)")
-    for name, v, rank in (("X", x, 4), ("rois", rois, 2), ("batch_indices", batch_indices, 1)):
-        if rank_of(v) != rank:
-            raise node.error(f"{name} has {rank_of(v)} axes, expected {rank}")
-    half_pixel = node.version >= 16 and node.string("coordinate_transformation_mode") == "half_pixel"
-    image = shape_of(x)[2:]
-    count, channels = shape_of(rois)[0], shape_of(x)[1]
-    cells = (node.int("output_height"), node.int("output_width"))
-    points = (cells[0] * samples, cells[1] * samples)
-    shape = [count, *points]
-    offset = -0.5 if half_pixel else 0.0
-    corners = [plus(times(v, node.float("spatial_scale")), offset) for v in columns(rois)]
-    spans = [g.sub(corners[3 - i], corners[1 - i]) for i in range(2)]
-    if not half_pixel:
-        spans = [g.maximum(span, like(span, 1)) for span in spans]
-    if samples <= 0:
-        rows, across = (adaptive_weights(corners[1 - i], spans[i], cells[i], image[i]) for i in range(2))
-        y = g.contract(g.cast(rows, dtype_of(x)), g.gather(x, batch_indices, 0), "rpy,rcyx->rcpx")
-        return g.contract(y, g.cast(across, dtype_of(x)), "rcpx,rqx->rcpq")
-    axes = []
-    valid: Value | None = None
-    for i, n in enumerate(image):
-        start, span = corners[1 - i], spans[i]
-        step = g.broadcast(g.div(span, like(span, points[i])), shape, [0])
-        index = g.iota(shape, 1 + i, dtype_of(x))
-        position = g.add(g.broadcast(start, shape, [0]), g.mul(plus(index, 0.5), step))
-        position = g.reshape(position, [count, points[0] * points[1]])
-        inside = g.logical_and(g.ge(position, like(position, -1)), g.le(position, extent_like(position, n)))
-        valid = inside if valid is None else g.logical_and(valid, inside)
-        zero, last = like(position, 0), plus(extent_like(position, n), -1)
-        axes.append(neighbours(g.maximum(g.minimum(position, last), zero), "linear"))
-    assert valid is not None
-    chosen = g.gather(x, batch_indices, 0)
-    merge: Callable[[Value], Value] = (
-        (lambda v: g.mean(v, [3, 5])) if mode == "avg" else (lambda v: g.reduce(v, [3, 5], "max"))
-    )
-    y = weighted_taps(chosen, axes, masked=False) if mode == "avg" else largest_tap(chosen, axes)
-    y = g.select(g.broadcast(valid, shape_of(y), [0, 2]), y, like(y, 0))
-    return merge(g.reshape(y, [count, channels, cells[0], samples, cells[1], samples]))
-
-
-def adaptive_weights(start: Value, span: Value, cells: int, n: Extent) -> Value:
-    """What each of n elements counts in the mean of each cell along one axis, [regions, cells, n] of f64.
-
-    A cell has ceil(span / cells) samples, evenly spaced. How many that is, only the data tell; but the sum of the distances by which an
-    evenly spaced row of samples lies below a point has a closed form, and linear interpolation is a second difference of such sums.
-    """
-    (regions,) = shape_of(span)
-    shape = [regions, cells, n]
-
-    def spread(v: Value) -> Value:
-        return g.broadcast(g.cast(v, "f64"), shape, [0])
-
-    samples = g.maximum(g.ceil(g.div(span, like(span, cells))), like(span, 0))
-    count = spread(samples)
-    safe = g.maximum(count, like(count, 1))
-    cell = times(spread(span), 1 / cells)
-    step = g.div(cell, safe)
-    step = g.select(g.gt(step, like(step, 0)), step, like(step, 1))  # a region without extent has no samples
-    first = g.add(g.add(spread(start), g.mul(g.iota(shape, 1, "f64"), cell)), times(step, 0.5))
-    place = g.iota(shape, 2, "f64")
-
-    def below(point: Value, inclusive: bool) -> Value:
-        """The number of samples before a point, or up to it."""
-        steps = g.div(g.sub(point, first), step)
-        number = plus(g.floor(steps), 1) if inclusive else g.ceil(steps)
-        return g.minimum(g.maximum(number, like(number, 0)), count)
-
-    def distances(point: Value) -> Value:
-        k = below(point, inclusive=False)
-        return g.sub(g.mul(k, g.sub(point, first)), g.mul(step, times(g.mul(k, plus(k, -1)), 0.5)))
-
-    before, here, behind = (distances(plus(place, k)) for k in (-1, 0, 1))
-    # rising towards the element: 1 for each sample less what it lacks; falling behind it
-    last, zero = plus(extent_like(place, n), -1), like(place, 0)
-    at = below(place, inclusive=True)
-    rising = g.add(g.sub(before, here), at)  # over samples in (place - 1, place]
-    falling = g.add(g.sub(behind, here), g.neg(at))  # over samples in (place, place + 1)
-    # up to one element outside, the element at the edge counts in full
-    edge_low = g.sub(at, below(like(place, -1), inclusive=False))
-    edge_high = g.sub(below(extent_like(place, n), inclusive=True), at)
-    rising = g.select(g.eq(place, zero), edge_low, rising)
-    falling = g.select(g.eq(place, last), edge_high, falling)
-    return g.div(g.add(rising, falling), safe)
-
-
-def largest_tap(x: Value, axes: Sequence[Sequence[tuple[Value, Value | None]]]) -> Value:
-    """The largest weighted tap instead of their sum."""
-    best: Value | None = None
-    for combination in itertools.product(*axes):
-        one = weighted_taps(x, [[tap] for tap in combination], masked=False)
-        best = one if best is None else g.maximum(best, one)
-    assert best is not None
-    return best
-
-
-def columns(rois: Value) -> list[Value]:
-    count = shape_of(rois)[0]
-    return [g.squeeze(g.slice(rois, [0, i], [count, 1], [1, 1]), [1]) for i in range(4)]
 
 
 @handles("DeformConv", since=(19, 22))

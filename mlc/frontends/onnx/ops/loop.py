@@ -217,6 +217,76 @@ def scan(node: Node, *operands: Value) -> list[Content]:
     return [*carries, *results]
 
 
+@handles("Scan", since=(8,))
+def scan_in_batches(node: Node, lengths: Value | None, *operands: Value) -> list[Content]:
+    """The body over axis 1 of what is scanned, for each index of the batch, axis 0, on its own. Behind a row's length its states stay and what
+    is stacked is 0."""
+    body, scanned = node.graph("body"), node.int("num_scan_inputs")
+    states = len(operands) - scanned
+    if scanned < 1 or states < 0 or len(body.input) != len(operands) or len(body.output) < states:
+        raise node.invalid(
+            f"num_scan_inputs is {scanned}, there are {len(operands)} inputs; the body has {len(body.input)} inputs and {len(body.output)} outputs"
+        )
+    backward = _each(node, "directions", scanned)
+    if lengths is not None and any(backward):
+        raise node.unsupported("a scan backwards over rows of different lengths")
+    for i, x in enumerate(operands):
+        if rank_of(x) < (1 if i < states else 2):
+            raise node.error(
+                f"operand {i} has {rank_of(x)} axes, and no axis of the batch"
+                + (" or of the steps" if i >= states else "")
+            )
+    batch, steps = shape_of(operands[states])[:2]
+    leading = [(batch,) if i < states else (batch, steps) for i in range(len(operands))]
+    rows = [_with_leading(x, extents) for x, extents in zip(operands, leading, strict=True)]
+    rows[states:] = [g.reverse(x, [1]) if back else x for x, back in zip(rows[states:], backward, strict=True)]
+    if lengths is not None:
+        rows.append(_with_leading(g.cast(lengths, "i64"), (batch,)))
+    around = Surroundings.of(node, body)
+
+    def one(
+        _: tuple[Value, ...], row: tuple[Value, ...], constants: tuple[Value, ...]
+    ) -> tuple[list[Value], list[Value]]:
+        own = row[len(operands) :]
+
+        def step(
+            carries: tuple[Value, ...], slices: tuple[Value, ...], constants: tuple[Value, ...]
+        ) -> tuple[list[Value], list[Value]]:
+            results = around.body(body, [*carries, *slices[:scanned]], constants[len(own) :])
+            after, stacked = _tensors(node, results[:states]), _tensors(node, results[states:])
+            _require_same(carries, after)
+            if own:
+                goes_on = g.lt(slices[scanned], constants[0])
+                after = [
+                    g.select(g.broadcast(goes_on, shape_of(x), []), x, old)
+                    for x, old in zip(after, carries, strict=True)
+                ]
+                stacked = [g.select(g.broadcast(goes_on, shape_of(y), []), y, g.scalar_like(y, 0)) for y in stacked]
+            return after, stacked
+
+        sequences = [*row[states : len(operands)], *([g.iota([steps], 0, "i64")] if own else [])]
+        final, stacked = g.scan(step, list(row[:states]), sequences, steps, [*own, *constants])
+        tidy([*final, *stacked])
+        return [], [*final, *stacked]
+
+    try:
+        _, results = g.scan(one, [], rows, batch, around.constants)
+    except _Varies as change:
+        raise _growing(node, change) from None
+    tidy(results)
+    return list(results)
+
+
+def _with_leading(x: Value, extents: Sequence[Extent]) -> Value:
+    """x, whose first axes must have these extents."""
+    found = [
+        g.require_equal(want, have, f"axis {axis} of what is scanned")
+        for axis, (want, have) in enumerate(zip(extents, shape_of(x), strict=False))
+    ]
+    shape = [*extents, *shape_of(x)[len(found) :]]
+    return x if tuple(shape) == shape_of(x) else g.reshape(x, shape)
+
+
 def _each(node: Node, name: str, count: int) -> list[int]:
     """An attribute with a number for each of `count` inputs or outputs, 0 by default."""
     values = node.ints(name, None) or [0] * count

@@ -1,4 +1,4 @@
-"""Fourier transforms: DFT and STFT as one product with the matrix of the transform, real and imaginary parts side by side.
+"""Signals: MelWeightMatrix, and the Fourier transforms DFT and STFT as one product with the matrix of the transform, real and imaginary parts side by side.
 
 x [..., n, c]  ->  [..., n * c] times [n * c, k * 2]  ->  [..., k, 2]
 
@@ -136,3 +136,30 @@ def stft(node: Node, x: Value, step: Value, window: Value | None = None, length:
     if window is not None:
         y = g.mul(y, g.broadcast(window, shape_of(y), [2]))
     return transformed(node, y, size, inverse=False, onesided=bool(node.int("onesided")))
+
+
+@handles("MelWeightMatrix", since=(17,))
+def mel_weight_matrix(node: Node, bins: Value, length: Value, rate: Value, lower: Value, upper: Value) -> np.ndarray:
+    """[length // 2 + 1, bins]: triangles over the frequencies of a transform of `length` points, evenly spaced on the mel scale."""
+    names = ("num_mel_bins", "dft_length", "sample_rate", "lower_edge_hertz", "upper_edge_hertz")
+    count, points, sampled, low, high = (node.number(i, name) for i, name in enumerate(names))
+    for name, value in zip(names[:3], (count, points, sampled), strict=True):
+        if value < 1:
+            raise node.error(f"{name} is {value}, expected 1 or more")
+    frequencies = points // 2 + 1
+    if frequencies * count > LARGEST_MATRIX:
+        raise node.unsupported(f"{count} bins over {frequencies} frequencies")
+    if not (low >= 0 and high >= 0):
+        raise node.error(f"the edges {low:g} and {high:g} Hz must not be negative")
+    ends = 2595 * np.log10(1 + np.array([low, high], np.float64) / 700)
+    mels = ends[0] + np.arange(count + 2) * ((ends[1] - ends[0]) / (count + 2))
+    edges = np.floor((points + 1) * (700 * (10 ** (mels / 2595) - 1)) / sampled).astype(np.int64)
+    if edges.min() < 0 or edges[:-1].max() >= frequencies or edges[-1] > frequencies:
+        raise node.error(f"the edges {low:g} and {high:g} Hz lie beyond the {frequencies} frequencies of {sampled} Hz")
+    place = np.arange(frequencies)[:, None]
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    rising = np.where((place >= left) & (place <= centre), (place - left) / np.maximum(centre - left, 1), 0.0)
+    rising = np.where((left == centre) & (place == centre), 1.0, rising)
+    falling = np.where((place > centre) & (place < right), (right - place) / np.maximum(right - centre, 1), 0.0)
+    dtype = node.dtype("output_datatype", None) or "f32"
+    return (rising + falling).astype(numpy_dtype(dtype))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import numpy as np
 
@@ -162,24 +164,13 @@ def qlinear_where(
 
 
 @contributed("QLinearConv")
-def qlinear_conv(
-    node: Node,
-    x: Value,
-    x_scale: Value,
-    x_zero_point: Value,
-    w: Value,
-    w_scale: Value,
-    w_zero_point: Value,
-    y_scale: Value,
-    y_zero_point: Value,
-    bias: Value | None,
-) -> Value:
+@wraps(quantize.qlinear_conv, assigned=())  # its operands are the standard's
+def qlinear_conv(node: Node, x: Value, *others: Any) -> Value:
     """The standard's operator with the channels of x and y first or last; the weight's stay [o, i, kernel...]."""
     standard, rank = node.standing_for("QLinearConv", 10), rank_of(x)
-    scales = (x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, bias)
     if not node.int("channels_last", 0):
-        return quantize.qlinear_conv(standard, x, *scales)
-    y = quantize.qlinear_conv(standard, g.transpose(x, [0, rank - 1, *range(1, rank - 1)]), *scales)
+        return quantize.qlinear_conv(standard, x, *others)
+    y = quantize.qlinear_conv(standard, g.transpose(x, [0, rank - 1, *range(1, rank - 1)]), *others)
     return g.transpose(y, [0, *range(2, rank), 1])
 
 
