@@ -62,6 +62,7 @@ from mlc.ir.graph.elementwise import apply_cast as cast
 from mlc.ir.graph.index import gather, gather_elements, gather_nd, scatter_elements, scatter_nd
 from mlc.ir.graph.linear import contract, convolution, matmul
 from mlc.ir.graph.packed import unpack
+from mlc.ir.graph.pick import positions_of, window_pick, window_place, window_put
 from mlc.ir.graph.random import random_bits, random_fold_in, random_normal, random_split, random_uniform
 from mlc.ir.graph.reduce import arg_max, arg_min, cumulative, mean, reduce, sort, top_k
 from mlc.ir.graph.shape import (
@@ -90,7 +91,7 @@ from mlc.ir.graph.shape import (
     transpose,
     unsqueeze,
 )
-from mlc.ir.graph.window import arg_max_window, reduce_window
+from mlc.ir.graph.window import reduce_window
 from mlc.ir.module import Module, Range
 from mlc.ir.types import dtype_name, dtype_of, extent, rank_of, shape_of, tensor
 from mlc.ir.weights import WeightStore

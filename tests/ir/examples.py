@@ -304,7 +304,9 @@ def _structural() -> list[Example]:
         Example("prefix", [(("N", 3), f), (("N",), f), ((), "i64")], lambda x, y, n: g.prefix(n, x, y), lambda x, y, n: (x[: max(n, 0)], y[: max(n, 0)]), {"N": 5}),
         Example("non_max_suppression", [((1, "N", 2), f), ((1, 2, "N"), f), ((1, 2, "N"), "bool")], _suppressed, _suppressed_slowly, {"N": 7}),
         Example("reduce_window", [((1, 2, "H", 8), f)], lambda x: g.reduce_window(x, "max", [1, 1, 3, 3], [1, 1, 2, 2], [(0, 0), (0, 0), (1, 1), (1, 1)]), lambda x: _pooled(x, max), {"H": 7}),
-        Example("arg_max_window", [((1, 1, 6, 6), f)], lambda x: g.arg_max_window(x, [1, 1, 2, 2], [1, 1, 2, 2]), _arg_pooled, {}),
+        Example("window_place", [((1, 1, 6, 6), f)], lambda x: g.window_place(x, g.reduce_window(x, "max", *_HALF), *_HALF), lambda x: _largest_of_four(x)[1].astype(np.uint8), {}),
+        Example("window_pick", [((1, 1, 6, 6), f)], lambda x: g.window_pick(x, g.window_place(x, g.reduce_window(x, "max", *_HALF), *_HALF), *_HALF), lambda x: _largest_of_four(x)[0], {}),
+        Example("window_put", [((1, 1, 6, 6), f)], lambda x: _put_back(x), lambda x: np.where(x == np.kron(_largest_of_four(x)[0], np.ones((2, 2), x.dtype)), x, 0), {}),
         Example("scan", [(("T", 4), f)], _running_product, lambda x: (np.prod(x, 0), np.cumprod(x, 0)), {"T": 5}),
         Example("while", [((4, "N"), f), ((), f)], _doubled, _doubled_slowly, {"N": 3}),
         Example("if", [((), f), (("N", 3), f)], lambda c, x: g.cond(g.lt(c, g.scalar(0, f)), lambda x: [g.exp(x), x], lambda x: [x, g.neg(x)], [x]), lambda c, x: (np.exp(x), x) if c < 0 else (x, -x), {"N": 4}),
@@ -361,12 +363,18 @@ def _pooled(x: np.ndarray, fold: Callable[..., Any]) -> np.ndarray:
     return out
 
 
-def _arg_pooled(x: np.ndarray) -> np.ndarray:
-    out = np.zeros((1, 1, 3, 3), np.int64)
-    for p, q in np.ndindex(3, 3):
-        cells = [(x[0, 0, r, c], -(6 * r + c)) for r in (2 * p, 2 * p + 1) for c in (2 * q, 2 * q + 1)]
-        out[0, 0, p, q] = -max(cells)[1]
-    return out
+_HALF = ([1, 1, 2, 2], [1, 1, 2, 2])
+
+
+def _largest_of_four(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each 2x2 block the largest element, and its number."""
+    blocks = x.reshape(1, 1, 3, 2, 3, 2).swapaxes(3, 4).reshape(1, 1, 3, 3, 4)
+    return blocks.max(-1), blocks.argmax(-1)
+
+
+def _put_back(x: SSAValue) -> SSAValue:
+    y = g.reduce_window(x, "max", *_HALF)
+    return g.window_put(y, g.window_place(x, y, *_HALF), g.shape_of(x), *_HALF)
 
 
 def _running_product(x: SSAValue) -> list[SSAValue]:

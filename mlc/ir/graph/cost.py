@@ -15,6 +15,7 @@ from mlc.ir.graph.composites import CompositeOp
 from mlc.ir.graph.control import CallOp, GroupOp, IfOp, ScanOp, WhileOp
 from mlc.ir.graph.elementwise import ElementwiseOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
+from mlc.ir.graph.pick import WindowPlaceOp, WindowPutOp
 from mlc.ir.graph.reduce import ArgReduceOp, CumulativeOp, ReduceOp
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.types import shape_of
@@ -45,7 +46,9 @@ def flops_of(op: Operation) -> Extent:
             return dims.prod(shape_of(op.results[0]))
         case ReduceOp() | ArgReduceOp() | CumulativeOp():
             return dims.prod(shape_of(op.operands[0]))
-        case ReduceWindowOp():
+        case WindowPutOp():
+            return dims.prod(shape_of(op.values))
+        case ReduceWindowOp() | WindowPlaceOp():
             return dims.prod([*shape_of(op.results[0]), *(int(size) for size in op.window.get_values())])
     return 0
 

@@ -30,15 +30,14 @@ Padding = Sequence[tuple[Extent, Extent]]
 
 
 def infer(
-    x: SSAValue,
+    shape: Sequence[Extent],
     window: Sequence[int],
     strides: Sequence[int],
     padding: Padding,
     dilations: Sequence[int],
     x_dilation: Sequence[int] | None = None,
 ) -> list[Extent]:
-    """The extents of the windows' positions."""
-    shape = shape_of(x)
+    """The extents of the windows' positions in a tensor of this shape."""
     apart = [1] * len(shape) if x_dilation is None else x_dilation
     if not len(window) == len(strides) == len(padding) == len(dilations) == len(apart) == len(shape):
         raise ShapeError(f"window: one size, stride, padding and dilation per axis of {shape_text(shape)}")
@@ -54,10 +53,9 @@ def infer(
     return out
 
 
-class WindowOp(GraphOp):
-    """What all window ops share: the geometry of the windows, and the elements under each tap of them."""
+class WindowsOp(GraphOp):
+    """The geometry of windows over all axes of a tensor."""
 
-    x = operand_def(TensorType)
     window = prop_def(DenseArrayBase)
     strides = prop_def(DenseArrayBase)
     low = prop_def(DimsAttr)
@@ -73,13 +71,23 @@ class WindowOp(GraphOp):
 
     @property
     def apart(self) -> list[int]:
-        """How far elements of x stand from each other, per axis."""
+        """How far elements of the tensor stand from each other, per axis."""
         return [1] * len(self.window.get_values())
 
-    def positions(self) -> list[Extent]:
-        """The extents of the windows' positions."""
+    def positions_in(self, shape: Sequence[Extent]) -> list[Extent]:
+        """The extents of the windows' positions in a tensor of this shape."""
         window, strides, dilations = (p.get_values() for p in (self.window, self.strides, self.dilations))
-        return infer(self.x, window, strides, self.padding, dilations, self.apart)
+        return infer(shape, window, strides, self.padding, dilations, self.apart)
+
+
+class WindowOp(WindowsOp):
+    """Windows over x, and the elements under each tap of them."""
+
+    x = operand_def(TensorType)
+
+    def positions(self) -> list[Extent]:
+        """The extents of the windows' positions in x."""
+        return self.positions_in(shape_of(self.x))
 
     def taps(self, at: Evaluate, x: np.ndarray, fill: float | bool) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
         """(position in the window, x under it) for each tap; outside x stands `fill`."""
@@ -132,9 +140,9 @@ class ReduceWindowOp(WindowOp):
             properties={
                 "kind": StringAttr(kind),
                 "x_dilation": ints(x_dilation) if x_dilation is not None and any(d != 1 for d in x_dilation) else None,
-                **_properties(window, strides, padding, dilations),
+                **geometry(window, strides, padding, dilations),
             },
-            result_types=[tensor(infer(x, window, strides, padding, dilations, x_dilation), dtype_of(x))],
+            result_types=[tensor(infer(shape_of(x), window, strides, padding, dilations, x_dilation), dtype_of(x))],
         )
 
     @property
@@ -155,39 +163,10 @@ class ReduceWindowOp(WindowOp):
         return result.astype(x.dtype)
 
 
-@irdl_op_definition
-class ArgMaxWindowOp(WindowOp):
-    """For each window the flat row-major position in the whole of x of its largest element, the first of equals. i64."""
-
-    name = "graph.arg_max_window"
-    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
-
-    def __init__(
-        self, x: SSAValue, window: Sequence[int], strides: Sequence[int], padding: Padding, dilations: Sequence[int]
-    ):
-        super().__init__(
-            operands=[x],
-            properties=_properties(window, strides, padding, dilations),
-            result_types=[tensor(infer(x, window, strides, padding, dilations), "i64")],
-        )
-
-    def infer_types(self) -> Sequence[TensorType]:
-        return [tensor(self.positions(), "i64")]
-
-    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
-        x = operands[0].astype(np.float64)
-        shape = [at(e) for e in shape_of(self.result)]
-        best, where = np.full(shape, -np.inf), np.full(shape, -1, np.int64)
-        numbers = np.arange(x.size, dtype=np.int64).reshape(x.shape)
-        for (_, part), (_, number) in zip(self.taps(at, x, -np.inf), self.taps(at, numbers, -1), strict=True):
-            better = (number >= 0) & ((part > best) | (where < 0))
-            best, where = np.where(better, part, best), np.where(better, number, where)
-        return where
-
-
-def _properties(
+def geometry(
     window: Sequence[int], strides: Sequence[int], padding: Padding, dilations: Sequence[int]
 ) -> dict[str, Attribute]:
+    """The properties of an op with windows."""
     return {
         "window": ints(window),
         "strides": ints(strides),
@@ -200,10 +179,10 @@ def _properties(
 # Builder functions -------------------------------------------------------------------------------------------------------
 
 
-def _filled(
-    x: SSAValue, strides: Sequence[int] | None, padding: Padding | None, dilations: Sequence[int] | None
+def filled(
+    rank: int, strides: Sequence[int] | None, padding: Padding | None, dilations: Sequence[int] | None
 ) -> tuple[Sequence[int], Padding, Sequence[int]]:
-    rank = len(shape_of(x))
+    """Strides and dilations of 1 and no padding where none are given."""
     return strides or [1] * rank, padding if padding is not None else [(0, 0)] * rank, dilations or [1] * rank
 
 
@@ -217,16 +196,5 @@ def reduce_window(
     x_dilation: Sequence[int] | None = None,
 ) -> SSAValue:
     """Fold windows over all axes of x; kind sum, prod, max or min. `x_dilation` puts the identity between the elements of x first."""
-    strides, padding, dilations = _filled(x, strides, padding, dilations)
+    strides, padding, dilations = filled(len(shape_of(x)), strides, padding, dilations)
     return emit(ReduceWindowOp(x, kind, window, strides, padding, dilations, x_dilation))[0]
-
-
-def arg_max_window(
-    x: SSAValue,
-    window: Sequence[int],
-    strides: Sequence[int] | None = None,
-    padding: Padding | None = None,
-    dilations: Sequence[int] | None = None,
-) -> SSAValue:
-    """Flat row-major positions in the whole of x of each window's largest element."""
-    return emit(ArgMaxWindowOp(x, window, *_filled(x, strides, padding, dilations)))[0]

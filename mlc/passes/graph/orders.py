@@ -20,6 +20,7 @@ from mlc.ir.graph.composites import LogSoftmaxOp, SoftmaxOp
 from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.index import GatherOp
 from mlc.ir.graph.linear import ContractOp, labels
+from mlc.ir.graph.pick import WindowPlaceOp, WindowPutOp
 from mlc.ir.graph.reduce import ArgReduceOp, CumulativeOp, ReduceOp, TopKOp
 from mlc.ir.graph.shape import (
     BroadcastOp,
@@ -32,7 +33,7 @@ from mlc.ir.graph.shape import (
     TransposeOp,
     WeightOp,
 )
-from mlc.ir.graph.window import ReduceWindowOp
+from mlc.ir.graph.window import ReduceWindowOp, WindowsOp
 from mlc.ir.types import dtype_of, rank_of, shape_of
 from mlc.passes.graph.simplify.transpose import permuted_broadcast
 from mlc.passes.graph.values import axis_groups
@@ -223,10 +224,36 @@ def _concatenate(op: ConcatenateOp, operands: Sequence[Stored]) -> Results:
 
 def _reduce_window(op: ReduceWindowOp, operands: Sequence[Stored]) -> Results:
     (x,) = operands
-    window, strides, dilations = (permuted(p.get_values(), x.order) for p in (op.window, op.strides, op.dilations))
-    padding: list[tuple[Extent, Extent]] = permuted(op.padding, x.order)
     apart = permuted(op.apart, x.order)
-    return [Stored(g.reduce_window(x.value, op.kind.data, window, strides, padding, dilations, apart), x.order)]
+    return [Stored(g.reduce_window(x.value, op.kind.data, *_windows(op, x.order), apart), x.order)]
+
+
+def _window_place(op: WindowPlaceOp, operands: Sequence[Stored]) -> Results:
+    x, y = operands
+    if not _counts_alike(op, x.order):
+        return None
+    made = g.window_place(x.value, in_order(y, x.order), *_windows(op, x.order))
+    return [Stored(made, x.order)]
+
+
+def _window_put(op: WindowPutOp, operands: Sequence[Stored]) -> Results:
+    values, places = operands
+    if not _counts_alike(op, values.order):
+        return None
+    shape = permuted(shape_of(op.result), values.order)
+    made = g.window_put(values.value, in_order(places, values.order), shape, *_windows(op, values.order))
+    return [Stored(made, values.order)]
+
+
+def _counts_alike(op: WindowsOp, order: Order) -> bool:
+    """The elements of a window have the same numbers in this order of axes."""
+    wide = [a for a in order if op.window.get_values()[a] > 1]
+    return wide == sorted(wide)
+
+
+def _windows(op: WindowsOp, order: Order) -> tuple[list[int], list[int], list[tuple[Extent, Extent]], list[int]]:
+    window, strides, dilations = (permuted(p.get_values(), order) for p in (op.window, op.strides, op.dilations))
+    return window, strides, permuted(op.padding, order), dilations
 
 
 def _gather(op: GatherOp, operands: Sequence[Stored]) -> Results:
@@ -262,5 +289,7 @@ RULES: dict[type[Operation], Callable[[Any, Sequence[Stored]], Results]] = {
     PadOp: _pad,
     ConcatenateOp: _concatenate,
     ReduceWindowOp: _reduce_window,
+    WindowPlaceOp: _window_place,
+    WindowPutOp: _window_put,
     GatherOp: _gather,
 }

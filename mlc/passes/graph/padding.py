@@ -9,6 +9,7 @@ Runs last of the graph passes: simplify does the opposite, which is the better f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,11 +20,12 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import emit
 from mlc.ir.graph.linear import ConvolutionOp
+from mlc.ir.graph.pick import WindowPlaceOp, WindowPutOp
 from mlc.ir.graph.reduce import identity
 from mlc.ir.graph.shape import PadOp, dilated
-from mlc.ir.graph.window import ReduceWindowOp
+from mlc.ir.graph.window import ReduceWindowOp, infer
 from mlc.ir.module import Module
-from mlc.ir.types import dtype_of, rank_of, shape_of
+from mlc.ir.types import dtype_of, is_half, rank_of, shape_of
 from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import before, replace, rewrite, rule
 from mlc.passes.graph.simplify.slices import is_zero, never_crops
@@ -36,7 +38,7 @@ class ExpandPadding(Pass):
     name: ClassVar[str] = "expand-padding"
 
     def run(self, module: Module) -> None:
-        rewrite(module, [pad_before_convolution, pad_before_window])
+        rewrite(module, [pad_before_convolution, pad_before_window, pad_before_place, put_into_padding])
         for op in list(module.op.walk()):  # once: what is left of an edge need not be provably positive
             if isinstance(op, PadOp):
                 crop(op, module)
@@ -77,6 +79,36 @@ def pad_before_window(op: ReduceWindowOp, module: Module) -> SSAValue | None:
     return g.reshape(result, shape_of(op.result))
 
 
+@rule(WindowPlaceOp)
+def pad_before_place(op: WindowPlaceOp, module: Module) -> SSAValue | None:
+    """window_place(x, y, padding) -> window_place(pad(x, lowest), y)"""
+    if all(is_zero(e) for pair in op.padding for e in pair):
+        return None
+    wide = g.pad(op.x, op.low.extents(), op.high.extents(), identity("max", dtype_of(op.x)))
+    lists = [p.get_values() for p in (op.window, op.strides, op.dilations)]
+    shape = _positions(shape_of(wide), *lists)
+    places = g.window_place(wide, g.reshape(op.y, shape), lists[0], lists[1], None, lists[2])
+    return g.reshape(places, shape_of(op.result))
+
+
+@rule(WindowPutOp)
+def put_into_padding(op: WindowPutOp, module: Module) -> SSAValue | None:
+    """window_put(values, padding) -> window_put into what is padded, without its border; halves are added up in f32"""
+    dtype, low, high = dtype_of(op.values), op.low.extents(), op.high.extents()
+    padded = not all(map(is_zero, (*low, *high)))
+    if not padded and not is_half(dtype):
+        return None
+    values = g.cast(op.values, "f32") if is_half(dtype) else op.values
+    shape = [lo + e + hi for lo, e, hi in zip(low, shape_of(op.result), high, strict=True)]
+    lists = [p.get_values() for p in (op.window, op.strides, op.dilations)]
+    taken = _positions(shape, *lists)
+    whole = g.window_put(
+        g.reshape(values, taken), g.reshape(op.places, taken), shape, lists[0], lists[1], None, lists[2]
+    )
+    inside = g.pad(whole, [-1 * e for e in low], [-1 * e for e in high])
+    return g.cast(g.reshape(inside, shape_of(op.result)), dtype)
+
+
 def crop(op: PadOp, module: Module) -> None:
     """Where an edge may be negative: take away first, then pad by what is left of it.
 
@@ -104,6 +136,13 @@ def crop(op: PadOp, module: Module) -> None:
         cut = g.slice(x, starts, kept, inside=True)
         result = emit(PadOp(cut, op.value, before_, behind, between))[0]
         replace(op, [g.reshape(result, shape_of(op.result))])
+
+
+def _positions(
+    shape: Sequence[Extent], window: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> list[Extent]:
+    """Of windows without padding."""
+    return infer(shape, window, strides, [(0, 0)] * len(window), dilations)
 
 
 def _taken(edge: Extent) -> Extent:

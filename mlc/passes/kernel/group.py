@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from math import prod
 
 from xdsl.dialects import arith
+from xdsl.dialects.builtin import i64
 from xdsl.ir import Operation, SSAValue
 
 from mlc.errors import InternalError
@@ -22,6 +24,7 @@ from mlc.ir.graph.base import GraphOp
 from mlc.ir.graph.control import GroupOp, source_of, yielded
 from mlc.ir.graph.elementwise import ElementwiseOp, PointwiseOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
+from mlc.ir.graph.pick import WindowPlaceOp
 from mlc.ir.graph.places import misplaced_in
 from mlc.ir.graph.reduce import ArgReduceOp, ReduceOp, identity
 from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, WeightOp, dilated
@@ -29,12 +32,12 @@ from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
 from mlc.ir.types import dtype_of, is_float, is_half, rank_of, shape_of
-from mlc.passes.kernel.expression import Expression, widen
+from mlc.passes.kernel.expression import Expression, place, widen
 from mlc.passes.kernel.guarded import arg_reduce, guarded_reads
 from mlc.passes.kernel.plan import Access, Context, Memory, Plan, Step
 
 COPIES = (PadOp, ConcatenateOp)  # written piece by piece, each piece at an offset
-ACCUMULATES = (ReduceOp, ContractOp, ConvolutionOp, ReduceWindowOp, ArgReduceOp)
+ACCUMULATES = (ReduceOp, ContractOp, ConvolutionOp, ReduceWindowOp, WindowPlaceOp, ArgReduceOp)
 EXPENSIVE = frozenset(
     [
         "exp",
@@ -172,7 +175,7 @@ class GroupPlan:
             case ArgReduceOp() as op:
                 axis = op.axis.value.data
                 return {f"c{axis}@{number}": shape_of(op.x)[axis]}
-            case ReduceWindowOp() as op:
+            case (ReduceWindowOp() | WindowPlaceOp()) as op:
                 return {f"w{a}@{number}": w for a, w in enumerate(op.window.get_values()) if w > 1}
             case ConvolutionOp() as op:
                 _, weight, _ = op.layout
@@ -267,7 +270,9 @@ class GroupPlan:
             case ConvolutionOp() as op:
                 return _conv_places(op, node.axes, list(node.folded))
             case ReduceWindowOp() as op:
-                return [(op.x, _window_place(op, at, list(node.folded)))]
+                return [(op.x, _tapped(op, at, list(node.folded)))]
+            case WindowPlaceOp() as op:
+                return [(op.x, _tapped(op, at, list(node.folded))), (op.y, at)]
             case PadOp() | ConcatenateOp():
                 return [(pieces(node.value)[self.piece][0], at)]
             case ArgReduceOp():
@@ -284,9 +289,7 @@ class GroupPlan:
             outputs_here = node.value in self.results
             accumulates = isinstance(node.value.owner, ACCUMULATES)
             if accumulates:
-                memory = self.plan.memory(
-                    shape_of(node.value), _accumulator(dtype_of(node.value)), "acc", temporary=True
-                )
+                memory = self.plan.memory(shape_of(node.value), _accumulator(node.value), "acc", temporary=True)
                 self._accumulate(node, memory)
                 self.memory[node.value] = memory
                 if outputs_here:
@@ -407,6 +410,11 @@ class GroupPlan:
                     raise InternalError("outline: a window reaches into padding; run expand-padding first")
                 self._fill(node, memory, identity(op.kind.data, dtype_of(op.x)))
                 self._fold(node, memory, lambda b, out, xs: fold(b, dtype, out, xs[0]))
+            case WindowPlaceOp():
+                if any(e != 0 for pair in op.padding for e in pair):
+                    raise InternalError("outline: a window reaches into padding; run expand-padding first")
+                self._fill(node, memory, prod(op.window.get_values()) - 1)
+                self._first_equal(node, op, memory)
             case ArgReduceOp():
                 self._fill(node, memory, 0)
                 self.plan.steps.append(arg_reduce(op, self.memory, node.axes, node.folded, memory))
@@ -431,13 +439,39 @@ class GroupPlan:
             Step(loops, list(expression.reads), (memory, at), body, set(node.folded), set(expression.indexed))
         )
 
+    def _first_equal(self, node: Node, op: WindowPlaceOp, memory: Memory) -> None:
+        """memory[d] = min(memory[d], the number of the tap) where x there equals y[d] or is NaN."""
+        dtype, expression, (x, y) = dtype_of(op.x), Expression(dict(self.memory)), self._sources(node)
+        for value, where in (x, y):
+            expression.collect(value, where)
+        self.plan.extents += expression.extents
+        tap = Affine({}, 0)
+        for name, size in node.folded.items():
+            tap = tap * int(size) + Affine({name: 1})  # type: ignore[arg-type]
+
+        def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
+            left, right = (expression.build(context, b, inputs, value, where) for value, where in (x, y))
+            equal = scalar.compare("oeq", "eq", "eq")(b, dtype, left, right)
+            if is_float(dtype):
+                equal = b.insert(arith.OrIOp(equal, scalar.widened(scalar.is_nan)(b, dtype, left))).result
+            number = scalar.cast(b, "i64", "i32", b.insert(arith.IndexCastOp(place(context, b, tap), i64)).result)
+            return b.insert(arith.MinSIOp(out, scalar.select(b, equal, number, out))).result
+
+        at, folded = tuple(Affine({n: 1}) for n in node.axes), set(node.folded)
+        loops = {**self._loops(node), **node.folded}
+        indexed = folded | expression.indexed
+        self.plan.steps.append(Step(loops, list(expression.reads), (memory, at), body, folded, indexed))
+
 
 _CONV_NAMES = {"n": "n", "c": "oc", "0": "oh", "1": "ow", "2": "od"}
 _TAP_NAMES = {"i": "ic", "0": "kh", "1": "kw", "2": "kd"}
 
 
-def _accumulator(dtype: str) -> str:
-    return "f32" if is_half(dtype) else dtype
+def _accumulator(value: SSAValue) -> str:
+    """The dtype that a value is folded in."""
+    if isinstance(value.owner, WindowPlaceOp):
+        return "i32"
+    return "f32" if is_half(dtype_of(value)) else dtype_of(value)
 
 
 def _multiply_add(dtype: str) -> Callable[..., SSAValue]:
@@ -460,7 +494,7 @@ def _woven(kept: Access, folded: Sequence[Affine], axes: Sequence[int]) -> Acces
     return tuple(next(inner) if a in axes else next(rest) for a in range(len(kept) + len(folded)))
 
 
-def _window_place(op: ReduceWindowOp, at: Access, folded: Sequence[str]) -> Access:
+def _tapped(op: ReduceWindowOp | WindowPlaceOp, at: Access, folded: Sequence[str]) -> Access:
     taps = iter(folded)
     found = []
     for where, window, stride, dilation in zip(

@@ -1,14 +1,16 @@
 """Kernels written as plain loops: ops whose stores go where data or run-time offsets say, or whose steps depend on each other.
 
-scatter, cumulative, arg_max_window, and the border of a padded tensor; choice.py has those that order or choose.
+scatter, cumulative, window_put, and the border of a padded tensor; choice.py has those that order or choose.
 """
 
 from __future__ import annotations
 
+from math import prod
+
 from xdsl.dialects import arith
-from xdsl.dialects.builtin import i64
 from xdsl.ir import SSAValue
 
+from mlc.errors import InternalError
 from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
 from mlc.ir.graph.base import GraphOp
@@ -16,9 +18,9 @@ from mlc.ir.graph.control import GroupOp, YieldOp
 from mlc.ir.graph.counted import NonZeroOp
 from mlc.ir.graph.detection import NonMaxSuppressionOp
 from mlc.ir.graph.index import ScatterOp
+from mlc.ir.graph.pick import WindowPutOp
 from mlc.ir.graph.reduce import CumulativeOp, TopKOp
 from mlc.ir.graph.shape import ConstantOp, PadOp
-from mlc.ir.graph.window import ArgMaxWindowOp
 from mlc.ir.kernel.kernel import Kernel, index
 from mlc.ir.types import dtype_of, is_half, shape_of
 from mlc.passes.kernel.choice import non_max_suppression, nonzero, top_k
@@ -32,7 +34,7 @@ def plain_op(group: GroupOp) -> GraphOp | None:
         return None
     (op,) = ops
     match op:
-        case ScatterOp() | CumulativeOp() | TopKOp() | ArgMaxWindowOp() | NonZeroOp() | NonMaxSuppressionOp():
+        case ScatterOp() | CumulativeOp() | TopKOp() | WindowPutOp() | NonZeroOp() | NonMaxSuppressionOp():
             return op
     return None
 
@@ -46,8 +48,8 @@ def write_plain(op: GraphOp, name: str) -> Written:
             return _cumulative(op, name)
         case TopKOp():
             return top_k(op, name)
-        case ArgMaxWindowOp():
-            return _arg_max_window(op, name)
+        case WindowPutOp():
+            return _window_put(op, name)
         case NonZeroOp():
             return nonzero(op, name)
         case NonMaxSuppressionOp():
@@ -154,50 +156,37 @@ def _cumulative(op: CumulativeOp, name: str) -> Written:
     return *loops.finish(), [n for n, _, _ in buffers]
 
 
-def _arg_max_window(op: ArgMaxWindowOp, name: str) -> Written:
-    """y[p] = the flat position in x of the first largest element that the window at p covers, -1 where it covers none."""
-    buffers, shape = buffers_of(op), shape_of(op.x)
-    loops = Loops(name, buffers, [lo for lo, _ in op.padding])
-    dtype = dtype_of(op.x)
+def _window_put(op: WindowPutOp, name: str) -> Written:
+    """y = 0; y[the element of window p that places[p] names] += values[p], image by image where the first axes have windows of one element."""
+    if any(e != 0 for pair in op.padding for e in pair):
+        raise InternalError("outline: window_put reaches into padding; run expand-padding first")
+    buffers, dtype, shape = buffers_of(op), dtype_of(op.result), shape_of(op.result)
+    loops = Loops(name, buffers)
+    window, strides, dilations = (p.get_values() for p in (op.window, op.strides, op.dilations))
+    apart = next((a for a, w in enumerate(window) if w > 1 or strides[a] > 1), len(window))
+    add, _ = scalar.reduction("sum")
+    times = lambda x, by: x if by == 1 else loops.b.insert(arith.MuliOp(x, loops.const(by))).result
 
-    def window(at: list[SSAValue]) -> None:
-        loops.store(scalar.constant(loops.b, "i64", -1), "y0", at)
+    def image(outer: list[SSAValue]) -> None:
+        zero = lambda at: loops.store(scalar.constant(loops.b, dtype, 0), "y0", [*outer, *at])
+        loops.nest(shape[apart:], zero)
 
-        def tap(taps: list[SSAValue]) -> None:
-            where, inside = [], scalar.constant(loops.b, "bool", True)
-            for axis, size in enumerate(shape):
-                stride, dilation = op.strides.get_values()[axis], op.dilations.get_values()[axis]
-                far = loops.b.insert(arith.MuliOp(at[axis], loops.const(stride))).result
-                near = loops.b.insert(arith.MuliOp(taps[axis], loops.const(dilation))).result
-                spot = loops.sub(loops.add(far, near), loops.extent(op.padding[axis][0]))
-                for fine in (
-                    loops.compare(spot, loops.const(0), "sge"),
-                    loops.compare(spot, loops.extent(size), "slt"),
-                ):
-                    inside = loops.b.insert(arith.AndIOp(inside, fine)).result
-                where.append(spot)
+        def put(at: list[SSAValue]) -> None:
+            at = [*outer, *at]
+            number = loops.number(scalar.cast(loops.b, dtype_of(op.places), "i64", loops.load("x1", at)))
+            number = loops.b.insert(arith.MinUIOp(number, loops.const(prod(window) - 1))).result
+            where = list(at)
+            for axis in reversed(range(len(window))):
+                if window[axis] == 1:
+                    where[axis] = times(at[axis], strides[axis])
+                    continue
+                tap = loops.b.insert(arith.RemUIOp(number, loops.const(window[axis]))).result
+                number = loops.b.insert(arith.DivUIOp(number, loops.const(window[axis]))).result
+                where[axis] = loops.add(times(at[axis], strides[axis]), times(tap, dilations[axis]))
+            total = scalar.widened(add)(loops.b, dtype, loops.load("y0", where), loops.load("x0", at))
+            loops.store(total, "y0", where)
 
-            def consider() -> None:
-                flat: SSAValue = loops.const(0)
-                for spot, size in zip(where, shape, strict=True):
-                    flat = loops.add(loops.b.insert(arith.MuliOp(flat, loops.extent(size))).result, spot)
-                best = loops.load("y0", at)
-                none = loops.b.insert(arith.CmpiOp(best, scalar.constant(loops.b, "i64", 0), "slt")).result
-                rest: SSAValue = loops.b.insert(arith.IndexCastOp(best, index)).result
-                rest = loops.b.insert(arith.MaxSIOp(rest, loops.const(0))).result
-                held: list[SSAValue] = []
-                for size in reversed(shape):
-                    held.insert(0, loops.b.insert(arith.RemUIOp(rest, loops.extent(size))).result)
-                    rest = loops.b.insert(arith.DivUIOp(rest, loops.extent(size))).result
-                x, kept = loops.load("x0", where), loops.load("x0", held)
-                more = scalar.compare("ogt", "sgt", "ugt")(loops.b, dtype, x, kept)
-                taken = loops.b.insert(arith.OrIOp(more, none)).result
-                number = loops.b.insert(arith.IndexCastOp(flat, i64)).result
-                loops.store(scalar.select(loops.b, taken, number, best), "y0", at)
+        loops.nest(shape_of(op.values)[apart:], put)
 
-            loops.branch(inside, consider)
-
-        loops.nest(list(op.window.get_values()), tap)
-
-    loops.nest(shape_of(op.result), window)
+    loops.nest(shape[:apart], image)
     return *loops.finish(), [n for n, _, _ in buffers]

@@ -47,15 +47,17 @@ def over_all_axes(rank: int, window: Window) -> tuple[list[int], list[int], list
 def max_pool(node: Node, x: Value) -> Sequence[Value | None]:
     window = pooling_window(node, x)
     values = reduce_spatial(x, "max", window)
-    return [values, max_positions(node, x, window) if node.wants(1) else None]
+    return [values, max_positions(node, x, values, window) if node.wants(1) else None]
 
 
-def max_positions(node: Node, x: Value, window: Window) -> Value:
-    """Flat position in the whole of x of each window's maximum; storage_order = 1 counts the first spatial axis fastest."""
+def max_positions(node: Node, x: Value, values: Value, window: Window) -> Value:
+    """Flat position in the whole of x of each window's maximum, -1 of none; storage_order = 1 counts the first spatial axis fastest."""
     window = window.with_overhang()
     if window.crops:
         raise node.unsupported("output Indices with negative pads")
-    places = g.arg_max_window(x, *over_all_axes(rank_of(x), window))
+    windows = over_all_axes(rank_of(x), window)
+    places, inside = g.positions_of(g.window_place(x, values, *windows), shape_of(x), *windows)
+    places = g.select(inside, places, like(places, -1))
     return column_major(places, shape_of(x)[2:]) if node.int("storage_order", 0) == 1 else places
 
 
