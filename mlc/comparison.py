@@ -27,7 +27,7 @@ from mlc.insight.cost import flops
 from mlc.insight.fusion import sources
 from mlc.ir import dims
 from mlc.ir.graph.control import GroupOp
-from mlc.ir.interpreter import bind
+from mlc.ir.interpreter import bind, unshared
 from mlc.ir.kernel import program
 from mlc.ir.module import Module
 from mlc.ir.sample_sizes import sample_binding
@@ -220,7 +220,7 @@ class _Run:
 
         exposed = expose(module, self.result.sizes)
         try:
-            found = run_program(exposed.module, list(self.feeds.values()))
+            found = run_program(exposed.module, unshared(exposed.module, list(self.feeds.values())))
         except InternalError as error:
             self._fail(name, error)
         differences = self._outputs(found[: len(self.want)])
@@ -240,7 +240,8 @@ class _Run:
 
     def _run_native(self, lowered: Module) -> list[np.ndarray]:
         code = self.compilation.generate(lowered)
-        return self.compilation.link(lowered, lowered, code).run(None, self.feeds)
+        feeds = dict(zip(self.feeds, unshared(lowered, list(self.feeds.values())), strict=True))
+        return self.compilation.link(lowered, lowered, code).run(None, feeds)
 
     # Verdicts --------------------------------------------------------------------------------------------------------
     def _outputs(self, found: Sequence[np.ndarray]) -> list[Difference]:
@@ -299,7 +300,7 @@ class _Run:
             if isinstance(op, GroupOp):
                 results.setdefault(sources(op), []).extend(arrays)
 
-        run(self.before, list(self.feeds.values()), observe)
+        run(self.before, unshared(self.before, list(self.feeds.values())), observe)
         return results
 
 

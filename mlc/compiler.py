@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from mlc import portable
 from mlc.errors import InvalidModel, MlcError, TargetUnavailable
 from mlc.insight.text import bytes_text
 from mlc.ir import safetensors
@@ -30,9 +29,10 @@ from mlc.ir.variants import Variant, require_possible, variant_text
 from mlc.ir.weights import WeightStore
 from mlc.options import CompileOptions, DimRange
 from mlc.passes import dump
-from mlc.portable import weights_of
 from mlc.progress import Progress, stage
 from mlc.provenance import source_digest, versions
+from mlc.runtime import portable
+from mlc.runtime.portable import weights_of
 from mlc.sources import is_ir_text, require_source
 
 if TYPE_CHECKING:
@@ -168,6 +168,7 @@ class Compilation:
         self.target = cpu_target(self.options.arch)
         self.portable: Module | None = None  # the last module before the target has a say
         self._digest: Callable[[], str | None] = lambda: None
+        self._given: Module | None = None  # where it is the caller's own, who may replace its weights
 
     def load(
         self,
@@ -178,7 +179,7 @@ class Compilation:
         """The module of a model, with the shapes and bounds of the options. `answers` are those to questions about sizes, where they can be asked."""
         from mlc.insight.summary import headline
 
-        self._digest = source_digest(source)
+        self._digest, self._given = source_digest(source), source if isinstance(source, Module) else None
         with stage("import", self.progress, self.seconds) as step:
             given = {**self.options.known, **(known or {})}
             module = load(source, self.options.shapes, self.options.dims, given, self.options.until, answers)
@@ -303,6 +304,8 @@ class Compilation:
                 threads=self.options.threads,
                 report=self.report,
                 module_text=portable.write(self.portable or module.clone(), weights),
+                store=self._given.weights if self._given is not None else None,
+                made=lowered.weights,
             )
             step.text = (
                 f"{len(code.plan.steps)} kernel calls, weights {bytes_text(sum(w.nbytes for w in weights.values()))}"

@@ -20,7 +20,7 @@ from mlc.insight.fusion import sources
 from mlc.ir.graph.base import location_name
 from mlc.ir.graph.control import GroupOp
 from mlc.ir.graph.shape import ReshapeOp
-from mlc.ir.interpreter import run
+from mlc.ir.interpreter import run, unshared
 from mlc.ir.module import Module
 from mlc.numeric import Difference, compare_arrays, compare_outputs, largest
 
@@ -68,7 +68,9 @@ def compare_executables(
     _require_same("input", old, new, old.module.input_names, new.module.input_names)
     _require_same("output", old, new, old.module.output_names, new.module.output_names)
     names = old.module.output_names
-    results = [_in_order(side, names, side.executable.run(None, feeds)) for side in (old, new)]
+    results = [
+        _in_order(side, names, side.executable.run(None, side.executable.unshared(feeds))) for side in (old, new)
+    ]
     differences = tuple(compare_outputs(names, results[1], results[0], rtol, atol))
     error, agrees = largest(differences), all(d.agrees for d in differences)
     if agrees:
@@ -178,7 +180,7 @@ def _results(module: Module, inputs: list[np.ndarray]) -> tuple[_Results, list[t
             names = [_name(value) for value in given.operands]
             latest[op] = [_Result(*row) for row in zip(names, arrays, strict=True)]
 
-    run(module, inputs, observe)
+    run(module, unshared(module, inputs), observe)
     found: _Results = {}
     for op in module.main.walk():
         if isinstance(op, GroupOp) and op in latest:

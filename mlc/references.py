@@ -20,13 +20,14 @@ Run = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
 
 
 def interpreter(module: Module) -> Run:
-    """The outputs of a module by its ops' own meaning in NumPy: of a graph op by op, of kernels and loops step by step, which is slow."""
-    from mlc.ir.interpreter import run
+    """The outputs of a module by its ops' own meaning in NumPy: of a graph op by op, of kernels and loops step by step, which is slow.
+    Inputs stay as they are, also where a result lives in one."""
+    from mlc.ir.interpreter import run, unshared
     from mlc.ir.kernel.interpreter import run_program
 
     names = module.input_names
     evaluate = run_program if module.is_program else run
-    return lambda feeds: evaluate(module, [feeds[name] for name in names])
+    return lambda feeds: evaluate(module, unshared(module, [feeds[name] for name in names]))
 
 
 def has_onnxruntime() -> bool:

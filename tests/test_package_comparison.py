@@ -9,10 +9,10 @@ import onnx
 import pytest
 
 import mlc
-from mlc import portable
 from mlc.errors import MlcError
 from mlc.ir.kernel.plan import Lifetime
 from mlc.package_comparison import PackageComparison, Side, compare_executables
+from mlc.runtime import portable
 from mlc.runtime.executable import Executable
 
 MODEL = """

@@ -114,7 +114,7 @@ def _case(
     from mlc.insight.timing import kernels, measure
 
     executable = session.executable
-    calls: dict[str, Callable[[], object]] = {"mlc": lambda: executable.run(None, feeds)}
+    calls: dict[str, Callable[[], object]] = {"mlc": partial(executable.run, None, executable.unshared(feeds))}
     calls |= {name: partial(engine, feeds) for name, engine in engines.items()}
     return Case(
         at,

@@ -104,7 +104,7 @@ def _package(args: argparse.Namespace, session: Session, feeds: Mapping[str, np.
 
     module = references.interpreter(session.module)
     found = Comparison("the interpreter on the module in the package", bind(session.module, list(feeds.values())))
-    stages = {"code in the package": lambda: session.executable.run(None, dict(feeds))}
+    stages = {"code in the package": lambda: session.executable.run(None, session.executable.unshared(feeds))}
     if session.reference is None:
         if args.against != "interpreter":
             session.run_reference(args.against)  # says what it needs

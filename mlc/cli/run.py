@@ -54,8 +54,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
         data.require_folder(folder)
         _require_other_files(args, session.output_names, folder)
     executable = session.executable  # compiled before the clock runs
+    given = executable.unshared(feeds)
     start = time.perf_counter()
-    outputs = dict(zip(session.output_names, executable.run(None, feeds), strict=True))
+    outputs = dict(zip(session.output_names, executable.run(None, given), strict=True))
     seconds = time.perf_counter() - start
     verified = verify(args, session, console) if args.verify else None
     written = data.save(outputs, folder) if folder is not None else []

@@ -109,7 +109,8 @@ class Session:
         """A Chrome trace of one profiled call."""
         from mlc.insight import trace
 
-        steps = self.executable.profile(*(feeds[spec.name] for spec in self.executable.get_inputs()))
+        given = self.executable.unshared(feeds)
+        steps = self.executable.profile(*(given[spec.name] for spec in self.executable.get_inputs()))
         write_text(path, trace.text(f"mlc run {self.source.name}", trace.call(steps)))
 
 
@@ -179,8 +180,8 @@ def _with_values(compilation: Compilation, source: Model, args: argparse.Namespa
 
 
 def _open_package(args: argparse.Namespace, source: Model, console: Console) -> Session:
-    from mlc import portable
     from mlc.compiler import load_executable
+    from mlc.runtime import portable
 
     require_as_compiled(args, source)
     if variants := sizes.variants(args.dim):

@@ -103,7 +103,7 @@ def require_module(target: str | Path) -> None:
 def write_module(target: str | Path, module: Module, locations: bool = True) -> list[Path]:
     """IR text, and its weights in a .safetensors file of the same name, from which mlc.load reads them again. The files written."""
     from mlc.ir import safetensors
-    from mlc.portable import weights_of
+    from mlc.runtime.portable import weights_of
 
     named = [key for key in weights_of(module) if key in module.weights]
     beside = weights_beside(target) if named else None

@@ -15,7 +15,7 @@ Element-wise functions take equal shapes: `g.lift(x, y)` broadcasts as NumPy doe
 # ruff: noqa: F401  (the functions of the op families are offered here under one name)
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
@@ -25,8 +25,9 @@ from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAtt
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Region, SSAValue
 
-from mlc.errors import ShapeError, UnsupportedOp
+from mlc.errors import MlcError, ShapeError, UnsupportedOp
 from mlc.ir import dims
+from mlc.ir.alias import ALIAS
 from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE, packed
 from mlc.ir.graph import elementwise
@@ -256,6 +257,7 @@ class ModuleBuilder:
         self._inputs: list[str] = []
         self._counted = 0
         self._results: list[tuple[str, SSAValue]] = []
+        self._aliases: dict[str, str] = {}  # result -> the argument that it lives in
 
     @contextmanager
     def function(
@@ -268,7 +270,7 @@ class ModuleBuilder:
             for e in map(extent, shape):
                 for symbol in sorted(e.symbols()) if isinstance(e, dims.Dim) else ():
                     self.symbols.setdefault(symbol, (0, None))
-        self._results, self.block = [], block
+        self._results, self._aliases, self.block = [], {}, block
         token = _building.set(self)
         try:
             with building(block, self.checks):
@@ -278,12 +280,16 @@ class ModuleBuilder:
             _building.reset(token)
         function = FuncOp(name, ([a.type for a in block.args], [v.type for _, v in self._results]), Region(block))
         function.properties["arg_attrs"] = _named(label for label, _, _ in inputs)
-        function.properties["res_attrs"] = _named(label for label, _ in self._results)
+        function.properties["res_attrs"] = _named((label for label, _ in self._results), self._aliases)
         self._functions.append(function)
 
-    def outputs(self, results: Sequence[tuple[str, SSAValue]]) -> None:
-        """What the function under construction returns, as (name, value)."""
-        self._results = list(results)
+    def outputs(self, results: Sequence[tuple[str, SSAValue]], alias: Mapping[str, str] | None = None) -> None:
+        """What the function under construction returns, as (name, value). `alias` says which results live in the memory of an argument:
+        {"w_new": "w"} has a call overwrite w. Raises MlcError for a result that is not there; finish() for an argument that does not fit."""
+        self._results, self._aliases = list(results), dict(alias or {})
+        names = [name for name, _ in self._results]
+        if unknown := [name for name in self._aliases if name not in names]:
+            raise MlcError(f"alias: there is no result '{unknown[0]}'", remedy=f"Results: {', '.join(names)}.")
 
     def counted(self) -> str:
         """The name of a new symbol, for a size that data decides."""
@@ -309,8 +315,12 @@ def module_builder(name: str = "main", weights: WeightStore | None = None) -> Mo
     return ModuleBuilder(name, weights)
 
 
-def _named(names: Iterator[str] | Sequence[str]) -> ArrayAttr[DictionaryAttr]:
-    return ArrayAttr([DictionaryAttr({"graph.name": StringAttr(name)}) for name in names])
+def _named(names: Iterable[str], aliases: Mapping[str, str] | None = None) -> ArrayAttr[DictionaryAttr]:
+    rows = []
+    for name in names:
+        alias = {ALIAS: StringAttr(aliases[name])} if aliases and name in aliases else {}
+        rows.append(DictionaryAttr({"graph.name": StringAttr(name), **alias}))
+    return ArrayAttr(rows)
 
 
 def constant(value: object, name: str = "constant", dtype: str | None = None) -> SSAValue:

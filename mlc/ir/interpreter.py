@@ -9,7 +9,7 @@ import numpy as np
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Operation, SSAValue
 
-from mlc.errors import ShapeError, UnsupportedOp
+from mlc.errors import MlcError, ShapeError, UnsupportedOp
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Check, GraphOp
@@ -32,6 +32,8 @@ class Runnable(Protocol):
     def input_names(self) -> list[str]: ...
     @property
     def input_types(self) -> list[tuple[Shape, str]]: ...
+    @property
+    def aliases(self) -> dict[int, int]: ...
 
 
 def run(
@@ -39,11 +41,38 @@ def run(
     inputs: Sequence[np.ndarray],
     observe: Callable[[Operation, tuple[np.ndarray, ...]], None] | None = None,
 ) -> list[np.ndarray]:
-    """The outputs of @main. `observe(op, results)` sees every op's results. Raises ShapeError where inputs do not fit the signature."""
+    """The outputs of @main. `observe(op, results)` sees every op's results. A result that lives in an argument overwrites that array, and is
+    it. Raises ShapeError where inputs do not fit the signature, MlcError where one that is overwritten is read-only."""
     main = module.main
     arrays = [np.asarray(x) for x in inputs]
     binding = bind(module, arrays)
-    return evaluate(main, module, arrays, binding, observe)
+    aliases = module.aliases
+    for argument in aliases.values():
+        require_writable(arrays[argument], module.input_names[argument])
+    return overwrite(evaluate(main, module, arrays, binding, observe), arrays, aliases)
+
+
+def overwrite(
+    results: Sequence[np.ndarray], arrays: Sequence[np.ndarray], aliases: Mapping[int, int]
+) -> list[np.ndarray]:
+    """The results, those that live in an argument written there, all at once: none sees what another has overwritten."""
+    targets = [arrays[argument] for argument in aliases.values()]
+    found = [r.copy() if any(np.may_share_memory(r, target) for target in targets) else r for r in results]
+    for result, argument in aliases.items():
+        arrays[argument][...] = found[result]
+        found[result] = arrays[argument]
+    return found
+
+
+def require_writable(array: np.ndarray, name: str) -> None:
+    if not array.flags.writeable:
+        raise MlcError(f"input '{name}' is overwritten, and the array is read-only", remedy=f"Give {name}.copy().")
+
+
+def unshared(module: Runnable, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The inputs for a run after which they are what they were: copies of those that a run overwrites."""
+    written = set(module.aliases.values())
+    return [np.array(x) if number in written else x for number, x in enumerate(inputs)]
 
 
 def evaluate(

@@ -24,6 +24,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from mlc.errors import InvalidModel, MlcError
 from mlc.ir import dims
+from mlc.ir.alias import ALIAS, aliases_of, names_of, verify_aliases
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Check
 from mlc.ir.graph.counted import PrefixOp
@@ -92,13 +93,13 @@ class Module:
     def input_names(self) -> list[str]:
         if self.is_program:
             return [name for name, _, _ in self._arguments("input")]
-        return _names(self.main.arg_attrs, len(self.main.args), "input")
+        return names_of(self.main.arg_attrs, len(self.main.args), "input")
 
     @property
     def output_names(self) -> list[str]:
         if self.is_program:
             return [name for name, _, _ in self._arguments("output")]
-        return _names(self.main.res_attrs, len(self.main.function_type.outputs.data), "output")
+        return names_of(self.main.res_attrs, len(self.main.function_type.outputs.data), "output")
 
     @property
     def input_types(self) -> list[tuple[Shape, str]]:
@@ -114,6 +115,11 @@ class Module:
             return [(shape, dtype) for _, shape, dtype in self._arguments("output")]
         results = self.main.get_return_op()
         return [(shape_of(value), dtype_of(value)) for value in results.operands] if results is not None else []
+
+    @property
+    def aliases(self) -> dict[int, int]:
+        """Number of an output -> number of the input in whose memory it lives."""
+        return aliases_of(self.main)
 
     @property
     def counted(self) -> dict[str, Extent]:
@@ -167,6 +173,7 @@ class Module:
             for op in self.op.ops:
                 if isinstance(op, FuncOp) and op.body.blocks:
                     _verify_counts(op)
+                    _verify_aliases(op)
         except VerifyException as error:
             raise InvalidModel(f"the module does not verify: {error}") from error
 
@@ -190,6 +197,12 @@ class Module:
         lines += [f"  and {len(rows) - 6} more"] if len(rows) > 6 else []
         ops = sum(1 for _ in self.main.walk()) - 1
         return "\n".join([f"<mlc.Module {self.name}", *lines, f"  {ops} ops, {len(self.weights)} weights>"])
+
+    def __copy__(self) -> Module:
+        """Another module around the same IR, which may be given other checks, indices or IR."""
+        made = Module.__new__(Module)
+        made.__dict__.update(self.__dict__)
+        return made
 
     def __deepcopy__(self, memo: object) -> Module:
         return self.clone()
@@ -240,6 +253,16 @@ def _verify_counts(function: FuncOp) -> None:
             used |= e.symbols()
 
 
+def _verify_aliases(function: FuncOp) -> None:
+    """Only @main is called with memory of a caller."""
+    if function.sym_name.data == "main":
+        verify_aliases(function)
+    elif any(ALIAS in row.data for row in (function.res_attrs.data if function.res_attrs else ())):
+        raise VerifyException(
+            f"a result of @{function.sym_name.data} has {ALIAS}: only those of @main live in arguments"
+        )
+
+
 def _symbols(values: Iterable[SSAValue]) -> set[str]:
     shapes = [shape_of(v) for v in values if isinstance(v.type, TensorType)]
     return {s for shape in shapes for e in shape if isinstance(e, dims.Dim) for s in e.symbols()}
@@ -265,11 +288,6 @@ def _read_attributes(op: ModuleOp) -> tuple[dict[str, Range], list[Check], tuple
 
 def _range(bounds: Range) -> ArrayAttr[Any]:
     return ArrayAttr([IntegerAttr(bound, i64) for bound in bounds if bound is not None])
-
-
-def _names(attrs: ArrayAttr[DictionaryAttr] | None, count: int, role: str) -> list[str]:
-    named = [a.data.get("graph.name") for a in attrs.data] if attrs else [None] * count
-    return [n.data if isinstance(n, StringAttr) else f"{role}{number}" for number, n in enumerate(named)]
 
 
 def context() -> Context:

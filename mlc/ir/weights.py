@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from mlc.errors import MlcError
+from mlc.errors import DTypeError, MlcError, ShapeError
 from mlc.ir import work
 from mlc.ir.types import dtype_name, numpy_dtype
 
@@ -48,9 +49,12 @@ def _unknown(key: str) -> MlcError:
 
 
 class _Weight:
-    """One weight: its type, and its array or what makes it."""
+    """One weight: its type, and its array or what makes it, from other weights or from elsewhere.
 
-    __slots__ = ("array", "dtype", "loader", "lock", "shape")
+    `version` counts how often its numbers have changed. An array that was made of older versions of the sources is made anew.
+    """
+
+    __slots__ = ("array", "dtype", "loader", "lock", "made", "shape", "sources", "turn")
 
     def __init__(
         self,
@@ -58,31 +62,51 @@ class _Weight:
         dtype: str,
         array: np.ndarray | None = None,
         loader: Callable[[], np.ndarray] | None = None,
+        sources: Sequence[_Weight] = (),
     ):
         self.shape, self.dtype, self.array, self.loader = shape, dtype, array, loader
+        self.sources, self.turn, self.made = tuple(sources), 0, 0
         self.lock = RLock()  # a loader may ask for other weights
 
+    @property
+    def version(self) -> int:
+        return self.turn + sum(source.version for source in self.sources)
+
     def get(self, key: str) -> np.ndarray:
-        if self.array is None:
+        array = self.array
+        if array is None or (self.sources and self.made != self.version):
             with self.lock:
-                if self.array is None:
+                while self.array is None or (self.sources and self.made != self.version):
                     assert self.loader is not None
-                    array = np.asarray(self.loader())
+                    version, array = self.version, np.asarray(self.loader())
                     if array.shape != self.shape or array.dtype != numpy_dtype(self.dtype):
                         raise MlcError(
                             f"weight {key!r} is {array.dtype}{list(array.shape)}, not {self.dtype}{list(self.shape)}"
                         )
-                    self.array = array
-        return self.array
+                    self.array, self.made = array, version
+                array = self.array
+        return array
+
+    def derive(self, loader: Callable[[], np.ndarray], sources: Sequence[_Weight]) -> None:
+        with self.lock:
+            self.loader, self.sources = loader, tuple(sources)
+            self.made = self.version
+
+    def replace(self, array: np.ndarray) -> None:
+        with self.lock:
+            self.turn, self.sources, self.loader = self.version + 1, (), None
+            self.array = array
 
 
 class WeightStore:
     """Keys are unique symbol names made from the user's own; equal array objects share a key. Arrays are never written to; they may
-    lie at any address."""
+    lie at any address. A weight may be given other numbers (`replace`): what was made from the old ones is then made anew when it is asked for."""
 
     def __init__(self) -> None:
         self._weights: dict[str, _Weight] = {}
         self._keys: dict[int, str] = {}  # of arrays that were added, by identity
+        self._looked_at: set[str] = set()  # weights whose numbers have become a part of a program
+        self._tied: WeakKeyDictionary[object, WeightStore] = WeakKeyDictionary()
         self.packed: dict[str, tuple[str, Pack]] = {}  # a packed weight -> the weight, and how it is packed
         self.slabs = Slabs()
 
@@ -90,6 +114,7 @@ class WeightStore:
         """A store with the same weights. What is added to it later, as passes do, goes when it goes."""
         made = WeightStore()
         made._weights, made._keys, made.packed = dict(self._weights), dict(self._keys), dict(self.packed)
+        made._looked_at = set(self._looked_at)
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -98,18 +123,63 @@ class WeightStore:
 
     def add(self, array: np.ndarray, name: str = "w") -> str:
         """The key of this array, new unless this very object is stored already."""
-        if id(array) in self._keys:
-            return self._keys[id(array)]
+        known = self._keys.get(id(array))
+        if known is not None and self._weights[known].array is array:  # else it was replaced, and its place taken
+            return known
         key = self._fresh(name)
         self._weights[key] = _Weight(array.shape, dtype_name(array.dtype), array)
         self._keys[id(array)] = key
         return key
 
-    def add_lazy(self, name: str, shape: tuple[int, ...], dtype: str, loader: Callable[[], np.ndarray]) -> str:
-        """A weight that `loader` makes when it is first asked for."""
+    def add_lazy(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: str,
+        loader: Callable[[], np.ndarray],
+        sources: Iterable[str] = (),
+    ) -> str:
+        """A weight that `loader` makes when it is first asked for, from the weights `sources`: again, when one of them is replaced."""
         key = self._fresh(name)
-        self._weights[key] = _Weight(tuple(shape), dtype, loader=loader)
+        self._weights[key] = _Weight(tuple(shape), dtype, None, loader, [self._weight(source) for source in sources])
         return key
+
+    def derive(self, key: str, loader: Callable[[], np.ndarray], sources: Iterable[str]) -> None:
+        """Say how a weight is made from others. The array that it has stays until one of them is replaced."""
+        self._weight(key).derive(loader, [self._weight(source) for source in sources])
+
+    def replace(self, key: str, array: np.ndarray) -> None:
+        """Give a weight other numbers, of which it keeps a copy, in this store and all that share the weight. What is made from it is made
+        anew when it is asked for; executables ask in refresh(). Raises MlcError for an unknown key, ShapeError and DTypeError for an array
+        of another type."""
+        weight, array = self._weight(key), np.asarray(array)
+        if array.dtype != numpy_dtype(weight.dtype):
+            raise DTypeError(f"weight '{key}' is {weight.dtype}, and the array that replaces it {array.dtype}")
+        if array.shape != weight.shape:
+            raise ShapeError(
+                f"weight '{key}' has the shape {list(weight.shape)}, and the array that replaces it {list(array.shape)}"
+            )
+        weight.replace(np.array(array, order="C"))
+
+    def version_of(self, key: str) -> int:
+        """How often the numbers of a weight have changed."""
+        return self._weight(key).version
+
+    def look_at(self, keys: Iterable[str]) -> None:
+        """The numbers of these weights become a part of a program: of its constants, or of what it tests."""
+        self._looked_at.update(keys)
+
+    def looked_at(self) -> dict[str, int]:
+        """The weights whose numbers are a part of a program, each with its version."""
+        return {key: self.version_of(key) for key in sorted(self._looked_at)}
+
+    def tie(self, owner: object, store: WeightStore) -> None:
+        """Keep a branch as long as both this store and its owner live."""
+        self._tied[owner] = store
+
+    def tied(self, owner: object) -> WeightStore:
+        """The branch that was tied to an owner, else this store itself."""
+        return self._tied.get(owner, self)
 
     def get(self, key: str) -> np.ndarray:
         """The array. Raises MlcError for an unknown key."""

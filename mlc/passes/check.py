@@ -9,7 +9,7 @@ from xdsl.ir import Operation
 
 from mlc.errors import NumericMismatch
 from mlc.ir.graph.base import location_name
-from mlc.ir.interpreter import run
+from mlc.ir.interpreter import run, unshared
 from mlc.ir.module import Module
 from mlc.ir.samples import random_inputs
 
@@ -24,12 +24,12 @@ class Checker:
         self.rtol = rtol
         self.names = module.output_names
         self.before: Module = module.clone()
-        self.expected = [run(module, arrays) for arrays in self.inputs]
+        self.expected = [run(module, unshared(module, arrays)) for arrays in self.inputs]
 
     def after(self, name: str, module: Module) -> None:
         """Compare; `name` is the pass that ran last. Raises NumericMismatch naming pass, output, largest error and the op."""
         for arrays, expected in zip(self.inputs, self.expected, strict=True):
-            for label, want, got in zip(self.names, expected, run(module, arrays), strict=True):
+            for label, want, got in zip(self.names, expected, run(module, unshared(module, arrays)), strict=True):
                 error = relative_error(got, want)
                 if not error <= self.rtol:
                     op = first_difference(self.before, module, arrays, self.rtol)
@@ -77,5 +77,5 @@ def trace(module: Module, arrays: Sequence[np.ndarray]) -> Trace:
         if origin := location_name(op):
             found.setdefault(origin, []).extend(results)
 
-    run(module, arrays, observe)
+    run(module, unshared(module, arrays), observe)
     return found

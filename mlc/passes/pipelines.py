@@ -13,6 +13,7 @@ from typing import TypeVar
 from mlc.errors import MlcError
 from mlc.ir.spelling import nearest
 from mlc.passes.base import Pass, require_pass
+from mlc.passes.graph.arguments import ArgumentsToWeights, WeightsToArguments
 from mlc.passes.graph.batch_norm import FoldBatchNorm
 from mlc.passes.graph.cse import Cse
 from mlc.passes.graph.dce import Dce
@@ -49,6 +50,8 @@ PASSES: dict[str, type[Pass]] = {
         WriteCheckpoints,
         ExpandPadding,
         Dce,
+        WeightsToArguments,
+        ArgumentsToWeights,
         Fuse,
         *LOWERING,
     )

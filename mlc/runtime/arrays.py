@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from sys import getrefcount
 from typing import Any
 
@@ -60,6 +60,51 @@ def as_array(value: Any, dtype: np.dtype, name: str) -> np.ndarray:
             remedy=f"Convert it: {name}.astype('{dtype.name}')." if name.isidentifier() else None,
         )
     return in_place(value)
+
+
+def as_updated(value: Any, dtype: np.dtype, name: str, result: str) -> np.ndarray:
+    """`value` as an array whose memory a call updates: itself, or a view of DLPack memory. Nothing is converted or copied, for the caller
+    would not see what becomes of it. Raises DTypeError or MlcError."""
+    what = f"input '{name}' is updated in place, for the result '{result}' lives in it"
+    if not isinstance(value, np.ndarray) and not hasattr(value, "__dlpack__"):
+        raise MlcError(f"{what}, and a {type(value).__name__} was given", remedy="Hand in a NumPy array.")
+    array = value if isinstance(value, np.ndarray) else _foreign(value, dtype, name)
+    if array.dtype != dtype:
+        raise DTypeError(f"{what}: it takes {dtype.name}, the array is {array.dtype.name}")
+    for fits, problem in (
+        (array.flags.writeable, "is read-only"),
+        (array.flags.c_contiguous, "is not row-major without gaps"),
+        (array.flags.aligned, "does not lie on a boundary of its elements"),
+    ):
+        if not fits:
+            raise MlcError(
+                f"{what}, and the array {problem}", remedy=f"Hand in a copy: numpy.array({name}, order='C')."
+            )
+    return array
+
+
+def require_apart(arrays: Sequence[np.ndarray], written: Collection[int], names: Sequence[str]) -> None:
+    """Raises MlcError where an array that a call updates shares memory with another one."""
+    spans = sorted((address(array), number) for number, array in enumerate(arrays) if array.nbytes)
+    end, owner, end_written, owner_written = (
+        0,
+        0,
+        0,
+        0,
+    )  # how far the arrays so far reach, and those of them that are updated
+    for start, number in spans:
+        other = owner if number in written and start < end else owner_written if start < end_written else None
+        if other is not None:
+            updated, beside = (number, other) if number in written else (other, number)
+            raise MlcError(
+                f"input '{names[updated]}' is updated in place, and shares memory with input '{names[beside]}'",
+                remedy="Hand in a copy of one of them.",
+            )
+        last = start + arrays[number].nbytes
+        if last > end:
+            end, owner = last, number
+        if number in written and last > end_written:
+            end_written, owner_written = last, number
 
 
 def _foreign(value: Any, dtype: np.dtype, name: str) -> np.ndarray:

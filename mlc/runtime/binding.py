@@ -37,7 +37,7 @@ class Binding:
     table: ctypes.Array[ctypes.c_int64]
     address: int  # of the table
     arena: int  # bytes
-    outputs: tuple[tuple[tuple[int, ...], np.dtype, int], ...]  # shape, dtype, bytes
+    outputs: tuple[tuple[tuple[int, ...], np.dtype, int], ...]  # shape, dtype, bytes of memory of their own
     positions: tuple[Positions, ...] = ()  # what is tested of the values of inputs
     threads: int = 1  # that work in the launch that most of them share
 
@@ -116,7 +116,8 @@ class Binder:
         if min(buffers, default=0) < 0:
             raise ShapeError(f"an intermediate size is negative at {_text(symbols)}")
         memory = tuple(
-            (shape, dtype, prod(shape) * dtype.itemsize) for shape, dtype in zip(outputs, self._dtypes, strict=True)
+            (shape, dtype, prod(shape) * dtype.itemsize if spec.alias is None else 0)
+            for shape, dtype, spec in zip(outputs, self._dtypes, plan.outputs, strict=True)
         )
         scratch = _rounded(scratch)
         own = scratch * self.threads

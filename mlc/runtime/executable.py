@@ -4,20 +4,22 @@
     exe.run(None, {"x": x, "mask": mask})       by name, as in onnxruntime
     exe.get_inputs(), exe.get_outputs()         name, shape, type
 
-Inputs are read in place where dtype and layout fit; outputs are fresh arrays. Everything about a call is checked before native code
-runs. Any number of Python threads may call at the same time; Python's lock is released while kernels run.
+Inputs are read in place where dtype and layout fit; outputs are fresh arrays. Where a result lives in an input (`graph.alias`), the call updates
+the caller's array and gives it back; until it returns, that memory is the call's. Everything about a call is checked before native code
+runs. Any number of Python threads may call at the same time; Python's lock is released while kernels run. State between calls: state.py.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from numbers import Integral
 from sys import getrefcount
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy import ndarray
@@ -29,10 +31,24 @@ from mlc.ir import dims
 from mlc.ir.kernel.plan import Plan, TensorSpec
 from mlc.ir.kernel.target import CpuTarget, cpu_target
 from mlc.runtime.arguments import in_order, require_inputs, require_outputs
-from mlc.runtime.arrays import DTYPES, UNUSED, Memory, address, as_array, in_place, return_free_memory
-from mlc.runtime.binding import Binder, Binding, MemoryUse
+from mlc.runtime.arrays import (
+    DTYPES,
+    UNUSED,
+    Memory,
+    address,
+    as_array,
+    as_updated,
+    in_place,
+    require_apart,
+    return_free_memory,
+)
+from mlc.runtime.binding import Binder, Binding, MemoryUse, Shapes
 from mlc.runtime.dlpack import array_type
 from mlc.runtime.indices import require_inside
+from mlc.runtime.state import Stateful
+
+if TYPE_CHECKING:
+    from mlc.ir.weights import WeightStore
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 _TIMED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -63,17 +79,30 @@ class StepTime:
     turns: float = 1.0
 
 
-class _Workspace:
+class Weights:
+    """The arrays of a plan's weights, and the table of pointers to them."""
+
+    def __init__(self, keys: Sequence[str], get: Callable[[str], np.ndarray]):
+        self.arrays = {key: in_place(get(key)) for key in keys}
+        self.table = (ctypes.c_void_p * max(1, len(keys)))(*map(address, self.arrays.values()))
+
+
+class Workspace:
     """What one call at a time uses: the arena, the array of pointers (inputs, outputs, the table of weights), the outputs' last memory."""
 
-    __slots__ = ("arena", "io", "outputs", "place")
+    __slots__ = ("arena", "io", "outputs", "place", "weights")
 
-    def __init__(self, inputs: int, outputs: int, weights: int):
+    def __init__(self, inputs: int, outputs: int):
         self.arena = Memory(0)
         self.io = (ctypes.c_void_p * (inputs + outputs + 1))()
-        self.io[inputs + outputs] = weights
+        self.weights: Weights | None = None
         self.place = ctypes.addressof(self.io)
         self.outputs = [Memory(0)] * outputs
+
+    def read(self, weights: Weights) -> None:
+        """They live as long as a call that reads them."""
+        self.weights = weights
+        self.io[len(self.io) - 1] = ctypes.addressof(weights.table)
 
     def reserve(self, size: int) -> None:
         self.arena = Memory(0)  # give back the old before asking for the new
@@ -82,6 +111,8 @@ class _Workspace:
 
 class Executable:
     """Native code with its plan and weights. Made by mlc.compile and mlc.load_executable.
+
+    `store` is that of the module that was compiled, and `made` what the compiler made of it, packed and folded: see refresh().
 
     `threads` is the largest number a call may use: each kernel takes as many of them as have enough to do for what starting them costs here.
     `threads_asked` is the number asked for, None where that was left open. `report` says what was decided and how long it took;
@@ -99,6 +130,8 @@ class Executable:
         entry: str = "mlc_entry",
         report: dict[str, Any] | None = None,
         module_text: str = "",
+        store: WeightStore | None = None,
+        made: WeightStore | None = None,
     ):
         self.plan = plan
         self.objects = tuple(objects)
@@ -112,8 +145,12 @@ class Executable:
         self.threads = thread_count(threads)
         self._pool = pool()
         self.threads = self._pool.start(self.threads)
-        self.weights = {key: in_place(weights[key]) for key in plan.weights}
-        self._weight_table = (ctypes.c_void_p * max(1, len(plan.weights)))(*map(address, self.weights.values()))
+        self._weights = Weights(plan.weights, weights.__getitem__)
+        self._store: Callable[[], WeightStore | None] = lambda: None
+        self._looked_at: dict[str, int] = {}  # weights whose numbers are a part of the code
+        if store is not None and made is not None:
+            store.tie(self, made)
+            self._store, self._looked_at = weakref.ref(store), made.looked_at()
         self._library = load(objects, {"mlc_pool_run": self._pool.run})
         self._run = _ENTRY(self._library.address(entry))
         self._binder = Binder(plan, self.threads, self._pool.grain(self.threads))
@@ -122,8 +159,11 @@ class Executable:
         self._output_types = [array_type(DTYPES[spec.dtype][0]) for spec in plan.outputs]
         self._index = {spec.name: number for number, spec in enumerate(plan.inputs)}
         self._output_index = {spec.name: number for number, spec in enumerate(plan.outputs)}
+        self._aliases = plan.aliases
+        self._written = {number: plan.outputs[output].name for output, number in self._aliases.items()}
+        self._fresh = [number for number in range(len(plan.outputs)) if number not in self._aliases]
         self._counts = {name: 1 + plan.sizes.index(dims.symbol(name)) for name in plan.counted}
-        self._free: list[_Workspace] = []
+        self._free: list[Workspace] = []
 
     # Signature -------------------------------------------------------------------------------------------------------
     def get_inputs(self) -> list[NodeArg]:
@@ -148,11 +188,11 @@ class Executable:
 
         return from_bytes, (to_bytes(self), self.threads)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a package (.mlc) that mlc.load_executable reads."""
+    def save(self, path: str | os.PathLike[str], state: Mapping[str, str | None] | None = None) -> None:
+        """Write a package (.mlc) that mlc.load_executable reads. `state` is what with_state() keeps of it by default."""
         from mlc.runtime.package import save
 
-        save(self, path)
+        save(self, path, state)
 
     def export_library(self, path: str | os.PathLike[str], header: str | os.PathLike[str] | None = None) -> None:
         """Write a shared library with a C interface that needs neither Python nor mlc. Raises TargetUnavailable without a linker."""
@@ -160,12 +200,62 @@ class Executable:
 
         export_library(self, path, header)
 
+    # Weights ---------------------------------------------------------------------------------------------------------
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """By key, as kernels read them: some in panels."""
+        return self._weights.arrays
+
+    @property
+    def store(self) -> WeightStore:
+        """The weights that these are made from: those of the module that was compiled while that is alive, else of the module that the
+        executable carries, as a package does. `store.replace(key, array)` and `refresh()` give a weight new numbers."""
+        store = self._store()
+        if store is None:
+            store = self._carried()
+            self._store, self._looked_at = (lambda: store), store.looked_at()
+        return store
+
+    def _carried(self) -> WeightStore:
+        from mlc.runtime.portable import read
+
+        if not self.module_text:
+            raise MlcError("the executable carries no module that says what its weights are made from")
+        return read(self.module_text, self.weights, "the module of the executable").weights
+
+    def refresh(self) -> None:
+        """Read the weights in the store anew: those that were replaced, and panels and folded values that are made from them. The next call
+        sees them; calls that are under way go on with the old ones. Raises MlcError where the code was made for the old numbers."""
+        store = self.store.tied(self)
+        for key, version in self._looked_at.items():
+            if store.version_of(key) != version:
+                raise MlcError(
+                    f"weight '{key}' was replaced, and its numbers have become a part of the code",
+                    remedy="Compile the module again, or make the weight an argument: passes='weights-to-arguments{weights=...},default'.",
+                )
+        self._weights = Weights(self.plan.weights, store.get)
+
+    # State -----------------------------------------------------------------------------------------------------------
+    def with_state(
+        self,
+        kept: Mapping[str, str | None] | None = None,
+        initial: Mapping[str, Any] | None = None,
+    ) -> Stateful:
+        """This executable with memory of its own for some inputs, which calls no longer give: {"past": "present"} has `past` take what
+        `present` was in the call before, {"scale": None} keeps it as it is. By default these are the results that live in inputs, or what
+        the package was saved with. `initial` are the values to begin with. Raises MlcError for names or types that do not fit."""
+        return Stateful(self, kept, initial)
+
     # Times -----------------------------------------------------------------------------------------------------------
     def profile(self, /, *arrays: Any, repeats: int = 1, **named: Any) -> list[StepTime]:
         """Time of each kernel call that these inputs lead to, the mean over `repeats` runs. Raises MlcError where the code was built without."""
+        arrays = tuple(in_order(self._index, arrays, named))
+        return self.timed(lambda run: self._call(arrays, run), repeats)
+
+    def timed(self, call: Callable[[Callable[[int, int, int], None]], object], repeats: int) -> list[StepTime]:
+        """As `profile`, of `call(run)`, which has the entry run by `run`."""
         if not isinstance(repeats, Integral) or repeats < 1:
             raise MlcError(f"repeats is {repeats!r}", remedy="Give a whole number of at least 1.")
-        arrays = tuple(in_order(self._index, arrays, named))
         try:
             run = _TIMED(self._library.address(f"{self.entry}_timed"))
         except InternalError:
@@ -176,7 +266,7 @@ class Executable:
             run(sizes, arena, io, ctypes.addressof(times))
 
         for _ in range(repeats):
-            self._call(arrays, timed)
+            call(timed)
         return [
             StepTime(step.kernel, step.source, times[2 * number] / repeats, number, turns / repeats)
             for number, step in enumerate(self.plan.steps)
@@ -242,7 +332,7 @@ class Executable:
             threads=self.threads,
             entry=self.entry,
         )
-        outputs = copy.run(None, inputs)
+        outputs = copy.run(None, self.unshared(inputs))
         binding, arena = next(iter(copy._bindings.values())), copy._free[0].arena
         offsets = binding.table[len(binding.table) - len(apart) :] if apart else []
         sizes = [dims.evaluate(life.bytes, binding.symbols) for life in apart]
@@ -254,53 +344,84 @@ class Executable:
         dtypes = self._input_dtypes
         if len(values) != len(dtypes):
             in_order(self._index, values, {})  # says which are needed
-        try:
-            workspace = self._free.pop()
-        except IndexError:
-            weights = ctypes.addressof(self._weight_table)
-            workspace = _Workspace(len(dtypes), len(self.plan.outputs), weights)
+        workspace = self.workspace()
         io = workspace.io
-        shapes, arrays, number = (
-            [],
-            [],
-            0,
-        )  # the arrays, converted where need be, live as long as native code reads them
-        for value in values:
-            dtype = dtypes[number]
-            if type(value) is not ndarray or value.dtype is not dtype or not value.flags.carray:
-                value = as_array(value, dtype, self.plan.inputs[number].name)
+        shapes, arrays = [], []  # the arrays, converted where need be, live as long as native code reads them
+        for number, value in enumerate(values):
+            if type(value) is not ndarray or value.dtype is not dtypes[number] or not value.flags.carray:
+                value = self.argument(number, value)
             arrays.append(value)
             shapes.append(value.shape)
             io[number] = address(value)
-            number += 1
         key = tuple(shapes)
         binding = self._bindings.get(key) or self._binder.bind(key)
+        outputs: list[Any] = [None] * len(self.plan.outputs)
+        if self._aliases:
+            require_apart(arrays, self._written, list(self._index))
+            for output, source in self._aliases.items():
+                outputs[output] = arrays[source]
+        found = self.launch(workspace, binding, arrays, outputs, self._fresh, run)
+        if len(self._free) < _WORKSPACES:
+            self._free.append(workspace)
+        return found
+
+    def bind(self, shapes: Shapes) -> Binding:
+        """The sizes of a call with inputs of these shapes. Raises ShapeError where they do not fit."""
+        return self._bindings.get(shapes) or self._binder.bind(shapes)
+
+    def workspace(self) -> Workspace:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return Workspace(len(self.plan.inputs), len(self.plan.outputs))
+
+    def argument(self, number: int, value: Any) -> np.ndarray:
+        """The value of an input as an array that native code can use in place. Raises MlcError where there is none."""
+        spec, dtype = self.plan.inputs[number], self._input_dtypes[number]
+        if number in self._written:
+            return as_updated(value, dtype, spec.name, self._written[number])
+        return as_array(value, dtype, spec.name)
+
+    def launch(
+        self,
+        workspace: Workspace,
+        binding: Binding,
+        arrays: Sequence[np.ndarray],
+        outputs: list[Any],
+        fresh: Sequence[int],
+        run: Callable[[int, int, int], None] | None = None,
+    ) -> list[np.ndarray]:
+        """Run the entry, whose pointers to inputs are in the workspace. `outputs` has the arrays of results that have memory already; those
+        whose numbers are in `fresh` get some."""
         if binding.positions:
             require_inside(binding.positions, arrays)
         if self.threads > 1 and not self._pool.workers:  # this is the child of a fork
             self._pool.start(self.threads)
+        if workspace.weights is not self._weights:
+            workspace.read(self._weights)
         if workspace.arena.bytes < binding.arena:
             workspace.reserve(binding.arena)
-        outputs: list[np.ndarray] = []
-        memories, types = workspace.outputs, self._output_types
-        for shape, dtype, bytes in binding.outputs:
-            memory = memories[len(outputs)]
+        memories, types, io, first = workspace.outputs, self._output_types, workspace.io, len(self.plan.inputs)
+        for number in fresh:
+            shape, dtype, bytes = binding.outputs[number]
+            memory = memories[number]
             if memory.bytes != bytes or getrefcount(memory.block) != UNUSED:
                 memory = Memory(bytes)
                 if bytes <= _REUSED:
-                    memories[len(outputs)] = memory
-            outputs.append(types[len(outputs)](shape, dtype, memory.block, memory.offset))
-            io[number] = memory.place
-            number += 1
+                    memories[number] = memory
+            outputs[number] = types[number](shape, dtype, memory.block, memory.offset)
+            io[first + number] = memory.place
         if self._counts:
             table = type(binding.table).from_buffer_copy(binding.table)  # the entry writes what it counts
             (run or self._run)(ctypes.addressof(table), workspace.arena.place, workspace.place)
-            outputs = self._counted(binding, table, outputs)
-        else:
-            (run or self._run)(binding.address, workspace.arena.place, workspace.place)
-        if len(self._free) < _WORKSPACES:
-            self._free.append(workspace)
+            return self._counted(binding, table, outputs)
+        (run or self._run)(binding.address, workspace.arena.place, workspace.place)
         return outputs
+
+    def unshared(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs of a call that shall leave them as they are: copies of those that it would update."""
+        written = {self.plan.inputs[number].name for number in self._written}
+        return {name: np.array(value, order="C") if name in written else value for name, value in inputs.items()}
 
     def _counted(
         self, binding: Binding, table: ctypes.Array[ctypes.c_int64], outputs: list[np.ndarray]

@@ -1,7 +1,7 @@
 """Packages: an executable in one file, `model.mlc`.
 
     manifest.json          format, versions, target, threads, signature and plan, a SHA-256 of each weight
-    module.mlir            the module before it was compiled for this target (mlc/portable.py), without weights
+    module.mlir            the module before it was compiled for this target (mlc/runtime/portable.py), without weights
     code/0.o ...           relocatable objects
     sources.json           kernel -> nodes of the user's model
     decisions.json         the compiler's report
@@ -24,7 +24,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,7 +38,7 @@ from mlc.ir.kernel.plan import ALIGNMENT, Plan
 from mlc.ir.kernel.target import CpuTarget
 from mlc.runtime.executable import Executable
 
-FORMAT = 2
+FORMAT = 3
 LARGEST = 256 << 20  # bytes of everything but the weights, unpacked: 50 times the largest package measured
 DIGEST = "digest"
 _WEIGHTS = "weights.safetensors"
@@ -49,10 +49,10 @@ _PADDING_FIELD = 0xD935  # the extra field that zip alignment tools use
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # same input, same bytes out
 
 
-def save(executable: Executable, path: str | os.PathLike[str]) -> None:
-    """Write a package. The file appears complete or not at all. Raises MlcError where it cannot be written."""
+def save(executable: Executable, path: str | os.PathLike[str], state: Mapping[str, str | None] | None = None) -> None:
+    """Write a package, with what it keeps between calls. The file appears complete or not at all. Raises MlcError where it cannot be written."""
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
-        _write(executable, file, Path(path))
+        _write(executable, file, Path(path), state)
 
 
 def to_bytes(executable: Executable) -> bytes:
@@ -75,8 +75,11 @@ def from_bytes(content: bytes, threads: int | None = None) -> Executable:
             raise
 
 
-def _write(executable: Executable, file: zipfile.ZipFile, path: Path) -> None:
+def _write(
+    executable: Executable, file: zipfile.ZipFile, path: Path, state: Mapping[str, str | None] | None = None
+) -> None:
     target = executable.target
+    plan = executable.plan if state is None else replace(executable.plan, state=dict(state))
     manifest = {
         "format": FORMAT,
         "mlc": sys.modules["mlc"].__version__,
@@ -95,7 +98,7 @@ def _write(executable: Executable, file: zipfile.ZipFile, path: Path) -> None:
         "entry": executable.entry,
         "weights": {key: hashlib.sha256(_bytes(array)).hexdigest() for key, array in executable.weights.items()},
         "objects": [f"code/{number}.o" for number in range(len(executable.objects))],
-        "plan": executable.plan.to_json(),
+        "plan": plan.to_json(),
     }
     sources: dict[str, list[str]] = {}
     for step in executable.plan.steps:

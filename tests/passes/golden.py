@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlc.ir.interpreter import run
+from mlc.ir.interpreter import run, unshared
 from mlc.ir.module import Module
 from mlc.ir.samples import random_inputs
 from mlc.ir.types import is_float, numpy_dtype
@@ -73,7 +73,7 @@ def check(golden: Golden) -> str:
     after = PassManager(golden.passes, verify_each=True).run(module)
     for seed in range(2):
         inputs = random_inputs(module, seed=seed)
-        for want, got in zip(run(module, inputs), run(after, inputs), strict=True):
+        for want, got in zip(run(module, unshared(module, inputs)), run(after, unshared(after, inputs)), strict=True):
             error = relative_error(got, want)
             assert error <= 1e-5, f"{golden.path.name}: the result differs by {error:.2g}"
     return str(after)

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import mlc
 from mlc.codegen.llvm.interface import share
 from mlc.errors import TargetUnavailable
+from mlc.ir import builder as g
 from mlc.ir.kernel.plan import Lifetime, Plan
 from mlc.runtime.library import library_name
 from tests.runtime.programs import arg, elementwise
@@ -87,6 +89,22 @@ def test_an_exported_library_computes_what_the_executable_does(exe, tmp_path):
             place = ctypes.c_void_p(raw.ctypes.data + -raw.ctypes.data % 64)
             assert library.model_run(dims, inputs, outputs, place, None) == 0
             np.testing.assert_array_equal(out, want)
+
+
+@needs_linker
+def test_a_run_writes_results_over_inputs_where_they_live_there(tmp_path):
+    m = g.module_builder("m")
+    with m.function(inputs=[("w", ("N",), "f32"), ("x", ("N",), "f32")]) as (w, x):
+        m.outputs([("sum", g.reduce(w, [0], "sum")), ("new", g.add(w, x))], {"new": "w"})
+    mlc.compile(m.finish()).export_library(tmp_path / "m.so", header=tmp_path / "m.h")
+    assert "1   new   float [N]   pass NULL: a run writes it over the input w" in (tmp_path / "m.h").read_text()
+    library = ctypes.CDLL(str(tmp_path / "m.so"))
+    w, x, total = np.ones(5, np.float32), np.arange(5, dtype=np.float32), np.zeros((), np.float32)
+    inputs = (ctypes.c_void_p * 2)(w.ctypes.data, x.ctypes.data)
+    outputs = (ctypes.c_void_p * 2)(total.ctypes.data, None)
+    assert library.m_run((ctypes.c_int64 * 1)(5), inputs, outputs, None, None) == 0
+    assert total == 5
+    np.testing.assert_array_equal(w, x + 1)
 
 
 @needs_linker

@@ -300,7 +300,8 @@ def header_text(plan: Plan, symbols: Sequence[str], name: str) -> str:
         lines.append(f" * {title}: row-major arrays, one pointer each")
         for number, spec in enumerate(specs):
             shape = ", ".join(map(str, spec.shape))
-            lines.append(f" *   {number}   {spec.name}   {TABLE[spec.dtype].c} [{shape}]".replace("*/", "* /"))
+            place = "" if spec.alias is None else f"   pass NULL: a run writes it over the input {spec.alias}"
+            lines.append(f" *   {number}   {spec.name}   {TABLE[spec.dtype].c} [{shape}]{place}".replace("*/", "* /"))
     for counted, bound in plan.counted.items():
         lines.append(f" * {counted} is counted during a run: reserve memory for {bound}, read it from `shapes`")
     if plan.checks:

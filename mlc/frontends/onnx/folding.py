@@ -66,6 +66,7 @@ def _number(size: Extent | str) -> int:
 def _evaluate(op: Operation, weights: WeightStore, values: Values) -> None:
     if isinstance(op, WeightOp):
         values[op.result] = weights.get(op.weight_key)
+        weights.look_at([op.weight_key])
         return
     if not isinstance(op, GraphOp) or op.regions:
         raise _Unknown

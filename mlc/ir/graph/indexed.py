@@ -169,5 +169,7 @@ def _whole(value: SSAValue, module: Module) -> int | None:
         return None
     if dims.prod(shape_of(value)) != 1:
         return None
-    values = value.owner.value if isinstance(value.owner, ConstantOp) else module.weights.get(value.owner.weight_key)
-    return int(values.reshape(()))
+    if isinstance(value.owner, ConstantOp):
+        return int(value.owner.value.reshape(()))
+    module.weights.look_at([value.owner.weight_key])
+    return int(module.weights.get(value.owner.weight_key).reshape(()))

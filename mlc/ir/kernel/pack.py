@@ -110,7 +110,7 @@ def packed(weights: WeightStore, key: str, how: Pack) -> str:
     if how.order:
         name += f".{''.join(map(str, how.order))}"
     dtype = weights.type_of(key)[1]
-    name = weights.add_lazy(name, (how.elements(),), dtype, lambda: pack(weights.get(key), how, weights.slabs))
+    name = weights.add_lazy(name, (how.elements(),), dtype, lambda: pack(weights.get(key), how, weights.slabs), (key,))
     weights.packed[name] = (key, how)
     return name
 

@@ -2,7 +2,7 @@
 
     void entry(const int64_t *sizes, char *arena, void **io)
 
-io      one pointer per input, one per output, then one to the table of weights (a pointer each)
+io      one pointer per input, one per output (not looked at where it lives in an input), then one to the table of weights (a pointer each)
 sizes   scratch bytes per thread | values of `sizes` | helper threads of each of `launches` | arena offset of each of `buffers`
 arena   first the scratch memory of each thread, then the buffers at their offsets
 
@@ -30,11 +30,12 @@ GRAIN = 16 << 10
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output of a module."""
+    """An input or output of a module. An output may live in the memory of the input `alias`, which a call then updates."""
 
     name: str
     dtype: str
     shape: tuple[Extent, ...]
+    alias: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,15 @@ class Plan:
     checks: tuple[Equality, ...] = ()
     counted: Mapping[str, Extent] = field(default_factory=dict)
     indices: tuple[IndexRange, ...] = ()  # what is tested of the values of inputs before the entry runs
+    state: Mapping[str, str | None] = field(
+        default_factory=dict
+    )  # inputs kept between calls -> the output that follows, as a package was saved
+
+    @property
+    def aliases(self) -> dict[int, int]:
+        """Number of an output -> number of the input it lives in."""
+        numbers = {spec.name: number for number, spec in enumerate(self.inputs)}
+        return {n: numbers[spec.alias] for n, spec in enumerate(self.outputs) if spec.alias is not None}
 
     @property
     def late_checks(self) -> list[Equality]:
@@ -100,7 +110,11 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         def tensors(specs: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:
-            return [{"name": t.name, "dtype": t.dtype, "shape": [_text(e) for e in t.shape]} for t in specs]
+            return [
+                {"name": t.name, "dtype": t.dtype, "shape": [_text(e) for e in t.shape]}
+                | ({} if t.alias is None else {"alias": t.alias})
+                for t in specs
+            ]
 
         return {
             "inputs": tensors(self.inputs),
@@ -115,6 +129,7 @@ class Plan:
             "checks": [[_text(check.lhs), _text(check.rhs), check.message] for check in self.checks],
             "counted": {name: _text(bound) for name, bound in self.counted.items()},
             "indices": [each.to_text() for each in self.indices],
+            "state": dict(self.state),
         }
 
     @classmethod
@@ -122,11 +137,17 @@ class Plan:
         """Raises KeyError, TypeError or ValueError for what to_json did not write."""
 
         def tensors(items: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-            return tuple(TensorSpec(t["name"], t["dtype"], tuple(_extent(e) for e in t["shape"])) for t in items)
+            return tuple(
+                TensorSpec(t["name"], t["dtype"], tuple(_extent(e) for e in t["shape"]), t.get("alias")) for t in items
+            )
 
+        inputs, outputs = tensors(data["inputs"]), tensors(data["outputs"])
+        known = {spec.name for spec in inputs}
+        if lost := [t.alias for t in outputs if t.alias is not None and t.alias not in known]:
+            raise ValueError(f"a result lives in the input {lost[0]!r}, which is not there")
         return cls(
-            tensors(data["inputs"]),
-            tensors(data["outputs"]),
+            inputs,
+            outputs,
             tuple(data["weights"]),
             tuple(_extent(e) for e in data["sizes"]),
             tuple(Launch(_extent(b), _extent(t)) for b, t in data["launches"]),
@@ -137,6 +158,7 @@ class Plan:
             tuple(Equality(_extent(lhs), _extent(rhs), message) for lhs, rhs, message in data["checks"]),
             {name: _extent(bound) for name, bound in data["counted"].items()},
             tuple(IndexRange.from_text(row) for row in data.get("indices", ())),
+            dict(data["state"]),
         )
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -57,7 +58,8 @@ _FREE = 1 << 18  # bytes that a result may have whatever it is made of (masks fr
 @dataclass
 class Known:
     """A value known at compile time: how to get it, the bytes of constants behind it, its name, whether storing it is worth it; the operations
-    and the ops in a row that getting it takes."""
+    and the ops in a row that getting it takes; the weights that it is made from, and how to make it anew from what they hold by then, where
+    that is neither a long chain nor much work."""
 
     get: Callable[[], np.ndarray]
     source_bytes: int
@@ -66,6 +68,9 @@ class Known:
     cache: list[np.ndarray] = field(default_factory=list)
     work: int = 0
     depth: int = 0
+    sources: frozenset[str] = frozenset()
+    remake: Callable[[], np.ndarray] | None = None
+    effort: int = 0  # operations that making it anew takes
 
     def array(self) -> np.ndarray:
         return self.cache[0] if self.cache else self.get()
@@ -106,10 +111,11 @@ def _learn(op: Operation, known: dict[SSAValue, Known], weights: WeightStore) ->
     """Enter the results of an op whose operands are known."""
     if isinstance(op, WeightOp):
         key = op.weight_key
-        known[op.result] = Known(lambda: weights.get(key), weights.nbytes(key), key)
+        get = partial(weights.get, key)
+        known[op.result] = Known(get, weights.nbytes(key), key, sources=frozenset([key]), remake=get)
         return
     if isinstance(op, ConstantOp):
-        known[op.result] = Known(lambda: op.value, _bytes(op.result), "", cache=[op.value])
+        known[op.result] = Known(lambda: op.value, _bytes(op.result), "", cache=[op.value], remake=lambda: op.value)
         return
     if isinstance(op, DimensionOp):
         if isinstance(value := extent(op.extent.data), int):
@@ -136,13 +142,21 @@ def _learn(op: Operation, known: dict[SSAValue, Known], weights: WeightStore) ->
     storable = not repeats and _bytes(result) <= max(_GROWTH * source, _FREE)
     depth = 1 + max((k.depth for k in operands), default=0)
     small = _bytes(result) <= _EAGER and all(k.cache or _is_small(k) for k in operands)
-    if small or depth > _DEEP:
-        known[result] = _at_once(_evaluate(op, [k.array() for k in operands]), source, name, storable)
-        return
     body = _closed(op)
+    sources = frozenset[str]().union(*(k.sources for k in operands))
+    effort = dims.evaluate(flops_of(op), {}) + sum(k.effort for k in operands)
+    makers = [k.remake for k in operands if k.remake is not None]
+    bounded = depth <= _DEEP and effort <= _WORK and len(makers) == len(operands)
+    remake = (lambda: _evaluate(body, [make() for make in makers])) if bounded else None
+    if small or depth > _DEEP:
+        entry = _at_once(_evaluate(op, [k.array() for k in operands]), source, name, storable)
+        if sources:
+            entry = replace(entry, sources=sources, remake=remake, depth=depth if remake else 0, effort=effort)
+        known[result] = entry
+        return
     thunks = [k.array for k in operands]
     known[result] = Known(
-        lambda: _evaluate(body, [t() for t in thunks]), source, name, storable, work=work, depth=depth
+        lambda: _evaluate(body, [t() for t in thunks]), source, name, storable, [], work, depth, sources, remake, effort
     )
 
 
@@ -152,7 +166,7 @@ def _is_small(k: Known) -> bool:
 
 def _at_once(array: np.ndarray, source: int, name: str, storable: bool = True) -> Known:
     array = np.ascontiguousarray(array).reshape(array.shape)
-    return Known(lambda: array, source, name, storable, [array])
+    return Known(lambda: array, source, name, storable, [array], remake=lambda: array)
 
 
 def _closed(op: GraphOp) -> GraphOp:
@@ -190,6 +204,7 @@ def _settled(value: SSAValue, known: dict[SSAValue, Known], module: Module) -> l
     small = _elements(value) <= IN_TEXT
     if isinstance(op, Block):
         if small:
+            module.weights.look_at(entry.sources)
             with _at_start(op, module):
                 new = emit(ConstantOp(entry.array()))[0]
             known[new] = entry
@@ -198,18 +213,24 @@ def _settled(value: SSAValue, known: dict[SSAValue, Known], module: Module) -> l
     if not (small or entry.storable):
         return list(dict.fromkeys(op.operands))
     if small:
+        module.weights.look_at(entry.sources)
         with before(op, module):
             new = emit(ConstantOp(entry.array()))[0]
     else:
         shape = tuple(int(e) for e in shape_of(value))  # type: ignore[arg-type]
         if entry.cache:
             key = module.weights.add(entry.cache[0], entry.name)
+            if entry.remake is None:
+                module.weights.look_at(entry.sources)
+            elif entry.sources:
+                module.weights.derive(key, entry.remake, entry.sources)
         else:
-            key = module.weights.add_lazy(entry.name, shape, dtype_of(value), entry.get)
+            key = module.weights.add_lazy(entry.name, shape, dtype_of(value), entry.remake or entry.get, entry.sources)
+            if entry.remake is None:
+                module.weights.look_at(entry.sources)
         new = _weight_before(op, WeightOp(key, shape, dtype_of(value)), module)
     known[new] = entry
     value.replace_all_uses_with(new)
-    return []
     return []
 
 

@@ -3,13 +3,14 @@
     %y = graph.group(%x, %w) {...}      ->   func.func @contraction_0(%x, %w, %y) { linalg ... }
     return %y                                func.func @main(%x, %y) { kernel.call @contraction_0(%x, %w, %y) }
 
-Equal kernels are one function. Results that leave the function are written where the caller wants them; reshapes are views.
+Equal kernels are one function. Results that leave the function are written where the caller wants them, over an argument where they live
+in one (placement.py); reshapes are views.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,8 +20,9 @@ from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IndexType, IntegerA
 from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.rewriter import InsertPoint
 
-from mlc.errors import InternalError
+from mlc.errors import InternalError, InvalidModel
 from mlc.ir import work
+from mlc.ir.alias import KERNEL_ALIAS
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import location_name
 from mlc.ir.graph.control import ControlOp, GroupOp, IfOp, ScanOp, WhileOp, YieldOp, source_of, yielded
@@ -31,7 +33,8 @@ from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.module import Module
 from mlc.ir.types import DimsAttr, dtype_of, shape_of, signless
 from mlc.passes.kernel.group import piece_count, plan_group
-from mlc.passes.kernel.plain import plain_op, write_border, write_plain
+from mlc.passes.kernel.placement import place
+from mlc.passes.kernel.plain import overwrites_alone, plain_op, write_border, write_plain
 
 index = IndexType()
 
@@ -79,10 +82,12 @@ class Outline:
         self.sizes: dict[Extent, SSAValue] = {}
         self.counted = module.counted.keys()
         self.weights: dict[str, SSAValue] = {}
-        self.made: dict[Hashable, list[Made]] = {}  # by the structure of a group
+        self.made: dict[Hashable, list[Made]] = {}  # by the structure of a group, and what it overwrites
+        self.overwrites: dict[Hashable, bool] = {}  # by the structure of a group, result and operand
 
     def run(self) -> Module:
-        main, names = self.module.main, self.module.output_names
+        main, names, aliases = self.module.main, self.module.output_names, self.module.aliases
+        _require_alone(self.module.op, main)
         results = list(main.body.block.last_op.operands) if main.body.block.last_op else []
         inputs = [
             (n, shape_of(a), dtype_of(a), "input") for n, a in zip(self.module.input_names, main.args, strict=True)
@@ -96,18 +101,29 @@ class Outline:
             arg.name_hint = re.sub(r"\W", "_", name) if re.match(r"[A-Za-z_]", name) else None
             self.shapes[arg] = shape
         self.values.update(zip(main.args, self.block.args, strict=False))
-        targets = self.block.args[len(inputs) :]
-        self.targets = self._destinations(results, targets)
-        for op in main.body.block.ops:
-            work.on(op)
-            self.op(op)
-        for value, target in zip(results, targets, strict=True):
-            if self._root(self.values[value]) is not target:
-                self._copy(self.values[value], target)
+        own = self.block.args[len(inputs) :]
+        places = [self.block.args[aliases[n]] if n in aliases else arg for n, arg in enumerate(own)]
+        placement = place(main, self._overwrites)
+        self.targets: dict[SSAValue, SSAValue] = {value: places[n] for value, n in placement.direct.items()}
+        late = {move.result for move in placement.late}
+        saved: dict[int, SSAValue] = {}
+        for item in placement.order:
+            if isinstance(item, Operation):
+                work.on(item)
+                self.op(item)
+            elif item.result in late:
+                saved[item.result] = self._copied(self.values[item.value])
+            elif self._root(self.values[item.value]) is not places[item.result]:
+                self._copy(self.values[item.value], places[item.result])
+        for move in placement.late:
+            self._copy(saved.get(move.result, self.values[move.value]), places[move.result])
         self.b.insert(func.ReturnOp())
         self._hoist()
         function = func.FuncOp("main", ([a.type for a in self.block.args], []), Region(self.block))
-        function.properties["arg_attrs"] = ArrayAttr([_attributes(*row) for row in signature])
+        taken = {len(inputs) + result: inputs[argument][0] for result, argument in aliases.items()}
+        function.properties["arg_attrs"] = ArrayAttr(
+            [_attributes(*row, alias=taken.get(n)) for n, row in enumerate(signature)]
+        )
         kernels = [kernel.op for kernel in self.kernels.values()]
         made = Module(
             ModuleOp([*kernels, function], sym_name=StringAttr(self.module.name)),
@@ -117,16 +133,6 @@ class Outline:
         )
         made.source = self.module.source
         return made
-
-    def _destinations(self, results: Sequence[SSAValue], targets: Sequence[SSAValue]) -> dict[SSAValue, SSAValue]:
-        """A result that a kernel may write straight into the caller's buffer, reshapes looked through."""
-        found: dict[SSAValue, SSAValue] = {}
-        for value, target in zip(results, targets, strict=True):
-            while isinstance(value.owner, ReshapeOp | PrefixOp):
-                value = value.owner.x if isinstance(value.owner, ReshapeOp) else value.owner.source_of(value)
-            if isinstance(value.owner, (GroupOp, ControlOp)) and value not in found:
-                found[value] = target
-        return found
 
     # One op -------------------------------------------------------------------------------------------------------------
     def op(self, op: Operation) -> None:
@@ -158,9 +164,11 @@ class Outline:
     def group(self, op: GroupOp) -> None:
         outputs = [self._result(value) for value in op.outputs]
         operands = [self.values[v] for v in op.inputs]
-        key = structure(op)
+        roots = {self._root(memory): number for number, memory in enumerate(operands)}
+        over = {n: roots[root] for n, memory in enumerate(outputs) if (root := self._root(memory)) in roots}
+        key = (structure(op), tuple(over.items()))
         if key not in self.made:
-            self.made[key] = self._make(op)
+            self.made[key] = self._make(op, over)
         sources = list(dict.fromkeys(n for o in op.body.block.ops if (n := location_name(o))))
         for made in self.made[key]:
             self._call(made, operands, outputs, sources)
@@ -171,8 +179,22 @@ class Outline:
         views = [self._view(memories[n], shape) for n, shape in zip(made.order, made.shapes, strict=True)]
         self.b.insert(program.CallOp(made.callee, [*views, *(self._size(e) for e in made.extents)], sources))
 
-    def _make(self, op: GroupOp) -> list[Made]:
-        """The kernels of a group: one, and before it one for the border of a padded result."""
+    def _overwrites(self, op: GroupOp, result: int, operand: int) -> bool:
+        """Whether the kernel of a group may write a result over an operand: it reads that nowhere but where it writes."""
+        key = (structure(op), result, operand)
+        if key not in self.overwrites:
+            if (alone := plain_op(op)) is not None:
+                found = overwrites_alone(alone, op.body.block.args[operand])
+            elif piece_count(op) > 1:
+                found = False
+            else:
+                plan, arguments, written = plan_group(op, self._fresh(op.kind.data))
+                found = plan.may_overwrite(arguments[operand], written[result])
+            self.overwrites[key] = found
+        return self.overwrites[key]
+
+    def _make(self, op: GroupOp, over: Mapping[int, int]) -> list[Made]:
+        """The kernels of a group: one, and before it one for the border of a padded result. `over`: results written over operands."""
         kernels = []
         for number, value in enumerate(yielded(op.body.block)):
             pad = value.owner
@@ -181,15 +203,15 @@ class Outline:
                 by_name = dict(zip(kernel.extents, extents, strict=True))
                 shape = tuple(by_name[e] if isinstance(e, str) else e for e in kernel.shapes[kernel.buffers["y0"]])
                 kernels.append(Made(self._shared(kernel), [len(op.inputs) + number], [shape], extents, []))
-        return [*kernels, *filter(None, (self._make_main(op, piece) for piece in range(piece_count(op))))]
+        return [*kernels, *filter(None, (self._make_main(op, piece, over) for piece in range(piece_count(op))))]
 
-    def _make_main(self, op: GroupOp, piece: int) -> Made | None:
+    def _make_main(self, op: GroupOp, piece: int, over: Mapping[int, int]) -> Made | None:
         """The kernel of a group or of a piece of its result, and which memory of a call (operands, results, spare results) each of its buffers
         is. None where there is nothing to compute."""
         results = yielded(op.body.block)
         spare: list[tuple[tuple[Extent, ...], str]] = []
         if (alone := plain_op(op)) is not None:
-            kernel, extents, wanted = write_plain(alone, self._fresh(alone.name.removeprefix("graph.")))
+            kernel, extents, wanted = write_plain(alone, self._fresh(alone.name.removeprefix("graph.")), bool(over))
             numbers: dict[SSAValue, int] = {arg: n for n, arg in enumerate(op.body.block.args)}
             numbers |= {value: len(op.inputs) + n for n, value in enumerate(results)}
             for value in alone.results:  # a result that nobody reads is written all the same
@@ -205,6 +227,8 @@ class Outline:
             plan, arguments, written = plan_group(op, self._fresh(op.kind.data), piece)
             if not plan.steps:
                 return None
+            for result, operand in over.items():
+                plan.overwrite(arguments[operand], written[result])
             kernel, extents = plan.write()
             memories = [*arguments, *written]
             bound = [m for m in plan.memories if m.bound]
@@ -284,7 +308,8 @@ class Outline:
         """The buffers of the carries, which hold what the loop begins with."""
         carries = [self._result(v) for v in results]
         for start, carry in zip(starts, carries, strict=False):
-            self._copy(start, carry)
+            if self._root(start) is not self._root(carry):  # else it begins as what it overwrites
+                self._copy(start, carry)
         return carries
 
     def _step(
@@ -424,6 +449,19 @@ def _unshaped(value: SSAValue) -> SSAValue:
     return value
 
 
-def _attributes(name: str, shape: Sequence[Extent], dtype: str, role: str) -> DictionaryAttr:
+def _require_alone(module: ModuleOp, main: func.FuncOp) -> None:
+    """Nothing calls a function beside @main here, so that it would vanish. Raises MlcError."""
+    for op in module.ops:
+        if op is not main:
+            name = f"function @{op.sym_name.data}" if isinstance(op, func.FuncOp) else op.name
+            raise InvalidModel(
+                f"the module has the {name} beside @main, and only @main is compiled",
+                remedy="Take it out, or compile it as @main of a module of its own.",
+            )
+
+
+def _attributes(name: str, shape: Sequence[Extent], dtype: str, role: str, alias: str | None = None) -> DictionaryAttr:
     texts = {"kernel.name": name, "kernel.role": role, "kernel.dtype": dtype}
+    if alias is not None:
+        texts[KERNEL_ALIAS] = alias
     return DictionaryAttr({**{k: StringAttr(v) for k, v in texts.items()}, "kernel.dims": DimsAttr.of(shape)})

@@ -39,11 +39,17 @@ def plain_op(group: GroupOp) -> GraphOp | None:
     return None
 
 
-def write_plain(op: GraphOp, name: str) -> Written:
-    """The kernel, what its index arguments stand for, and its buffers in order: operands of the op, then results."""
+def overwrites_alone(op: GraphOp, operand: SSAValue) -> bool:
+    """Whether the kernel of an op may write its result over an operand: a scatter then leaves alone what it does not set."""
+    return isinstance(op, ScatterOp) and operand is op.x and operand not in (op.indices, op.updates)
+
+
+def write_plain(op: GraphOp, name: str, over: bool = False) -> Written:
+    """The kernel, what its index arguments stand for, and its buffers in order: operands of the op, then results. `over`: the result lies
+    where `overwrites_alone` allows it."""
     match op:
         case ScatterOp():
-            return _scatter(op, name)
+            return _scatter(op, name, over)
         case CumulativeOp():
             return _cumulative(op, name)
         case TopKOp():
@@ -85,12 +91,13 @@ def write_border(op: PadOp, name: str) -> tuple[Kernel, list[Extent]]:
     return loops.finish()
 
 
-def _scatter(op: ScatterOp, name: str) -> Written:
-    """y = x; y[position of d] takes or folds in updates[d], in row-major order of d."""
-    buffers = buffers_of(op)
+def _scatter(op: ScatterOp, name: str, over: bool) -> Written:
+    """y = x; y[position of d] takes or folds in updates[d], in row-major order of d. Without the first part where y is `over` x."""
+    buffers = [row for row in buffers_of(op) if not (over and row[0] == "x0")]
     loops = Loops(name, buffers)
     dtype, kind = dtype_of(op.x), op.kind.data
-    loops.nest(shape_of(op.x), lambda at: loops.store(loops.load("x0", at), "y0", at))
+    if not over:
+        loops.nest(shape_of(op.x), lambda at: loops.store(loops.load("x0", at), "y0", at))
     along, axes = op.loops.get_values(), op.axes.get_values()
 
     def update(at: list[SSAValue]) -> None:

@@ -95,6 +95,38 @@ class Plan:
         self.memories.append(memory)
         return memory
 
+    # Writing over an operand ---------------------------------------------------------------------------------------------
+    def may_overwrite(self, x: Memory, y: Memory) -> bool:
+        """May the result y be the memory of the operand x? Where every element of x is read at the very place where y is written, by that
+        step or one before it: a tile then reads what it has not overwritten yet (mlc/passes/loops/places.py asks again)."""
+        if x.pinned or y.pinned or x.weight or x.temporary or (x.shape, x.dtype) != (y.shape, y.dtype):
+            return False
+        writers = [number for number, step in enumerate(self.steps) if step.output[0] is y]
+        if len(writers) != 1 or any(
+            step.output[0] is x or memory is y for step in self.steps for memory, _ in step.inputs
+        ):
+            return False
+        (last,) = writers
+        step = self.steps[last]
+        at = step.output[1]
+        names = [form.loop() for form in at]
+        if None in names or len(set(names)) < len(names) or [step.loops[n or ""] for n in names] != y.shape:
+            return False
+        return all(
+            number <= last and access == at
+            for number, other in enumerate(self.steps)
+            for memory, access in other.inputs
+            if memory is x
+        )
+
+    def overwrite(self, x: Memory, y: Memory) -> None:
+        """Make the result y the memory of the operand x."""
+        there = x in self.memories
+        self.memories = [x if m is y else m for m in self.memories if m is not y or not there]
+        for step in self.steps:
+            if step.output[0] is y:
+                step.output = (x, step.output[1])
+
     # Simplification -----------------------------------------------------------------------------------------------------
     def simplify(self) -> dict[str, Affine]:
         """Drop unit loops and axes, merge neighbouring loops. Returns what became of each loop."""

@@ -10,10 +10,10 @@ from xdsl.dialects.builtin import MemRefType, NoneAttr, StringAttr
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import SSAValue
 
-from mlc.errors import InternalError, ShapeError
+from mlc.errors import InternalError, MlcError, ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.interpreter import require, solve_symbols
+from mlc.ir.interpreter import require, require_writable, solve_symbols
 from mlc.ir.kernel.interpreter.engine import Compiler, Frame, Machine, Step, steps
 from mlc.ir.kernel.interpreter.kernels import Argument, evaluated, packed_view
 from mlc.ir.kernel.interpreter.memory import (
@@ -68,9 +68,12 @@ def run_program(
     counters  counts the elements that kernels read and write
     races     run each tile of a kernel by itself, last to first, and find elements that two tiles touch where one writes
 
-    Raises ShapeError where the inputs do not fit, InternalError where a kernel does what it must not.
+    A result that lives in an input is written there by the kernels themselves: the array given is overwritten, and is the output.
+
+    Raises ShapeError where the inputs do not fit, MlcError where one that is overwritten is read-only or not row-major, InternalError
+    where a kernel does what it must not.
     """
-    main = module.main
+    main, aliases = module.main, module.aliases
     attrs = main.arg_attrs.data if main.arg_attrs is not None else ()
     texts = [{k: v.data for k, v in attr.data.items() if isinstance(v, StringAttr)} for attr in attrs]
     shapes = {
@@ -80,11 +83,17 @@ def run_program(
         raise ShapeError(f"the program takes {len(shapes)} inputs ({', '.join(shapes)}), {len(inputs)} were given")
     run = Run(module, solve_symbols(shapes, [np.shape(array) for array in inputs]), counters, races)
     given, arguments, outputs = iter(inputs), [], []
+    number_of = {name: number for number, name in enumerate(shapes)}
     for text, arg in zip(texts, main.args, strict=True):
         name, role, dtype = (text[f"kernel.{key}"] for key in ("name", "role", "dtype"))
         shape = run.shape(shape_of(arg))
         if role == "input":
-            array = np.ascontiguousarray(next(given))
+            array = next(given)
+            if number_of[name] in aliases.values():
+                require_writable(array, name)
+                if not array.flags.c_contiguous:
+                    raise MlcError(f"input '{name}' is overwritten, and the array is not row-major")
+            array = np.ascontiguousarray(array).reshape(np.shape(array))
             if array.dtype != numpy_dtype(dtype):
                 raise ShapeError(f"{name}: dtype is {array.dtype}, the program takes {numpy_dtype(dtype)}")
             elements = flat(array, dtype_of(memref_of(arg).element_type), name)
@@ -96,9 +105,10 @@ def run_program(
     with np.errstate(all="ignore"):
         run.call(main, arguments)
     found = []
-    for arg, elements in outputs:
+    for number, (arg, elements) in enumerate(outputs):
         shape = run.shape(shape_of(arg))
-        found.append(elements[: int(np.prod(shape))].reshape(shape))
+        alias = aliases.get(number)
+        found.append(inputs[alias] if alias is not None else elements[: int(np.prod(shape))].reshape(shape))
     return found
 
 

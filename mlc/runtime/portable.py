@@ -16,7 +16,7 @@ from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, StringAttr
 
 from mlc.errors import InvalidModel
 from mlc.ir.graph.shape import WeightOp
-from mlc.ir.kernel.pack import Pack, unpack
+from mlc.ir.kernel.pack import Pack, pack, unpack
 from mlc.ir.kernel.program import WeightOp as KernelWeightOp
 from mlc.ir.module import Module
 from mlc.ir.weights import WeightStore
@@ -74,4 +74,5 @@ def read(text: str, stored: Mapping[str, np.ndarray], file: str) -> Module:
 
 def _add_unpacked(weights: WeightStore, key: str, shape: tuple[int, ...], name: str, how: Pack) -> None:
     weights.add_lazy(key, shape, weights.type_of(name)[1], lambda: unpack(weights.get(name), how).reshape(shape))
+    weights.derive(name, lambda: pack(weights.get(key), how, weights.slabs), (key,))
     weights.packed[name] = (key, how)
