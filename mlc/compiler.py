@@ -119,13 +119,17 @@ def _parse(path: Path) -> Module:
     except OSError as error:
         raise InvalidModel(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     weights = WeightStore()
-    for beside in (path.with_suffix(".safetensors"), path.parent / dump.WEIGHTS):
-        if beside.exists():
-            safetensors.add_file(weights, beside)
-            break
+    for beside in weights_beside(path):
+        safetensors.add_file(weights, beside)
     module = parse_text(content, str(path), weights)
     module.source = str(path)
     return module
+
+
+def weights_beside(path: Path) -> list[Path]:
+    """The file that the weights of IR text lie in: of its name, else the one of its folder; none where neither is there."""
+    candidates = (path.with_suffix(".safetensors"), path.parent / dump.WEIGHTS)
+    return [beside for beside in candidates if beside.exists()][:1]
 
 
 def done_before(module: Module) -> frozenset[str]:

@@ -9,21 +9,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mlc.cli import sizes
+from mlc.cli import flags, sizes
 from mlc.cli.console import Console
-from mlc.cli.parser import (
-    Parser,
-    UsageError,
-    data_flags,
-    model_flags,
-    positive,
-    reference_flag,
-    strict_flag,
-    target_flags,
-    trace_flag,
-)
+from mlc.cli.parser import Parser, UsageError
 from mlc.cli.session import Session, open_session
-from mlc.cli.writing import require_outputs
+from mlc.cli.source import model
+from mlc.cli.writing import files_read, require_outputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,10 +40,12 @@ class Case:
 
 
 def configure(parser: Parser) -> None:
-    model_flags(parser)
-    strict_flag(parser)
+    flags.model(parser)
+    flags.strict(parser)
     group = parser.add_argument_group("measurement")
-    group.add_argument("--seconds", type=float, default=2.0, metavar="S", help="how long each engine runs (default 2)")
+    group.add_argument(
+        "--seconds", type=flags.seconds, default=2.0, metavar="S", help="how long each engine runs (default 2)"
+    )
     group.add_argument(
         "--sizes",
         action="append",
@@ -62,28 +55,27 @@ def configure(parser: Parser) -> None:
     )
     group.add_argument(
         "--callers",
-        type=positive,
+        type=flags.positive,
         default=1,
         metavar="N",
         help="also call from N threads at once: throughput of a server",
     )
     group.add_argument("--against", action="append", default=[], metavar="ENGINE", help="onnxruntime or interpreter")
     group.add_argument("--per-op", action="store_true", help="time of each kernel, with the nodes it computes")
-    reference_flag(group)
-    trace_flag(group, "the kernels of one more call")
-    target_flags(parser)
-    data_flags(parser)
+    flags.reference(group)
+    flags.trace(group, "the kernels of one more call")
+    flags.target(parser)
+    flags.data(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     for engine in args.against:
         if engine not in ENGINES:
             raise UsageError.unknown("engine", engine, ENGINES)
-    if args.seconds <= 0:
-        raise UsageError(f"--seconds {args.seconds:g}: not a duration")
     wanted = [sizes.exactly(text, "--sizes") for text in args.sizes] or [{}]
-    require_outputs({"--trace": args.trace}, [args.model])
-    session = open_session(args, console)
+    source = model(args.model)
+    require_outputs({"--trace": args.trace}, partial(files_read, args, source))
+    session = open_session(args, console, source=source)
     inputs = [session.feeds(args, at) for at in wanted]  # tested before anything is compiled
     from mlc.insight.machine import LoadMeter
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from mlc.cli import flags
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, UsageError, input_flag, model_flags, strict_flag
+from mlc.cli.parser import Parser, UsageError
 from mlc.cli.session import open_session
 from mlc.cli.source import Model, model
 from mlc.errors import UnsupportedOp
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def configure(parser: Parser) -> None:
-    model_flags(parser)
+    flags.model(parser)
     parser.set_model_optional()
     parser.add_argument(
         "--ops", action="store_true", help="list the ONNX operators that can be imported, and from which opset"
     )
-    strict_flag(parser)
-    input_flag(parser)
+    flags.strict(parser)
+    flags.inputs(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -106,8 +107,9 @@ def _facts(source: Model, until: str | None) -> str:
     proto = read(source.source, until).proto
     opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), None)
     made_by = f", by {proto.producer_name} {proto.producer_version}".rstrip() if proto.producer_name else ""
+    count = len(proto.graph.node)
     cut = f" until '{until}'" if until else ""
-    return f"opset {opset}, {len(proto.graph.node):,} nodes{cut}{made_by}"
+    return f"opset {opset}, {count:,} node{'s' * (count != 1)}{cut}{made_by}"
 
 
 def _operators(console: Console) -> int:

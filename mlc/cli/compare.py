@@ -12,17 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlc.cli import flags
 from mlc.cli.console import Console
-from mlc.cli.parser import (
-    Parser,
-    UsageError,
-    data_flags,
-    model_flags,
-    reference_flag,
-    strict_flag,
-    target_flags,
-    tolerance_flags,
-)
+from mlc.cli.parser import Parser, UsageError
 from mlc.cli.session import Session, open_session, require_file
 from mlc.cli.source import model
 from mlc.errors import NumericMismatch
@@ -33,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: Parser) -> None:
-    model_flags(parser)
+    flags.model(parser)
     parser.add_argument("other", metavar="NEW.mlc", nargs="?", help="a second package; MODEL is one too, the older")
     parser.add_argument(
         "--against",
@@ -42,11 +34,11 @@ def configure(parser: Parser) -> None:
         help="the reference: the imported module by the interpreter, or onnxruntime, which also checks the import",
     )
     parser.add_argument("--all", action="store_true", help="interpret loops however long that takes")
-    strict_flag(parser)
-    reference_flag(parser)
-    target_flags(parser)
-    data_flags(parser)
-    tolerance_flags(parser)
+    flags.strict(parser)
+    flags.reference(parser)
+    flags.target(parser)
+    flags.data(parser)
+    flags.tolerance(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

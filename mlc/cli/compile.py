@@ -4,55 +4,51 @@ from __future__ import annotations
 
 import argparse
 import sys
-import zipfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlc.cli import flags
 from mlc.cli.console import Console
 from mlc.cli.inspection import inspection
-from mlc.cli.parser import (
-    Parser,
-    UsageError,
-    data_flags,
-    ir_flags,
-    model_flags,
-    target_flags,
-    tolerance_flags,
-    trace_flag,
-)
+from mlc.cli.parser import Parser, UsageError
 from mlc.cli.session import Session, open_session
 from mlc.cli.source import Model, model
 from mlc.cli.verification import verify
-from mlc.cli.writing import STDOUT, files_read, require_module, require_outputs, write_module, write_text, writing
+from mlc.cli.writing import (
+    STDOUT,
+    files_read,
+    is_ours,
+    require_module,
+    require_outputs,
+    write_module,
+    write_text,
+    writing,
+)
 
 if TYPE_CHECKING:
     from mlc.compiler import Compilation
     from mlc.ir.module import Module
 
 SUFFIX = {"package": ".mlc", "mlir": ".mlir", "llvm": ".ll", "asm": ".s", "obj": ".o", "so": ".so"}
+_OTHER = {"so": (".dylib", ".dll"), "obj": (".obj",), "asm": (".asm", ".S")}
 _BINARY = ("package", "obj", "so")
 
 
 def configure(parser: Parser) -> None:
-    model_flags(parser)
+    flags.model(parser)
     group = parser.add_argument_group("output")
     group.add_argument(
         "-o", "--output", metavar="OUT", help="default: the model's name with another suffix, here; -: standard output"
     )
     group.add_argument("--emit", choices=SUFFIX, help="what OUT holds; guessed from its suffix, else package")
     group.add_argument("--header", metavar="FILE", help="with --emit so: also write a C header")
-    group.add_argument(
-        "--verify",
-        nargs="?",
-        const="any",
-        choices=("any", "onnxruntime", "interpreter"),
-        help="run the result and compare with onnxruntime (where installed) or the interpreter",
-    )
-    trace_flag(group, "the passes and code generation")
-    target_flags(parser)
-    ir_flags(parser)
-    data_flags(parser)
-    tolerance_flags(parser)
+    flags.verify(group, "run the result and compare")
+    flags.trace(group, "the passes and code generation")
+    flags.target(parser)
+    flags.ir(parser)
+    flags.data(parser)
+    flags.tolerance(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -144,7 +140,9 @@ def _output(args: argparse.Namespace, source: Model, console: Console) -> tuple[
         raise UsageError(f"--header is for shared libraries, and this is {kind}", remedy="Add --emit so.")
     stem = Path(source.path.name).stem if source.path else "model"
     target = args.output or stem + SUFFIX[kind]
-    require_outputs({"-o": target, "--header": args.header, "--trace": args.trace}, [source.path, *files_read(args)])
+    read = partial(files_read, args, source)
+    suffixes = (SUFFIX[kind], *_OTHER.get(kind, ()))
+    require_outputs({"-o": target, "--header": args.header, "--trace": args.trace}, read, suffixes)
     out = Path(target)
     if target == STDOUT:
         if kind == "so":
@@ -152,27 +150,11 @@ def _output(args: argparse.Namespace, source: Model, console: Console) -> tuple[
         if kind in _BINARY and sys.stdout.isatty():
             raise UsageError(f"-o - would write {kind} to the terminal", remedy="Name a file, or add --emit mlir.")
         console.output_is_stdout()
-    elif not args.output and out.exists() and not _is_ours(out, kind):
+    elif not args.output and out.exists() and not is_ours(out):
         raise UsageError(f"{out} exists, and mlc did not write it", remedy=f"Add -o {out} to replace it.")
     if kind == "mlir":
-        require_module(target)
+        require_module(target, read)
     return kind, out
-
-
-def _is_ours(path: Path, kind: str) -> bool:
-    """Whether a file that nobody named may be replaced: one that this command wrote before."""
-    from mlc.codegen.llvm.build import ENTRY
-    from mlc.runtime.library import library_name
-
-    if kind == "package":
-        if not zipfile.is_zipfile(path):
-            return False
-        with zipfile.ZipFile(path) as file:
-            return {"manifest.json", "module.mlir"} <= set(file.namelist())
-    content = path.read_bytes()
-    if kind == "mlir":
-        return content.startswith(b"builtin.module")
-    return (f"{library_name(path)}_workspace" if kind == "so" else ENTRY).encode() in content
 
 
 def _stage(kind: str, compilation: Compilation, lowered: Module) -> bytes:

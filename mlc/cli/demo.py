@@ -6,16 +6,17 @@ import argparse
 
 import numpy as np
 
+from mlc.cli import flags
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, positive
+from mlc.cli.parser import Parser
 
 SHADES = " .:-=+*#%@"
 SHOWN = 6
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("--threads", type=positive, metavar="N", help="largest number of threads a call uses")
-    parser.add_argument("--seconds", type=float, default=0.6, metavar="S", help="how long each engine is timed")
+    parser.add_argument("--threads", type=flags.positive, metavar="N", help="largest number of threads a call uses")
+    parser.add_argument("--seconds", type=flags.seconds, default=0.6, metavar="S", help="how long each engine is timed")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

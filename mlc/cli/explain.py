@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from mlc.cli import flags
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, UsageError, input_flag, model_flags, target_flags
+from mlc.cli.parser import Parser, UsageError
 from mlc.cli.session import open_session, require_file
 from mlc.cli.source import model, require_as_compiled
 
 
 def configure(parser: Parser) -> None:
-    model_flags(parser, "MODEL|PACKAGE")
+    flags.model(parser, "MODEL|PACKAGE")
     parser.add_argument(
         "--op", metavar="NODE", help="only the kernels that compute a node of the model, or have this name"
     )
-    target_flags(parser)
-    input_flag(parser)
+    flags.target(parser)
+    flags.inputs(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

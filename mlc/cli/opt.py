@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
+from functools import partial
 from pathlib import Path
 
+from mlc.cli import flags
 from mlc.cli.console import Console
 from mlc.cli.inspection import inspection
-from mlc.cli.parser import Parser, UsageError, input_flag, ir_flags, model_flags
+from mlc.cli.parser import Parser, UsageError
 from mlc.cli.session import open_session
-from mlc.cli.writing import STDOUT, require_module, require_outputs, write_module, write_text
+from mlc.cli.source import model
+from mlc.cli.writing import STDOUT, files_read, require_module, require_outputs, write_module, write_text
 
 
 def configure(parser: Parser) -> None:
-    model_flags(parser, "FILE")
+    flags.model(parser, "FILE")
     parser.set_model_optional()
     group = parser.add_argument_group("passes")
     group.add_argument(
@@ -25,8 +29,8 @@ def configure(parser: Parser) -> None:
     group.add_argument("-o", "--output", metavar="OUT", help="write the IR to a file; default: standard output")
     group.add_argument("--diff", action="store_true", help="print what the passes changed, not the IR")
     group.add_argument("--locations", action="store_true", help="print where each op came from")
-    ir_flags(parser)
-    input_flag(parser)
+    flags.ir(parser)
+    flags.inputs(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -36,10 +40,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise UsageError("opt needs a FILE", remedy="mlc opt module.mlir --passes simplify, or mlc opt --list-passes.")
     from mlc.passes.pipelines import parse
 
-    require_outputs({"-o": args.output})
+    source = model(args.model)
+    in_place = (
+        source.path is not None
+        and args.output is not None
+        and os.path.realpath(args.output) == os.path.realpath(source.path)
+    )
+    read = partial(files_read, args, *([] if in_place and source.kind == ".mlir" else [source]))
+    require_outputs({"-o": args.output}, read, (".diff", ".patch", ".txt") if args.diff else (".mlir",))
     if args.output and not args.diff:
-        require_module(args.output)
-    session = open_session(args, console.quiet(), inspection(args), packages=False)
+        require_module(args.output, read)
+    session = open_session(args, console.quiet(), inspection(args), packages=False, source=source)
     compilation, before = session.compilation, session.module
     assert compilation is not None
     after = compilation.lower(before, parse(args.passes))

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlc.cli import flags
 from mlc.cli.console import Console
 from mlc.cli.parser import Parser, UsageError
-from mlc.cli.source import Model, model
+from mlc.cli.source import Model, files_of, model
 from mlc.cli.writing import require_outputs, writing
 from mlc.errors import InvalidModel, MlcError
 
@@ -44,14 +45,14 @@ def configure(parser: Parser) -> None:
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--seconds",
-        type=_seconds,
+        type=flags.seconds,
         default=600.0,
         metavar="S",
         help="stop after this time with the smallest so far (600)",
     )
     limits.add_argument(
         "--timeout",
-        type=_seconds,
+        type=flags.seconds,
         default=60.0,
         metavar="S",
         help="end a run after this time, which is a status of its own (60)",
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     target = args.output or f"{Path('model' if source.path is None else source.name).stem}.reduced.onnx"
     if args.output is None and os.path.exists(target):
         raise UsageError(f"{target} is there already", remedy="Name a file with -o; it is replaced.")
-    require_outputs({"-o": target}, [source.path])
+    require_outputs({"-o": target}, lambda: files_of(source), (".onnx",))
     if target == "-":
         console.output_is_stdout()
     proto = _proto(source)
@@ -106,16 +107,6 @@ class _Told:
         if (size := _size(smaller)) != self.size:
             self.size = size
             self.console.note(f"{'smaller':<10} {size}   after {tries} {'try' if tries == 1 else 'tries'}")
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is no time: give seconds, as 60")
-    return value
 
 
 # The model -----------------------------------------------------------------------------------------------------------
@@ -159,10 +150,10 @@ def _facts(proto: ModelProto) -> dict[str, int]:
 
 
 def _size(proto: ModelProto) -> str:
-    parts = [
-        f"{count:,} {name[: -1 if count == 1 else None]}" for name, count in _facts(proto).items() if name != "weights"
-    ]
-    return ", ".join([*parts, f"{_facts(proto)['weights']:,} numbers in weights"])
+    facts = _facts(proto)
+    words = {"nodes": "node", "inputs": "input", "outputs": "output", "weights": "number"}
+    parts = [f"{facts[key]:,} {word}{'s' * (facts[key] != 1)}" for key, word in words.items()]
+    return f"{', '.join(parts)} in weights"
 
 
 # The command ---------------------------------------------------------------------------------------------------------

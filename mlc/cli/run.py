@@ -5,54 +5,42 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
-from mlc.cli import data
+from mlc.cli import data, flags
 from mlc.cli.console import Console
-from mlc.cli.parser import (
-    Parser,
-    UsageError,
-    data_flags,
-    model_flags,
-    reference_flag,
-    strict_flag,
-    target_flags,
-    tolerance_flags,
-    trace_flag,
-)
+from mlc.cli.parser import Parser, UsageError
 from mlc.cli.session import open_session
+from mlc.cli.source import model
 from mlc.cli.verification import verify
 from mlc.cli.writing import files_read, require_outputs
 
 
 def configure(parser: Parser) -> None:
-    model_flags(parser)
-    strict_flag(parser)
-    data_flags(parser)
+    flags.model(parser)
+    flags.strict(parser)
+    flags.data(parser)
     group = parser.add_argument_group("output")
     group.add_argument("--save-output", metavar="DIR", help="write each output as DIR/NAME.npy")
-    group.add_argument(
-        "--verify",
-        nargs="?",
-        const="any",
-        choices=("any", "onnxruntime", "interpreter"),
-        help="compare the outputs with onnxruntime (where installed) or the interpreter",
-    )
-    reference_flag(group)
-    trace_flag(group, "the kernels of one more call")
-    target_flags(parser)
-    tolerance_flags(parser)
+    flags.verify(group, "compare the outputs")
+    flags.reference(group)
+    flags.trace(group, "the kernels of one more call")
+    flags.target(parser)
+    flags.tolerance(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     folder = Path(args.save_output) if args.save_output else None
-    require_outputs({"--trace": args.trace}, [args.model])
-    session = open_session(args, console)
+    source = model(args.model)
+    read = partial(files_read, args, source)
+    require_outputs({"--trace": args.trace}, read)
+    session = open_session(args, console, source=source)
     feeds = session.feeds(args)
     if folder is not None:
         data.require_folder(folder)
-        _require_other_files(args, session.output_names, folder)
+        _require_other_files(read(), session.output_names, folder)
     executable = session.executable  # compiled before the clock runs
     given = executable.unshared(feeds)
     start = time.perf_counter()
@@ -81,13 +69,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _require_other_files(args: argparse.Namespace, names: Sequence[str], folder: Path) -> None:
-    """Raises UsageError where an output would replace a file that an input came from."""
-    read = {os.path.realpath(path) for path in files_read(args)}
+def _require_other_files(files: Iterable[Path], names: Sequence[str], folder: Path) -> None:
+    """Raises UsageError where an output would replace a file that the command reads."""
+    read = {os.path.realpath(path) for path in files}
     taken: list[Path] = []
     for name in names:
         taken.append(data.file_of(name, folder, taken))
         if os.path.realpath(taken[-1]) in read:
             raise UsageError(
-                f"output '{name}' would replace {taken[-1]}, which inputs come from", remedy="Name another folder."
+                f"output '{name}' would replace {taken[-1]}, which the command reads", remedy="Name another folder."
             )

@@ -50,6 +50,21 @@ def model(text: str) -> Model:
     return Model(text, kind if kind in KINDS else ".onnx", path)
 
 
+def files_of(source: Model) -> list[Path]:
+    """The files that a model is read from: its own, and those that its weights lie in."""
+    if source.path is None:
+        return []
+    if source.kind == ".mlir":
+        from mlc.compiler import weights_beside
+
+        return [source.path, *weights_beside(source.path)]
+    if source.is_package:
+        return [source.path]
+    from mlc.frontends.onnx.reader import external_files, read
+
+    return [source.path, *external_files(read(source.path))]
+
+
 def _near(path: Path) -> str | None:
 
     folder = path.parent

@@ -151,7 +151,9 @@ def solve_symbols(shapes: Mapping[str, Shape], sizes: Sequence[Sequence[int]]) -
     equations: list[tuple[str, int, Extent, int]] = []
     for (name, shape), found_shape in zip(shapes.items(), sizes, strict=True):
         if len(found_shape) != len(shape):
-            raise ShapeError(f"{name}: has {len(found_shape)} axes, the module takes {shape_text(shape)}")
+            raise ShapeError(
+                f"{name}: has {len(found_shape)} {'axis' if len(found_shape) == 1 else 'axes'}, the module takes {shape_text(shape)}"
+            )
         for axis, (extent, size) in enumerate(zip(shape, found_shape, strict=True)):
             if isinstance(extent, dims.Dim) and str(extent) in extent.symbols() and str(extent) not in binding:
                 binding[str(extent)] = size

@@ -89,7 +89,7 @@ def test_several_sizes_and_callers_are_measured_in_one_run(mlc: Callable, small:
         (["--sizes", "M=8"], "unknown dimension 'M'"),
         (["--sizes", "N=1..8"], "N is a range"),
         (["--callers", "0"], "not a positive number"),
-        (["--seconds", "0"], "not a duration"),
+        (["--seconds", "0"], "is no time"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(mlc: Callable, small: Path, flags: list[str], message: str) -> None:

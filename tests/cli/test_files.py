@@ -212,3 +212,85 @@ def test_messages_name_a_path_once_and_no_temporary_file(
     with pytest.raises(InvalidModel, match="^the package in memory is no mlc package") as caught:
         from_bytes(b"junk")
     assert "mlc-" not in str(caught.value)
+
+
+def with_external_data(name: str) -> None:
+    """model.onnx, whose weight lies in a file of this name, and at its beginning."""
+    weight = onnx.numpy_helper.from_array(np.arange(4, dtype=np.float32), "w")
+    value = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [4]) for n in "xy"]
+    node = onnx.helper.make_node("Add", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", value[:1], value[1:], [weight])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, "model.onnx", save_as_external_data=True, location=name, size_threshold=0)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "compile model.onnx -o w.mlc",
+        "compile model.onnx --emit mlir -o w.mlc",
+        "compile model.onnx -o a.so --header w.h",
+        "compile model.onnx --trace w.json",
+        "opt model.onnx --passes dce -o w.mlir",
+        "run model.onnx --trace w.json",
+        "run model.onnx --save-output .",
+        "bench model.onnx --trace w.json",
+        "reduce model.onnx --while false -o w.onnx",
+        "compile model.onnx --load w.py -o w.py",
+        "run package.mlc --reference model.onnx --trace w.json",
+    ],
+)
+def test_no_output_replaces_what_the_command_reads(mlc: Callable, command: str) -> None:
+    name = next(
+        word for word in ("w.mlc", "w.h", "w.json", "w.mlir", "w.onnx", "w.py", "y.npy") if word in f"{command} y.npy"
+    )
+    with_external_data("data.bin" if name == "w.py" else name)
+    Path("w.py").write_text("")
+    if "package" in command:
+        assert mlc("compile", "model.onnx", "-o", "package.mlc").code == 0
+    before = Path(name).read_bytes()
+    outcome = mlc(*command.split())
+    assert outcome.code == 1 and "reads" in outcome.err and name in outcome.err
+    assert Path(name).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("compile small.onnx", "other.onnx"),
+        ("compile small.onnx --emit llvm", "weights.safetensors"),
+        ("compile small.onnx", "notes.txt"),
+        ("opt small.onnx --passes dce", "other.onnx"),
+        ("opt small.onnx --passes dce --diff", "other.py"),
+        ("reduce small.onnx --while false", "data.npz"),
+    ],
+)
+def test_a_file_of_another_kind_is_not_replaced_even_if_it_is_named(
+    mlc: Callable, small: Path, command: str, name: str
+) -> None:
+    Path(name).write_text("mine")
+    outcome = mlc(*command.split(), "-o", name)
+    assert outcome.code == 1 and f"-o {name} would replace a file that mlc did not write" in outcome.err
+    assert Path(name).read_text() == "mine"
+    Path(name).unlink()
+    for _ in range(2):  # what mlc wrote is replaced under any name
+        assert name.endswith(".npz") or mlc(*command.split(), "-o", name).code == 0
+
+
+def test_a_header_or_trace_replaces_only_its_like(mlc: Callable, small: Path) -> None:
+    for flag, name in (("--header", "main.c"), ("--trace", "model.py")):
+        Path(name).write_text("mine")
+        outcome = mlc("compile", small, "-o", "a.so", flag, name)
+        assert outcome.code == 1 and f"{flag} {name} would replace" in outcome.err and Path(name).read_text() == "mine"
+
+
+def test_weights_of_the_text_that_is_read_stay(mlc: Callable, small: Path) -> None:
+    assert mlc("compile", small, "--dump-ir", "ir", "-q").code == 0
+    (text,), before = Path("ir").glob("*-fuse.mlir"), Path("ir/weights.safetensors").read_bytes()
+    outcome = mlc("opt", text, "--passes", "dce", "-o", "ir/weights.mlir")
+    assert outcome.code == 1 and "which the command reads" in outcome.err
+    assert Path("ir/weights.safetensors").read_bytes() == before
+    assert mlc("opt", small, "--passes", "dce", "-o", "a.mlir").code == 0
+    for _ in range(2):  # in place, as with other tools on text
+        assert mlc("opt", "a.mlir", "--passes", "cse", "-o", "a.mlir").code == 0
+    assert mlc("run", "a.mlir", "--verify").code == 0

@@ -147,3 +147,19 @@ def test_a_bad_specialisation_says_how_to_write_one(text: str) -> None:
 
 def test_an_empty_range_is_refused() -> None:
     assert main(["check", __file__, "--dim", "N=9..3", "-q"]) == 1
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "x", "nan", "inf", "", "1e999"])
+def test_numbers_in_flags_are_tested_before_the_work(mlc: Callable, small: Path, value: str) -> None:
+    flags = {
+        "demo": ["--seconds"],
+        "bench": ["--seconds", "--callers", "--threads"],
+        "compile": ["--threads"],
+        "reduce --while false": ["--seconds", "--timeout"],
+    }
+    for verb, names in flags.items():
+        for name in names:
+            words = verb.split() if verb == "demo" else [*verb.split(), small]
+            outcome = mlc(*words, f"{name}={value}")
+            assert outcome.code == 1 and f"argument {name}: " in outcome.err and "import" not in outcome.err
+    assert "Levels: -O0, -O1, -O2, -O3." in mlc("compile", small, "-O9").err

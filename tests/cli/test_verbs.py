@@ -321,7 +321,7 @@ def test_a_package_for_another_cpu_is_compiled_again_and_explained_as_it_is(
 
 def test_until_cuts_a_model_for_every_verb_that_takes_one(mlc: Callable, foreign: Path) -> None:
     assert "compiles (1 node) with --until 'before'" in mlc("check", foreign).err
-    assert "1 nodes until 'before'" in mlc("check", foreign, "--until", "before").out
+    assert "1 node until 'before'" in mlc("check", foreign, "--until", "before").out
     x = np.array([[1, -2, 3, -4]], np.float32)
     np.save("x.npy", x)
     assert mlc("run", foreign, "--until", "a", "--input", "x=@x.npy", "--save-output", "o", "--verify").code == 0

@@ -263,6 +263,22 @@ def _confined(location: str, name: str, model: Model) -> Path:
     return path
 
 
+def external_files(model: Model) -> set[Path]:
+    """The files, of those that are there, in which external data of a model lies."""
+    found = set()
+    waiting: list[Message] = [model.proto]
+    while waiting:
+        message = waiting.pop()
+        if isinstance(message, TensorProto):
+            found |= {entry.value for entry in message.external_data if entry.key == "location"}
+            continue
+        for field, value in message.ListFields():
+            if field.message_type is not None:
+                waiting += [value] if isinstance(value, Message) else value
+    folder = model.folder
+    return set() if folder is None else {path for name in found if (path := folder / name).is_file()}
+
+
 def _element_count(name: str, shape: tuple[int, ...], model: Model) -> int:
     if any(extent < 0 for extent in shape):
         raise _damaged(name, model, f"shape {list(shape)} has a negative extent")
