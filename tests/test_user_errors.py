@@ -17,6 +17,7 @@ import mlc
 import mlc.demo
 from mlc import references
 from mlc.errors import MlcError, TargetUnavailable
+from mlc.ir import builder as g
 from mlc.sources import is_ir_text
 
 
@@ -164,6 +165,17 @@ def test_copies_and_pickles_of_an_executable_compute_the_same() -> None:
     for other in (copy(exe), deepcopy(exe), pickle.loads(pickle.dumps(exe))):
         np.testing.assert_array_equal(other(x), exe(x))
         assert other.threads == exe.threads and other.report["kernels"] == exe.report["kernels"]
+
+
+def test_compiling_reads_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not to copy a module either: it takes as long as all passes."""
+    m = g.module_builder("small")
+    with m.function(inputs=[("x", ("N", 4), "f32")]) as (x,):
+        m.outputs([("y", g.relu(x))])
+    module = m.finish()
+    monkeypatch.setattr(mlc.Module, "parse", None)
+    exe = mlc.compile(module, cache=False)
+    np.testing.assert_array_equal(exe(-np.ones((2, 4), np.float32)), np.zeros((2, 4)))
 
 
 @pytest.mark.parametrize("passes", ["", "default", "decompose,fuse,outline", "default,plan-arena"])

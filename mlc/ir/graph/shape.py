@@ -608,8 +608,12 @@ def pad(
     return emit(made)[0]
 
 
+WIDE = 128  # operands of a concatenation; each is copied by a kernel of its own
+
+
 def concatenate(xs: Sequence[SSAValue], axis: int) -> SSAValue:
-    """The operands one after another along an axis; their other extents must be equal."""
+    """The operands one after another along an axis; their other extents must be equal. More than WIDE of them are joined by so many first,
+    and these then: equal runs of equal operands share their kernels."""
     axis = normal_axis(axis, len(shape_of(xs[0])), "concatenate") if xs else axis
     if len(xs) > 1 and len({shape_of(x)[:axis] + shape_of(x)[axis + 1 :] for x in xs}) > 1:
         common = list(shape_of(xs[0]))
@@ -622,6 +626,8 @@ def concatenate(xs: Sequence[SSAValue], axis: int) -> SSAValue:
             else x
             for x in xs
         ]
+    while len(xs) > WIDE:
+        xs = [concatenate(xs[at : at + WIDE], axis) for at in range(0, len(xs), WIDE)]
     return xs[0] if len(xs) == 1 else emit(ConcatenateOp(xs, axis))[0]
 
 

@@ -8,7 +8,7 @@ Loops of different steps that visit the same axis have the same name: that is ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import prod
@@ -27,7 +27,7 @@ from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
 from mlc.ir.graph.pick import WindowPlaceOp
 from mlc.ir.graph.places import misplaced_in
 from mlc.ir.graph.reduce import ArgReduceOp, ReduceOp, identity
-from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, WeightOp, dilated
+from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, SliceOp, WeightOp, dilated
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
@@ -79,12 +79,21 @@ class Node:
     folded: dict[str, Extent] = field(default_factory=dict)
 
 
-def plan_group(group: GroupOp, name: str, piece: int = 0) -> tuple[Plan, list[Memory], list[Memory]]:
-    """The plan, and the memories of the group's operands and results, in order. What is joined has a kernel for each of its pieces."""
-    return GroupPlan(group, name, piece).build()
+Piece = tuple[SSAValue, list[Extent]]
+Starts = Mapping[Operation, Sequence[Extent]]
 
 
-def pieces(value: SSAValue) -> list[tuple[SSAValue, list[Extent]]]:
+def plan_group(
+    group: GroupOp, name: str, piece: Piece | None = None, starts: Starts | None = None
+) -> tuple[Plan, list[Memory | None], list[Memory]]:
+    """The plan, and the memories of the group's operands and results, in order; None for an operand that it has no need of.
+
+    What is joined has a kernel for each `piece`. `starts` stand in for those of slices of operands.
+    """
+    return GroupPlan(group, name, piece, starts or {}).build()
+
+
+def pieces(value: SSAValue) -> list[Piece]:
     """What a concatenation or padded tensor is copied from, and the offset of each copy."""
     match value.owner:
         case ConcatenateOp(axis=axis, xs=xs):
@@ -101,15 +110,14 @@ def pieces(value: SSAValue) -> list[tuple[SSAValue, list[Extent]]]:
     return [(value, [])]
 
 
-def piece_count(group: GroupOp) -> int:
-    """How many kernels write a group's result, each a part of it."""
-    return max(
-        [len(pieces(value)) for value in yielded(group.body.block) if isinstance(value.owner, COPIES)], default=1
-    )
+def pieces_of(group: GroupOp) -> list[Piece]:
+    """What a group's result is copied from by a kernel each; nothing where one kernel computes it."""
+    copied = [pieces(value) for value in yielded(group.body.block) if isinstance(value.owner, COPIES)]
+    return max(copied, key=len, default=[])
 
 
 class GroupPlan:
-    def __init__(self, group: GroupOp, name: str, piece: int):
+    def __init__(self, group: GroupOp, name: str, piece: Piece | None, starts: Starts):
         self.group, self.block, self.piece = group, group.body.block, piece
         if (value := misplaced_in(group.kind.data, group.body.block)) is not None:
             raise InternalError(
@@ -117,14 +125,35 @@ class GroupPlan:
             )
         self.plan = Plan(name)
         self.memory: dict[SSAValue, Memory] = {}
-        self.arguments: list[Memory] = []
+        self.arguments: list[Memory | None] = []
+        needed = self._needed()
         for arg, outer in zip(self.block.args, group.inputs, strict=True):
+            if needed is not None and arg not in needed:
+                self.arguments.append(None)
+                continue
             weight = isinstance(source_of(outer).owner, WeightOp)
             memory = self.plan.memory(shape_of(arg), dtype_of(arg), "w" if weight else "x", weight=weight)
             self.memory[arg] = memory
             self.arguments.append(memory)
+        for op, begin in starts.items():
+            assert isinstance(op, SliceOp)
+            self.memory[op.result] = self.plan.part(self.memory[op.x], begin, shape_of(op.result))
         self.results = list(dict.fromkeys(yielded(self.block)))
         self.nodes = [Node(v, self._axes(v, n), self._folded(v, n)) for n, v in enumerate(self._materialised())]
+
+    def _needed(self) -> set[SSAValue] | None:
+        """The operands that a piece is copied from, so that equal pieces have equal kernels; None for all."""
+        if self.piece is None or self.group.kind.data != "single":
+            return None
+        waiting, found = [self.piece[0]], set[SSAValue]()
+        waiting += [op.value for op in self.block.ops if isinstance(op, PadOp)]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value.owner, Operation):
+                waiting += value.owner.operands
+            else:
+                found.add(value)
+        return found
 
     # What is materialised -----------------------------------------------------------------------------------------------
     def _materialised(self) -> list[SSAValue]:
@@ -274,7 +303,7 @@ class GroupPlan:
             case WindowPlaceOp() as op:
                 return [(op.x, _tapped(op, at, list(node.folded))), (op.y, at)]
             case PadOp() | ConcatenateOp():
-                return [(pieces(node.value)[self.piece][0], at)]
+                return [(self._piece(node)[0], at)]
             case ArgReduceOp():
                 return []
             case GraphOp() as op if isinstance(op, PointwiseOp) or op.results:
@@ -282,7 +311,7 @@ class GroupPlan:
         raise AssertionError(node.value.owner)
 
     # Steps --------------------------------------------------------------------------------------------------------------
-    def build(self) -> tuple[Plan, list[Memory], list[Memory]]:
+    def build(self) -> tuple[Plan, list[Memory | None], list[Memory]]:
         self._name_loops()
         outputs: dict[SSAValue, Memory] = {}
         for node in self.nodes:
@@ -340,7 +369,7 @@ class GroupPlan:
         op = node.value.owner
         if isinstance(op, PadOp) and not isinstance(op.value.owner, ConstantOp):
             self._copy(node, memory, op.value, shape_of(node.value), [0] * len(node.axes), scalar_source=True)
-        x, offsets = pieces(node.value)[self.piece]
+        x, offsets = self._piece(node)
         fixed = [e for e in offsets if isinstance(e, int)]
         if len(fixed) < len(offsets):
             between = op.between if isinstance(op, PadOp) else [0] * len(offsets)
@@ -348,6 +377,9 @@ class GroupPlan:
             memory, fixed = self.plan.part(memory, offsets, extents), [0] * len(offsets)
         between = op.between if isinstance(op, PadOp) else [0] * len(fixed)
         self._copy(node, memory, x, shape_of(x), fixed, names=node.axes, steps=[i + 1 for i in between])
+
+    def _piece(self, node: Node) -> Piece:
+        return self.piece if self.piece is not None else pieces(node.value)[0]
 
     def _copy(
         self,

@@ -21,18 +21,19 @@ from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from mlc.errors import InternalError, InvalidModel
-from mlc.ir import work
+from mlc.ir import dims, work
 from mlc.ir.alias import KERNEL_ALIAS
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import location_name
 from mlc.ir.graph.control import ControlOp, GroupOp, IfOp, ScanOp, WhileOp, YieldOp, source_of, yielded
 from mlc.ir.graph.counted import PrefixOp
-from mlc.ir.graph.shape import ConstantOp, PadOp, ReshapeOp, WeightOp
+from mlc.ir.graph.shape import ConstantOp, PadOp, ReshapeOp, SliceOp, WeightOp
+from mlc.ir.graph.views import has_fixed_offsets
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.module import Module
 from mlc.ir.types import DimsAttr, dtype_of, shape_of, signless
-from mlc.passes.kernel.group import piece_count, plan_group
+from mlc.passes.kernel.group import Piece, Starts, pieces_of, plan_group
 from mlc.passes.kernel.placement import place
 from mlc.passes.kernel.plain import overwrites_alone, plain_op, write_border, write_plain
 
@@ -55,8 +56,17 @@ class Made:
     spare: list[tuple[tuple[Extent, ...], str]]
 
 
-def structure(group: GroupOp) -> Hashable:
-    """Equal for groups that do the same to operands of the same types."""
+MANY = 32  # kernels that differ in where they begin to read; where there are more, that is an argument of one
+
+
+def cuts(group: GroupOp) -> list[SliceOp]:
+    """The slices of operands, in one piece, at fixed places."""
+    found = [op for op in group.body.block.ops if isinstance(op, SliceOp) and isinstance(op.x.owner, Block)]
+    return [op for op in found if has_fixed_offsets(op) and all(step == 1 for step in op.steps.get_values())]
+
+
+def structure(group: GroupOp, anywhere: Sequence[Operation] = ()) -> Hashable:
+    """Equal for groups that do the same to operands of the same types, wherever the slices of `anywhere` begin."""
     numbers: dict[SSAValue, int] = {arg: n for n, arg in enumerate(group.body.block.args)}
     rows: list[Hashable] = [
         group.kind.data,
@@ -64,7 +74,8 @@ def structure(group: GroupOp) -> Hashable:
     ]
     for op in group.body.block.ops:
         operands = tuple(numbers[v] for v in op.operands)
-        rows.append((type(op), operands, tuple(op.properties.items()), tuple(r.type for r in op.results)))
+        properties = tuple((k, v) for k, v in op.properties.items() if k != "starts" or op not in anywhere)
+        rows.append((type(op), operands, properties, tuple(r.type for r in op.results)))
         for result in op.results:
             numbers[result] = len(numbers)
     return tuple(rows)
@@ -84,6 +95,10 @@ class Outline:
         self.weights: dict[str, SSAValue] = {}
         self.made: dict[Hashable, list[Made]] = {}  # by the structure of a group, and what it overwrites
         self.overwrites: dict[Hashable, bool] = {}  # by the structure of a group, result and operand
+        self.places: dict[Hashable, set[Hashable]] = {}  # where the slices of groups begin that have else one structure
+        self.start = "start"  # of the names of such places in kernels, and of no symbol
+        while any(symbol.startswith(self.start) for symbol in module.symbols):
+            self.start += "_"
 
     def run(self) -> Module:
         main, names, aliases = self.module.main, self.module.output_names, self.module.aliases
@@ -101,6 +116,9 @@ class Outline:
             arg.name_hint = re.sub(r"\W", "_", name) if re.match(r"[A-Za-z_]", name) else None
             self.shapes[arg] = shape
         self.values.update(zip(main.args, self.block.args, strict=False))
+        for op in main.walk():
+            if isinstance(op, GroupOp) and (cut := cuts(op)):
+                self.places.setdefault(structure(op, cut), set()).add(tuple(c.starts for c in cut))
         own = self.block.args[len(inputs) :]
         places = [self.block.args[aliases[n]] if n in aliases else arg for n, arg in enumerate(own)]
         placement = place(main, self._overwrites)
@@ -166,18 +184,34 @@ class Outline:
         operands = [self.values[v] for v in op.inputs]
         roots = {self._root(memory): number for number, memory in enumerate(operands)}
         over = {n: roots[root] for n, memory in enumerate(outputs) if (root := self._root(memory)) in roots}
-        key = (structure(op), tuple(over.items()))
+        cut = cuts(op)
+        group = structure(op, cut)
+        if cut and len(self.places[group]) <= MANY:
+            cut, group = [], structure(op)
+        given = [extent for c in cut for extent in c.starts.extents()]
+        names: list[Extent] = [dims.symbol(f"{self.start}{n}") for n in range(len(given))]
+        key = (group, tuple(over.items()))
         if key not in self.made:
-            self.made[key] = self._make(op, over)
+            left = iter(names)
+            self.made[key] = self._make(op, over, {c: [next(left) for _ in c.starts.extents()] for c in cut})
         sources = list(dict.fromkeys(n for o in op.body.block.ops if (n := location_name(o))))
         for made in self.made[key]:
-            self._call(made, operands, outputs, sources)
+            self._call(made, operands, outputs, sources, dict(zip(names, given, strict=True)))
 
-    def _call(self, made: Made, operands: list[SSAValue], outputs: list[SSAValue], sources: list[str]) -> None:
+    def _call(
+        self,
+        made: Made,
+        operands: list[SSAValue],
+        outputs: list[SSAValue],
+        sources: list[str],
+        given: Mapping[Extent, Extent],
+    ) -> None:
         spare = [self._buffer(shape, dtype) for shape, dtype in made.spare]
         memories = [*operands, *outputs, *spare]
         views = [self._view(memories[n], shape) for n, shape in zip(made.order, made.shapes, strict=True)]
-        self.b.insert(program.CallOp(made.callee, [*views, *(self._size(e) for e in made.extents)], sources))
+        self.b.insert(
+            program.CallOp(made.callee, [*views, *(self._size(given.get(e, e)) for e in made.extents)], sources)
+        )
 
     def _overwrites(self, op: GroupOp, result: int, operand: int) -> bool:
         """Whether the kernel of a group may write a result over an operand: it reads that nowhere but where it writes."""
@@ -185,16 +219,18 @@ class Outline:
         if key not in self.overwrites:
             if (alone := plain_op(op)) is not None:
                 found = overwrites_alone(alone, op.body.block.args[operand])
-            elif piece_count(op) > 1:
+            elif pieces_of(op):
                 found = False
             else:
                 plan, arguments, written = plan_group(op, self._fresh(op.kind.data))
-                found = plan.may_overwrite(arguments[operand], written[result])
+                x = arguments[operand]
+                found = x is not None and plan.may_overwrite(x, written[result])
             self.overwrites[key] = found
         return self.overwrites[key]
 
-    def _make(self, op: GroupOp, over: Mapping[int, int]) -> list[Made]:
-        """The kernels of a group: one, and before it one for the border of a padded result. `over`: results written over operands."""
+    def _make(self, op: GroupOp, over: Mapping[int, int], starts: Starts) -> list[Made]:
+        """The kernels of a group: one, and before it one for the border of a padded result. `over`: results written over operands. `starts`:
+        where slices begin, as arguments."""
         kernels = []
         for number, value in enumerate(yielded(op.body.block)):
             pad = value.owner
@@ -203,9 +239,10 @@ class Outline:
                 by_name = dict(zip(kernel.extents, extents, strict=True))
                 shape = tuple(by_name[e] if isinstance(e, str) else e for e in kernel.shapes[kernel.buffers["y0"]])
                 kernels.append(Made(self._shared(kernel), [len(op.inputs) + number], [shape], extents, []))
-        return [*kernels, *filter(None, (self._make_main(op, piece, over) for piece in range(piece_count(op))))]
+        pieces: Sequence[Piece | None] = pieces_of(op) or [None]
+        return [*kernels, *filter(None, (self._make_main(op, piece, over, starts) for piece in pieces))]
 
-    def _make_main(self, op: GroupOp, piece: int, over: Mapping[int, int]) -> Made | None:
+    def _make_main(self, op: GroupOp, piece: Piece | None, over: Mapping[int, int], starts: Starts) -> Made | None:
         """The kernel of a group or of a piece of its result, and which memory of a call (operands, results, spare results) each of its buffers
         is. None where there is nothing to compute."""
         results = yielded(op.body.block)
@@ -224,11 +261,13 @@ class Outline:
             order = [numbers[held[name]] for name in wanted]
             buffers = [kernel.buffers[name] for name in wanted]
         else:
-            plan, arguments, written = plan_group(op, self._fresh(op.kind.data), piece)
+            plan, arguments, written = plan_group(op, self._fresh(op.kind.data), piece, starts)
             if not plan.steps:
                 return None
             for result, operand in over.items():
-                plan.overwrite(arguments[operand], written[result])
+                x = arguments[operand]
+                assert x is not None
+                plan.overwrite(x, written[result])
             kernel, extents = plan.write()
             memories = [*arguments, *written]
             bound = [m for m in plan.memories if m.bound]
@@ -408,7 +447,8 @@ class Outline:
 
     def _size(self, extent: Extent) -> SSAValue:
         if extent not in self.sizes:
-            self.sizes[extent] = self.top.insert(program.SizeOp(extent)).result
+            size = self.top.insert(program.SizeOp(extent)).result if isinstance(extent, Dim) else self._index(extent)
+            self.sizes[extent] = size
         return self.sizes[extent]
 
     def _index(self, value: int) -> SSAValue:

@@ -79,21 +79,26 @@ class Plan:
     memories: list[Memory] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     extents: list[Extent] = field(default_factory=list)  # symbolic extents that bodies ask for
+    names: dict[str, int] = field(default_factory=dict)  # of memories: how often each was asked for
 
     def memory(
         self, shape: Sequence[Extent], dtype: str, name: str, temporary: bool = False, weight: bool = False
     ) -> Memory:
-        taken = {m.name for m in self.memories}
-        unique = name if name not in taken else next(f"{name}{i}" for i in range(1, 1000) if f"{name}{i}" not in taken)
-        memory = Memory(unique, list(shape), dtype, temporary, weight)
+        memory = Memory(self._unique(name), list(shape), dtype, temporary, weight)
         self.memories.append(memory)
         return memory
 
     def part(self, whole: Memory, starts: Sequence[Extent], shape: Sequence[Extent]) -> Memory:
         whole.pinned = True
-        memory = Memory(f"{whole.name}_part", list(shape), whole.dtype, pinned=True, whole=whole, starts=starts)
+        name = self._unique(f"{whole.name}_part")
+        memory = Memory(name, list(shape), whole.dtype, pinned=True, whole=whole, starts=starts)
         self.memories.append(memory)
         return memory
+
+    def _unique(self, name: str) -> str:
+        """x, x1, x2, ..."""
+        number = self.names[name] = self.names.get(name, -1) + 1
+        return f"{name}{number}" if number else name
 
     # Writing over an operand ---------------------------------------------------------------------------------------------
     def may_overwrite(self, x: Memory, y: Memory) -> bool:

@@ -17,7 +17,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.linear import ConvolutionOp
 from mlc.ir.graph.reduce import identity
-from mlc.ir.graph.shape import ConcatenateOp, PadOp, SliceOp
+from mlc.ir.graph.shape import WIDE, ConcatenateOp, PadOp, SliceOp
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, shape_of
@@ -77,19 +77,21 @@ def _at_most(a: Extent, b: Extent, module: Module) -> bool:
 
 @rule(ConcatenateOp)
 def flatten_concatenations(op: ConcatenateOp, module: Module) -> SSAValue | None:
-    """concatenate(concatenate(x, y), z) -> concatenate(x, y, z), where nobody else reads the inner one; empty pieces go"""
+    """concatenate(concatenate(x, y), z) -> concatenate(x, y, z), where nobody else reads the inner one and there is room; empty pieces go"""
     axis = op.axis.value.data
     pieces: list[SSAValue] = []
+    room = WIDE - len(op.xs)
     for piece in op.xs:
         inner = made_by(piece, ConcatenateOp)
-        if inner is not None and inner.axis.value.data == axis and piece.has_one_use():
+        if inner is not None and inner.axis.value.data == axis and piece.has_one_use() and len(inner.xs) <= room + 1:
             pieces += inner.xs
+            room -= len(inner.xs) - 1
         elif not is_zero(shape_of(piece)[axis]):
             pieces.append(piece)
     pieces = pieces or list(op.xs[:1])
     if len(pieces) > 1 and (whole := _glued(pieces, axis)) is not None:
         return whole
-    return None if len(pieces) == len(op.xs) > 1 else g.concatenate(pieces, axis)
+    return None if 1 < len(pieces) == len(op.xs) <= WIDE else g.concatenate(pieces, axis)
 
 
 def _glued(pieces: Sequence[SSAValue], axis: int) -> SSAValue | None:
