@@ -23,6 +23,21 @@ def test_links_between_pages_and_files_lead_somewhere(page):
         assert (root / name).exists(), name
 
 
+@pytest.mark.parametrize("page", generate.pages(), ids=lambda page: page.stem)
+def test_tests_that_a_page_names_are_there(page):
+    """docs/security.md names one for every line."""
+    root = Path(generate.__file__).parent.parent
+    everything = "\n".join(file.read_text(encoding="utf-8") for file in (root / "tests").rglob("test_*.py"))
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"`(test_\w+)`", text):
+        assert f"def {name}(" in everything, name
+    if page.stem == "security":
+        rows = [
+            line for line in text.splitlines() if line.startswith("|") and not line.startswith(("| ---", "| what |"))
+        ]
+        assert rows and all("`test_" in row for row in rows)
+
+
 def test_every_page_is_in_the_index():
     index = (Path(generate.__file__).parent / "README.md").read_text(encoding="utf-8")
     assert [page.name for page in generate.pages() if page.name != "README.md" and f"({page.name})" not in index] == []

@@ -396,7 +396,7 @@ class Emitter:
         late = [check for check in self.module.checks if check.needs(self.counted)]
         for extent in [*self.sizes, *(e for check in late for e in (check.lhs, check.rhs))]:
             if symbols_of(extent) & self.counted.keys():
-                for name in symbols_of(extent):
+                for name in sorted(symbols_of(extent)):
                     self.sizes.setdefault(dims.symbol(name), len(self.sizes))
         waiting = list(self.counted)
         lines, self.lines = self.lines, []

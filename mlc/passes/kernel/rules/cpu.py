@@ -370,7 +370,9 @@ class Rule:
         if (other := self.transposes(i)) is not None:
             tiles = {name: 1 for name in (*outer, row) if name and name != other}
             tiles |= {other: self.lanes, i: SQUARES * self.lanes}
-            return self.bound([Level(tiles, ragged=True)], Vector((i,), self.lanes, (*tiles.keys() - {i},)))
+            return self.bound(
+                [Level(tiles, ragged=True)], Vector((i,), self.lanes, tuple(name for name in tiles if name != i))
+            )
         tiles = {name: 1 for name in outer if name}
         if row:
             tiles[row] = max(1, CHUNK // max(extent or CHUNK, 1))
@@ -383,7 +385,7 @@ class Rule:
     def transposes(self, i: str) -> str | None:
         """The loop along which an operand lies that moves in strides along the vector loop."""
         for operand in (o for operands in self.group.operands for o in operands if o.step(i) not in (0, 1)):
-            for name in operand.loops - {i}:
+            for name in (name for name in operand.loops if name != i):
                 extent = self.group.fixed(name)
                 if self.unit(operand, name) and extent is not None and extent >= 4:
                     return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import KeysView
 from functools import cached_property
 
 from xdsl.dialects import arith, memref
@@ -23,7 +24,7 @@ class Operand:
 
     def __init__(self, value: SSAValue, access: tuple[Affine, ...]):
         self.value, self.access = value, access
-        self.loops = {name for form in access for name in form.terms}
+        self.loops = dict.fromkeys(name for form in access for name in form.terms).keys()
         self.strides = strides_of(value)
 
     def step(self, loop: str) -> int | None:
@@ -57,9 +58,10 @@ class Group:
         return extent if isinstance(extent, int) else None
 
     @cached_property
-    def common(self) -> set[str]:
-        """Loops of every op."""
-        return set.intersection(*(set(loops_of(op)) for op in self.ops)) if self.ops else set()
+    def common(self) -> KeysView[str]:
+        """Loops of every op, in the order of the first one: what is chosen among them must not depend on how text is hashed."""
+        every = [loops_of(op) for op in self.ops]
+        return {name: None for name in (every[0] if every else ()) if all(name in loops for loops in every)}.keys()
 
     @cached_property
     def main(self) -> int:
