@@ -16,7 +16,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph import elementwise
 from mlc.ir.graph import shape as shapes
-from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, widened
+from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_at_least, widened
 from mlc.ir.types import (
     DimsAttr,
     dtype_of,
@@ -313,6 +313,7 @@ def cumulative(x: SSAValue, axis: int, kind: str = "sum", exclusive: bool = Fals
 def top_k(x: SSAValue, k: Extent, axis: int = -1, largest: bool = True) -> tuple[SSAValue, SSAValue]:
     """(values, i64 indices) of the k largest or smallest elements along an axis, in order."""
     axis = shapes.normal_axis(axis, len(shape_of(x)), "top_k")
+    require_at_least(shape_of(x)[axis], k, f"axis {axis} has the elements that are asked for")
     values, indices = emit(TopKOp(x, extent(k), axis, largest))
     return values, indices
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mlc.frontends.onnx.node import Node
@@ -14,14 +16,35 @@ from mlc.ir.types import rank_of, shape_of
 SCATTER_KINDS = {"none": "set", "add": "add", "mul": "mul", "max": "max", "min": "min"}
 
 
+def known_to_lie_within(node: Node, x: Value, axes: Sequence[int]) -> None:
+    """Raises ShapeError where positions that are known at import, the second input, are not in x; leaves a check where sizes decide that.
+
+    With several axes the last axis of the positions has a column for each.
+    """
+    known = node.constant(1)
+    if known is None or not known.size:
+        return
+    columns = known.reshape(-1, len(axes)) if len(axes) > 1 else known.reshape(-1, 1)
+    for axis, least, most in zip(axes, columns.min(axis=0).tolist(), columns.max(axis=0).tolist(), strict=True):
+        extent, furthest = shape_of(x)[axis], most if most >= -1 - least else least
+        needed = furthest + 1 if furthest >= 0 else -furthest
+        if isinstance(extent, int) and needed > extent:
+            raise node.error(f"position {furthest} in axis {axis} of the data, which has {extent} elements")
+        g.require_at_least(extent, needed, f"axis {axis} of the data has the position {furthest}")
+
+
 @handles("Gather", since=(1, 11, 13))
 def gather(node: Node, x: Value, indices: Value) -> Value:
-    return g.gather(x, indices, node.axis(node.int("axis", 0), rank_of(x)))
+    axis = node.axis(node.int("axis", 0), rank_of(x))
+    known_to_lie_within(node, x, [axis])
+    return g.gather(x, indices, axis)
 
 
 @handles("GatherElements", since=(11, 13))
 def gather_elements(node: Node, x: Value, indices: Value) -> Value:
-    return g.gather_elements(x, indices, node.axis(node.int("axis", 0), rank_of(x)))
+    axis = node.axis(node.int("axis", 0), rank_of(x))
+    known_to_lie_within(node, x, [axis])
+    return g.gather_elements(x, indices, axis)
 
 
 @handles("GatherND", since=(11, 12, 13))
@@ -29,17 +52,28 @@ def gather_nd(node: Node, x: Value, indices: Value) -> Value:
     batch = node.int("batch_dims", 0)
     if not 0 <= batch < max(rank_of(x), 1):
         raise node.error(f"batch_dims is {batch}, x has {rank_of(x)} axes")
+    _known_to_index(node, x, indices, batch)
     return g.gather_nd(x, indices, batch_dims=batch)
+
+
+def _known_to_index(node: Node, x: Value, indices: Value, batch: int) -> None:
+    """As known_to_lie_within, for positions in the axes of x behind the batch axes."""
+    depth = shape_of(indices)[-1] if rank_of(indices) else None
+    if isinstance(depth, int) and 0 < depth <= rank_of(x) - batch:
+        known_to_lie_within(node, x, range(batch, batch + depth))
 
 
 @handles("Scatter", since=(9,))
 @handles("ScatterElements", since=(11, 13, 16, 18))
 def scatter_elements(node: Node, x: Value, indices: Value, updates: Value) -> Value:
-    return g.scatter_elements(x, indices, updates, node.axis(node.int("axis", 0), rank_of(x)), scatter_kind(node))
+    axis = node.axis(node.int("axis", 0), rank_of(x))
+    known_to_lie_within(node, x, [axis])
+    return g.scatter_elements(x, indices, updates, axis, scatter_kind(node))
 
 
 @handles("ScatterND", since=(11, 13, 16, 18))
 def scatter_nd(node: Node, x: Value, indices: Value, updates: Value) -> Value:
+    _known_to_index(node, x, indices, 0)
     return g.scatter_nd(x, indices, updates, scatter_kind(node))
 
 
@@ -130,8 +164,13 @@ def compress(node: Node, x: Value, condition: Value) -> Value:
     """The slices where `condition` is true. A shorter condition is false behind its end, of a longer one the end does not count."""
     axis = node.axis(node.int("axis", 0), rank_of(x)) if node.has("axis") else 0
     x = x if node.has("axis") else g.reshape(x, [prod(shape_of(x))])
-    known = node.constant(1)
-    if known is not None:
-        return g.gather(x, g.constant(np.flatnonzero(known)), axis)
+    known, extent = node.constant(1), shape_of(x)[axis]
+    places = None if known is None else np.flatnonzero(known)
+    if places is not None and isinstance(extent, int):
+        places = places[places < extent]
+    if places is not None and (
+        isinstance(extent, int) or not places.size or node.at_least(extent, int(places[-1]) + 1)
+    ):
+        return g.gather(x, g.constant(places), axis)
     covered = node.simplify(dmin(shape_of(condition)[0], shape_of(x)[axis]))
     return g.gather(x, g.squeeze(g.nonzero(g.slice_axis(condition, 0, 0, covered)), [1]), axis)

@@ -102,14 +102,19 @@ def log_sum_exp(node: Node, x: Value) -> Value:
 
 @handles("ArgMax", since=(1, 11, 12, 13))
 def arg_max(node: Node, x: Value) -> Value:
-    last = bool(node.int("select_last_index", 0))
-    return g.arg_max(x, node.axis(node.int("axis", 0), rank_of(x)), keepdims=bool(node.int("keepdims")), last=last)
+    return position(node, x, "max")
 
 
 @handles("ArgMin", since=(1, 11, 12, 13))
 def arg_min(node: Node, x: Value) -> Value:
-    last = bool(node.int("select_last_index", 0))
-    return g.arg_min(x, node.axis(node.int("axis", 0), rank_of(x)), keepdims=bool(node.int("keepdims")), last=last)
+    return position(node, x, "min")
+
+
+def position(node: Node, x: Value, kind: str) -> Value:
+    """Where the largest or smallest element along an axis stands, which must have one."""
+    axis, last = node.axis(node.int("axis", 0), rank_of(x)), bool(node.int("select_last_index", 0))
+    g.require_at_least(shape_of(x)[axis], 1, f"axis {axis} has an element whose place is asked for")
+    return g.arg_max(x, axis, keepdims=bool(node.int("keepdims")), last=last, kind=kind)
 
 
 @handles("TopK", since=(1,))
