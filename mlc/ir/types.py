@@ -36,6 +36,7 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Attribute, ParametrizedAttribute, SSAValue
 from xdsl.irdl import irdl_attr_definition, param_def
+from xdsl.parser import AttrParser
 
 from mlc.errors import ShapeError
 from mlc.ir import dims
@@ -142,6 +143,13 @@ class DimsAttr(ParametrizedAttribute):
     texts: ArrayAttr[StringAttr] = param_def()
 
     @classmethod
+    def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
+        """A list of texts; anything else is an error at its place."""
+        with parser.in_angle_brackets():
+            texts = parser.parse_comma_separated_list(parser.Delimiter.SQUARE, parser.parse_str_literal)
+        return [ArrayAttr([StringAttr(text) for text in texts])]
+
+    @classmethod
     def of(cls, extents: Iterable[Extent]) -> DimsAttr:
         return cls(ArrayAttr([StringAttr(str(e)) for e in extents]))
 
@@ -183,12 +191,24 @@ def _tensor(shape: Shape, dtype: str) -> TensorType:
 def shape_of_type(type: TensorType) -> Shape:
     if isinstance(type.encoding, NoneAttr):
         return type.get_shape()
-    assert isinstance(type.encoding, DimsAttr)
-    texts = type.encoding.texts.data
-    return tuple(
-        _parsed(text.data) if size == DYNAMIC_INDEX else size
-        for size, text in zip(type.get_shape(), texts, strict=True)
-    )
+    if not isinstance(type.encoding, DimsAttr):
+        raise TypeError(f'the encoding of a tensor is {type.encoding}: write its sizes, as in #graph.dims<["N"]>')
+    sizes, texts = type.get_shape(), [text.data for text in type.encoding.texts.data]
+    _require_sizes(sizes, texts)
+    return tuple(_parsed(text) if size == DYNAMIC_INDEX else size for size, text in zip(sizes, texts, strict=True))
+
+
+def _require_sizes(sizes: Sequence[int], texts: Sequence[str]) -> None:
+    """Raises ValueError where the sizes in a type and the texts in its encoding do not tell every axis once."""
+    if len(sizes) != len(texts):
+        raise ValueError(f"graph.dims holds sizes of {len(texts)} axes, and the tensor has {len(sizes)}")
+    for axis, (size, text) in enumerate(zip(sizes, texts, strict=True)):
+        if size == DYNAMIC_INDEX and not text:
+            raise ValueError(f'axis {axis} is ? and graph.dims gives it no size: write its name, as in "N"')
+        if size != DYNAMIC_INDEX and text:
+            raise ValueError(
+                f'axis {axis} is {size} and graph.dims gives it the size "{text}": leave that empty, as in ""'
+            )
 
 
 def dtype_of_type(type: TensorType) -> str:

@@ -135,3 +135,36 @@ def test_a_module_without_a_main_function_says_which_it_has() -> None:
     with pytest.raises(mlc.InvalidModel) as caught:
         mlc.compile(TEXT.replace("@main(", "@other(").encode())
     assert "It has @other" in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("dims", "words"),
+    [
+        ('["N"]', "graph.dims holds sizes of 1 axes, and the tensor has 2"),
+        ('["N", "", ""]', "sizes of 3 axes, and the tensor has 2"),
+        ("[]", "sizes of 0 axes"),
+        ('["", ""]', 'axis 0 is ? and graph.dims gives it no size: write its name, as in "N"'),
+        ('["N", "3"]', 'axis 1 is 3 and graph.dims gives it the size "3": leave that empty'),
+        ('["N N", ""]', "cannot read the dimension 'N N'"),
+        ('[N, ""]', "string"),
+        ("[1, 2]", "string"),
+        ('"N"', "'[' expected"),
+        ("{}", "'[' expected"),
+        ('[["N"], ""]', "string"),
+        ('["N" ""]', "']' expected"),
+    ],
+)
+def test_sizes_of_a_type_that_do_not_fit_it_say_so_where_they_stand(dims: str, words: str) -> None:
+    type = f"tensor<?x3xf32, #graph.dims<{dims}>>"
+    good = 'tensor<?x3xf32, #graph.dims<["N", ""]>>'
+    text = f"func.func @main(%x: {type}) -> {good} {{\n  %0 = graph.relu %x : {type} -> {good}\n  func.return %0 : {good}\n}}"
+    with pytest.raises(InvalidText) as caught:
+        Module.parse(text)
+    assert words in caught.value.message and caught.value.line == (1 if "expected" in words or words == "string" else 2)
+    assert "zip" not in str(caught.value) and "does not verify" not in str(caught.value)
+
+
+def test_an_encoding_of_another_kind_is_told_what_is_written_there() -> None:
+    text = 'func.func @main(%x: tensor<?xf32, "N">) -> tensor<?xf32, "N"> {\n  %0 = graph.relu %x : tensor<?xf32, "N"> -> tensor<?xf32, "N">\n  func.return %0 : tensor<?xf32, "N">\n}'
+    with pytest.raises(InvalidText, match=r"as in #graph.dims<\[.N.\]>"):
+        Module.parse(text)
