@@ -6,39 +6,17 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock, RLock
-from typing import TYPE_CHECKING, Any
+from threading import RLock
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from mlc.errors import DTypeError, MlcError, ShapeError
 from mlc.ir import work
+from mlc.ir.kernel.pack import Pack, pack
+from mlc.ir.slabs import Slabs
 from mlc.ir.types import dtype_name, numpy_dtype
-
-if TYPE_CHECKING:
-    from mlc.ir.kernel.pack import Pack
-
-
-class Slabs:
-    """Memory for arrays that are made one after another, each 64-byte aligned, in pieces of at least `least` bytes. Large pieces matter: a
-    system backs only them by huge pages (NumPy asks for it from 4 MiB on), and what streams by from small pages takes up to a fifth longer."""
-
-    def __init__(self, least: int = 32 << 20):
-        self.least = least
-        self._slab = np.empty(0, np.uint8)
-        self._used = 0
-        self._lock = Lock()
-
-    def take(self, count: int) -> np.ndarray:
-        """`count` bytes, uninitialised."""
-        with self._lock:
-            start = self._used + -(self._slab.ctypes.data + self._used) % 64
-            if start + count > len(self._slab):
-                self._slab = np.empty(max(self.least, count + 64), np.uint8)
-                start = -self._slab.ctypes.data % 64
-            self._used = start + count
-            return self._slab[start : self._used]
 
 
 def _unknown(key: str) -> MlcError:
@@ -107,14 +85,20 @@ class WeightStore:
         self._keys: dict[int, str] = {}  # of arrays that were added, by identity
         self._looked_at: set[str] = set()  # weights whose numbers have become a part of a program
         self._tied: WeakKeyDictionary[object, WeightStore] = WeakKeyDictionary()
+        self._numbers: dict[str, int] = {}  # name -> how many keys were made from it
         self.packed: dict[str, tuple[str, Pack]] = {}  # a packed weight -> the weight, and how it is packed
+        self._packed_as: dict[tuple[str, str], str] = {}  # its inverse, with the text of how
         self.slabs = Slabs()
 
     def branch(self) -> WeightStore:
         """A store with the same weights. What is added to it later, as passes do, goes when it goes."""
         made = WeightStore()
         made._weights, made._keys, made.packed = dict(self._weights), dict(self._keys), dict(self.packed)
-        made._looked_at = set(self._looked_at)
+        made._looked_at, made._numbers, made._packed_as = (
+            set(self._looked_at),
+            dict(self._numbers),
+            dict(self._packed_as),
+        )
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -143,6 +127,19 @@ class WeightStore:
         key = self._fresh(name)
         self._weights[key] = _Weight(tuple(shape), dtype, None, loader, [self._weight(source) for source in sources])
         return key
+
+    def pack(self, key: str, how: Pack) -> str:
+        """The key of the weight `key` packed like this, made when it is first asked for; the same weight packed in the same way is one weight."""
+        text = repr(how)
+        if (name := self._packed_as.get((key, text))) is None:
+            name = f"{key}.packed.{'x'.join(map(str, how.tiles.values()))}.{'x'.join(map(str, how.shape))}"
+            if how.order:
+                name += f".{''.join(map(str, how.order))}"
+            count, dtype = (how.elements(),), self.type_of(key)[1]
+            name = self.add_lazy(name, count, dtype, lambda: pack(self.get(key), how, self.slabs), (key,))
+            self.packed[name] = (key, how)
+            self._packed_as[key, text] = name
+        return name
 
     def derive(self, key: str, loader: Callable[[], np.ndarray], sources: Iterable[str]) -> None:
         """Say how a weight is made from others. The array that it has stays until one of them is replaced."""
@@ -223,10 +220,11 @@ class WeightStore:
     def _fresh(self, name: str) -> str:
         base = re.sub(r"[^A-Za-z0-9_.$-]", "_", name) or "w"
         base = base if re.match(r"[A-Za-z_]", base) else f"w_{base}"
-        key, number = base, 0
+        key, number = base, self._numbers.get(base, 0)
         while key in self._weights:
             number += 1
             key = f"{base}_{number}"
+        self._numbers[base] = number
         return key
 
 
@@ -235,4 +233,5 @@ def _restored(arrays: dict[str, np.ndarray], packed: dict[str, tuple[str, Pack]]
     store._weights = {key: _Weight(array.shape, dtype_name(array.dtype), array) for key, array in arrays.items()}
     store._keys = {id(array): key for key, array in arrays.items()}
     store.packed = packed
+    store._packed_as = {(source, repr(how)): key for key, (source, how) in packed.items()}
     return store

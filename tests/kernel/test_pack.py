@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlc.ir.kernel.pack import Pack, pack, packed, unpack
+from mlc.ir.kernel.pack import Pack, pack, unpack
 from mlc.ir.weights import WeightStore
 
 
@@ -41,8 +41,8 @@ def test_a_weight_packed_in_two_ways_is_two_weights_and_in_one_way_is_one() -> N
     store = WeightStore()
     weight = np.arange(64, dtype=np.float32).reshape(8, 8)
     key = store.add(weight)
-    columns, rows = (packed(store, key, Pack((8, 8), {axis: 4})) for axis in (1, 0))
-    assert columns != rows and packed(store, key, Pack((8, 8), {1: 4})) == columns
+    columns, rows = (store.pack(key, Pack((8, 8), {axis: 4})) for axis in (1, 0))
+    assert columns != rows and store.pack(key, Pack((8, 8), {1: 4})) == columns
     for name, axis in ((columns, 1), (rows, 0)):
         np.testing.assert_array_equal(store.get(name), pack(weight, Pack((8, 8), {axis: 4})))
 

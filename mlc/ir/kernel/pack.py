@@ -18,7 +18,7 @@ import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, i64
 from xdsl.ir import Attribute
 
-from mlc.ir.weights import Slabs, WeightStore
+from mlc.ir.slabs import Slabs
 
 
 @dataclass(frozen=True)
@@ -99,20 +99,6 @@ def unpack(packed: np.ndarray, how: Pack) -> np.ndarray:
     for panels, target in _pairs(packed, weight, how):
         target[...] = panels
     return weight
-
-
-def packed(weights: WeightStore, key: str, how: Pack) -> str:
-    """The key of the weight `key` packed like this, made when it is first asked for; the same weight packed in the same way is one weight."""
-    for name, made in weights.packed.items():
-        if made == (key, how):
-            return name
-    name = f"{key}.packed.{'x'.join(map(str, how.tiles.values()))}.{'x'.join(map(str, how.shape))}"
-    if how.order:
-        name += f".{''.join(map(str, how.order))}"
-    dtype = weights.type_of(key)[1]
-    name = weights.add_lazy(name, (how.elements(),), dtype, lambda: pack(weights.get(key), how, weights.slabs), (key,))
-    weights.packed[name] = (key, how)
-    return name
 
 
 def _pairs(packed: np.ndarray, weight: np.ndarray, how: Pack) -> Iterator[tuple[np.ndarray, np.ndarray]]:

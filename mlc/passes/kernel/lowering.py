@@ -25,7 +25,6 @@ from mlc.ir import work
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.known import KNOWN, KnownKernels
-from mlc.ir.kernel.pack import packed
 from mlc.ir.kernel.schedule import Schedule
 from mlc.ir.kernel.target import cpu_target
 from mlc.ir.module import Module, context
@@ -147,7 +146,7 @@ def _pack_weights(module: Module, kernel: Kernel, calls: Sequence[program.CallOp
                 raise InternalError(f"kernel '{kernel.name}' packs argument {place}, which is no weight in a call")
             type = kernel.buffers[list(kernel.buffers)[place]].type
             assert isinstance(type, MemRefType)
-            weight = program.WeightOp(packed(module.weights, value.owner.key.data, how), type)
+            weight = program.WeightOp(module.weights.pack(value.owner.key.data, how), type)
             Rewriter.insert_op(weight, InsertPoint.after(value.owner))
             call.operands[place] = weight.result
 
