@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from mlc.errors import InvalidModel, UnsupportedOp
+from mlc.errors import InvalidModel, ShapeError, UnsupportedOp
 from mlc.frontends.onnx import load
 from tests.frontends import one_node
 from tests.frontends.one_node import Arrays, integers, normal
@@ -154,6 +154,40 @@ def test_products_with_weights_of_few_bits(bits: int, zero_points: str, k: int) 
     operands = [normal(2, 3, k), weight, scales, zeros, None, normal(n, seed=2)]
     given = {"K": k, "N": n, "bits": bits, "block_size": block}
     check("MatMulNBits", operands, constants=[1, 2, 3, 5], shapes={0: ["N", "S", k]}, atol=1e-4, **given)
+
+
+@pytest.mark.parametrize("k", [48, 40])
+@pytest.mark.parametrize("in_order", [True, False])
+def test_blocks_of_few_bits_in_another_order(k: int, in_order: bool) -> None:
+    n, block, blocks = 5, 16, 3
+    order = (np.arange(k) // block if in_order else integers(0, blocks, k)).astype(np.int32)
+    operands = [normal(2, 3, k), bytes_of(n, blocks, block // 2), np.abs(normal(n * blocks)) * 0.1, None, order]
+    check(
+        "MatMulNBits",
+        operands,
+        K=k,
+        N=n,
+        bits=4,
+        block_size=block,
+        constants=[1, 2, 4],
+        shapes={0: ["N", "S", k]},
+        atol=1e-4,
+    )
+    with pytest.raises(ShapeError, match="g_idx must name one of 3 blocks"):
+        operands[4] = order + 1
+        load(
+            one_node.model(
+                "MatMulNBits",
+                operands,
+                opset=17,
+                domain="com.microsoft",
+                K=k,
+                N=n,
+                bits=4,
+                block_size=block,
+                constants=[1, 2, 4],
+            )
+        )
 
 
 # What the optimiser fuses
@@ -308,6 +342,20 @@ def test_attention_with_values_of_another_width() -> None:
     columns = [WIDTH, WIDTH, 2 * WIDTH]
     operands = [normal(BATCH, LENGTH, 7), normal(7, sum(columns), seed=1), normal(sum(columns), seed=2)]
     check("Attention", operands, num_heads=HEADS, qkv_hidden_sizes=columns, constants=[1, 2])
+
+
+@pytest.mark.parametrize("mask", ["none", "lengths", "raw"])
+@pytest.mark.parametrize("dtype", [U8, I8])
+@pytest.mark.parametrize("unidirectional", [0, 1])
+def test_attention_of_quantised_tensors(mask: str, dtype: type, unidirectional: int) -> None:
+    x, w = bytes_of(BATCH, LENGTH, 7), bytes_of(7, 3 * WIDTH, seed=1, dtype=dtype)
+    operands = [x, w, normal(3 * WIDTH, seed=2), f32(0.02), f32(0.01), masks()[mask], u8(120), np.array(3, dtype)]
+    given = {"num_heads": HEADS, "unidirectional": unidirectional, "constants": [1, 2, 3, 4, 6, 7], "atol": 1e-4}
+    check("QAttention", operands, **given)
+    if mask != "lengths":
+        past = normal(2, BATCH, HEADS, 3, SIZE, seed=4)
+        operands[5] = None if mask == "none" else np.pad(masks()["raw"], [(0, 0), (3, 0)], constant_values=1)  # type: ignore[arg-type]
+        check("QAttention", [*operands, past], outputs=2, **given)
 
 
 @pytest.mark.parametrize("mask", ["none", "lengths", "raw"])

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from onnx.reference import ReferenceEvaluator
 
 import mlc
-from mlc.errors import InvalidModel, UnsupportedOp
+from mlc.errors import InvalidModel, MlcError, UnsupportedOp
 from mlc.frontends.onnx import load
 from tests.frontends import one_node
 from tests.frontends.one_node import Arrays, integers, normal
@@ -79,6 +82,107 @@ def test_support_vector_regression(kernel: str, one_class: int) -> None:
     check(
         "SVMRegressor", [normal(6, 4)], n_supports=5, support_vectors=numbers(20), coefficients=numbers(5, 1), **given
     )
+
+
+def machine(classes: int, features: int, seed: int, probable: bool, **given: Any) -> dict[str, Any]:
+    """Attributes of a classifier of random support vectors."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 4, classes).tolist()
+    pairs = classes * (classes - 1) // 2
+    found: dict[str, Any] = {
+        "vectors_per_class": sizes,
+        "support_vectors": rng.standard_normal(sum(sizes) * features).tolist(),
+        "coefficients": rng.standard_normal(sum(sizes) * (classes - 1)).tolist(),
+        "rho": rng.standard_normal(pairs).tolist(),
+        "kernel_params": [0.3, 0.1, 3.0],
+        "classlabels_ints": rng.permutation(10)[:classes].tolist(),
+    }
+    if probable:
+        found |= {
+            "prob_a": (-np.abs(rng.standard_normal(pairs))).tolist(),
+            "prob_b": rng.standard_normal(pairs).tolist(),
+        }
+    return found | given
+
+
+@settings(max_examples=25, deadline=None)
+@example(classes=2, features=3, rows=4, seed=0, kernel="LINEAR", post_transform="NONE", probable=False)
+@given(
+    classes=st.integers(2, 4),
+    features=st.integers(1, 4),
+    rows=st.integers(1, 6),
+    seed=st.integers(0, 999),
+    kernel=st.sampled_from(["LINEAR", "POLY", "RBF", "SIGMOID"]),
+    post_transform=st.sampled_from(TRANSFORMS),
+    probable=st.booleans(),
+)
+def test_support_vector_classification(
+    classes: int, features: int, rows: int, seed: int, kernel: str, post_transform: str, probable: bool
+) -> None:
+    if classes == 2 and not probable and post_transform.startswith("SOFTMAX"):
+        post_transform = "LOGISTIC"  # onnxruntime gives no softmax there
+    x = normal(rows, features, seed=seed, dtype=np.float64 if seed % 2 else np.float32)
+    given = machine(classes, features, seed, probable, kernel_type=kernel, post_transform=post_transform)
+    check("SVMClassifier", [x], outputs=2, rtol=1e-4, atol=2e-4, **given)
+
+
+def test_support_vector_classification_in_native_code_at_open_sizes() -> None:
+    for classes, probable in [(2, True), (3, True), (5, True), (3, False)]:
+        given = machine(classes, 3, classes, probable, kernel_type="RBF")
+        proto = one_node.model(
+            "SVMClassifier", [normal(1, 3)], opset=17, domain="ai.onnx.ml", outputs=2, shapes={0: ["N", 3]}, **given
+        )
+        for rows in (1, 7):
+            x = normal(rows, 3, seed=rows)
+            one_node.assert_same(one_node.compiled(proto, [x]), one_node.reference(proto, [x]), 1e-4, 1e-4)
+
+
+@pytest.mark.parametrize("post_transform", TRANSFORMS)
+@pytest.mark.parametrize("labels", [[3], [7, 9, 1], [4, 0, 2, 8]])
+def test_classification_by_linear_support_vectors(post_transform: str, labels: list[int]) -> None:
+    given = {
+        "coefficients": numbers(3 * len(labels)),
+        "rho": [0.3],
+        "classlabels_ints": labels,
+        "kernel_params": [0.0, 0.0, 3.0],
+    }
+    check("SVMClassifier", [normal(6, 3)], outputs=2, post_transform=post_transform, **given)
+
+
+@pytest.mark.parametrize("post_transform", ["SOFTMAX", "SOFTMAX_ZERO"])
+def test_the_softmax_of_two_decisions_is_one(post_transform: str) -> None:
+    """As the standard's reference has it; onnxruntime gives 1 - s and s."""
+    x, given = normal(5, 3), machine(2, 3, 0, False, kernel_type="RBF", post_transform=post_transform)
+    proto = one_node.model("SVMClassifier", [x], opset=17, domain="ai.onnx.ml", outputs=2, **given)
+    expected = ReferenceEvaluator(proto).run(None, {"x0": x})
+    one_node.assert_same(one_node.interpreted(proto, [x]), expected, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"vectors_per_class": [1, 2]}, "2 vectors_per_class for 3 classes"),
+        ({"rho": [0.5]}, "1 values of rho for 3 pairs"),
+        ({"coefficients": [1.0]}, "1 coefficients for"),
+        ({"prob_b": [1.0]}, "3 values of prob_a, 1 of prob_b"),
+        ({"coefficients": []}, "'coefficients' is missing"),
+    ],
+)
+def test_support_vectors_that_do_not_fit_are_refused(change: dict[str, Any], words: str) -> None:
+    given = machine(3, 2, 0, True, kernel_type="RBF") | change
+    given = {name: value for name, value in given.items() if value != []}
+    with pytest.raises(MlcError, match=words):
+        load(one_node.model("SVMClassifier", [normal(2, 2)], opset=17, domain="ai.onnx.ml", outputs=2, **given))
+
+
+def test_normal_quantiles_of_scores() -> None:
+    x = np.random.default_rng(0).uniform(0.1, 0.3, (4, 3)).astype(np.float32)
+    given = {
+        "coefficients": np.linspace(0.1, 0.9, 9).tolist(),
+        "intercepts": [0.0, 0.05, 0.1],
+        "post_transform": "PROBIT",
+    }
+    check("LinearClassifier", [x], classlabels_ints=[0, 1, 2], outputs=2, **given)
 
 
 # Trees
@@ -221,6 +325,39 @@ def test_encoding_of_labels(kind: str) -> None:
     keys = x.astype(np.float32)
     check("LabelEncoder", [keys], version=2, keys_floats=[1.0, 3.0, 5.0], **values)
     check("OneHotEncoder", [x], cats_int64s=[1, 2, 4], zeros=1, shapes={0: ["N", 3]})
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    version=st.sampled_from([2, 4]),
+    count=st.sampled_from([1, 2, 3, 7, 20, 300]),
+    keys=st.sampled_from(["int64s", "floats"]),
+    values=st.sampled_from(["int64s", "floats"]),
+    shape=st.lists(st.integers(0, 4), min_size=1, max_size=2),
+    missing=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_labels_are_found_among_any_number_of_keys(
+    version: int, count: int, keys: str, values: str, shape: list[int], missing: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    known = (rng.permutation(2 * count)[:count] - count).astype(np.int64 if keys == "int64s" else np.float32)
+    x = rng.integers(-2 * count, 2 * count, shape).astype(known.dtype)
+    if missing and keys == "floats" and version == 4:
+        known[rng.integers(count)] = NAN
+        x.flat[: min(x.size, 1)] = NAN
+    found = rng.integers(-50, 50, count).astype(np.int64 if values == "int64s" else np.float32)
+    given = {f"keys_{keys}": known.tolist(), f"values_{values}": found.tolist()}
+    check("LabelEncoder", [x], version=version, shapes={0: ["N", "M"][: x.ndim]}, **given)
+
+
+def test_the_key_nan_and_keys_given_twice_are_as_the_standard_says() -> None:
+    """Version 2 compares bits, of equal keys of version 4 the last counts; onnxruntime differs in both."""
+    x = np.array([NAN, 1, 5], np.float32)
+    for version, expected in ((2, [7, 8, 10]), (4, [7, 8, 20])):
+        given = {"keys_floats": [NAN, 1.0, 5.0, 5.0], "values_int64s": [7, 8, 10, 20]}
+        proto = one_node.model("LabelEncoder", [x], opset=17, domain="ai.onnx.ml", version=version, **given)
+        np.testing.assert_array_equal(one_node.interpreted(proto, [x])[0], expected)
 
 
 def classifier(**labels: Any) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""Attention as onnxruntime's transformer optimiser and model builder write it: Attention, MultiHeadAttention,
+"""Attention as onnxruntime's transformer optimiser, quantiser and model builder write it: Attention, QAttention, MultiHeadAttention,
 GroupQueryAttention, RotaryEmbedding.
 
 Queries, keys and values become [batch, heads, sequence, size]; masks become a bias that is added to the scores.
@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.ops.activation import like, plus, times
 from mlc.frontends.onnx.ops.attention import join_heads, per_group, rotated, split_heads, static_head_size
+from mlc.frontends.onnx.ops.linear import centred
 from mlc.frontends.onnx.ops.microsoft import contributed
+from mlc.frontends.onnx.ops.microsoft.quantized import scaled_columns
 from mlc.frontends.onnx.table import Value
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent, dmax
@@ -33,13 +35,39 @@ def attention(
     """x [batch, sequence, width] times weights [width, q + k + v], cut into heads; past and present are [2, batch, heads, length, size]."""
     if past_sequence_length is not None:
         raise node.unsupported("a cache that past and present share (past_sequence_length)")
-    if node.int("do_rotary", 0):
-        raise node.unsupported("rotation within the operator (do_rotary)")
-    heads = node.int("num_heads")
     packed = g.matmul(x, weights)
     if bias is not None:
         packed = g.add(packed, g.broadcast_to(bias, shape_of(packed)))
-    total = shape_of(packed)[2]
+    return self_attention(node, packed, mask, past, attention_bias)
+
+
+@contributed("QAttention")
+def quantized_attention(
+    node: Node,
+    x: Value,
+    weights: Value,
+    bias: Value,
+    x_scale: Value,
+    w_scale: Value,
+    mask: Value | None,
+    x_zero_point: Value | None,
+    w_zero_point: Value | None,
+    past: Value | None,
+) -> Sequence[Value | None]:
+    """Attention whose projection is a product of integers; w_scale is one value or one per column of the weights."""
+    lhs, rhs = centred(node, x, x_zero_point, 6, None), centred(node, weights, w_zero_point, 7, -1)
+    return self_attention(node, scaled_columns(lhs, x_scale, rhs, w_scale, bias), mask, past, None)
+
+
+def self_attention(
+    node: Node, packed: Value, mask: Value | None, past: Value | None, attention_bias: Value | None
+) -> list[Value | None]:
+    """Of queries, keys and values side by side, [batch, sequence, q + k + v]: the result, and the present keys and values."""
+    if node.int("do_rotary", 0):
+        raise node.unsupported("rotation within the operator (do_rotary)")
+    if node.int("past_present_share_buffer", 0):
+        raise node.unsupported("a cache that past and present share (past_present_share_buffer)")
+    heads, total = node.int("num_heads"), shape_of(packed)[2]
     if not isinstance(total, int):
         raise node.unsupported(f"the columns of the weights, {total}, must be a number")
     sizes = node.ints("qkv_hidden_sizes", None) or [total // 3] * 3

@@ -260,29 +260,46 @@ def matmul_n_bits(
         raise node.unsupported(f"weights of {bits} bits")
     if min(k, n, block) < 1:
         raise node.invalid(f"K = {k}, N = {n} and block_size = {block} must be positive")
-    if group_index is not None:
-        raise node.unsupported("an order of the groups (g_idx)")
     blocks = -(-k // block)
-    weight = node.constants(1, "B").reshape(n, -1)
-    values = unpacked(weight, bits)[:, : blocks * block]
+    packed = node.constants(1, "B")
+    if packed.size % n:
+        raise node.error(f"B has {packed.size} bytes for {n} rows")
+    values = unpacked(packed.reshape(n, -1), bits)[:, : blocks * block]
     if values.shape[1] < k:
         raise node.error(f"B holds {values.shape[1]} values a row, K is {k}")
-    scale = g.reshape(scales, [n, blocks])
-    whole = g.constant(values.reshape(n, blocks, -1), node.inputs[1])
-    shape = shape_of(whole)
+    whole = g.cast(g.constant(values, node.inputs[1]), "f32")
+    columns = groups(node, group_index, k, blocks, block)
+    if columns is not None and values.shape[1] > k:
+        whole = g.slice(whole, [0, 0], [n, k], [1, 1])
+
+    def each(v: Value) -> Value:
+        """A value per block [n, blocks] for each element of a row."""
+        v = g.cast(v, "f32")
+        if columns is not None:
+            return g.gather(v, columns, 1)
+        return g.reshape(g.broadcast(v, [n, blocks, block], [0, 1]), [n, blocks * block])
+
     if zero_points is None:
-        centre = g.full(shape, 1 << (bits - 1), "f32")
+        centre = g.full(shape_of(whole), 1 << (bits - 1), "f32")
     elif dtype_of(zero_points) == "u8":
-        packed = node.constants(3, "zero_points").reshape(n, -1)
-        found = unpacked(packed, bits)[:, :blocks]
-        centre = g.broadcast(g.cast(g.constant(found, "zero_points"), "f32"), shape, [0, 1])
+        found = unpacked(node.constants(3, "zero_points").reshape(n, -1), bits)[:, :blocks]
+        centre = each(g.constant(found, "zero_points"))
     else:
-        centre = g.broadcast(g.cast(g.reshape(zero_points, [n, blocks]), "f32"), shape, [0, 1])
-    real = g.mul(g.sub(g.cast(whole, "f32"), centre), g.broadcast(g.cast(scale, "f32"), shape, [0, 1]))
-    real = g.reshape(real, [n, blocks * block])
-    real = real if blocks * block == k else g.slice(real, [0, 0], [n, k], [1, 1])
+        centre = each(g.reshape(zero_points, [n, blocks]))
+    real = g.mul(g.sub(whole, centre), each(g.reshape(scales, [n, blocks])))
+    real = real if shape_of(real)[1] == k else g.slice(real, [0, 0], [n, k], [1, 1])
     y = g.matmul(a, g.transpose(g.cast(real, dtype_of(a)), [1, 0]))
     return y if bias is None else g.add(y, g.broadcast_to(bias, shape_of(y)))
+
+
+def groups(node: Node, index: Value | None, k: int, blocks: int, block: int) -> Value | None:
+    """The block of each of k elements, i64; None where they lie in order."""
+    if index is None:
+        return None
+    known = node.constants(4, "g_idx").ravel()[:k].astype(np.int64)
+    if len(known) < k or known.min(initial=0) < 0 or known.max(initial=0) >= blocks:
+        raise node.error(f"g_idx must name one of {blocks} blocks for each of {k} elements")
+    return None if np.array_equal(known, np.arange(k) // block) else g.constant(known, "g_idx")
 
 
 def unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
@@ -299,5 +316,10 @@ def mul_integer(node: Node, a: Value, a_zero_point: Value | None, b: Value, b_ze
 
 @contributed("ReduceSumInteger")
 def reduce_sum_integer(node: Node, x: Value) -> Value:
+    """Sums of 8-bit integers in 32 bits, with the sign that they have."""
+    if dtype_of(x) not in ("i8", "u8"):
+        raise node.invalid(f"the data is {dtype_of(x)}, expected i8 or u8")
     axes = [node.axis(axis, rank_of(x)) for axis in node.ints("axes")]
-    return g.reduce(g.cast(x, "i32"), axes, "sum", keepdims=bool(node.int("keepdims", 1)))
+    return g.reduce(
+        g.cast(x, "u32" if dtype_of(x) == "u8" else "i32"), axes, "sum", keepdims=bool(node.int("keepdims", 1))
+    )

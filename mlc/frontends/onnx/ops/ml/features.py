@@ -122,18 +122,38 @@ def label_encoder(node: Node, x: Value) -> Value:
         default = node.float("default_float", -0.0)
     else:
         default = node.int("default_int64", -1)
-    _, first = np.unique(keys, return_index=True)
-    keys, values = keys[np.sort(first)], values[np.sort(first)]
-    shape, rank = (*shape_of(x), len(keys)), rank_of(x)
-    known = g.broadcast(g.constant(keys.astype(numpy_dtype(dtype_of(x))), "keys"), shape, [rank])
-    wide = g.broadcast(x, shape, list(range(rank)))
-    hit = g.eq(wide, known)
-    if is_float(dtype_of(x)) and np.isnan(keys.astype(np.float64)).any():
-        hit = g.logical_or(hit, g.logical_and(g.is_nan(wide), g.is_nan(known)))
-    place = g.arg_max(g.cast(hit, "i64"), rank)
-    found = g.reduce(hit, [rank], "max")
+    keys = keys.astype(numpy_dtype(dtype_of(x)))
+    if node.version >= 4:  # of equal keys the last counts, before it was the first
+        keys, values = keys[::-1], values[::-1]
+    keys, first = np.unique(keys, return_index=True)
+    values = values[first]
+    if not len(keys):
+        return g.full(shape_of(x), default, dtype_name(values.dtype))
+    has_nan = is_float(dtype_of(x)) and bool(np.isnan(keys[-1]))
+    sorted_keys = keys[:-1] if has_nan else keys
+    place = last_not_above(x, sorted_keys)
+    found = g.eq(g.gather(g.constant(sorted_keys, "keys"), place, 0), x) if len(sorted_keys) else None
+    if has_nan:
+        nan = g.is_nan(x)
+        place = g.select(nan, like(place, len(keys) - 1), place)
+        found = nan if found is None else g.logical_or(found, nan)
+    assert found is not None
     chosen = g.gather(g.constant(values, "values"), place, 0)
     return g.select(found, chosen, g.full(shape_of(x), default, dtype_of(chosen)))
+
+
+def last_not_above(x: Value, keys: np.ndarray) -> Value:
+    """The place of the last of ascending keys that is not above each element of x, 0 where all are: by bisection, i64."""
+    place = g.full(shape_of(x), 0, "i64")
+    if len(keys) < 2:
+        return place
+    table, last = g.constant(keys, "keys"), len(keys) - 1
+    for bit in reversed(range(last.bit_length())):
+        further = g.add(place, like(place, 1 << bit))
+        probe = g.gather(table, g.minimum(further, like(place, last)), 0)
+        fits = g.logical_and(g.le(further, like(place, last)), g.le(probe, x))
+        place = g.select(fits, further, place)
+    return place
 
 
 def mapped(node: Node, kind: str) -> np.ndarray:

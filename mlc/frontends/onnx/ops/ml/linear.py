@@ -1,4 +1,4 @@
-"""LinearClassifier, LinearRegressor and SVMRegressor."""
+"""LinearClassifier and LinearRegressor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlc.frontends.onnx.node import Node
-from mlc.frontends.onnx.ops.activation import like, plus, times
+from mlc.frontends.onnx.ops.activation import like, plus
 from mlc.frontends.onnx.ops.ml import learned
 from mlc.frontends.onnx.ops.ml.scores import label_at, transformed, two_columns
 from mlc.frontends.onnx.table import Value
@@ -60,43 +60,3 @@ def linear_classifier(node: Node, x: Value) -> Sequence[Value | None]:
     positive = g.cast(g.gt(raw, like(raw, 0)), "i64")
     score = g.squeeze(transformed(node, scores), [1])
     return [label_at(node, positive), two_columns(plus(g.neg(score), 1), score)]
-
-
-@learned("SVMRegressor", since=(1,))
-def svm_regressor(node: Node, x: Value) -> Value:
-    """Sum of coefficients times the kernel of x and each support vector, plus rho; without supports a linear model."""
-    x, features = rows(node, x)
-    coefficients = np.array(node.floats("coefficients"), np.float32)
-    count = node.int("n_supports")
-    if count:
-        vectors = np.array(node.floats("support_vectors"), np.float32)
-        if vectors.size != count * features or coefficients.size != count:
-            raise node.error(f"{vectors.size} elements and {coefficients.size} coefficients for {count} vectors")
-        scores = kernel(node, x, vectors.reshape(count, features))
-        y = g.matmul(scores, g.constant(coefficients.reshape(count, 1), "coefficients"))
-    else:
-        y = g.matmul(x, g.constant(coefficients.reshape(features, 1), "coefficients"))
-    y = plus(y, node.floats("rho")[0])
-    if node.int("one_class"):
-        return g.select(g.gt(y, like(y, 0)), like(y, 1), like(y, -1))
-    return transformed(node, y)
-
-
-def kernel(node: Node, x: Value, vectors: np.ndarray) -> Value:
-    """The kernel of x [n, features] with vectors [m, features]: [n, m]. kernel_params are gamma, coef0 and degree."""
-    gamma, offset, degree = [*(node.floats("kernel_params", None) or []), 0.0, 0.0, 3.0][:3]
-    dot = g.matmul(x, g.constant(np.ascontiguousarray(vectors.T), "support_vectors"))
-    match node.string("kernel_type"):
-        case "LINEAR":
-            return dot
-        case "POLY":
-            shifted = plus(times(dot, gamma), offset)
-            return g.pow(shifted, like(shifted, degree))
-        case "SIGMOID":
-            return g.tanh(plus(times(dot, gamma), offset))
-        case "RBF":
-            shape = (shape_of(x)[0], *vectors.shape)
-            known = g.constant(vectors, "support_vectors")
-            difference = g.sub(g.broadcast(x, shape, [0, 2]), g.broadcast(known, shape, [1, 2]))
-            return g.exp(times(g.reduce(g.mul(difference, difference), [2], "sum"), -gamma))
-    raise node.invalid(f"kernel_type '{node.string('kernel_type')}' is none of LINEAR, POLY, RBF, SIGMOID")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from mlc.frontends.onnx.node import Node
-from mlc.frontends.onnx.ops.activation import like
+from mlc.frontends.onnx.ops.activation import like, plus, times
 from mlc.frontends.onnx.table import Value
 from mlc.ir import builder as g
 from mlc.ir.types import shape_of
@@ -22,12 +24,24 @@ def transformed(node: Node, scores: Value, kind: str | None = None) -> Value:
         case "SOFTMAX":
             return g.softmax(scores, 1)
         case "SOFTMAX_ZERO":
-            # Scores of exactly 0 stay 0 and have no part in the sum.
-            zero = g.eq(scores, like(scores, 0))
+            # Scores near 0 are made smaller and not raised to a power; a row of zeros is shared out in halves.
+            small = g.le(g.abs(scores), like(scores, 1e-7))
             top = g.broadcast_to(g.reduce(scores, [1], "max", keepdims=True), shape_of(scores))
-            e = g.select(zero, like(scores, 0), g.exp(g.sub(scores, top)))
-            return g.div(e, g.broadcast_to(g.reduce(e, [1], "sum", keepdims=True), shape_of(scores)))
+            e = g.select(small, g.mul(scores, g.exp(g.neg(top))), g.exp(g.sub(scores, top)))
+            total = g.broadcast_to(g.reduce(e, [1], "sum", keepdims=True), shape_of(scores))
+            return g.select(g.eq(total, like(total, 0)), like(e, 0.5), g.div(e, total))
+        case "PROBIT":
+            return probit(scores)
     raise node.unsupported(f"post_transform {kind}")
+
+
+def probit(p: Value) -> Value:
+    """The quantile of the normal distribution by Winitzki's approximation of the inverse error function (2008), as onnxruntime has it."""
+    v = plus(times(p, 2), -1)
+    log = g.log(g.mul(plus(g.neg(v), 1), plus(v, 1)))
+    middle = plus(times(log, 0.5), 2 / (math.pi * 0.147))
+    root = g.sqrt(g.add(g.neg(middle), g.sqrt(g.sub(g.mul(middle, middle), times(log, 1 / 0.147)))))
+    return times(g.select(g.lt(v, like(v, 0)), g.neg(root), root), 1.41421356)
 
 
 def labels_of(node: Node) -> np.ndarray | None:
