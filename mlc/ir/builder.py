@@ -45,12 +45,9 @@ from mlc.ir.graph.base import (
 )
 from mlc.ir.graph.composites import (
     attention,
-    batch_norm,
     gelu,
-    layer_norm,
     log_of_sum,
     log_softmax,
-    rms_norm,
     silu,
     softmax,
     stop_gradient,
@@ -62,6 +59,7 @@ from mlc.ir.graph.elementwise import apply_bitcast as bitcast
 from mlc.ir.graph.elementwise import apply_cast as cast
 from mlc.ir.graph.index import gather, gather_elements, gather_nd, scatter_elements, scatter_nd
 from mlc.ir.graph.linear import contract, convolution, matmul
+from mlc.ir.graph.norms import batch_norm, group_norm, instance_norm, layer_norm, rms_norm, standardized
 from mlc.ir.graph.packed import unpack
 from mlc.ir.graph.pick import positions_of, window_pick, window_place, window_put
 from mlc.ir.graph.random import random_bits, random_fold_in, random_normal, random_split, random_uniform

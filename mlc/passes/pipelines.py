@@ -77,6 +77,7 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
     for name in sorted(left_out - PASSES.keys()):
         raise unknown(name)
     levels: list[tuple[int, Pass]] = [
+        (2, FoldBatchNorm()),
         (0, Decompose()),
         (1, Cse()),
         (1, Simplify()),

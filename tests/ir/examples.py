@@ -318,6 +318,10 @@ def _structural() -> list[Example]:
         Example("log_softmax", [(("N", 9), f)], lambda x: g.log_softmax(x, -1), lambda x: np.log(_softmax(x.astype(np.float64), -1)).astype(x.dtype), {"N": 4}),
         Example("layer_norm", [(("N", 11), f), ((11,), f), ((11,), f)], lambda x, s, b: g.layer_norm(x, s, b, [1]), lambda x, s, b: (_normalised(x, True) * s + b).astype(x.dtype), {"N": 4}),
         Example("rms_norm", [(("N", 11), f), ((11,), f)], lambda x, s: g.rms_norm(x, s, [1]), lambda x, s: (_normalised(x, False) * s).astype(x.dtype), {"N": 4}),
+        Example("silu", [(("N", 11), f)], g.silu, lambda x: (x / (1 + np.exp(-x.astype(np.float64)))).astype(x.dtype), {"N": 4}),
+        Example("batch_norm", [(("N", 3, 5), f), *[((3,), f)] * 4], lambda x, s, b, m, v: g.batch_norm(x, s, b, m, g.abs(v)), lambda x, s, b, m, v: np.stack([(x[:, c] - m[c]) * (s[c] / np.sqrt(np.float64(abs(v[c])) + 1e-5)) + b[c] for c in range(3)], 1).astype(x.dtype), {"N": 4}),
+        Example("instance_norm", [(("N", 3, 5), f), ((3,), f), ((3,), f)], g.instance_norm, lambda x, s, b: (_normalised(x, True) * s[:, None] + b[:, None]).astype(x.dtype), {"N": 4}),
+        Example("group_norm", [(("N", 4, 5), f), ((4,), f), ((4,), f)], lambda x, s, b: g.group_norm(x, s, b, 2), lambda x, s, b: (_normalised(x.reshape(-1, 2, 10), True).reshape(x.shape) * s[:, None] + b[:, None]).astype(x.dtype), {"N": 4}),
         Example("gelu", [(("N", 11), f)], lambda x: [g.gelu(x), g.gelu(x, "tanh")], _gelu, {"N": 4}),
     ]  # fmt: skip
 

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
-from xdsl.dialects.builtin import DenseArrayBase, FloatAttr, IntegerAttr, StringAttr, TensorType, f64, i64
+from xdsl.dialects.builtin import IntegerAttr, StringAttr, TensorType, i64
 from xdsl.ir import Block, SSAValue
 from xdsl.irdl import (
     ParsePropInAttrDict,
@@ -19,16 +19,15 @@ from xdsl.irdl import (
     prop_def,
     result_def,
     traits_def,
-    var_operand_def,
 )
 from xdsl.traits import Pure
 
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir.graph import elementwise, linear, reduce
 from mlc.ir.graph import shape as shapes
-from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, ints, run_block
+from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, run_block
 from mlc.ir.graph.control import YieldOp
-from mlc.ir.types import dtype_of, is_float, is_half, shape_of, shape_text, tensor_type, type_text
+from mlc.ir.types import dtype_of, is_float, is_half, shape_of, tensor_type
 
 _apply = elementwise.apply
 
@@ -57,12 +56,12 @@ class CompositeOp(GraphOp):
         return run_block(self.body(), operands, at)
 
 
-def _require_float(op: str, x: SSAValue) -> None:
+def require_float(op: str, x: SSAValue) -> None:
     if not is_float(dtype_of(x)):
         raise DTypeError(f"{op}: takes floats, not {dtype_of(x)}")
 
 
-def _wide(x: SSAValue) -> SSAValue:
+def at_least_f32(x: SSAValue) -> SSAValue:
     """f16 and bf16 reductions run in f32."""
     return elementwise.apply_cast(x, "f32") if is_half(dtype_of(x)) else x
 
@@ -78,7 +77,7 @@ class RowwiseOp(CompositeOp):
     irdl_options = (ParsePropInAttrDict(),)
 
     def __init__(self, x: SSAValue, axis: int):
-        _require_float(self.title, x)
+        require_float(self.title, x)
         axis = shapes.normal_axis(axis, len(shape_of(x)), self.title)
         super().__init__(operands=[x], properties={"axis": IntegerAttr(axis, i64)}, result_types=[x.type])
 
@@ -94,7 +93,7 @@ class SoftmaxOp(RowwiseOp):
 
     def decompose(self, *operands: SSAValue) -> SSAValue:
         (x,) = operands
-        axis, wide = self.axis.value.data, _wide(x)
+        axis, wide = self.axis.value.data, at_least_f32(x)
         others = [a for a in range(len(shape_of(x))) if a != axis]
         top = reduce.reduce(wide, [axis], "max")
         e = _apply("exp", _apply("sub", wide, shapes.broadcast(top, shape_of(x), others)))
@@ -112,7 +111,7 @@ class LogSoftmaxOp(RowwiseOp):
 
     def decompose(self, *operands: SSAValue) -> SSAValue:
         (x,) = operands
-        axis, wide = self.axis.value.data, _wide(x)
+        axis, wide = self.axis.value.data, at_least_f32(x)
         others = [a for a in range(len(shape_of(x))) if a != axis]
         top = reduce.reduce(wide, [axis], "max")
         centred = _apply("sub", wide, shapes.broadcast(top, shape_of(x), others))
@@ -127,85 +126,6 @@ def log_of_sum(centred: SSAValue, axes: Sequence[int], keepdims: bool) -> SSAVal
     others = reduce.reduce(_apply("select", top, number(0.0), _apply("exp", centred)), axes, "sum", keepdims)
     tops = reduce.reduce(_apply("select", top, number(1.0), number(0.0)), axes, "sum", keepdims)
     return _apply("log1p", _apply("add", others, _apply("sub", tops, shapes.full_like(tops, 1.0))))
-
-
-class NormalizationOp(CompositeOp):
-    """An op on the last axes of x, `axes`, whose parameters have the shape of those axes and x's dtype; the result has x's type."""
-
-    inputs = var_operand_def(TensorType)
-    axes = prop_def(DenseArrayBase)
-    epsilon = prop_def(FloatAttr)
-    result = result_def(TensorType)
-    traits = traits_def(Pure())
-    assembly_format = "$inputs attr-dict `:` type($inputs) `->` type($result)"
-    irdl_options = (ParsePropInAttrDict(),)
-
-    def __init__(self, x: SSAValue, parameters: Sequence[SSAValue], axes: Sequence[int], epsilon: float):
-        _require_float(self.title, x)
-        _trailing(self.title, x, parameters, axes)
-        super().__init__(
-            operands=[[x, *parameters]],
-            properties={"axes": ints(axes), "epsilon": FloatAttr(epsilon, f64)},
-            result_types=[x.type],
-        )
-
-    def infer_types(self) -> Sequence[TensorType]:
-        _trailing(self.title, self.inputs[0], self.inputs[1:], self.axes.get_values())
-        return [tensor_type(self.inputs[0])]
-
-
-@irdl_op_definition
-class LayerNormOp(NormalizationOp):
-    """(x - mean) / sqrt(var + epsilon) * scale + bias over `axes` (trailing ones); scale and bias have the shape of those axes.
-
-    Operands: x, then scale, then bias; both may be left out. Ba, Kiros, Hinton 2016.
-    """
-
-    name = "graph.layer_norm"
-
-    def decompose(self, *operands: SSAValue) -> SSAValue:
-        x, *parameters = operands
-        axes, wide = list(self.axes.get_values()), _wide(x)
-        lead = list(range(axes[0]))
-        mean = shapes.broadcast(reduce.mean(wide, axes), shape_of(x), lead)
-        centred = _apply("sub", wide, mean)
-        variance = reduce.mean(_apply("mul", centred, centred), axes)
-        shifted = _apply("add", variance, shapes.full_like(variance, self.epsilon.value.data))
-        y = _apply("mul", centred, shapes.broadcast(_apply("rsqrt", shifted), shape_of(x), lead))
-        return _scaled(y, parameters, axes, dtype_of(x))
-
-
-@irdl_op_definition
-class RmsNormOp(NormalizationOp):
-    """x / sqrt(mean(x * x) + epsilon) * scale over `axes` (trailing ones). Zhang, Sennrich 2019."""
-
-    name = "graph.rms_norm"
-
-    def decompose(self, *operands: SSAValue) -> SSAValue:
-        x, *parameters = operands
-        axes, wide = list(self.axes.get_values()), _wide(x)
-        square = reduce.mean(_apply("mul", wide, wide), axes)
-        shifted = _apply("add", square, shapes.full_like(square, self.epsilon.value.data))
-        y = _apply("mul", wide, shapes.broadcast(_apply("rsqrt", shifted), shape_of(x), list(range(axes[0]))))
-        return _scaled(y, parameters, axes, dtype_of(x))
-
-
-def _trailing(op: str, x: SSAValue, parameters: Sequence[SSAValue], axes: Sequence[int]) -> None:
-    shape = shape_of(x)
-    if not axes or list(axes) != list(range(len(shape) - len(axes), len(shape))):
-        raise ShapeError(f"{op}: axes {list(axes)} are not the last axes of {shape_text(shape)}")
-    for value in parameters:
-        if shape_of(value) != shape[axes[0] :] or dtype_of(value) != dtype_of(x):
-            raise ShapeError(
-                f"{op}: a parameter is {type_text(tensor_type(value))}, the axes of x are "
-                f"{dtype_of(x)}{shape_text(shape[axes[0] :])}"
-            )
-
-
-def _scaled(y: SSAValue, parameters: Sequence[SSAValue], axes: Sequence[int], dtype: str) -> SSAValue:
-    for op, value in zip(("mul", "add"), parameters, strict=False):
-        y = _apply(op, y, shapes.broadcast(_wide(value), shape_of(y), list(axes)))
-    return elementwise.apply_cast(y, dtype)
 
 
 @irdl_op_definition
@@ -224,7 +144,7 @@ class GeluOp(CompositeOp):
     irdl_options = (ParsePropInAttrDict(),)
 
     def __init__(self, x: SSAValue, approximate: str):
-        _require_float("gelu", x)
+        require_float("gelu", x)
         if approximate not in ("none", "tanh"):
             raise DTypeError(f"gelu: approximate is none or tanh, not {approximate!r}")
         super().__init__(operands=[x], properties={"approximate": StringAttr(approximate)}, result_types=[x.type])
@@ -233,7 +153,7 @@ class GeluOp(CompositeOp):
         return [tensor_type(self.x)]
 
     def decompose(self, *operands: SSAValue) -> SSAValue:
-        x = _wide(operands[0])
+        x = at_least_f32(operands[0])
         number = lambda value: shapes.full_like(x, value)
         if self.approximate.data == "none":
             tail = _apply("erfc", _apply("mul", x, number(-1 / math.sqrt(2))))
@@ -241,6 +161,28 @@ class GeluOp(CompositeOp):
         cubic = _apply("mul", _apply("mul", _apply("mul", x, x), x), number(0.044715))
         inner = _apply("mul", _apply("add", x, cubic), number(2 * math.sqrt(2 / math.pi)))
         return elementwise.apply_cast(_apply("mul", x, _apply("sigmoid", inner)), dtype_of(operands[0]))
+
+
+@irdl_op_definition
+class SiluOp(CompositeOp):
+    """x * sigmoid(x), of floats. Elfwing, Uchibe, Doya 2018."""
+
+    name = "graph.silu"
+    x = operand_def(TensorType)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
+
+    def __init__(self, x: SSAValue):
+        require_float("silu", x)
+        super().__init__(operands=[x], result_types=[x.type])
+
+    def infer_types(self) -> Sequence[TensorType]:
+        return [tensor_type(self.x)]
+
+    def decompose(self, *operands: SSAValue) -> SSAValue:
+        (x,) = operands
+        return _apply("mul", x, _apply("sigmoid", x))
 
 
 @irdl_op_definition
@@ -276,22 +218,6 @@ def log_softmax(x: SSAValue, axis: int = -1) -> SSAValue:
     return emit(LogSoftmaxOp(x, axis))[0]
 
 
-def layer_norm(
-    x: SSAValue, scale: SSAValue | None, bias: SSAValue | None, axes: Sequence[int], epsilon: float = 1e-5
-) -> SSAValue:
-    """Normalise over trailing axes. bias needs scale."""
-    axes = sorted(shapes.normal_axis(a, len(shape_of(x)), "layer_norm") for a in axes)
-    if scale is None and bias is not None:
-        scale = shapes.full(shape_of(bias), 1, dtype_of(bias))
-    return emit(LayerNormOp(x, [v for v in (scale, bias) if v is not None], axes, epsilon))[0]
-
-
-def rms_norm(x: SSAValue, scale: SSAValue | None, axes: Sequence[int], epsilon: float = 1e-5) -> SSAValue:
-    """Root-mean-square normalisation over trailing axes."""
-    axes = sorted(shapes.normal_axis(a, len(shape_of(x)), "rms_norm") for a in axes)
-    return emit(RmsNormOp(x, [] if scale is None else [scale], axes, epsilon))[0]
-
-
 def gelu(x: SSAValue, approximate: str = "none") -> SSAValue:
     """Gaussian error linear unit, exact or by tanh."""
     return emit(GeluOp(x, approximate))[0]
@@ -304,26 +230,7 @@ def stop_gradient(x: SSAValue) -> SSAValue:
 
 def silu(x: SSAValue) -> SSAValue:
     """x * sigmoid(x)."""
-    return _apply("mul", x, _apply("sigmoid", x))
-
-
-def batch_norm(
-    x: SSAValue,
-    scale: SSAValue,
-    bias: SSAValue,
-    mean: SSAValue,
-    variance: SSAValue,
-    epsilon: float = 1e-5,
-    axis: int = 1,
-) -> SSAValue:
-    """(x - mean) / sqrt(variance + epsilon) * scale + bias per channel, as x * factor + offset; f16 and bf16 in f32."""
-    dtype = dtype_of(x)
-    x, scale, bias, mean, variance = map(_wide, (x, scale, bias, mean, variance))
-    factor = _apply("mul", scale, _apply("rsqrt", _apply("add", variance, shapes.full_like(variance, epsilon))))
-    offset = _apply("sub", bias, _apply("mul", mean, factor))
-    axis = shapes.normal_axis(axis, len(shape_of(x)), "batch_norm")
-    wide = [shapes.broadcast(elementwise.apply_cast(v, dtype_of(x)), shape_of(x), [axis]) for v in (factor, offset)]
-    return elementwise.apply_cast(_apply("add", _apply("mul", x, wide[0]), wide[1]), dtype)
+    return emit(SiluOp(x))[0]
 
 
 def attention(

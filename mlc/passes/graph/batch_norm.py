@@ -1,5 +1,6 @@
-"""Fold a factor per channel into the weight in front of it, as batch normalisation leaves one.
+"""Fold batch normalisation, and what else is a factor per channel, into the weight in front of it.
 
+    batch_norm(convolution(x, w))                        -> add(convolution(x, w * factor), offset)
     mul(convolution(x, w), broadcast(factor))            -> convolution(x, w * factor)
     mul(add(convolution(x, w), broadcast(b)), factor)    -> add(convolution(x, w * factor), b * factor)
     add(add(y, broadcast(b)), broadcast(offset))         -> add(y, b + offset)
@@ -17,9 +18,10 @@ from xdsl.ir import SSAValue
 from mlc.ir import builder as g
 from mlc.ir.graph.elementwise import OPS, ElementwiseOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
+from mlc.ir.graph.norms import BatchNormOp
 from mlc.ir.graph.shape import BroadcastOp, ConstantOp, ReshapeOp, WeightOp
 from mlc.ir.module import Module
-from mlc.ir.types import dtype_of, is_float, shape_of
+from mlc.ir.types import dtype_of, is_float, is_half, shape_of
 from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import rewrite, rule
 from mlc.passes.graph.values import behind, made_by
@@ -27,17 +29,43 @@ from mlc.passes.graph.values import behind, made_by
 
 @dataclass(frozen=True)
 class FoldBatchNorm(Pass):
-    """Multiply factors per channel into weights."""
+    """Multiply batch normalisations, and other factors per channel, into weights."""
 
     name: ClassVar[str] = "fold-batch-norm"
 
     def run(self, module: Module) -> None:
-        rewrite(module, [scale_weight, scale_sum])
+        rewrite(module, [normalised_product, scale_weight, scale_sum])
         rewrite(module, [add_offsets])
 
 
 _FEW = 64  # ops that make a factor of a weight; batch normalisation has four
 Scale = tuple[BroadcastOp, SSAValue]
+
+
+@rule(BatchNormOp)
+def normalised_product(op: BatchNormOp, module: Module) -> SSAValue | None:
+    """batch_norm(y) and batch_norm(add(y, broadcast(b))) -> add(y * factor, broadcast(offset)) where y is a product with a weight, and all
+    that the normalisation knows of its channels is known"""
+    _, *vectors = op.operands
+    if is_half(dtype_of(op.x)) or not all(map(_known, vectors)) or not op.x.has_one_use():
+        return None
+    axis, shape = op.axis.value.data, shape_of(op.x)
+    inner = made_by(op.x, OPS["add"])
+    bias = None if inner is None else _per_channel(inner)
+    y = op.x if bias is None else bias[1]
+    if not isinstance(y.owner, ConvolutionOp | ContractOp) or not y.has_one_use():
+        return None
+    if bias is not None and list(bias[0].axes.get_values()) != [axis]:
+        return None
+    factor, offset = (g.cast(v, dtype_of(op.x)) for v in op.factor_and_offset(*vectors))
+    spread = g.broadcast(factor, shape, [axis]).owner
+    assert isinstance(spread, BroadcastOp)
+    scaled = _scaled(y.owner, spread)
+    if scaled is None:
+        return None
+    if bias is not None:
+        offset = g.add(g.mul(bias[0].x, factor), offset)
+    return g.add(scaled, g.broadcast(offset, shape, [axis]))
 
 
 @rule(OPS["mul"])

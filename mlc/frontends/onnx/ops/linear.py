@@ -74,11 +74,17 @@ def conv(node: Node, x: Value, weight: Value, bias: Value | None = None) -> Valu
 
 def per_channel(node: Node, name: str, v: Value, x: Value) -> Value:
     """v[c] repeated to x's shape along every axis but the channels, axis 1. `name` is the operand's in an error."""
-    channels = shape_of(x)[1]
-    found = shape_of(v)[0] if rank_of(v) == 1 else -1
-    if isinstance(found, int) and (found < 0 or (isinstance(channels, int) and found != channels)):
-        raise node.error(f"{name} has shape {shape_text(shape_of(v))}, there are {channels} channels")
+    check_channels(node, x, **{name: v})
     return g.broadcast(v, shape_of(x), [1])
+
+
+def check_channels(node: Node, x: Value, **vectors: Value) -> None:
+    """Raises ShapeError where one of the operands, by name, has not one element per channel of x, axis 1."""
+    channels = shape_of(x)[1]
+    for name, v in vectors.items():
+        found = shape_of(v)[0] if rank_of(v) == 1 else -1
+        if isinstance(found, int) and (found < 0 or (isinstance(channels, int) and found != channels)):
+            raise node.error(f"{name} has shape {shape_text(shape_of(v))}, there are {channels} channels")
 
 
 def convolve(node: Node, x: Value, weight: Value) -> Value:

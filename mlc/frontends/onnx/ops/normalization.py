@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.ops.activation import in_f32, like, plus, times
-from mlc.frontends.onnx.ops.linear import per_channel
+from mlc.frontends.onnx.ops.linear import check_channels
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
 from mlc.ir.types import dtype_of, is_half, rank_of, shape_of, shape_text
@@ -94,22 +94,10 @@ def variance_of(x: Value, axes: Sequence[int], keepdims: bool) -> Value:
     return g.mean(g.mul(deviation, deviation), axes, keepdims=keepdims)
 
 
-def standardized(x: Value, axes: Sequence[int], epsilon: float) -> tuple[Value, Value, Value]:
-    """((x - mean) / sqrt(variance + epsilon), mean, 1 / sqrt(variance + epsilon)); the last two keep their axes."""
-    shape = shape_of(x)
-    mean = g.mean(x, axes, keepdims=True)
-    deviation = g.sub(x, g.broadcast_to(mean, shape))
-    variance = g.mean(g.mul(deviation, deviation), axes, keepdims=True)
-    inverse = g.reciprocal(g.sqrt(plus(variance, epsilon)))
-    return g.mul(deviation, g.broadcast_to(inverse, shape)), mean, inverse
-
-
 @handles("InstanceNormalization", since=(6, 22))
 def instance_normalization(node: Node, x: Value, scale: Value, bias: Value) -> Value:
-    axes = list(range(2, rank_of(x)))
-    y, _, _ = standardized(widened(x), axes, node.float("epsilon"))
-    y = g.cast(y, dtype_of(x))
-    return g.add(g.mul(y, per_channel(node, "scale", scale, y)), per_channel(node, "B", bias, y))
+    check_channels(node, x, scale=scale, B=bias)
+    return g.instance_norm(x, scale, bias, node.float("epsilon"))
 
 
 @handles("GroupNormalization", since=(21,))
@@ -118,13 +106,10 @@ def group_normalization(node: Node, x: Value, scale: Value, bias: Value) -> Valu
     shape, groups = shape_of(x), node.int("num_groups")
     if len(shape) < 2 or groups < 1:
         raise node.error(f"X has {len(shape)} axes and num_groups is {groups}; batch, channels and a group are needed")
-    batch, channels, *spatial = shape
-    if isinstance(channels, int) and channels % groups:
-        raise node.error(f"{channels} channels cannot form {groups} groups")
-    grouped = g.reshape(widened(x), [batch, groups, channels // groups, *spatial])
-    y, _, _ = standardized(grouped, list(range(2, rank_of(grouped))), node.float("epsilon"))
-    y = g.reshape(g.cast(y, dtype_of(x)), shape)
-    return g.add(g.mul(y, per_channel(node, "scale", scale, y)), per_channel(node, "B", bias, y))
+    if isinstance(shape[1], int) and shape[1] % groups:
+        raise node.error(f"{shape[1]} channels cannot form {groups} groups")
+    check_channels(node, x, scale=scale, B=bias)
+    return g.group_norm(x, scale, bias, groups, node.float("epsilon"))
 
 
 @handles("LayerNormalization", since=(17,))
@@ -143,7 +128,7 @@ def layer_normalized(
     if bias is not None and shape_of(bias) != shape[axis:]:
         bias = g.broadcast_to(bias, shape[axis:])
     if node.wants(1) or node.wants(2):
-        y, mean, inverse = standardized(widened(x), axes, epsilon)
+        y, mean, inverse = g.standardized(widened(x), axes, epsilon)
         y = g.mul(g.cast(y, dtype_of(x)), g.broadcast_to(scale, shape))
         return [y if bias is None else g.add(y, g.broadcast_to(bias, shape)), mean, inverse]
     if bias is None:

@@ -1,0 +1,140 @@
+"""Composites that keep their names until they are decomposed, in every stage, against their definitions in float64."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlc.errors import DTypeError, ShapeError
+from mlc.ir import builder as g
+from mlc.ir.module import Module
+from mlc.ir.types import numpy_dtype
+from mlc.passes.manager import PassManager
+from mlc.passes.pipelines import graph_passes
+from tests.ir.stages import Spec, agree, built
+
+TOLERANCE = {"f64": 1e-12, "f32": 2e-6, "f16": 4e-3, "bf16": 4e-2}
+DTYPES = sorted(TOLERANCE)
+
+
+def some(*shape: int, dtype: str = "f32", seed: int = 0) -> np.ndarray:
+    return np.random.default_rng((seed, *shape)).standard_normal(shape).astype(numpy_dtype(dtype))
+
+
+def names(module: Module) -> list[str]:
+    return [op.name.removeprefix("graph.") for op in module.op.walk()]
+
+
+def wide(*arrays: np.ndarray) -> list[np.ndarray]:
+    return [x.astype(np.float64) for x in arrays]
+
+
+def named_until_decomposed(name: str, module: Module) -> None:
+    assert name in names(module) and name not in names(PassManager("decompose", verify_each=True).run(module))
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_silu(dtype: str) -> None:
+    reference = lambda x: (x.astype(np.float64) * sigmoid(x.astype(np.float64))).astype(x.dtype)
+    feeds = [[some(n, 7, dtype=dtype)] for n in (0, 1, 5)]
+    named_until_decomposed("silu", agree(g.silu, [(("N", 7), dtype)], feeds, reference, TOLERANCE[dtype]))
+
+
+# Normalisations ------------------------------------------------------------------------------------------------------
+
+
+def along(v: np.ndarray, x: np.ndarray, axis: int) -> np.ndarray:
+    return v.reshape([-1 if a == axis else 1 for a in range(x.ndim)])
+
+
+def batch_norm(x: np.ndarray, s: np.ndarray, b: np.ndarray, m: np.ndarray, v: np.ndarray, axis: int = 1) -> np.ndarray:
+    y, s, b, m, v = (along(p, x, axis) if p.ndim == 1 else p for p in wide(x, s, b, m, v))
+    return ((y - m) / np.sqrt(v + 1e-5) * s + b).astype(x.dtype)
+
+
+def vectors(channels: int, dtype: str) -> list[np.ndarray]:
+    scale, bias, mean, variance = (some(channels, dtype=dtype, seed=seed) for seed in range(1, 5))
+    return [scale, bias, mean, np.abs(variance) + np.ones((), variance.dtype)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("axis", [1, -1])
+def test_batch_norm(dtype: str, axis: int) -> None:
+    build = lambda *xs: g.batch_norm(*xs, axis=axis)
+    feeds = [[some(n, 3, h, 3, dtype=dtype), *vectors(3, dtype)] for n, h in ((0, 2), (1, 1), (2, 5))]
+    specs: list[Spec] = [(("N", 3, "H", 3), dtype), *[((3,), dtype)] * 4]
+    found = agree(build, specs, feeds, lambda *xs: batch_norm(*xs, axis=axis % 4), TOLERANCE[dtype])
+    named_until_decomposed("batch_norm", found)
+
+
+def test_statistics_may_be_wider_than_the_value() -> None:
+    x, parameters = some(2, 3, 4, dtype="f16"), vectors(3, "f32")
+    specs: list[Spec] = [((2, 3, 4), "f16"), *[((3,), "f32")] * 4]
+    agree(g.batch_norm, specs, [[x, *parameters]], batch_norm, 2e-3)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f16"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_batch_norm_behind_a_convolution_goes_into_its_weight(dtype: str, bias: bool) -> None:
+    """By its name, before anything is decomposed. In 16 bits the sum is not rounded between the two, so they stay apart."""
+
+    def build(x: Any) -> Any:
+        y = g.convolution(x, g.constant(some(4, 3, 3, 3, dtype=dtype), "w"))
+        if bias:
+            y = g.add(y, g.broadcast(g.constant(some(4, dtype=dtype), "b"), g.shape_of(y), [1]))
+        return g.batch_norm(y, *(g.constant(v) for v in vectors(4, dtype)))
+
+    module = built(build, [(("N", 3, 6, 6), dtype)])
+    named = names(PassManager("fold-batch-norm", verify_each=True).run(module))
+    assert ("batch_norm" in named) == (dtype == "f16")
+    after = PassManager(graph_passes(2), verify_each=True).run(module)
+    assert names(after).count("mul") == (1 if dtype == "f16" else 0)
+    x = some(2, 3, 6, 6, dtype=dtype)
+    np.testing.assert_allclose(
+        *(m.run(x)[0].astype(np.float64) for m in (after, module)), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * 4
+    )
+
+
+def group_norm(x: np.ndarray, s: np.ndarray, b: np.ndarray, groups: int) -> np.ndarray:
+    y = x.astype(np.float64).reshape(len(x), groups, -1)
+    y = (y - y.mean(-1, keepdims=True)) / np.sqrt(y.var(-1, keepdims=True) + 1e-5)
+    y = y.reshape(x.shape).astype(x.dtype).astype(np.float64)
+    return (y * along(s, x, 1).astype(np.float64) + along(b, x, 1).astype(np.float64)).astype(x.dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_group_norm_and_instance_norm(dtype: str) -> None:
+    def build(x: Any, s: Any, b: Any) -> Any:
+        return [g.group_norm(x, s, b, 1), g.group_norm(x, s, b, 3), g.instance_norm(x, s, b)]
+
+    scale, bias = some(6, dtype=dtype, seed=1), some(6, dtype=dtype, seed=2)
+    feeds = [[some(n, 6, h, 5, dtype=dtype), scale, bias] for n, h in ((1, 1), (2, 7), (3, 5))]
+    specs: list[Spec] = [(("N", 6, "H", 5), dtype), ((6,), dtype), ((6,), dtype)]
+    reference = lambda x, s, b: [group_norm(x, s, b, groups) for groups in (1, 3, 6)]
+    found = agree(build, specs, feeds, reference, TOLERANCE[dtype] * 4)
+    named_until_decomposed("group_norm", found)
+    named_until_decomposed("instance_norm", found)
+
+
+def test_groups_that_do_not_divide_symbolic_channels_are_refused_at_the_call() -> None:
+    module = built(lambda x, s, b: g.group_norm(x, s, b, 2), [((1, "C", 4), "f32"), (("C",), "f32"), (("C",), "f32")])
+    run = lambda c: module.run(some(1, c, 4), some(c), some(c, seed=1))
+    np.testing.assert_allclose(run(4)[0], group_norm(some(1, 4, 4), some(4), some(4, seed=1), 2), 1e-5, 1e-5)
+    with pytest.raises(ShapeError, match="group_norm: channels in 2 groups"):
+        run(5)
+
+
+def test_normalisations_name_what_does_not_fit() -> None:
+    x: Spec = ((2, 4, 3), "f32")
+    with pytest.raises(ShapeError, match=r"batch_norm: mean is f32\[3\], axis 1 of \[2, 4, 3\] has the channels"):
+        built(lambda x, s, m: g.batch_norm(x, s, s, m, s), [x, ((4,), "f32"), ((3,), "f32")])
+    with pytest.raises(ShapeError, match="group_norm: 4 channels cannot form 3 groups"):
+        built(lambda x, s: g.group_norm(x, s, s, 3), [x, ((4,), "f32")])
+    with pytest.raises(DTypeError, match="instance_norm: dtypes f32 and f16 differ"):
+        built(lambda x, s: g.instance_norm(x, s, s), [x, ((4,), "f16")])
+    with pytest.raises(DTypeError, match="silu: takes floats, not i32"):
+        built(g.silu, [((4,), "i32")])
