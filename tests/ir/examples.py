@@ -322,6 +322,7 @@ def _structural() -> list[Example]:
         Example("batch_norm", [(("N", 3, 5), f), *[((3,), f)] * 4], lambda x, s, b, m, v: g.batch_norm(x, s, b, m, g.abs(v)), lambda x, s, b, m, v: np.stack([(x[:, c] - m[c]) * (s[c] / np.sqrt(np.float64(abs(v[c])) + 1e-5)) + b[c] for c in range(3)], 1).astype(x.dtype), {"N": 4}),
         Example("instance_norm", [(("N", 3, 5), f), ((3,), f), ((3,), f)], g.instance_norm, lambda x, s, b: (_normalised(x, True) * s[:, None] + b[:, None]).astype(x.dtype), {"N": 4}),
         Example("group_norm", [(("N", 4, 5), f), ((4,), f), ((4,), f)], lambda x, s, b: g.group_norm(x, s, b, 2), lambda x, s, b: (_normalised(x.reshape(-1, 2, 10), True).reshape(x.shape) * s[:, None] + b[:, None]).astype(x.dtype), {"N": 4}),
+        Example("attention", [((1, 2, "S", 4), f), ((1, 2, "T", 4), f), ((1, 2, "T", 3), f)], g.attention, lambda q, k, v: (_softmax(q @ k.swapaxes(2, 3) / 2, 3) @ v).astype(q.dtype), {"S": 3, "T": 5}),
         Example("gelu", [(("N", 11), f)], lambda x: [g.gelu(x), g.gelu(x, "tanh")], _gelu, {"N": 4}),
     ]  # fmt: skip
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir import builder as g
@@ -138,3 +140,71 @@ def test_normalisations_name_what_does_not_fit() -> None:
         built(lambda x, s: g.instance_norm(x, s, s), [x, ((4,), "f16")])
     with pytest.raises(DTypeError, match="silu: takes floats, not i32"):
         built(g.silu, [((4,), "i32")])
+
+
+# Attention ----------------------------------------------------------------------------------------------------------
+
+
+def attention(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None = None, causal: bool = False
+) -> np.ndarray:
+    """One query at a time."""
+    out = np.zeros((*q.shape[:3], v.shape[3]))
+    q64, k64, v64 = wide(q, k, v)
+    share = q.shape[1] // k.shape[1]
+    for b, h, s in np.ndindex(*q.shape[:3]):
+        scores = k64[b, h // share] @ q64[b, h, s] / np.sqrt(q.shape[3])
+        if mask is not None:
+            scores = np.where(mask[b, h, s], scores, -np.inf) if mask.dtype == bool else scores + mask[b, h, s]
+        scores = np.where(np.arange(len(scores)) <= s, scores, -np.inf) if causal else scores
+        weights = np.exp(scores - scores.max())
+        out[b, h, s] = weights / weights.sum() @ v64[b, h // share]
+    return out.astype(q.dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_attention(dtype: str) -> None:
+    specs: list[Spec] = [(("B", 2, "S", 4), dtype), (("B", 2, "T", 4), dtype), (("B", 2, "T", 3), dtype)]
+    feeds = [
+        [some(b, 2, s, 4, dtype=dtype), some(b, 2, t, 4, dtype=dtype, seed=1), some(b, 2, t, 3, dtype=dtype)]
+        for b, s, t in ((0, 2, 3), (1, 1, 1), (2, 5, 7), (1, 8, 3))
+    ]
+    found = agree(g.attention, specs, feeds, attention, TOLERANCE[dtype] * 8)
+    named_until_decomposed("attention", found)
+    softmaxes = names(PassManager("decompose").run(found))
+    assert softmaxes.count("contract") == 2 and "softmax" not in softmaxes
+
+
+@settings(max_examples=8)
+@given(st.sampled_from([1, 2, 4]), st.sampled_from([None, "bool", "f32", "row"]), st.booleans())
+def test_attention_with_groups_masks_and_causality(groups: int, kind: str | None, causal: bool) -> None:
+    b, heads, s, t = 2, 4, 5, 6
+    rng = np.random.default_rng(0)
+    shape = (1, 1, s, t) if kind == "row" else (b, heads, s, t)
+    mask = rng.random(shape) < 0.7 if kind == "bool" else rng.standard_normal(shape).astype(np.float32)
+    if kind == "bool":
+        mask[..., 0] = True  # every query sees a key
+    arrays = [some(b, heads, s, 8), some(b, groups, t, 8, seed=1), some(b, groups, t, 3, seed=2)]
+    specs: list[Spec] = [(x.shape, "f32") for x in arrays]
+    if kind is None:
+        build: Any = lambda q, k, v: g.attention(q, k, v, causal=causal)
+        agree(build, specs, [arrays], lambda q, k, v: attention(q, k, v, None, causal), 1e-5)
+        return
+    whole = np.broadcast_to(mask, (b, heads, s, t))
+    build = lambda q, k, v, m: g.attention(q, k, v, m, causal=causal)
+    specs.append((shape, "bool" if kind == "bool" else "f32"))
+    agree(build, specs, [[*arrays, mask]], lambda q, k, v, m: attention(q, k, v, whole, causal), 1e-5)
+
+
+def test_extents_of_attention_that_may_differ_are_checked_at_the_call() -> None:
+    module = built(g.attention, [(("B", 2, "S", 4), "f32"), (("C", 2, "T", 4), "f32"), (("D", 2, "U", 4), "f32")])
+    module.run(some(1, 2, 3, 4), some(1, 2, 5, 4), some(1, 2, 5, 4))
+    with pytest.raises(ShapeError, match="attention: length of k and v"):
+        module.run(some(1, 2, 3, 4), some(1, 2, 5, 4), some(1, 2, 6, 4))
+    for shapes, message in (
+        ([(1, 3, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4)], "3 query heads do not divide into 2 key heads"),
+        ([(1, 2, 2, 4), (1, 2, 2, 5), (1, 2, 2, 4)], "attention: size of q and k: 4 and 5 differ"),
+        ([(2, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4)], r"q is f32\[2, 2, 4\], not \[batch, heads, length, size\]"),
+    ):
+        with pytest.raises(ShapeError, match=message):
+            built(g.attention, [(shape, "f32") for shape in shapes])

@@ -64,6 +64,7 @@ GRAPH = Dialect(
         composites.LogSoftmaxOp,
         composites.GeluOp,
         composites.SiluOp,
+        composites.AttentionOp,
         composites.StopGradientOp,
         norms.LayerNormOp,
         norms.RmsNormOp,

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
-from xdsl.dialects.builtin import IntegerAttr, StringAttr, TensorType, i64
+from xdsl.dialects.builtin import BoolAttr, FloatAttr, IntegerAttr, StringAttr, TensorType, f64, i64
 from xdsl.ir import Block, SSAValue
 from xdsl.irdl import (
     ParsePropInAttrDict,
@@ -19,15 +19,17 @@ from xdsl.irdl import (
     prop_def,
     result_def,
     traits_def,
+    var_operand_def,
 )
 from xdsl.traits import Pure
 
 from mlc.errors import DTypeError, ShapeError
+from mlc.ir import dims
 from mlc.ir.graph import elementwise, linear, reduce
 from mlc.ir.graph import shape as shapes
-from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, run_block
+from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, require_equal, run_block
 from mlc.ir.graph.control import YieldOp
-from mlc.ir.types import dtype_of, is_float, is_half, shape_of, tensor_type
+from mlc.ir.types import dtype_of, is_float, is_half, shape_of, shape_text, tensor, tensor_type, type_text
 
 _apply = elementwise.apply
 
@@ -186,6 +188,77 @@ class SiluOp(CompositeOp):
 
 
 @irdl_op_definition
+class AttentionOp(CompositeOp):
+    """softmax(q k' * scale + mask) v. q [batch, heads, length, size], k and v [batch, groups, keys, size]; the result has v's size. Vaswani et al. 2017.
+
+    Query heads are a multiple of those of keys, which as many share. The mask, where there is one, has the shape of the scores [batch, heads,
+    length, keys]: bool (True keeps), or added. With `causal` a query sees no keys behind its own place.
+    """
+
+    name = "graph.attention"
+    inputs = var_operand_def(TensorType)
+    scale = prop_def(FloatAttr)
+    causal = prop_def(BoolAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$inputs attr-dict `:` type($inputs) `->` type($result)"
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(self, q: SSAValue, k: SSAValue, v: SSAValue, mask: Sequence[SSAValue], scale: float, causal: bool):
+        super().__init__(
+            operands=[[q, k, v, *mask]],
+            properties={"scale": FloatAttr(scale, f64), "causal": IntegerAttr.from_bool(causal)},
+            result_types=[self.infer(q, k, v, mask)],
+        )
+
+    @staticmethod
+    def infer(q: SSAValue, k: SSAValue, v: SSAValue, mask: Sequence[SSAValue]) -> TensorType:
+        require_float("attention", q)
+        dtype, (b, heads, s, d), (groups, t), out = dtype_of(q), shape_of(q), shape_of(k)[1:3], shape_of(v)[3]
+        for name, value, shape in (("k", k, (b, groups, t, d)), ("v", v, (b, groups, t, out))):
+            if tensor_type(value) != tensor(shape, dtype):
+                wanted = f"{dtype}{shape_text(shape)}"
+                raise ShapeError(f"attention: {name} is {type_text(tensor_type(value))}, the others ask for {wanted}")
+        for value in mask:
+            if shape_of(value) != (b, heads, s, t) or dtype_of(value) not in ("bool", dtype):
+                raise ShapeError(
+                    f"attention: the mask is {type_text(tensor_type(value))}, the scores are {dtype}{shape_text((b, heads, s, t))}"
+                )
+        if heads != groups and (not isinstance(heads, int) or not isinstance(groups, int) or heads % groups):
+            raise ShapeError(f"attention: {heads} query heads do not divide into {groups} key heads")
+        return tensor((b, heads, s, out), dtype)
+
+    def infer_types(self) -> Sequence[TensorType]:
+        q, k, v, *mask = self.inputs
+        return [self.infer(q, k, v, mask)]
+
+    def decompose(self, *operands: SSAValue) -> SSAValue:
+        q, k, v, *masks = operands
+        (b, heads, s, d), groups, (t, out) = shape_of(q), shape_of(k)[1], (shape_of(k)[2], shape_of(v)[3])
+        q = _apply("mul", q, shapes.full_like(q, self.scale.value.data))
+        if heads == groups:
+            scores = linear.contract(q, k, "bhsd,bhtd->bhst")
+        else:
+            split = shapes.reshape(q, (b, groups, dims.floordiv(heads, groups), s, d))
+            scores = shapes.reshape(linear.contract(split, k, "bghsd,bgtd->bghst"), (b, heads, s, t))
+        minus = float("-inf")
+        for mask in masks:
+            if dtype_of(mask) == "bool":
+                scores = _apply("select", mask, scores, shapes.full_like(scores, minus))
+            else:
+                scores = _apply("add", scores, mask)
+        if self.causal.value.data:
+            rows, columns = (shapes.iota((s, t), axis, "i64") for axis in (0, 1))
+            keep = shapes.broadcast(_apply("ge", rows, columns), shape_of(scores), [2, 3])
+            scores = _apply("select", keep, scores, shapes.full_like(scores, minus))
+        weights = softmax(scores, 3)
+        if heads == groups:
+            return linear.contract(weights, v, "bhst,bhtd->bhsd")
+        split = shapes.reshape(weights, (b, groups, dims.floordiv(heads, groups), s, t))
+        return shapes.reshape(linear.contract(split, v, "bghst,bgtd->bghsd"), (b, heads, s, out))
+
+
+@irdl_op_definition
 class StopGradientOp(CompositeOp):
     """x itself, of any dtype. Derivatives do not look behind it: to them the result is a constant."""
 
@@ -241,34 +314,20 @@ def attention(
     scale: float | None = None,
     causal: bool = False,
 ) -> SSAValue:
-    """softmax(q k' * scale + mask) v over [batch, heads, length, size]; mask is additive or bool (True keeps), broadcast to the scores.
-
-    Query heads may be a multiple of key heads (grouped queries). Built from contractions and softmax. Vaswani et al. 2017.
-    """
-    b, heads, s, d = shape_of(q)
-    groups = shape_of(k)[1]
+    """See AttentionOp. `mask` broadcasts to the scores; `scale` is 1 / sqrt(size) where none is given. Extents that cannot be proved equal become
+    checks."""
+    for name, value in (("q", q), ("k", k), ("v", v)):
+        if len(shape_of(value)) != 4:
+            raise ShapeError(f"attention: {name} is {type_text(tensor_type(value))}, not [batch, heads, length, size]")
+    (b, heads, s, d), (b_k, groups, t, d_k), (b_v, groups_v, t_v, out) = map(shape_of, (q, k, v))
     scale = 1 / math.sqrt(d) if scale is None and isinstance(d, int) else 1.0 if scale is None else scale
-    t, out = shape_of(k)[2], shape_of(v)[3]
-    q = _apply("mul", q, shapes.full_like(q, scale))
-    if heads == groups:
-        scores = linear.contract(q, k, "bhsd,bhtd->bhst")
-    else:
-        if not isinstance(heads, int) or not isinstance(groups, int) or heads % groups:
-            raise ShapeError(f"attention: {heads} query heads do not divide into {groups} key heads")
-        split = shapes.reshape(q, (b, groups, heads // groups, s, d))
-        scores = shapes.reshape(linear.contract(split, k, "bghsd,bgtd->bghst"), (b, heads, s, t))
-    minus = float("-inf")
-    if mask is not None and dtype_of(mask) == "bool":
-        wide = shapes.broadcast_to(mask, shape_of(scores))
-        scores = _apply("select", wide, scores, shapes.full_like(scores, minus))
-    elif mask is not None:
-        scores = _apply("add", scores, shapes.broadcast_to(mask, shape_of(scores)))
-    if causal:
-        rows, columns = (shapes.iota((s, t), axis, "i64") for axis in (0, 1))
-        keep = shapes.broadcast(_apply("ge", rows, columns), shape_of(scores), [2, 3])
-        scores = _apply("select", keep, scores, shapes.full_like(scores, minus))
-    weights = softmax(scores, 3)
-    if heads == groups:
-        return linear.contract(weights, v, "bhst,bhtd->bhsd")
-    split = shapes.reshape(weights, (b, groups, heads // groups, s, t))
-    return shapes.reshape(linear.contract(split, v, "bghst,bgtd->bghsd"), (b, heads, s, out))
+    batch = require_equal(require_equal(b, b_k, "attention: batch of q and k"), b_v, "attention: batch of v")
+    d = require_equal(d, d_k, "attention: size of q and k")
+    t = require_equal(t, t_v, "attention: length of k and v")
+    groups = require_equal(groups, groups_v, "attention: heads of k and v")
+    if isinstance(heads, dims.Dim) or isinstance(groups, dims.Dim):
+        heads = groups = require_equal(heads, groups, "attention: heads of q and k")
+    q, k = shapes.reshape(q, (batch, heads, s, d)), shapes.reshape(k, (batch, groups, t, d))
+    v = shapes.reshape(v, (batch, groups, t, out))
+    given = [] if mask is None else [shapes.broadcast_to(mask, (batch, heads, s, t))]
+    return emit(AttentionOp(q, k, v, given, scale, causal))[0]
