@@ -43,6 +43,7 @@ from mlc.ir.graph.base import (
     require_at_least,
     require_equal,
 )
+from mlc.ir.graph.cells import gru, lstm
 from mlc.ir.graph.composites import (
     attention,
     gelu,

@@ -323,6 +323,8 @@ def _structural() -> list[Example]:
         Example("instance_norm", [(("N", 3, 5), f), ((3,), f), ((3,), f)], g.instance_norm, lambda x, s, b: (_normalised(x, True) * s[:, None] + b[:, None]).astype(x.dtype), {"N": 4}),
         Example("group_norm", [(("N", 4, 5), f), ((4,), f), ((4,), f)], lambda x, s, b: g.group_norm(x, s, b, 2), lambda x, s, b: (_normalised(x.reshape(-1, 2, 10), True).reshape(x.shape) * s[:, None] + b[:, None]).astype(x.dtype), {"N": 4}),
         Example("attention", [((1, 2, "S", 4), f), ((1, 2, "T", 4), f), ((1, 2, "T", 3), f)], g.attention, lambda q, k, v: (_softmax(q @ k.swapaxes(2, 3) / 2, 3) @ v).astype(q.dtype), {"S": 3, "T": 5}),
+        Example("lstm", [(("T", 2, 3), f), ((8, 3), f), ((8, 2), f), ((2, 2), f)], lambda x, w, r, h: g.lstm(x, w, r, h, g.full_like(h, 0)), lambda x, w, r, h: _recurrent(x, w, r, h, 4), {"T": 4}),
+        Example("gru", [(("T", 2, 3), f), ((6, 3), f), ((6, 2), f), ((2, 2), f)], lambda x, w, r, h: g.gru(x, w, r, h, linear_before_reset=True), lambda x, w, r, h: _recurrent(x, w, r, h, 3), {"T": 4}),
         Example("gelu", [(("N", 11), f)], lambda x: [g.gelu(x), g.gelu(x, "tanh")], _gelu, {"N": 4}),
     ]  # fmt: skip
 
@@ -380,6 +382,24 @@ def _largest_of_four(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _put_back(x: SSAValue) -> SSAValue:
     y = g.reduce_window(x, "max", *_HALF)
     return g.window_put(y, g.window_place(x, y, *_HALF), g.shape_of(x), *_HALF)
+
+
+def _recurrent(x: np.ndarray, w: np.ndarray, r: np.ndarray, h: np.ndarray, gates: int) -> tuple[np.ndarray, ...]:
+    """LSTM (four gates) and GRU (three) without biases, the whole batch at once."""
+    ys, c, h = [], np.zeros(h.shape), h.astype(np.float64)
+    logistic = lambda v: 0.5 * (1 + np.tanh(v / 2))
+    for step in x.astype(np.float64):
+        into, inner = (np.split(v, gates, -1) for v in (step @ w.T, h @ r.T))
+        if gates == 4:
+            i, o, forget, candidate = (a + b for a, b in zip(into, inner, strict=True))
+            c = logistic(forget) * c + logistic(i) * np.tanh(candidate)
+            h = logistic(o) * np.tanh(c)
+        else:
+            z, reset = (logistic(a + b) for a, b in zip(into[:2], inner[:2], strict=True))
+            h = (1 - z) * np.tanh(into[2] + reset * inner[2]) + z * h
+        ys.append(h)
+    found = (np.stack(ys), h, c)[: gates - 1]
+    return tuple(v.astype(x.dtype) for v in found)
 
 
 def _running_product(x: SSAValue) -> list[SSAValue]:

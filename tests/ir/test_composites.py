@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlc.errors import DTypeError, ShapeError
+from mlc.errors import DTypeError, MlcError, ShapeError
 from mlc.ir import builder as g
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
@@ -208,3 +208,135 @@ def test_extents_of_attention_that_may_differ_are_checked_at_the_call() -> None:
     ):
         with pytest.raises(ShapeError, match=message):
             built(g.attention, [(shape, "f32") for shape in shapes])
+
+
+# Recurrent layers ---------------------------------------------------------------------------------------------------
+
+
+def lstm(
+    x: np.ndarray,
+    w: np.ndarray,
+    r: np.ndarray,
+    h: np.ndarray,
+    c: np.ndarray,
+    bias: np.ndarray | None = None,
+    lengths: np.ndarray | None = None,
+    reverse: bool = False,
+    gates: str = "iofc",
+) -> list[np.ndarray]:
+    """One row of the batch after another, one step after another."""
+    y, last_h, last_c = np.zeros((*x.shape[:2], h.shape[1])), np.array(h, np.float64), np.array(c, np.float64)
+    x64, w64, r64 = wide(x, w, r)
+    for b in range(x.shape[1]):
+        steps = range(len(x) if lengths is None else int(lengths[b]))
+        for t in reversed(steps) if reverse else steps:
+            total = w64 @ x64[t, b] + r64 @ last_h[b] + (0 if bias is None else bias)
+            part = dict(zip(gates, total.reshape(4, -1), strict=True))
+            last_c[b] = sigmoid(part["f"]) * last_c[b] + sigmoid(part["i"]) * np.tanh(part["c"])
+            last_h[b] = y[t, b] = sigmoid(part["o"]) * np.tanh(last_c[b])
+    return [v.astype(x.dtype) for v in (y, last_h, last_c)]
+
+
+def gru(
+    x: np.ndarray,
+    w: np.ndarray,
+    r: np.ndarray,
+    h: np.ndarray,
+    bias: np.ndarray | None = None,
+    r_bias: np.ndarray | None = None,
+    lengths: np.ndarray | None = None,
+    reverse: bool = False,
+    linear: bool = False,
+    gates: str = "zrh",
+) -> list[np.ndarray]:
+    y, last = np.zeros((*x.shape[:2], h.shape[1])), np.array(h, np.float64)
+    x64, w64, r64 = wide(x, w, r)
+    take = lambda v: dict(zip(gates, v.reshape(3, -1), strict=True))
+    b_x, b_h = (take(np.zeros(len(w)) if v is None else v) for v in (bias, r_bias))
+    rows_of = dict(zip(gates, np.split(r64, 3), strict=True))
+    for b in range(x.shape[1]):
+        steps = range(len(x) if lengths is None else int(lengths[b]))
+        for t in reversed(steps) if reverse else steps:
+            into, h_ = take(w64 @ x64[t, b]), last[b]
+            z, s = (sigmoid(into[k] + b_x[k] + rows_of[k] @ h_ + b_h[k]) for k in "zr")
+            inner = s * (rows_of["h"] @ h_ + b_h["h"]) if linear else rows_of["h"] @ (s * h_) + b_h["h"]
+            last[b] = y[t, b] = (1 - z) * np.tanh(into["h"] + b_x["h"] + inner) + z * h_
+    return [v.astype(x.dtype) for v in (y, last)]
+
+
+def weights(gates: int, dtype: str = "f32") -> list[np.ndarray]:
+    """w and r of 3 inputs and a state of 4, and two biases."""
+    shapes = ((gates * 4, 3), (gates * 4, 4), (gates * 4,), (gates * 4,))
+    return [some(*shape, dtype=dtype, seed=seed) for seed, shape in enumerate(shapes)]
+
+
+def sequence(t: int, b: int, dtype: str = "f32") -> list[np.ndarray]:
+    """x, h, c and lengths, of which one is 0 and one is all steps."""
+    lengths = np.array([t if k == 0 else k % (t + 1) for k in range(b)], np.int64)
+    return [some(t, b, 3, dtype=dtype), some(b, 4, dtype=dtype), some(b, 4, dtype=dtype, seed=1), lengths]
+
+
+SEQUENCES = ((0, 2), (1, 1), (4, 0), (5, 3))
+STEPS: list[Spec] = [(("T", "B", 3), "f32"), (("B", 4), "f32"), (("B", 4), "f32"), (("B",), "i64")]
+
+
+@settings(max_examples=8)
+@given(st.booleans(), st.booleans(), st.booleans(), st.sampled_from(["iofc", "ifco"]))
+def test_lstm(biased: bool, bounded: bool, reverse: bool, gates: str) -> None:
+    w, r, bias, _ = weights(4)
+
+    def build(x: Any, h: Any, c: Any, lengths: Any) -> Any:
+        b = g.constant(bias) if biased else None
+        return g.lstm(x, g.constant(w), g.constant(r), h, c, b, lengths if bounded else None, reverse, gates)
+
+    def reference(x: np.ndarray, h: np.ndarray, c: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+        return lstm(x, w, r, h, c, bias if biased else None, lengths if bounded else None, reverse, gates)
+
+    named_until_decomposed("lstm", agree(build, STEPS, [sequence(*s) for s in SEQUENCES], reference, 1e-5))
+
+
+@settings(max_examples=10)
+@given(st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.sampled_from(["zrh", "rzh", "hrz"]))
+def test_gru(biased: bool, bounded: bool, reverse: bool, linear: bool, gates: str) -> None:
+    w, r, *biases = weights(3)
+
+    def build(x: Any, h: Any, c: Any, lengths: Any) -> Any:
+        b = [g.constant(v) if biased else None for v in biases]
+        return g.gru(x, g.constant(w), g.constant(r), h, *b, lengths if bounded else None, reverse, linear, gates)
+
+    def reference(x: np.ndarray, h: np.ndarray, c: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+        given_ = biases if biased else [None, None]
+        return gru(x, w, r, h, *given_, lengths if bounded else None, reverse, linear, gates)
+
+    named_until_decomposed("gru", agree(build, STEPS, [sequence(*s) for s in SEQUENCES], reference, 1e-5))
+
+
+@pytest.mark.parametrize("dtype", ["f64", "f16"])
+def test_recurrent_layers_in_other_dtypes(dtype: str) -> None:
+    specs: list[Spec] = [(shape, dtype) for shape, _ in STEPS[:3]]
+    feeds = [sequence(5, 3, dtype)[:3]]
+    w, r, bias, _ = weights(4, dtype)
+    build = lambda x, h, c: g.lstm(x, g.constant(w), g.constant(r), h, c, g.constant(bias))
+    agree(build, specs, feeds, lambda x, h, c: lstm(x, w, r, h, c, bias), TOLERANCE[dtype] * 8)
+    w3, r3, *biases = weights(3, dtype)
+    build = lambda x, h, c: g.gru(x, g.constant(w3), g.constant(r3), h, *map(g.constant, biases))
+    agree(build, specs, feeds, lambda x, h, c: gru(x, w3, r3, h, *biases), TOLERANCE[dtype] * 8)
+
+
+def test_recurrent_layers_name_what_does_not_fit() -> None:
+    x, state, w, r = ((5, 2, 3), "f32"), ((2, 4), "f32"), ((16, 3), "f32"), ((16, 4), "f32")
+    with pytest.raises(ShapeError, match=r"lstm: r is f32\[16, 3\], expected f32\[16, 4\]"):
+        built(lambda x, w, h: g.lstm(x, w, w, h, h)[0], [x, w, state])
+    with pytest.raises(
+        ShapeError, match=r"lstm: x is f32\[2, 4\] and the state f32\[2, 4\], not \[steps, batch, input\]"
+    ):
+        built(lambda h, w, r: g.lstm(h, w, r, h, h)[0], [state, w, r])
+    with pytest.raises(MlcError, match="lstm: the gates 'abcd' are not 'iofc' in some order"):
+        built(lambda x, w, r, h: g.lstm(x, w, r, h, h, gates="abcd")[0], [x, w, r, state])
+    with pytest.raises(MlcError, match="gru: the candidate is the first or last of the gates, not amid 'zhr'"):
+        built(lambda x, w, r, h: g.gru(x, w, r, h, gates="zhr")[0], [x, ((12, 3), "f32"), ((12, 4), "f32"), state])
+    with pytest.raises(ShapeError, match=r"gru: lengths are i64\[3\], not one integer for each of 2 rows"):
+        built(
+            lambda x, w, r, h, n: g.gru(x, w, r, h, lengths=n)[0],
+            [x, ((12, 3), "f32"), ((12, 4), "f32"), state, ((3,), "i64")],
+        )

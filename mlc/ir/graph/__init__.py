@@ -3,6 +3,7 @@
 from xdsl.ir import Dialect
 
 from mlc.ir.graph import (
+    cells,
     composites,
     control,
     counted,
@@ -71,6 +72,8 @@ GRAPH = Dialect(
         norms.BatchNormOp,
         norms.InstanceNormOp,
         norms.GroupNormOp,
+        cells.LstmOp,
+        cells.GruOp,
     ],
     [DimsAttr],
 )

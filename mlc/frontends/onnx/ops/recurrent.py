@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mlc.frontends.onnx.node import Node
-from mlc.frontends.onnx.ops.activation import activation, like, plus
+from mlc.frontends.onnx.ops.activation import activation, like
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent
+from mlc.ir.graph.cells import Cell, gru_cell, input_gates, lstm_cell, piece, recur
 from mlc.ir.types import dtype_of, rank_of, shape_of, shape_text
 
 Activation = Callable[[Value], Value]
@@ -75,6 +76,10 @@ class Layer:
         self.w = self.fitted("W", w, (count, rows, shape_of(x)[2]))
         self.r = self.fitted("R", r, (count, rows, hidden))
         self.activations = self._activations(defaults)
+        names = node.strings("activations", None) or list(defaults) * count
+        self.standard = [n.lower() for n in names] == [d.lower() for d in defaults] * count and not node.float(
+            "clip", 0.0
+        )
 
     @property
     def batch(self) -> Extent:
@@ -142,8 +147,6 @@ class Layer:
 TAKES_ALPHA = {"affine", "leakyrelu", "thresholdedrelu", "scaledtanh", "hardsigmoid", "elu"}
 TAKES_BETA = {"affine", "scaledtanh", "hardsigmoid"}
 
-Cell = Callable[[Value, tuple[Value, ...], tuple[Value, ...]], tuple[Value, ...]]
-
 
 def entry(x: Value, i: int) -> Value:
     """x[i] along the first axis."""
@@ -151,49 +154,10 @@ def entry(x: Value, i: int) -> Value:
     return g.squeeze(g.slice(x, [i, *[0] * (len(shape) - 1)], [1, *shape[1:]], [1] * len(shape)), [0])
 
 
-def piece(x: Value, k: int, size: int) -> Value:
-    """The k-th run of `size` elements along the last axis."""
-    shape = shape_of(x)
-    return g.slice(x, [0] * (len(shape) - 1) + [k * size], [*shape[:-1], size], [1] * len(shape))
-
-
-def rows(v: Value, x: Value) -> Value:
-    """A vector repeated along all axes of x but the last."""
-    return g.broadcast(v, shape_of(x), [len(shape_of(x)) - 1])
-
-
-def input_gates(sequences: Sequences, direction: Direction, bias: Value | None) -> Value:
-    gates = g.contract(sequences.x, direction.w, "sbi,gi->sbg")
-    return gates if bias is None else g.add(gates, rows(bias, gates))
-
-
 def both_biases(direction: Direction) -> Value | None:
     if direction.w_bias is None or direction.r_bias is None:
         return None
     return g.add(direction.w_bias, direction.r_bias)
-
-
-def recur(
-    sequences: Sequences, reverse: bool, gates: Value, init: Sequence[Value], constants: Sequence[Value], cell: Cell
-) -> tuple[Value, tuple[Value, ...]]:
-    """(y of every step, final states). Beyond a row's length the state stays and y is 0; in reverse the row begins at its last step."""
-    xs = [gates]
-    if sequences.lengths is not None:
-        size = shape_of(init[0])
-        step = g.iota([sequences.steps, *size], 0, "i64")
-        xs.append(g.lt(step, g.broadcast(g.cast(sequences.lengths, "i64"), shape_of(step), [1])))
-
-    def body(
-        states: tuple[Value, ...], slices: tuple[Value, ...], constants: tuple[Value, ...]
-    ) -> tuple[Sequence[Value], Sequence[Value]]:
-        after = cell(slices[0], states, constants)
-        if len(slices) == 1:
-            return after, [after[0]]
-        kept = tuple(g.select(slices[1], new, old) for new, old in zip(after, states, strict=True))
-        return kept, [g.select(slices[1], after[0], like(after[0], 0))]
-
-    finals, ys = g.scan(body, init, xs, sequences.steps, constants, reverse=reverse)
-    return ys[0], finals
 
 
 @handles("LSTM", since=(1, 7, 14, 22))
@@ -214,47 +178,20 @@ def lstm(
     ys, hs, cs = [], [], []
     for i in range(len(layer.reversals)):
         direction = layer.direction(i, bias, peephole)
-        gates = input_gates(layer.sequences, direction, both_biases(direction))
+        total = both_biases(direction)
         init = [layer.initial(initial_h, i), layer.initial(initial_c, i, "initial_c")]
-        constants = [direction.r] + ([] if direction.peephole is None else [direction.peephole])
-        cell = lstm_cell(layer.hidden, direction.activations, coupled, peephole is not None, weighted)
-        y, (h, c) = recur(layer.sequences, direction.reverse, gates, init, constants, cell)
+        steps, lengths = layer.sequences.x, layer.sequences.lengths
+        if layer.standard and direction.peephole is None and not coupled:
+            y, h, c = g.lstm(steps, direction.w, direction.r, init[0], init[1], total, lengths, direction.reverse)
+        else:
+            gates = input_gates(steps, direction.w, total)
+            constants = [direction.r] + ([] if direction.peephole is None else [direction.peephole])
+            cell = lstm_cell(layer.hidden, direction.activations, coupled, direction.peephole is not None)
+            y, (h, c) = recur(gates, lengths, direction.reverse, init, constants, cell)
         ys.append(y)
         hs.append(h)
         cs.append(c)
     return [layer.outputs(ys), layer.finals(hs), layer.finals(cs)]
-
-
-def weighted(h: Value, constants: tuple[Value, ...]) -> Value:
-    """The state times the recurrent weights, the first of the constants."""
-    return g.contract(h, constants[0], "bh,gh->bg")
-
-
-def lstm_cell(
-    hidden: int,
-    activations: tuple[Activation, ...],
-    coupled: bool,
-    peepholes: bool,
-    product: Callable[[Value, tuple[Value, ...]], Value],
-) -> Cell:
-    """The step of an LSTM; with `coupled` the forget gate is 1 - input gate. Peepholes are the last of the constants."""
-    f, g_, h_ = activations
-
-    def cell(gates: Value, states: tuple[Value, ...], constants: tuple[Value, ...]) -> tuple[Value, ...]:
-        h, c = states
-        total = g.add(gates, product(h, constants))
-        i, o, forget, candidate = (piece(total, k, hidden) for k in range(4))
-        if peepholes:
-            p_i, p_o, p_f = (rows(piece(constants[-1], k, hidden), c) for k in range(3))
-            i, forget = g.add(i, g.mul(p_i, c)), g.add(forget, g.mul(p_f, c))
-        i = f(i)
-        forget = plus(g.neg(i), 1) if coupled else f(forget)
-        after = g.add(g.mul(forget, c), g.mul(i, g_(candidate)))
-        if peepholes:
-            o = g.add(o, g.mul(p_o, after))
-        return g.mul(f(o), h_(after)), after
-
-    return cell
 
 
 @handles("GRU", since=(1, 3, 7, 14, 22))
@@ -273,42 +210,18 @@ def gru(
     ys, hs = [], []
     for i in range(len(layer.reversals)):
         direction = layer.direction(i, bias)
-        r_bias = direction.r_bias
-        if r_bias is None:
-            r_bias = g.full([3 * layer.hidden], 0, dtype_of(x))
-        gates = input_gates(layer.sequences, direction, direction.w_bias)
-        init = [layer.initial(initial_h, i)]
-        cell = gru_cell(layer.hidden, direction.activations, linear_before_reset)
-        y, (h,) = recur(layer.sequences, direction.reverse, gates, init, [direction.r, r_bias], cell)
+        h = layer.initial(initial_h, i)
+        steps, lengths, biases = layer.sequences.x, layer.sequences.lengths, (direction.w_bias, direction.r_bias)
+        if layer.standard:
+            y, h = g.gru(steps, direction.w, direction.r, h, *biases, lengths, direction.reverse, linear_before_reset)
+        else:
+            r_bias = g.full([3 * layer.hidden], 0, dtype_of(x)) if direction.r_bias is None else direction.r_bias
+            gates = input_gates(steps, direction.w, direction.w_bias)
+            cell = gru_cell(layer.hidden, direction.activations, linear_before_reset)
+            y, (h,) = recur(gates, lengths, direction.reverse, [h], [direction.r, r_bias], cell)
         ys.append(y)
         hs.append(h)
     return [layer.outputs(ys), layer.finals(hs)]
-
-
-def gru_cell(hidden: int, activations: tuple[Activation, ...], linear_before_reset: bool) -> Cell:
-    f, g_ = activations
-
-    def cell(gates: Value, states: tuple[Value, ...], constants: tuple[Value, ...]) -> tuple[Value, ...]:
-        (h,), (weight, bias) = states, constants
-        from_z, from_r, from_x = (piece(gates, k, hidden) for k in range(3))
-        if linear_before_reset:
-            linear = g.contract(h, weight, "bh,gh->bg")
-            linear = g.add(linear, rows(bias, linear))
-            to_z, to_r, to_h = (piece(linear, k, hidden) for k in range(3))
-            z, reset = f(g.add(from_z, to_z)), f(g.add(from_r, to_r))
-            candidate = g_(g.add(from_x, g.mul(reset, to_h)))
-        else:
-            upper = g.slice(weight, [0, 0], [2 * hidden, hidden], [1, 1])
-            linear = g.contract(h, upper, "bh,gh->bg")
-            linear = g.add(linear, rows(g.slice(bias, [0], [2 * hidden], [1]), linear))
-            z = f(g.add(from_z, piece(linear, 0, hidden)))
-            reset = f(g.add(from_r, piece(linear, 1, hidden)))
-            lower = g.slice(weight, [2 * hidden, 0], [hidden, hidden], [1, 1])
-            to_h = g.contract(g.mul(reset, h), lower, "bh,gh->bg")
-            candidate = g_(g.add(g.add(from_x, to_h), rows(g.slice(bias, [2 * hidden], [hidden], [1]), to_h)))
-        return (g.add(g.mul(plus(g.neg(z), 1), candidate), g.mul(z, h)),)
-
-    return cell
 
 
 @handles("RNN", since=(1, 7, 14, 22))
@@ -325,9 +238,11 @@ def rnn(
     ys, hs = [], []
     for i in range(len(layer.reversals)):
         direction = layer.direction(i, bias)
-        gates = input_gates(layer.sequences, direction, both_biases(direction))
+        gates = input_gates(layer.sequences.x, direction.w, both_biases(direction))
         cell = rnn_cell(direction.activations[0])
-        y, (h,) = recur(layer.sequences, direction.reverse, gates, [layer.initial(initial_h, i)], [direction.r], cell)
+        y, (h,) = recur(
+            gates, layer.sequences.lengths, direction.reverse, [layer.initial(initial_h, i)], [direction.r], cell
+        )
         ys.append(y)
         hs.append(h)
     return [layer.outputs(ys), layer.finals(hs)]

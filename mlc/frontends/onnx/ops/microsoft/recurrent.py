@@ -8,9 +8,10 @@ from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.ops.activation import like
 from mlc.frontends.onnx.ops.microsoft import contributed
 from mlc.frontends.onnx.ops.quantize import dynamically_quantized
-from mlc.frontends.onnx.ops.recurrent import Layer, Sequences, both_biases, entry, lstm_cell, recur, rows
+from mlc.frontends.onnx.ops.recurrent import Layer, Sequences, both_biases, entry
 from mlc.frontends.onnx.table import Value
 from mlc.ir import builder as g
+from mlc.ir.graph.cells import lstm_cell, recur, rows
 from mlc.ir.types import rank_of, shape_of, shape_text
 
 
@@ -53,7 +54,7 @@ def dynamic_quantize_lstm(
         init = [layer.initial(initial_h, i), layer.initial(initial_c, i)]
         constants = [direction.r, entry(scales[1], i)] + ([] if direction.peephole is None else [direction.peephole])
         cell = lstm_cell(layer.hidden, direction.activations, coupled, peephole is not None, quantized_product)
-        y, (h, c) = recur(layer.sequences, direction.reverse, gates, init, constants, cell)
+        y, (h, c) = recur(gates, layer.sequences.lengths, direction.reverse, init, constants, cell)
         ys.append(y)
         hs.append(h)
         cs.append(c)
