@@ -7,7 +7,7 @@ them and the interpreter finds the same numbers in both graphs. The graphs also 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from xdsl.ir import Operation, SSAValue
 
 from mlc.errors import MlcError
 from mlc.insight.fusion import sources
-from mlc.ir.graph.base import location_name
+from mlc.ir.graph.base import location_name, observing
 from mlc.ir.graph.control import GroupOp
 from mlc.ir.graph.shape import ReshapeOp
 from mlc.ir.interpreter import run, unshared
@@ -25,6 +25,7 @@ from mlc.ir.module import Module
 from mlc.numeric import Difference, compare_arrays, compare_outputs, largest
 
 if TYPE_CHECKING:
+    from mlc.ir.kernel.plan import Plan
     from mlc.runtime.executable import Executable
 
 
@@ -133,19 +134,13 @@ def _look(side: Side, feeds: Mapping[str, np.ndarray]) -> _Look:
     calls: dict[tuple[str, ...], list[int]] = defaultdict(list)  # steps by their nodes, in order
     for number, step in enumerate(plan.steps):
         calls[step.source].append(number)
-    values = []
-    for life, content in zip(plan.buffers, buffers, strict=True):
-        writers = [number for number, step in enumerate(plan.steps) if step.at == life.first]
-        for number in writers:
-            nodes = plan.steps[number].source
-            groups = results.get(nodes, [])
-            if len(groups) == len(calls[nodes]):  # one call for each group
-                groups = [groups[calls[nodes].index(number)]]
-            if found := _closest([result for group in groups for result in group], content):
-                result, native = found
-                kernel = plan.steps[number].kernel
-                values.append(_Value(result.name, nodes, kernel, number, result.array, native))
-                break
+    results_of: list[list[_Result]] = []  # by step
+    for number, step in enumerate(plan.steps):
+        groups, alike = results.get(step.source, []), calls[step.source]
+        if len(groups) == len(alike):  # one call for each group
+            groups = [groups[alike.index(number)]]
+        results_of.append([result for group in groups for result in group])
+    values = _contents(plan, buffers, results_of)
     by_name = dict(zip(side.module.output_names, outputs, strict=True))
     for name, (nodes, given) in zip(side.module.output_names, returned, strict=True):
         native = by_name[name]
@@ -156,14 +151,35 @@ def _look(side: Side, feeds: Mapping[str, np.ndarray]) -> _Look:
     return _Look(sorted(values, key=lambda value: value.step), by_name)
 
 
-def _closest(results: Sequence[_Result], content: np.ndarray) -> tuple[_Result, np.ndarray] | None:
-    """Which of these a buffer holds: one of its length, of several the one that its numbers are nearest to."""
-    found = [
-        (result, content.view(result.array.dtype).reshape(result.array.shape))
-        for result in results
-        if result.array.nbytes == content.nbytes and content.nbytes
-    ]
-    return min(found, key=lambda row: compare_arrays("", row[1], row[0].array).error, default=None)
+def _contents(plan: Plan, buffers: Sequence[np.ndarray], given: Sequence[Sequence[_Result]]) -> list[_Value]:
+    """What the buffers hold after a call, of the results that each step gives: one of the buffer's length that a step of its life writes.
+
+    Those whose numbers agree are taken first, then what its first step writes. A loop runs all its steps at one moment and writes over
+    what was there before it, so that the rest of a buffer that lives through one is written in it.
+    """
+    moments = Counter(step.at for step in plan.steps)
+    found = []
+    for place, (life, content) in enumerate(zip(plan.buffers, buffers, strict=True)):
+        loops = {at for at, count in moments.items() if count > 1 and life.first < at <= life.last}
+        for number, step in enumerate(plan.steps):
+            if not life.first <= step.at <= life.last:
+                continue
+            for result in given[number]:
+                if result.array.nbytes != content.nbytes or not content.nbytes:
+                    continue
+                native = content.view(result.array.dtype).reshape(result.array.shape)
+                difference = compare_arrays("", native, result.array)
+                if difference.agrees or not loops or step.at in loops:
+                    key = (not difference.agrees, step.at != life.first, difference.error, place, number)
+                    found.append((key, place, number, result, native))
+    values: dict[int, _Value] = {}
+    taken: set[tuple[int, int]] = set()
+    for _, place, number, result, native in sorted(found, key=lambda row: row[0]):
+        if place not in values and (number, id(result)) not in taken:
+            step = plan.steps[number]
+            values[place] = _Value(result.name, step.source, step.kernel, number, result.array, native)
+            taken.add((number, id(result)))
+    return list(values.values())
 
 
 _Results = dict[tuple[str, ...], list[list[_Result]]]
@@ -180,7 +196,8 @@ def _results(module: Module, inputs: list[np.ndarray]) -> tuple[_Results, list[t
             names = [_name(value) for value in given.operands]
             latest[op] = [_Result(*row) for row in zip(names, arrays, strict=True)]
 
-    run(module, unshared(module, inputs), observe)
+    with observing(observe):
+        run(module, unshared(module, inputs), observe)
     found: _Results = {}
     for op in module.main.walk():
         if isinstance(op, GroupOp) and op in latest:
@@ -223,13 +240,17 @@ class _Search:
         return Step("", ((), ()), ("", ""), wrong[0].error, wrong[0].tolerance, text, verdict)
 
     def kernel(self) -> Step | None:
-        """The first value whose numbers differ where the graphs agree about them."""
+        """The first value whose numbers differ where the graphs agree about them. Where neither is what its graph says, something may have
+        been written over it: such values come last."""
+        unclear = None
         for value, others in self._pairs():
             found = [(self._compare(other.native, value.native), other) for other in others]
             if not any(difference.agrees for difference, _ in found):
                 difference, other = min(found, key=lambda row: row[0].error)
-                return self._step(difference, value, other)
-        return None
+                if any(self._compare(v.native, v.graph).agrees for v in (value, other)):
+                    return self._step(difference, value, other)
+                unclear = unclear or self._step(difference, value, other)
+        return unclear
 
     def graph(self) -> Step | None:
         """The first value about which the graphs differ, of nodes that give the same number of values in both."""

@@ -29,8 +29,8 @@ chain (float[N, 8] x) => (float[N, 8] y)
 """
 
 
-def model(middle: str = "Relu", scale: float = 1.0) -> onnx.ModelProto:
-    proto = onnx.parser.parse_model(MODEL % middle)
+def model(middle: str = "Relu", scale: float = 1.0, text: str = MODEL) -> onnx.ModelProto:
+    proto = onnx.parser.parse_model(text % middle)
     weight = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32) * np.float32(scale)
     del proto.graph.value_info[:]
     proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
@@ -76,6 +76,67 @@ def test_wrong_code_is_found_by_its_kernel_and_its_side(level: int) -> None:
     assert found.first.verdict == "old computes what its graph says, new does not"
     back = compared(wrong, mlc.compile(model("Relu"), opt_level=level))
     assert back.first is not None and back.first.verdict == "new computes what its graph says, old does not"
+
+
+LOOP = """
+<ir_version: 9, opset_import: ["" : 17]>
+looped (float[N, 8] x, int64 k) => (float[N, 8] y) <float[8, 8] w> {
+   [first] s = MatMul(x, w)
+   t = Constant <value = bool {1}> ()
+   [loop] r = Loop (k, t, s) <body = body (int64 i, bool c, float[N, 8] a) => (bool d, float[N, 8] b) {
+      d = Identity(c)
+      [inner] m = MatMul(a, w)
+      [middle] n = %s(m)
+      [normed] b = Softmax(n)
+   }>
+   [last] d = MatMul(r, w)
+   [end] y = Tanh(d)
+}
+"""
+
+BRANCH = """
+<ir_version: 9, opset_import: ["" : 17]>
+branched (float[N, 8] x, bool k) => (float[N, 8] y) <float[8, 8] w> {
+   [first] s = MatMul(x, w)
+   [branch] r = If (k) <then_branch = yes () => (float[N, 8] b) {
+      [inner] m = MatMul(s, w)
+      [middle] n = %s(m)
+      [normed] b = Softmax(n)
+   }, else_branch = no () => (float[N, 8] o) { [other] o = MatMul(s, w) }>
+   [last] d = MatMul(r, w)
+   [end] y = Tanh(d)
+}
+"""
+
+
+@pytest.mark.parametrize("level", [0, 2])
+@pytest.mark.parametrize(
+    ("text", "k", "node"),
+    [
+        (LOOP, 1, "body/middle"),
+        (LOOP, 4, "body/middle"),
+        (BRANCH, True, "yes/middle"),
+        (BRANCH, False, None),
+        (LOOP, 0, None),
+    ],
+)
+def test_wrong_code_in_loops_and_branches_is_found_by_its_kernel(
+    text: str, k: int | bool, node: str | None, level: int
+) -> None:
+    right, other = (mlc.compile(model(middle, text=text)) for middle in ("Relu", "Abs"))
+    assert [step.kernel for step in right.plan.steps] == [step.kernel for step in other.plan.steps]
+    wrong, old = made_of(right, objects=other.objects), mlc.compile(model("Relu", text=text), opt_level=level)
+    x = np.random.default_rng(1).standard_normal((5, 8)).astype(np.float32)
+    feeds = {"x": x, "k": np.array(k)}
+    for names, sides in (("old", "new"), (old, wrong)), (("new", "old"), (wrong, old)):
+        found = compare_executables(*map(side, names, sides), feeds)
+        if node is None:  # the wrong kernel does not run
+            assert found.agrees
+            continue
+        assert found.first is not None and found.first.node == node
+        mine, others = found.first.kernels if sides[1] is wrong else found.first.kernels[::-1]
+        assert others == "contraction_1" and (level == 0 or mine == others)
+        assert found.first.verdict == "old computes what its graph says, new does not"
 
 
 def test_graphs_that_differ_are_found_by_their_first_node() -> None:

@@ -246,14 +246,32 @@ def strings(values: Sequence[str]) -> ArrayAttr[StringAttr]:
     return ArrayAttr([StringAttr(v) for v in values])
 
 
+Observe = Callable[[Operation, tuple[np.ndarray, ...]], None]
+_observed: ContextVar[Observe | None] = ContextVar("observed", default=None)
+
+
+@contextmanager
+def observing(observe: Observe | None) -> Iterator[None]:
+    """Let `observe` see the results of every op in a body that is evaluated inside, in each of its turns."""
+    token = _observed.set(observe)
+    try:
+        yield
+    finally:
+        _observed.reset(token)
+
+
 def run_block(block: Block, arguments: Sequence[np.ndarray], at: Evaluate) -> tuple[np.ndarray, ...]:
     """Evaluate a closed body with NumPy; the terminator's operands are the results."""
     values: dict[SSAValue, np.ndarray] = dict(zip(block.args, arguments, strict=True))
+    observe = _observed.get()
     for op in block.ops:
         operands = [values[operand] for operand in op.operands]
         if op.next_op is None and not op.results:
             return tuple(operands)
         assert isinstance(op, GraphOp), op.name
-        found = op.evaluate(at, *operands)
-        values.update(zip(op.results, found if isinstance(found, tuple) else (found,), strict=True))
+        result = op.evaluate(at, *operands)
+        found = result if isinstance(result, tuple) else (result,)
+        if observe is not None:
+            observe(op, found)
+        values.update(zip(op.results, found, strict=True))
     return ()
