@@ -424,13 +424,14 @@ def load_executable(
     `report["rebuilt"]` says why. With `strict` this is an error: TargetUnavailable, naming what the machine lacks. `verify` also reads all
     weights and tests their checksums. Raises InvalidModel for a file that is damaged or no package.
     """
+    from mlc.runtime.executable import loaded
     from mlc.runtime.package import read
 
     package = read(require_path(path))
     if verify:
         package.verify()
     missing = supports(cpu_target(), package.target)
-    return package.executable(threads) if strict or not missing else _rebuilt(package, missing, threads, progress)
+    return loaded(package, threads) if strict or not missing else _rebuilt(package, missing, threads, progress)
 
 
 def _rebuilt(package: Package, missing: list[str], threads: int | None, progress: Progress | None) -> Executable:

@@ -19,14 +19,14 @@ from dataclasses import dataclass, replace
 from math import prod
 from numbers import Integral
 from sys import getrefcount
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy import ndarray
 
 from mlc.codegen.llvm.object import check_runs_here, load
 from mlc.codegen.llvm.threads import pool, thread_count
-from mlc.errors import InternalError, MlcError
+from mlc.errors import InternalError, InvalidModel, MlcError
 from mlc.ir import dims
 from mlc.ir.kernel.plan import Plan, TensorSpec
 from mlc.ir.kernel.target import CpuTarget, cpu_target
@@ -42,9 +42,12 @@ from mlc.runtime.arrays import (
     require_apart,
     return_free_memory,
 )
+from mlc.runtime.artifact import Artifact
 from mlc.runtime.binding import Binder, Binding, MemoryUse, Shapes
 from mlc.runtime.dlpack import array_type
 from mlc.runtime.indices import require_inside
+from mlc.runtime.library import export_library
+from mlc.runtime.package import Package, from_bytes, read, save, to_bytes
 from mlc.runtime.state import Stateful
 
 if TYPE_CHECKING:
@@ -182,23 +185,45 @@ class Executable:
         lines.append(f"  {len(self.plan.steps)} kernel calls, {len(self.weights)} weights of {bytes / 2**20:.1f} MiB>")
         return "\n".join(lines)
 
+    @classmethod
+    def of(cls, artifact: Artifact, threads: int | None = None) -> Self:
+        """Load what was compiled. Raises TargetUnavailable where its code does not run on this machine, InternalError where it is no code."""
+        return cls(
+            artifact.plan,
+            artifact.objects,
+            artifact.weights,
+            target=artifact.target,
+            threads=threads or artifact.threads,
+            entry=artifact.entry,
+            report=artifact.report,
+            module_text=artifact.module_text,
+        )
+
+    @property
+    def artifact(self) -> Artifact:
+        """What it runs, as packages and libraries are written from it."""
+        return Artifact(
+            self.plan,
+            self.objects,
+            self.weights,
+            self.target,
+            self.entry,
+            self.report,
+            self.module_text,
+            self.threads_asked,
+        )
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles go through the package."""
-        from mlc.runtime.package import from_bytes, to_bytes
-
-        return from_bytes, (to_bytes(self), self.threads)
+        return _restored, (to_bytes(self.artifact), self.threads)
 
     def save(self, path: str | os.PathLike[str], state: Mapping[str, str | None] | None = None) -> None:
         """Write a package (.mlc) that mlc.load_executable reads. `state` is what with_state() keeps of it by default."""
-        from mlc.runtime.package import save
-
-        save(self, path, state)
+        save(self.artifact, path, state)
 
     def export_library(self, path: str | os.PathLike[str], header: str | os.PathLike[str] | None = None) -> None:
         """Write a shared library with a C interface that needs neither Python nor mlc. Raises TargetUnavailable without a linker."""
-        from mlc.runtime.library import export_library
-
-        export_library(self, path, header)
+        export_library(self.artifact, path, header)
 
     # Weights ---------------------------------------------------------------------------------------------------------
     @property
@@ -434,6 +459,26 @@ class Executable:
             shape = tuple(dims.evaluate(extent, symbols) for extent in spec.shape)
             found.append(array if shape == array.shape else array.reshape(-1)[: prod(shape)].reshape(shape))
         return found
+
+
+def load_package(path: str | os.PathLike[str], threads: int | None = None) -> Executable:
+    """The executable in a package. Raises InvalidModel for a file that is damaged or none, TargetUnavailable where its code does not run
+    on this machine."""
+    return loaded(read(path), threads)
+
+
+def loaded(package: Package, threads: int | None = None) -> Executable:
+    """Raises TargetUnavailable where the code does not run on this machine, InvalidModel where it is no code."""
+    try:
+        return Executable.of(package, threads)
+    except InternalError as error:  # its objects do not link or lack the entry
+        raise InvalidModel(
+            f"{package.path} is damaged: {error}", file=package.path, remedy="Compile the model again."
+        ) from error
+
+
+def _restored(content: bytes, threads: int | None) -> Executable:
+    return loaded(from_bytes(content), threads)
 
 
 def _node(spec: TensorSpec) -> NodeArg:

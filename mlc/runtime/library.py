@@ -1,6 +1,6 @@
 """Shared libraries: `libmodel.so` with a C interface, weights in its read-only data, for programs without Python.
 
-    export_library(exe, "libmodel.so", header="model.h")
+    export_library(exe.artifact, "libmodel.so", header="model.h")
 
 Objects come from LLVM; putting them together is the one step that needs the system's linker.
 """
@@ -20,12 +20,12 @@ from mlc.codegen.llvm.threads import pool_text
 from mlc.errors import MlcError, TargetUnavailable
 from mlc.ir.files import replacing, require_path, write_text
 from mlc.ir.kernel.plan import ALIGNMENT
+from mlc.runtime.artifact import Artifact
 from mlc.runtime.binding import Solver
-from mlc.runtime.executable import Executable
 
 
 def export_library(
-    executable: Executable, path: str | os.PathLike[str], header: str | os.PathLike[str] | None = None
+    artifact: Artifact, path: str | os.PathLike[str], header: str | os.PathLike[str] | None = None
 ) -> None:
     """Write a shared library, and the header that declares its functions. Each appears complete or not at all.
 
@@ -35,18 +35,18 @@ def export_library(
     if header is not None and os.path.realpath(require_path(header)) == os.path.realpath(path):
         raise MlcError(f"the header and the library have the same path, {path}", remedy="Name another for one.")
     name = library_name(path)
-    plan = executable.plan
+    plan = artifact.plan
     symbols = Solver(plan.inputs, plan).symbols
     linker = _linker()
     with tempfile.TemporaryDirectory(prefix="mlc-") as folder:
         work = Path(folder)
-        offsets = _write_weights(executable, work / "weights.bin")
-        interface = emit_interface(plan, symbols, name, executable.entry, offsets)
+        offsets = _write_weights(artifact, work / "weights.bin")
+        interface = emit_interface(plan, symbols, name, artifact.entry, offsets)
         parts = [
-            *executable.objects,
-            compile_text(interface, executable.target),
-            compile_text(pool_text(), executable.target),
-            compile_text(_weights_text(name, work / "weights.bin"), executable.target),
+            *artifact.objects,
+            compile_text(interface, artifact.target),
+            compile_text(pool_text(), artifact.target),
+            compile_text(_weights_text(name, work / "weights.bin"), artifact.target),
         ]
         files = [f"{number}.o" for number in range(len(parts))]
         for file, content in zip(files, parts, strict=True):
@@ -94,11 +94,11 @@ def _link(linker: list[str], work: Path, files: list[str]) -> None:
         )
 
 
-def _write_weights(executable: Executable, path: Path) -> list[int]:
+def _write_weights(artifact: Artifact, path: Path) -> list[int]:
     """All weights in one file, each on a vector boundary; where each begins."""
     offsets = []
     with path.open("wb") as file:
-        for array in executable.weights.values():
+        for array in artifact.weights.values():
             offsets.append(file.tell())
             file.write(array.tobytes() if not array.flags.c_contiguous else array.reshape(-1).view("u1").data)
             file.write(bytes(-file.tell() % ALIGNMENT))

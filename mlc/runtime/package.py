@@ -30,13 +30,13 @@ from typing import IO, Any
 
 import numpy as np
 
-from mlc.errors import InternalError, InvalidModel, MlcError
+from mlc.errors import InvalidModel, MlcError
 from mlc.ir import work
 from mlc.ir.dtypes import BY_NUMPY, BY_SAFETENSORS, TABLE
 from mlc.ir.files import replacing
 from mlc.ir.kernel.plan import ALIGNMENT, Plan
 from mlc.ir.kernel.target import CpuTarget
-from mlc.runtime.executable import Executable
+from mlc.runtime.artifact import Artifact
 
 FORMAT = 3
 LARGEST = 256 << 20  # bytes of everything but the weights, unpacked: 50 times the largest package measured
@@ -49,37 +49,37 @@ _PADDING_FIELD = 0xD935  # the extra field that zip alignment tools use
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # same input, same bytes out
 
 
-def save(executable: Executable, path: str | os.PathLike[str], state: Mapping[str, str | None] | None = None) -> None:
+def save(artifact: Artifact, path: str | os.PathLike[str], state: Mapping[str, str | None] | None = None) -> None:
     """Write a package, with what it keeps between calls. The file appears complete or not at all. Raises MlcError where it cannot be written."""
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
-        _write(executable, file, Path(path), state)
+        _write(artifact, file, Path(path), state)
 
 
-def to_bytes(executable: Executable) -> bytes:
+def to_bytes(artifact: Artifact) -> bytes:
     """The package as it would lie in a file."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-        _write(executable, file, Path("memory"))
+        _write(artifact, file, Path("memory"))
     return content.getvalue()
 
 
-def from_bytes(content: bytes, threads: int | None = None) -> Executable:
-    """The executable in the bytes of a package. They go through a file without a name, which lives as long as the weights are mapped."""
+def from_bytes(content: bytes) -> Package:
+    """The package whose bytes these are. They go through a file without a name, which lives as long as the weights are mapped."""
     with tempfile.NamedTemporaryFile(prefix="mlc-", suffix=".mlc") as file:
         file.write(content)
         file.flush()
         try:
-            return load(file.name, threads)
+            return replace(read(file.name), path=Path("the package in memory"))
         except MlcError as error:
             error.message, error.file = error.message.replace(file.name, "the package in memory"), None
             raise
 
 
 def _write(
-    executable: Executable, file: zipfile.ZipFile, path: Path, state: Mapping[str, str | None] | None = None
+    artifact: Artifact, file: zipfile.ZipFile, path: Path, state: Mapping[str, str | None] | None = None
 ) -> None:
-    target = executable.target
-    plan = executable.plan if state is None else replace(executable.plan, state=dict(state))
+    target = artifact.target
+    plan = artifact.plan if state is None else replace(artifact.plan, state=dict(state))
     manifest = {
         "format": FORMAT,
         "mlc": sys.modules["mlc"].__version__,
@@ -94,25 +94,25 @@ def _write(
             "fma": target.fma,
             "arch": target.arch,
         },
-        "threads": executable.threads_asked,
-        "entry": executable.entry,
-        "weights": {key: hashlib.sha256(_bytes(array)).hexdigest() for key, array in executable.weights.items()},
-        "objects": [f"code/{number}.o" for number in range(len(executable.objects))],
+        "threads": artifact.threads,
+        "entry": artifact.entry,
+        "weights": {key: hashlib.sha256(_bytes(array)).hexdigest() for key, array in artifact.weights.items()},
+        "objects": [f"code/{number}.o" for number in range(len(artifact.objects))],
         "plan": plan.to_json(),
     }
     sources: dict[str, list[str]] = {}
-    for step in executable.plan.steps:
+    for step in artifact.plan.steps:
         sources.setdefault(step.kernel, []).extend(step.source)
     members: dict[str, bytes] = {
         "manifest.json": json.dumps(manifest, indent=1).encode(),
-        "module.mlir": executable.module_text.encode(),
-        **dict(zip(manifest["objects"], executable.objects, strict=True)),
+        "module.mlir": artifact.module_text.encode(),
+        **dict(zip(manifest["objects"], artifact.objects, strict=True)),
         "sources.json": json.dumps(sources, indent=1).encode(),
-        "decisions.json": json.dumps(_lasting(executable.report), indent=1, default=str).encode(),
+        "decisions.json": json.dumps(_lasting(artifact.report), indent=1, default=str).encode(),
     }
     if (size := sum(map(len, members.values()))) > LARGEST:
         raise MlcError(f"{path}: {size} bytes of code and plan, a package holds {LARGEST} at most", file=path)
-    header, arrays = _header(executable.weights)
+    header, arrays = _header(artifact.weights)
     members[DIGEST] = digest(members, header).encode()
     for name, content in members.items():
         info = zipfile.ZipInfo(name, _EPOCH)
@@ -186,36 +186,12 @@ def _header(weights: Mapping[str, np.ndarray]) -> tuple[bytes, list[np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Package:
-    """What a package holds, whether its code runs here or not."""
+class Package(Artifact):
+    """What a package holds. `checksums` are of each weight; `version` is that of the mlc that wrote it."""
 
     path: Path
-    plan: Plan
-    objects: list[bytes]
-    weights: Mapping[str, np.ndarray]
-    target: CpuTarget
-    entry: str
-    report: dict[str, Any]
-    module_text: str
-    threads: int | None  # as they were asked for when it was compiled
-    checksums: Mapping[str, str]  # of each weight
-    version: str = ""  # of the mlc that wrote it
-
-    def executable(self, threads: int | None = None) -> Executable:
-        """Raises TargetUnavailable where the code does not run on this machine, InvalidModel where it is no code."""
-        try:
-            return Executable(
-                self.plan,
-                self.objects,
-                self.weights,
-                target=self.target,
-                threads=threads or self.threads,
-                entry=self.entry,
-                report=self.report,
-                module_text=self.module_text,
-            )
-        except InternalError as error:  # its objects do not link or lack the entry
-            raise InvalidModel(f"{self.path} is damaged: {error}", file=self.path, remedy=_AGAIN) from error
+    checksums: Mapping[str, str]
+    version: str = ""
 
     def verify(self) -> None:
         """Read every weight and test its checksum. Raises InvalidModel naming the first that is damaged."""
@@ -225,12 +201,6 @@ class Package:
 
 
 _AGAIN = "Compile the model again."
-
-
-def load(path: str | os.PathLike[str], threads: int | None = None) -> Executable:
-    """The executable in a package. Raises InvalidModel for a file that is damaged or none, TargetUnavailable where its code
-    does not run on this machine."""
-    return read(path).executable(threads)
 
 
 def read(path: str | os.PathLike[str]) -> Package:
@@ -250,17 +220,17 @@ def read(path: str | os.PathLike[str]) -> Package:
             if members.get(DIGEST) != digest(members, header).encode():
                 raise ValueError("it is not what its digest says")
             package = Package(
-                path,
-                Plan.from_json(manifest["plan"]),
-                [members[name] for name in manifest["objects"]],
-                _mapped(raw, header, start, size),
-                CpuTarget(**{k: v for k, v in manifest["target"].items() if k != "kind"}),
-                str(manifest["entry"]),
-                _object(json.loads(members["decisions.json"])),
-                members["module.mlir"].decode(),
-                _threads(manifest["threads"]),
-                {key: str(text) for key, text in manifest["weights"].items()},
-                str(manifest.get("mlc", "")),
+                plan=Plan.from_json(manifest["plan"]),
+                objects=[members[name] for name in manifest["objects"]],
+                weights=_mapped(raw, header, start, size),
+                target=CpuTarget(**{k: v for k, v in manifest["target"].items() if k != "kind"}),
+                entry=str(manifest["entry"]),
+                report=_object(json.loads(members["decisions.json"])),
+                module_text=members["module.mlir"].decode(),
+                threads=_threads(manifest["threads"]),
+                path=path,
+                checksums={key: str(text) for key, text in manifest["weights"].items()},
+                version=str(manifest.get("mlc", "")),
             )
     except InvalidModel:
         raise

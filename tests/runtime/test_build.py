@@ -10,8 +10,7 @@ from mlc.ir.kernel.target import cpu_target
 from mlc.ir.module import Module
 from mlc.passes.kernel.arena import plan_arena
 from mlc.passes.kernel.rules.cpu import lower_for_cpu
-from mlc.runtime.executable import Executable
-from mlc.runtime.package import load
+from mlc.runtime.executable import Executable, load_package
 from tests.kernel.kernels import gemm
 from tests.runtime.programs import arg
 
@@ -82,7 +81,7 @@ def test_lowered_kernels_run_at_any_size(built, threads, tmp_path):
     _, code, weights, plain, _ = built
     exe = Executable(code.plan, code.objects, weights, threads=threads)
     exe.save(tmp_path / "m.mlc")
-    again = load(tmp_path / "m.mlc", threads)
+    again = load_package(tmp_path / "m.mlc", threads)
     rng = np.random.default_rng(1)
     for n, s in ((1, 1), (2, 3), (5, 7), (0, 4), (16, 64), (3, 101)):
         x = rng.standard_normal((n, s, 48)).astype(np.float32)

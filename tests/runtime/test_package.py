@@ -10,7 +10,8 @@ import pytest
 import mlc
 from mlc.cli import main
 from mlc.errors import InvalidModel, MlcError, TargetUnavailable
-from mlc.runtime.package import load, read
+from mlc.runtime.executable import load_package, loaded
+from mlc.runtime.package import read
 from tests.runtime.packages import rewritten
 from tests.runtime.programs import arg, elementwise
 
@@ -52,7 +53,7 @@ def package(exe, tmp_path):
 
 
 def test_a_loaded_package_computes_the_same(exe, package):
-    again = load(package)
+    again = load_package(package)
     for n in (0, 1, 9):
         x = np.random.default_rng(n).standard_normal((n, 5)).astype(np.float32)
         np.testing.assert_array_equal(again(x), exe(x))
@@ -61,7 +62,7 @@ def test_a_loaded_package_computes_the_same(exe, package):
 
 
 def test_weights_are_mapped_on_a_vector_boundary(package):
-    again = load(package)
+    again = load_package(package)
     for array in again.weights.values():
         assert array.ctypes.data % 64 == 0
         assert not array.flags.owndata and not array.flags.writeable
@@ -86,20 +87,20 @@ def test_every_truncation_is_reported(package, tmp_path):
     for length in (0, 1, 100, len(whole) // 2, len(whole) - 100, len(whole) - 1):
         cut.write_bytes(whole[:length])
         with pytest.raises(InvalidModel, match=r"truncated|damaged"):
-            load(cut)
+            load_package(cut)
 
 
 def test_foreign_files_are_named_as_such(tmp_path):
     with pytest.raises(InvalidModel, match="cannot read .*no such file"):
-        load(tmp_path / "nowhere.mlc")
+        load_package(tmp_path / "nowhere.mlc")
     other = tmp_path / "other.mlc"
     other.write_text("not a package")
     with pytest.raises(InvalidModel, match="is no mlc package"):
-        load(other)
+        load_package(other)
     with zipfile.ZipFile(other, "w") as file:
         file.writestr("a.txt", "hello")
     with pytest.raises(InvalidModel, match="is a zip file, but no mlc package"):
-        load(other)
+        load_package(other)
 
 
 def edited(package, tmp_path, change, sealed=True):
@@ -115,13 +116,13 @@ def edited(package, tmp_path, change, sealed=True):
 
 def test_a_package_of_another_format_is_refused(package, tmp_path):
     with pytest.raises(InvalidModel, match="has package format 7, this mlc reads 3"):
-        load(edited(package, tmp_path, lambda m: m.update(format=7)))
+        load_package(edited(package, tmp_path, lambda m: m.update(format=7)))
 
 
 def test_code_for_a_greater_cpu_is_refused_by_feature(package, tmp_path):
     path = edited(package, tmp_path, lambda m: m["target"].update(name="future", features="+quantum"))
     with pytest.raises(TargetUnavailable, match="code for future does not run here: this machine has no quantum"):
-        load(path)
+        load_package(path)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_code_for_a_greater_cpu_is_refused_by_feature(package, tmp_path):
 )
 def test_a_manifest_that_does_not_fit_is_damage(package, tmp_path, change):
     with pytest.raises(InvalidModel, match="damaged"):
-        load(edited(package, tmp_path, change))
+        load_package(edited(package, tmp_path, change))
 
 
 def test_a_package_that_cannot_be_written_leaves_nothing(exe, tmp_path):
@@ -158,7 +159,7 @@ def test_a_package_that_cannot_be_written_leaves_nothing(exe, tmp_path):
 
 
 def test_a_moved_package_still_runs(package, tmp_path):
-    again = load(shutil.move(package, tmp_path / "moved.mlc"))
+    again = load_package(shutil.move(package, tmp_path / "moved.mlc"))
     assert again(np.ones((2, 5), np.float32)).shape == (2, 5)
 
 
@@ -167,7 +168,7 @@ def test_flipped_bytes_are_reported_or_lie_in_padding(package, tmp_path):
     rng = np.random.default_rng(7)
     path = tmp_path / "flipped.mlc"
     x = np.ones((2, 5), np.float32)
-    want, passed = load(package)(x), 0
+    want, passed = load_package(package)(x), 0
     for _ in range(150):
         damaged = bytearray(whole)
         for at in rng.integers(0, len(whole), rng.integers(1, 4)):
@@ -179,7 +180,7 @@ def test_flipped_bytes_are_reported_or_lie_in_padding(package, tmp_path):
         except InvalidModel:
             continue
         passed += 1
-        np.testing.assert_array_equal(found.executable()(x), want)
+        np.testing.assert_array_equal(loaded(found)(x), want)
     assert passed < 75
 
 
@@ -194,36 +195,36 @@ def test_an_edit_without_a_new_digest_is_damage(package, tmp_path, member):
     else:
         rewritten(package, path, {member: lambda text: text + " "}, sealed=False)
     with pytest.raises(InvalidModel, match="damaged: it is not what its digest says"):
-        load(path)
+        load_package(path)
 
 
 def test_members_that_unpack_to_more_than_a_package_may_hold_are_not_unpacked(package, tmp_path, monkeypatch):
     monkeypatch.setattr("mlc.runtime.package.LARGEST", 1000)
     with pytest.raises(InvalidModel, match="it unpacks to .* bytes of code and plan, and 1000 are allowed"):
-        load(package)
+        load_package(package)
 
 
 def test_two_members_of_one_name_are_damage(package):
     with zipfile.ZipFile(package, "a") as file, pytest.warns(UserWarning, match="Duplicate name"):
         file.writestr("sources.json", "{}")
     with pytest.raises(InvalidModel, match="two members of one name"):
-        load(package)
+        load_package(package)
 
 
 def test_a_damaged_weight_is_named_when_weights_are_verified(package, exe):
     whole = bytearray(package.read_bytes())
     whole[whole.rindex(exe.weights["odd name/0"].tobytes())] ^= 1
     package.write_bytes(whole)
-    load(package)  # the weights are mapped, not read
+    load_package(package)  # the weights are mapped, not read
     with pytest.raises(InvalidModel, match="damaged: the weight 'odd name/0' has another checksum"):
         mlc.load_executable(package, verify=True)
     assert main(["check", str(package), "-q"]) == InvalidModel.exit_code
 
 
 def test_threads_asked_for_at_compile_time_are_kept(package):
-    assert load(package).threads == 1
-    assert load(package).threads_asked == 1
-    assert load(package, threads=2).threads_asked == 2
+    assert load_package(package).threads == 1
+    assert load_package(package).threads_asked == 1
+    assert load_package(package, threads=2).threads_asked == 2
 
 
 def test_saving_does_not_write_through_a_link_that_waits_at_its_temporary_name(exe, tmp_path, monkeypatch):
@@ -238,7 +239,7 @@ def test_saving_does_not_write_through_a_link_that_waits_at_its_temporary_name(e
 
 
 def test_a_package_that_is_saved_again_leaves_readers_of_the_old_one_alone(exe, package):
-    served = load(package)
+    served = load_package(package)
     x = np.ones((2, 5), np.float32)
     want = served(x)
     exe.save(package)

@@ -1,0 +1,32 @@
+"""What compilation makes: all that an executable runs, and that packages and libraries are written from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlc.ir.kernel.plan import Plan
+from mlc.ir.kernel.target import CpuTarget
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Native code with its plan and weights (by key, as kernels read them), whether it runs here or not.
+
+    entry        the symbol of the function that calls every kernel
+    report       what was decided, and how long it took
+    module_text  the module before it was compiled for this target (portable.py), without weights
+    threads      as they were asked for when it was compiled; None where that was left open
+    """
+
+    plan: Plan
+    objects: Sequence[bytes]
+    weights: Mapping[str, np.ndarray]
+    target: CpuTarget
+    entry: str
+    report: dict[str, Any]
+    module_text: str
+    threads: int | None
