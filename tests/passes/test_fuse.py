@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from xdsl.ir import Operation
 
 import mlc
 from mlc.ir import builder as g
@@ -14,18 +15,18 @@ from mlc.ir.interpreter import run
 from mlc.ir.kernel.interpreter import run_program
 from mlc.ir.kernel.program import CallOp
 from mlc.ir.module import Module
-from mlc.passes.graph.decompose import Decompose
-from mlc.passes.graph.fuse import Fuse
-from mlc.passes.graph.padding import ExpandPadding
+from mlc.passes.graph.fuse import Fuse, Fusion, Group
 from mlc.passes.kernel.outline import outline
+from mlc.passes.manager import PassManager
+from mlc.passes.pipelines import BEFORE_FUSION
 from tests.ir.examples import EXAMPLES, Example
 from tests.ir.test_graph_ops import check
 
 
 def fused(module: Module) -> Module:
     module = module.clone()
-    for step in (Decompose(), ExpandPadding(), Fuse()):
-        step.run(module)
+    for kind in (*BEFORE_FUSION, Fuse):
+        kind().run(module)
     module.verify()
     return module
 
@@ -163,3 +164,49 @@ def test_a_line_that_is_wanted_whole_is_sorted(axis: int, largest: bool) -> None
         for values, indices in (native(x), run_program(program, [x])):
             np.testing.assert_array_equal(indices, order)
             np.testing.assert_array_equal(values, np.take_along_axis(x, order, axis))
+
+
+def test_looking_for_far_readers_grows_with_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """n reductions whose results are read again at the end: whether such a reader may join is asked anew only when that may have changed, and
+    no answer takes more than a look at FAR ops."""
+    asked: list[Operation] = []
+    obstacle = Fusion.obstacle
+
+    def counted(fusion: Fusion, more: list[Operation], group: Group) -> Operation | None:
+        asked.extend(more)
+        return obstacle(fusion, more, group)
+
+    monkeypatch.setattr(Fusion, "obstacle", counted)
+    counts = []
+    for length in (60, 120):
+        asked.clear()
+        m = g.module_builder("far")
+        with m.function(inputs=[("x", (4, 4), "f32"), ("w", (4, 4), "f32")]) as (x, w):
+            kept = []
+            for _ in range(length):
+                kept.append(g.sub(x, g.broadcast(g.mean(x, [1]), (4, 4), [0])))
+                x = g.matmul(kept[-1], w)
+            last = x
+            for y in kept:
+                x = g.add(x, g.mul(g.add(y, last), y))
+            m.outputs([("y", x)])
+        PassManager("decompose,simplify,fuse").run(m.finish())
+        counts.append(len(asked))
+    assert counts[1] <= 2 * counts[0] + 10 and counts[0] < 60 * 10
+
+
+def test_a_reader_out_of_sight_is_left_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum at the end needs nothing between, but the way there is too long to tell: fused within sight, apart beyond."""
+
+    def groups(sight: int) -> int:
+        monkeypatch.setattr("mlc.passes.graph.fuse.FAR", sight)
+        m = g.module_builder("sight")
+        with m.function(inputs=[("x", (4, 4), "f32"), ("z", (4, 4), "f32")]) as (x, z):
+            y = g.sub(x, g.broadcast(g.mean(x, [1]), (4, 4), [0]))
+            for _ in range(40):
+                z = g.cumulative(z, 0, "sum", False, False)
+            m.outputs([("y", g.add(y, z))])
+        fused = PassManager("decompose,simplify,fuse").run(m.finish())
+        return sum(isinstance(op, GroupOp) for op in fused.main.walk())
+
+    assert groups(1000) + 1 == groups(10)

@@ -56,6 +56,7 @@ class Group:
     kind: str
     frame: Frame
     ops: list[Operation] = field(default_factory=list)
+    refused: dict[Operation, Operation] = field(default_factory=dict)  # a reader -> what must join before it may
 
 
 # What an op is to fusion -----------------------------------------------------------------------------------------------
@@ -86,6 +87,9 @@ def reads_memory(op: Operation, operand: SSAValue) -> bool:
 def takes_epilogue(op: Operation) -> bool:
     return isinstance(op, (ContractOp, ConvolutionOp, ReduceWindowOp))
 
+
+# Ops that are looked at to learn whether a group needs itself by way of others: a reader that is farther away is left where it is.
+FAR = 1000
 
 KIND: tuple[tuple[type[Operation], str], ...] = (
     (ContractOp, "contraction"),
@@ -166,13 +170,15 @@ class Fusion:
                 reader, operand = owner, owner.operands[0]
                 owner = operand.owner
 
-    def depends(self, more: list[Operation], group: Group) -> bool:
-        """Do these ops need a result of the group, or of each other, by a way that leaves both?"""
+    def obstacle(self, more: list[Operation], group: Group) -> Operation | None:
+        """Where these ops need a result of the group, or of each other, by a way that leaves both: the op outside that reads it. What is too
+        far away to tell is taken for one."""
         members, first = {*group.ops, *more}, min(self.order[m] for m in group.ops)
         seen: set[Operation] = set()
-        waiting = [v for op in more for v in op.operands if not self.inside(v, members)]
+        waiting = [(v, op) for op in more for v in op.operands if not self.inside(v, members)]
         while waiting:
-            owner = waiting.pop().owner
+            value, reader = waiting.pop()
+            owner = value.owner
             if (
                 not isinstance(owner, Operation)
                 or owner not in self.order
@@ -180,12 +186,14 @@ class Fusion:
                 or owner in seen
             ):
                 continue
-            seen.add(owner)
             if owner in members:
-                return True
+                return reader
             together = self.group_of[owner].ops if owner in self.group_of else [owner]
-            waiting += [v for o in together for v in o.operands]
-        return False
+            seen.update(together)
+            if len(seen) > FAR:
+                return owner
+            waiting += [(v, o) for o in together for v in o.operands]
+        return None
 
     def inside(self, value: SSAValue, members: set[Operation]) -> bool:
         """Is the value computed in the group, or a view of such a value?"""
@@ -232,7 +240,7 @@ class Fusion:
                 more = [readers[0]] if len(readers) == 1 else last
                 if len(group.ops) + len(more) > self.max_ops or not self.in_place(more, group):
                     break
-                if self.depends(more, group):
+                if self.obstacle(more, group):
                     break
                 for reader in more:
                     self.add(group, reader)
@@ -301,9 +309,14 @@ class Fusion:
                     return True
         for member in list(group.ops):
             for reader in self.readers(member):
-                if fits(reader) and not self.depends([reader], group):
-                    self.add(group, reader)
-                    return True
+                waits = reader in group.refused and self.group_of.get(group.refused[reader]) is not group
+                if waits or not fits(reader):
+                    continue
+                if (obstacle := self.obstacle([reader], group)) is not None:
+                    group.refused[reader] = obstacle
+                    continue
+                self.add(group, reader)
+                return True
         return False
 
     def chains(self) -> None:
@@ -323,9 +336,9 @@ class Fusion:
                             continue
                         if isinstance(source, GatherOp) and len(group.ops) > 8:
                             continue
-                        if self.escapes(source):  # a gather in the group looks elements up in it
+                        if any(self.group_of.get(r) is not group for r in self.readers(source)):
                             continue
-                        if all(self.group_of.get(r) is group for r in self.readers(source)):
+                        if not self.escapes(source):  # else a gather in the group looks elements up in it
                             self.add(group, source)
                             changed = True
 
