@@ -367,3 +367,26 @@ def test_split_takes_more_sizes_than_are_followed_one_by_one() -> None:
         ir_version=8,
     )
     np.testing.assert_array_equal(run(model, np.arange(2500, dtype=np.float32))[0], [2499])
+
+
+def test_branches_deep_in_a_function_are_looked_at_once_each() -> None:
+    """Whether a function's body refers to its attributes: not once more for each branch around a branch."""
+
+    def branch(depth: int) -> onnx.GraphProto:
+        value = helper.make_tensor_value_info(f"r{depth}", TensorProto.FLOAT, None)
+        if not depth:
+            return helper.make_graph([helper.make_node("Sin", ["x"], ["r0"])], "leaf", [], [value])
+        cosine = helper.make_node("Cos", ["x"], ["e"])
+        other = helper.make_graph([cosine], "e", [], [helper.make_tensor_value_info("e", TensorProto.FLOAT, None)])
+        node = helper.make_node("If", ["c"], [f"r{depth}"], then_branch=branch(depth - 1), else_branch=other)
+        return helper.make_graph([node], "branch", [], [value])
+
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    body = helper.make_function("own", "f", ["x", "c"], ["r25"], branch(25).node, opsets[:1])
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])
+    c, y = helper.make_tensor_value_info("c", TensorProto.BOOL, []), helper.make_tensor_value_info("y", 1, None)
+    graph = helper.make_graph([helper.make_node("f", ["x", "c"], ["y"], domain="own")], "g", [x, c], [y])
+    made = load(helper.make_model(graph, opset_imports=opsets, functions=[body], ir_version=9))
+    values = np.linspace(0, 1, 4, dtype=np.float32)
+    for flag, function in ((True, np.sin), (False, np.cos)):
+        np.testing.assert_allclose(made.run(values, np.array(flag))[0], function(values), rtol=1e-6)

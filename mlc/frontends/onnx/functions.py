@@ -55,8 +55,9 @@ class Functions:
             missing = [] if name in sizes else [c for c in bodies[name] if c in bodies and c not in sizes]
             waiting += missing
             if not missing:
-                sizes[name] = size(bodies[name])
                 waiting.pop()
+                if name not in sizes:
+                    sizes[name] = size(bodies[name])
         return size(Counter(map(_callee, all_nodes(nodes))))
 
     def find(self, node: NodeProto) -> FunctionProto | None:
@@ -175,7 +176,8 @@ def _refers(attribute: AttributeProto) -> bool:
     if attribute.ref_attr_name:
         return True
     graphs = [attribute.g] if attribute.HasField("g") else attribute.graphs
-    return any(_refers(inner) for graph in graphs for node in all_nodes(graph.node) for inner in node.attribute)
+    inner = (a for graph in graphs for node in all_nodes(graph.node) for a in node.attribute)  # at every depth
+    return any(a.ref_attr_name for a in inner)
 
 
 def opsets(imports: Iterable[onnx.OperatorSetIdProto], file: str | None, what: str = "the model") -> dict[str, int]:
