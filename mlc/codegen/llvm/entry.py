@@ -5,7 +5,7 @@
 
 mlc.ir.kernel.plan says what the three arguments hold. A memref is a pointer, and one i64 for each stride that the kernel leaves
 open. Each kernel has a function that launches it (launch.py), so that a call is little more than its arguments. A long @main is cut into
-functions of PART calls or a few more: what LLVM does with one function grows faster than its length.
+functions of PART calls and copies, or a few more: what LLVM does with one function grows faster than its length.
 
 `times` is two i64 per step: the nanoseconds of each call are added to the first, 1 to the second.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xdsl.dialects import arith, func
+from xdsl.dialects import arith, func, memref
 from xdsl.dialects.builtin import (
     ArrayAttr,
     IntegerAttr,
@@ -39,7 +39,7 @@ from mlc.ir.kernel.program import BufferOp, CallOp, CountOp, RowOp, SizeOp, View
 from mlc.ir.kernel.target import cpu_target
 from mlc.ir.module import Module
 
-PART = 256  # calls of a function
+PART = 256  # calls and copies of a function
 
 # Written where they are read: no function needs to have them from another.
 SPELLED = (SizeOp, WeightOp, BufferOp, ViewOp, arith.ConstantOp)
@@ -93,11 +93,12 @@ class Emitter:
     def emit(self) -> Entry:
         seams, cuts, calls = self._seams(), [0], 0
         for op in self.main.body.block.ops:
-            if op in seams and len(self.steps) - calls >= PART:
+            calls += isinstance(op, CallOp | memref.CopyOp)
+            if op in seams and calls > PART:
                 self.line("ret void")
                 self.label = "entry"
                 cuts.append(len(self.lines))
-                calls = len(self.steps)
+                calls = 1
             self.op(op)
         self.write_counts()
         parts = [self.lines[a:b] for a, b in zip(cuts, [*cuts[1:], len(self.lines)], strict=True)]
@@ -146,7 +147,7 @@ class Emitter:
         return Entry(text, plan)
 
     def _seams(self) -> set[Operation]:
-        """Calls before which another part may begin: what is computed before them is not read behind them."""
+        """Calls and copies before which another part may begin: what is computed before them is not read behind them."""
         if any(isinstance(op, CountOp) for op in self.main.walk()):
             return set()  # a count may end the call
         last: dict[Operation | Block, int] = {}
@@ -154,7 +155,7 @@ class Emitter:
             last.update((value.owner, number) for inner in op.walk() for value in inner.operands)
         seams, needed = set[Operation](), 0
         for number, op in enumerate(self.main.body.block.ops):
-            if isinstance(op, CallOp) and needed < number:
+            if isinstance(op, CallOp | memref.CopyOp) and needed < number:
                 seams.add(op)
             if not isinstance(op, SPELLED):
                 needed = max(needed, last.get(op, 0))
