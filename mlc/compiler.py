@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -38,15 +39,16 @@ from mlc.sources import is_ir_text, require_source
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from mlc.cases import Specialising
     from mlc.codegen.llvm.build import NativeCode
     from mlc.codegen.llvm.known import KernelCache
+    from mlc.grouped import Grouped
     from mlc.insight.memory import CallMemory
     from mlc.passes.base import Pass
     from mlc.passes.manager import PassManager, Selection
     from mlc.runtime.executable import Executable
     from mlc.runtime.package import Package
-    from mlc.specialise import Specialising
-    from mlc.structured import Grouped, Structured
+    from mlc.structured import Structured
 
     Watch = Callable[[int, Pass, Module], None]
     Source = str | os.PathLike[str] | bytes | ModelProto | Module
@@ -394,18 +396,32 @@ def compile_with(
     options: CompileOptions, source: Source, progress: Progress | None = None, inspection: Inspection | None = None
 ) -> Executable | Specialising | Grouped | Structured:
     """As `compile`, with options made before."""
+    from mlc.cases import Specialising, declared_inputs
     from mlc.frontends.onnx.node import NeedsSize, NeedsValue
     from mlc.frontends.onnx.structure import NeedsForm
-    from mlc.specialise import Specialising
-    from mlc.structured import Grouped, Structured
+    from mlc.grouped import Grouped
+    from mlc.structured import Structured
 
     compilation = Compilation(options, progress, inspection or Inspection())
     try:
         module = compilation.load(source, answers={})
     except NeedsForm:
-        return Structured(source, options)
+        return Structured(source, options, partial(compile_with, options))
     except (NeedsValue, NeedsSize) as error:
-        return Specialising(source, options, error)
+        return Specialising(declared_inputs(source, options), error, partial(_compile_case, source, options))
+    forms = module.forms
+    executable = compilation.finish(module)
+    return executable if forms is None else Grouped(executable, forms)
+
+
+def _compile_case(
+    source: Source, options: CompileOptions, known: Mapping[str, np.ndarray], answers: Mapping[Extent, bool]
+) -> Executable | Grouped:
+    """The executable for values of inputs and answers to questions about sizes."""
+    from mlc.grouped import Grouped
+
+    compilation = Compilation(options)
+    module = compilation.load(source, known, answers)
     forms = module.forms
     executable = compilation.finish(module)
     return executable if forms is None else Grouped(executable, forms)

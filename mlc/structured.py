@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -20,58 +20,25 @@ from mlc.errors import MlcError
 from mlc.frontends.onnx.reader import Model, read
 from mlc.frontends.onnx.signature import open_inputs
 from mlc.frontends.onnx.structure import Form, form_text, part, structured, written_out
-from mlc.ir.module import OutputForm
 from mlc.options import CompileOptions
-from mlc.runtime.arguments import in_order, require_inputs, require_outputs
+from mlc.runtime.arguments import in_order, require_inputs
 
 if TYPE_CHECKING:
-    from mlc.runtime.executable import Executable, NodeArg
-    from mlc.specialise import Specialising
+    from mlc.runtime.executable import NodeArg
 
 KEPT = 16
-
-
-class Grouped:
-    """An executable whose outputs are handed out as the model declares them: tensors, lists, and None for an empty optional."""
-
-    def __init__(self, executable: Executable, forms: Sequence[OutputForm]):
-        self.executable = executable
-        self.forms = {form.name: form for form in forms}
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "executable":  # not there yet: a copy is being made
-            raise AttributeError(name)
-        return getattr(self.executable, name)
-
-    def __call__(self, /, *arrays: Any, **named: Any) -> Any:
-        """The output, or the tuple of outputs, for one array per input, in order or by name."""
-        found = self.executable(*arrays, **named)
-        outputs = self._grouped(found if isinstance(found, tuple) else (found,))
-        return outputs[0] if len(outputs) == 1 else tuple(outputs)
-
-    def run(self, output_names: Sequence[str] | None = None, inputs: Mapping[str, Any] | None = None) -> list[Any]:
-        """The outputs named (all of them for None), in that order, for inputs by name."""
-        require_outputs(self.forms, output_names)
-        outputs = dict(zip(self.forms, self._grouped(self.executable.run(None, inputs)), strict=True))
-        return [outputs[name] for name in (outputs if output_names is None else output_names)]
-
-    def _grouped(self, arrays: Sequence[np.ndarray]) -> list[Any]:
-        left, found = iter(arrays), []
-        for form in self.forms.values():
-            tensors = [next(left) for _ in form.tensors]
-            found.append(tensors if form.kind == "sequence" else tensors[0] if tensors else None)
-        return found
 
 
 class Structured:
     """Calls like an Executable, with lists and None among the inputs; compiles for each new number of elements."""
 
-    def __init__(self, source: Any, options: CompileOptions):
-        self.options = options
+    def __init__(self, source: Any, options: CompileOptions, compile: Callable[[Model], Any]):
+        """`compile` makes the executable of a model without sequences and optional values."""
+        self.compile = compile
         self.model: Model = source if isinstance(source, Model) else read(source, options.until)
         self.inputs = {i.name: i.type for i in open_inputs(self.model.proto.graph, options.shapes, self.model.file)}
         self.parted = [i for i in structured(self.model.proto.graph.input) if i in self.inputs]
-        self._made: OrderedDict[tuple[Form, ...], Executable | Specialising | Grouped | Structured] = OrderedDict()
+        self._made: OrderedDict[tuple[Form, ...], Any] = OrderedDict()
         self._lock = Lock()
 
     def __call__(self, /, *values: Any, **named: Any) -> Any:
@@ -92,10 +59,8 @@ class Structured:
                 feeds[name] = value
         return self.variant(inputs).run(output_names, feeds)
 
-    def variant(self, inputs: Mapping[str, Any]) -> Executable | Specialising | Grouped | Structured:
+    def variant(self, inputs: Mapping[str, Any]) -> Any:
         """The executable for sequences and optional values of this form."""
-        from mlc.compiler import compile_with
-
         require_inputs(self.inputs, inputs, optional=self.inputs)
         forms = {name: _form(inputs.get(name)) for name in self.parted}
         key = tuple(forms.values())
@@ -103,7 +68,7 @@ class Structured:
             if key in self._made:
                 self._made.move_to_end(key)
                 return self._made[key]
-        made = compile_with(self.options, written_out(self.model, forms))  # type: ignore[arg-type]  # read already
+        made = self.compile(written_out(self.model, forms))
         with self._lock:
             self._made[key] = made
             while len(self._made) > KEPT:

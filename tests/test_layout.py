@@ -91,3 +91,41 @@ def test_the_links_at_the_top_lead_into_the_package(stage: str) -> None:
         assert link.read_text() == f"mlc/{stage}"  # a clone without support for links has small text files
     else:
         assert link.readlink() == Path("mlc") / stage
+
+
+def imports_of(files: dict[str, Path]) -> dict[str, set[str]]:
+    """Module -> the modules that it imports, at any depth and for types too."""
+    found = {}
+    for module, path in files.items():
+        named = {
+            name if name in files else name.rpartition(".")[0]
+            for _, name in imported_modules(ast.parse(path.read_text()))
+        }
+        found[module] = {name for name in named if name in files and name != module}
+    return found
+
+
+def circle(imports: dict[str, set[str]]) -> list[str]:
+    """Modules that import one another, from the first to itself; none where there is no circle."""
+    left = {module: set(needed) for module, needed in imports.items()}
+    while free := [module for module, needed in left.items() if not needed & left.keys()]:
+        for module in free:
+            del left[module]
+    path = sorted(left)[:1]
+    while path:
+        path.append(min(left[path[-1]] & left.keys()))
+        if path[-1] in path[:-1]:
+            return path[path.index(path[-1]) :]
+    return []
+
+
+def test_no_file_imports_one_that_imports_it() -> None:
+    """A function that imports late, or an import for types alone, hides a circle and does not open it. What helps: a file of its own for
+    what both need, a Protocol for what one asks of the other, or a function that is handed in."""
+    files = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert circle(imports_of(files)) == []

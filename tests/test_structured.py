@@ -12,7 +12,8 @@ from onnx.reference import ReferenceEvaluator
 import mlc
 from mlc.compiler import load
 from mlc.errors import MlcError, UnsupportedOp
-from mlc.structured import Grouped, Structured
+from mlc.grouped import Grouped
+from mlc.structured import Structured
 
 
 def parse(body: str, opset: int = 18) -> onnx.ModelProto:

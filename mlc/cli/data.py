@@ -77,7 +77,7 @@ class Declared:
 
 def declared(source: Any, options: CompileOptions) -> dict[str, Declared]:
     """The inputs of an ONNX model, without importing its nodes."""
-    from mlc.specialise import declared_types
+    from mlc.cases import declared_types
 
     return {
         name: Declared(numpy_dtype(dtype), tuple(e if isinstance(e, int) else None for e in shape))

@@ -10,11 +10,11 @@ import onnxruntime
 import pytest
 
 import mlc
+from mlc.cases import Specialising
 from mlc.cli import main
 from mlc.errors import MlcError, ShapeError
 from mlc.frontends.onnx.node import NeedsSize
 from mlc.ir import interpreter
-from mlc.specialise import Specialising
 
 Feed = Mapping[str, np.ndarray]
 

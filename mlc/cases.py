@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -29,10 +29,11 @@ from mlc.options import CompileOptions
 from mlc.runtime.arguments import in_order, require_inputs
 
 if TYPE_CHECKING:
-    from mlc.compiler import Source
+    from mlc.grouped import Grouped
     from mlc.runtime.executable import Executable, NodeArg
-    from mlc.structured import Grouped
 
+# Values of inputs and answers to questions about sizes -> the executable for them.
+Compile = Callable[[Mapping[str, np.ndarray], Mapping[Extent, bool]], Any]
 KEPT = 16
 _TRIES = 32  # inputs and sizes that may turn out to be needed, one after the other
 
@@ -53,10 +54,10 @@ class _Asked:
 class Specialising:
     """Calls like an Executable; compiles for each new value of the inputs in `deciding`, and for each new set of answers about sizes."""
 
-    def __init__(self, source: Source, options: CompileOptions, need: NeedsValue | NeedsSize):
-        self.source = source
-        self.options = options
-        self.inputs = declared_inputs(source, options)
+    def __init__(self, inputs: Mapping[str, NodeArg], need: NeedsValue | NeedsSize, compile: Compile):
+        """`need` is what the import of the model lacked; `compile` imports it again with values and answers, and makes the executable."""
+        self.inputs = dict(inputs)
+        self.compile = compile
         self.deciding: list[str] = []
         self.native_compilations = 0
         self.report: dict[str, Any] = {"specialised": {"inputs": [], "sizes": [], "kept": KEPT, "compiled": []}}
@@ -139,18 +140,12 @@ class Specialising:
         return found
 
     def _compile(self, known: Mapping[str, np.ndarray], answers: Mapping[Extent, bool]) -> Executable | Grouped:
-        from mlc.compiler import Compilation
-        from mlc.structured import Grouped
-
-        compilation = Compilation(self.options)
-        module = compilation.load(self.source, known, answers)
-        forms = module.forms
-        made = compilation.finish(module)
+        made = self.compile(known, answers)
         self.native_compilations += 1
         values = {name: x.tolist() if x.size <= 16 else f"{x.dtype}{list(x.shape)}" for name, x in known.items()}
         values |= {asked.question.text: answers.get(asked.question.truth) for asked in self._asked}
         self.report["specialised"]["compiled"].append(values)
-        return made if forms is None else Grouped(made, forms)
+        return made
 
     def get_inputs(self) -> list[NodeArg]:
         return list(self.inputs.values())
@@ -179,7 +174,7 @@ class Specialising:
         return f"<mlc executable that compiles per case of {self._what()}: {len(self._made)} kept>"
 
 
-def declared_inputs(source: Source, options: CompileOptions) -> dict[str, NodeArg]:
+def declared_inputs(source: Any, options: CompileOptions) -> dict[str, NodeArg]:
     """The inputs of an ONNX model as an executable describes them."""
     from mlc.runtime.arrays import DTYPES
     from mlc.runtime.executable import NodeArg
@@ -190,7 +185,7 @@ def declared_inputs(source: Source, options: CompileOptions) -> dict[str, NodeAr
     }
 
 
-def declared_types(source: Source, options: CompileOptions) -> dict[str, tuple[Shape, str]]:
+def declared_types(source: Any, options: CompileOptions) -> dict[str, tuple[Shape, str]]:
     """(shape, dtype) of the inputs of an ONNX model, without importing its nodes."""
     from mlc.frontends.onnx.reader import read
     from mlc.frontends.onnx.signature import open_inputs, signature
