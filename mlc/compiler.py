@@ -240,10 +240,10 @@ class Compilation:
             def after(number: int, done: Pass, changed: Module) -> None:
                 if self.inspection.dump:
                     named.update(weights_of(changed))
-                if done.name == "fuse":
+                if done.gives == "groups":
                     fusion.update(boundaries(changed))
                     self.portable = copy(changed)  # outline makes a new one and leaves this as it is
-                if done.name == "schedule":
+                if done.gives == "schedules":
                     self.report["kernels"] = describe(changed, fusion)
                 if watch is not None:
                     watch(number, done, changed)
