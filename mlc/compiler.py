@@ -211,7 +211,7 @@ class Compilation:
         """The module after the pipeline of the options (or after `passes`); the one given stays as it is. `watch` sees it after each pass.
         Kernels that are `known` become stubs, which only `generate` with the same cache can use."""
         from mlc.insight.fusion import boundaries
-        from mlc.insight.kernels import describe
+        from mlc.insight.kernels import composites, describe
         from mlc.insight.pages import write_index
         from mlc.passes.kernel.lowering import LowerKernels, LowerNewKernels
         from mlc.passes.kernel.specialise import Specialise
@@ -236,6 +236,7 @@ class Compilation:
             manager = self._manager(passes)
             named = weights_of(module)
             fusion: dict[tuple[str, ...], list[str]] = {}
+            whole = composites(module)
 
             def after(number: int, done: Pass, changed: Module) -> None:
                 if self.inspection.dump:
@@ -244,7 +245,7 @@ class Compilation:
                     fusion.update(boundaries(changed))
                     self.portable = copy(changed)  # outline makes a new one and leaves this as it is
                 if done.gives == "schedules":
-                    self.report["kernels"] = describe(changed, fusion)
+                    self.report["kernels"] = describe(changed, fusion, whole)
                 if watch is not None:
                     watch(number, done, changed)
 

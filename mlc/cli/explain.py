@@ -57,15 +57,19 @@ def _about(name: str, kernels: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def _nodes(call: dict[str, Any]) -> str:
+    """The nodes that a call computes, with the name of what one is as a whole: norm1 (layer_norm)."""
+    named = call.get("composites", {})
+    return ", ".join(f"{node} ({named[node]})" if node in named else node for node in call["source"])
+
+
 def _print(kernel: dict[str, Any], console: Console) -> None:
     calls = kernel["calls"]
     console.print()
     console.print(f"{kernel['name']}{f'  called {len(calls)} times' if len(calls) > 1 else ''}")
     for call in calls[:4]:
         only = ", ".join(f"{name} = {size}" for name, size in call.get("sizes", {}).items())
-        console.print(
-            f"  computes  {', '.join(call['source']) or '(no node of the model)'}{f'  where {only}' if only else ''}"
-        )
+        console.print(f"  computes  {_nodes(call) or '(no node of the model)'}{f'  where {only}' if only else ''}")
         for line in call.get("fusion", []):
             console.print(f"            {line}")
     if len(calls) > 4:

@@ -12,6 +12,8 @@ from xdsl.ir import SSAValue
 
 from mlc.ir import dims
 from mlc.ir.dims import Extent
+from mlc.ir.graph.base import location_name
+from mlc.ir.graph.composites import CompositeOp
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import element_bytes, loops_of
 from mlc.ir.module import Module
@@ -30,11 +32,24 @@ _FREE = (
 )
 
 
-def describe(module: Module, fusion: Mapping[tuple[str, ...], list[str]] | None = None) -> list[dict[str, Any]]:
+def composites(module: Module) -> dict[str, str]:
+    """What nodes of the user's model are as a whole, by node: attention, batch_norm; read before passes write them as primitives."""
+    found: dict[str, dict[str, None]] = {}
+    for op in module.op.walk():
+        if isinstance(op, CompositeOp) and (node := location_name(op)) is not None:
+            found.setdefault(node, {})[op.title] = None
+    return {node: ", ".join(titles) for node, titles in found.items()}
+
+
+def describe(
+    module: Module,
+    fusion: Mapping[tuple[str, ...], list[str]] | None = None,
+    named: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
     """One entry per kernel of a scheduled module: its schedule, its notes, and its calls with source nodes, the sizes they are for (of a
     variant), work and bytes.
 
-    `fusion` says, by the nodes of a call, why its results go through memory.
+    `fusion` says, by the nodes of a call, why its results go through memory, `named` which composite a node is.
     """
     kernels = {op.sym_name.data: op for op in module.op.ops if isinstance(op, FuncOp)}
     found: dict[str, dict[str, Any]] = {}
@@ -46,6 +61,7 @@ def describe(module: Module, fusion: Mapping[tuple[str, ...], list[str]] | None 
         entry["calls"].append(
             {
                 "source": source,
+                "composites": {node: named[node] for node in source if node in named} if named else {},
                 "sizes": program.sizes_asked(call),
                 "flops": str(flops),
                 "bytes": str(bytes),

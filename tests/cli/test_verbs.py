@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from mlc.compiler import load_executable
+from tests.cli.conftest import save
 from tests.runtime.packages import rewritten
 
 
@@ -243,6 +244,30 @@ def test_explain_says_what_each_kernel_computes_and_how(mlc: Callable, small: Pa
         assert "product, shift, cut, mix" in outcome.out and "schedule" in outcome.out and "bytes" in outcome.out
         assert "its result is an output of the model" in outcome.out
     assert mlc("explain", "small.mlc", "--op", "produkt").code == 1
+
+
+NAMED = """
+<ir_version: 9, opset_import: ["" : 17]>
+named (float[N, 4, 6, 6] x, float[N, 8] z) => (float[N, 4, 6, 6] y, float[N, 8] t)
+<float[4, 4, 3, 3] w, float[4] a, float[4] b, float[4] c, float[4] d, float[8] s>
+{
+   [spread] d2 = Mul(d, d)
+   [window] p = Conv<pads = [1, 1, 1, 1]>(x, w)
+   [still] y = BatchNormalization(p, a, b, c, d2)
+   [even] t = LayerNormalization(z, s)
+}
+"""
+
+
+def test_explain_says_what_nodes_are_as_a_whole(mlc: Callable, tmp_path: Path) -> None:
+    """Also where a normalisation has gone into a convolution's weight, and from a package."""
+    model = save(NAMED, tmp_path / "named.onnx")
+    assert mlc("compile", model, "-q").code == 0
+    for source in (model, "named.mlc"):
+        text = mlc("explain", source).out
+        assert "window, still (batch_norm)" in text and "even (layer_norm)" in text
+    outcome = json.loads(mlc("explain", model, "--op", "even", "--json").out)
+    assert [call["composites"]["even"] for kernel in outcome["kernels"] for call in kernel["calls"]] == ["layer_norm"]
 
 
 def test_opt_runs_passes_and_shows_what_they_changed(mlc: Callable, small: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import ClassVar
 from xdsl.ir import SSAValue
 
 from mlc.ir import builder as g
+from mlc.ir.graph.base import location
 from mlc.ir.graph.elementwise import OPS, ElementwiseOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
 from mlc.ir.graph.norms import BatchNormOp
@@ -134,7 +135,12 @@ def _known(value: SSAValue) -> bool:
 
 
 def _scaled(op: ConvolutionOp | ContractOp, factor: BroadcastOp) -> SSAValue | None:
-    """The product with the factor in its weight, if the factor's axes are the weight's."""
+    """The product with the factor in its weight, if the factor's axes are the weight's. It comes from where the product came from."""
+    with location(op.location):
+        return _with_factor(op, factor)
+
+
+def _with_factor(op: ConvolutionOp | ContractOp, factor: BroadcastOp) -> SSAValue | None:
     axes = factor.axes.get_values()
     if isinstance(op, ConvolutionOp):
         _, layout, out = op.layout
