@@ -24,7 +24,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from mlc.errors import InvalidModel, MlcError
 from mlc.ir import dims
-from mlc.ir.alias import ALIAS, aliases_of, names_of, verify_aliases
+from mlc.ir.alias import ALIAS, FRONT, aliases_of, names_of, verify_aliases
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Check
 from mlc.ir.graph.counted import PrefixOp
@@ -257,7 +257,7 @@ def _verify_aliases(function: FuncOp) -> None:
     """Only @main is called with memory of a caller."""
     if function.sym_name.data == "main":
         verify_aliases(function)
-    elif any(ALIAS in row.data for row in (function.res_attrs.data if function.res_attrs else ())):
+    elif any({ALIAS, FRONT} & row.data.keys() for row in (function.res_attrs.data if function.res_attrs else ())):
         raise VerifyException(
             f"a result of @{function.sym_name.data} has {ALIAS}: only those of @main live in arguments"
         )

@@ -20,6 +20,7 @@ from mlc.passes.graph.dce import Dce
 from mlc.passes.graph.decompose import Decompose, WriteCheckpoints
 from mlc.passes.graph.fold import Fold
 from mlc.passes.graph.fuse import Fuse
+from mlc.passes.graph.growing import GrowInPlace
 from mlc.passes.graph.layout import SelectLayout
 from mlc.passes.graph.padding import ExpandPadding
 from mlc.passes.graph.projections import SplitProjections
@@ -52,6 +53,7 @@ PASSES: dict[str, type[Pass]] = {
         Dce,
         WeightsToArguments,
         ArgumentsToWeights,
+        GrowInPlace,
         Fuse,
         *LOWERING,
     )

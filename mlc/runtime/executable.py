@@ -163,6 +163,7 @@ class Executable:
         self._index = {spec.name: number for number, spec in enumerate(plan.inputs)}
         self._output_index = {spec.name: number for number, spec in enumerate(plan.outputs)}
         self._aliases = plan.aliases
+        self._fronts = plan.fronts
         self._written = {number: plan.outputs[output].name for output, number in self._aliases.items()}
         self._fresh = [number for number in range(len(plan.outputs)) if number not in self._aliases]
         self._counts = {name: 1 + plan.sizes.index(dims.symbol(name)) for name in plan.counted}
@@ -436,6 +437,10 @@ class Executable:
                     memories[number] = memory
             outputs[number] = types[number](shape, dtype, memory.block, memory.offset)
             io[first + number] = memory.place
+            if number in self._fronts:  # the input lies in front of what is written
+                source = self._fronts[number]
+                outputs[number][: len(arrays[source])] = arrays[source]
+                io[source] = memory.place
         if self._counts:
             table = type(binding.table).from_buffer_copy(binding.table)  # the entry writes what it counts
             (run or self._run)(ctypes.addressof(table), workspace.arena.place, workspace.place)

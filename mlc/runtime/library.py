@@ -36,6 +36,11 @@ def export_library(
         raise MlcError(f"the header and the library have the same path, {path}", remedy="Name another for one.")
     name = library_name(path)
     plan = artifact.plan
+    if begins := [spec for spec in plan.outputs if spec.front is not None]:
+        raise MlcError(
+            f"a library keeps nothing between runs, and the output '{begins[0].name}' grows in the memory of '{begins[0].front}'",
+            remedy="Compile without the pass grow-in-place.",
+        )
     symbols = Solver(plan.inputs, plan).symbols
     linker = _linker()
     with tempfile.TemporaryDirectory(prefix="mlc-") as folder:

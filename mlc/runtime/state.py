@@ -5,7 +5,8 @@
 
 A result that lives in its input is updated where it lies, and its pointer is set once. Any other result is written into a second buffer, and
 the two change places: the present of one call is the past of the next, nothing is copied, and neither moves unless it grows. A buffer
-that must grow takes twice what it needs, so that memory is asked for a logarithm of the calls.
+that must grow takes twice what it needs, so that memory is asked for a logarithm of the calls. Where the result begins with the input
+(`graph.front`), there is one buffer, and a call writes nothing but the new rows behind the old ones.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Kept:
     def __init__(self, number: int, spec: TensorSpec, output: int | None, follows: TensorSpec | None):
         self.number, self.spec, self.output = number, spec, output
         self.updated = follows is not None and follows.alias == spec.name  # the result lives in the input
+        self.stays = follows is not None and follows.front == spec.name  # it is written behind the input
         self.moves = follows is not None and not self.updated
         self.grows = follows is not None and follows.shape != spec.shape
         self.memory, self.spare = Memory(0), Memory(0)
@@ -80,12 +82,22 @@ class Kept:
         """Where the result that follows is written."""
         assert self.output is not None
         shape, dtype, bytes = binding.outputs[self.output]
+        if self.stays:
+            if self.memory.bytes < bytes:
+                held, memory = self.array, Memory(2 * bytes)
+                assert held is not None
+                self.array = np.ndarray(held.shape, dtype, memory.block, memory.offset)
+                self.array[...] = held
+                self.memory = memory
+            return np.ndarray(shape, dtype, self.memory.block, self.memory.offset)
         self.spare = _roomy(self.spare, bytes, self.grows)
         return np.ndarray(shape, dtype, self.spare.block, self.spare.offset)
 
     def swap(self, array: np.ndarray) -> None:
         """What was written is the state from now on."""
-        self.array, self.memory, self.spare = array, self.spare, self.memory
+        self.array = array
+        if not self.stays:
+            self.memory, self.spare = self.spare, self.memory
 
 
 def _roomy(memory: Memory, bytes: int, grows: bool) -> Memory:
@@ -275,6 +287,7 @@ class Stateful:
                     assert state.output is not None
                     outputs[state.output] = target = state.target(binding)
                     io[first + state.output] = address(target)
+                    arrays[state.number], io[state.number] = state.array, state.memory.place
                 outputs = machine.launch(self._workspace, binding, arrays, outputs, self._fresh, run)
                 for state in self._moving:
                     assert state.output is not None
@@ -317,7 +330,8 @@ def _restored(
 
 def _pairs(plan: Plan, kept: Mapping[str, str | None] | None) -> dict[str, str | None]:
     """Input -> the output that follows it, tested. By default those of the package, or the results that live in inputs."""
-    aliases = {plan.inputs[source].name: plan.outputs[n].name for n, source in plan.aliases.items()}
+    places = {**plan.aliases, **plan.fronts}
+    aliases = {plan.inputs[source].name: plan.outputs[n].name for n, source in places.items()}
     if kept is None:
         kept = plan.state or aliases
         if not kept:
@@ -335,7 +349,9 @@ def _pairs(plan: Plan, kept: Mapping[str, str | None] | None) -> dict[str, str |
             raise MlcError(f"there is no input '{name}'", remedy=f"Inputs: {', '.join(inputs)}.")
         lives = aliases.get(name)
         if lives is not None and follows != lives:
-            raise MlcError(f"a call updates the input '{name}': what follows it is '{lives}', not {follows!r}")
+            raise MlcError(
+                f"the output '{lives}' lies in the memory of the input '{name}', and follows it, not {follows!r}"
+            )
         if follows is None:
             continue
         if follows not in outputs:
@@ -344,8 +360,10 @@ def _pairs(plan: Plan, kept: Mapping[str, str | None] | None) -> dict[str, str |
             raise MlcError(f"the output '{follows}' follows '{taken[follows]}' and '{name}'")
         taken[follows] = name
         mine, other = inputs[name], outputs[follows]
-        if other.alias is not None and other.alias != name:
-            raise MlcError(f"the output '{follows}' lives in the input '{other.alias}', and cannot follow '{name}'")
+        if (lies := other.alias or other.front) not in (None, name):
+            raise MlcError(
+                f"the output '{follows}' lies in the memory of the input '{lies}', and cannot follow '{name}'"
+            )
         _require_same(mine, other)
     return dict(kept)
 

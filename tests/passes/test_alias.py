@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import mlc
 from mlc.errors import InvalidModel, MlcError
@@ -244,3 +245,61 @@ def test_the_interpreter_refuses_memory_that_it_cannot_overwrite():
     for call in (run, lambda module, arrays: run_program(PassManager(OUTLINED).run(module), arrays)):
         with pytest.raises(MlcError, match="input 'a' is overwritten, and the array is read-only"):
             call(module, [array])
+
+
+# Results that begin with an argument ---------------------------------------------------------------------------------------
+@settings(max_examples=15)
+@given(st.data())
+def test_results_that_begin_with_an_argument_grow_in_its_memory(data):
+    rank = data.draw(st.integers(1, 4))
+    shape = data.draw(st.lists(st.sampled_from([0, 1, 2, 3, "N"]), min_size=rank, max_size=rank))
+    axis, more = data.draw(st.integers(0, rank - 1)), data.draw(st.sampled_from([0, 1, 3]))
+    m = g.module_builder("growing")
+    past = [("P" if a == axis else e) for a, e in enumerate(shape)]
+    new = [(more if a == axis else e) for a, e in enumerate(shape)]
+    with m.function(inputs=[("past", past, "f32"), ("new", new, "f32")]) as (p, x):
+        present = g.concatenate([p, g.tanh(x), x], axis)
+        m.outputs([("old", g.neg(p)), ("present", present), ("sum", g.reduce(present, [axis], "sum"))])
+    module = m.finish()
+    grown = PassManager("grow-in-place", verify_each=True).run(module)
+    assert str(Module.parse(str(grown), grown.weights)) == str(grown)
+    programs = [PassManager(passes).run(grown) for passes in (OUTLINED, LOWERED)]
+    if more and 0 not in shape:  # else nothing grows
+        assert all("kernel.front" in str(program.main.arg_attrs) for program in programs)
+    executable = mlc.compile(grown, threads=2)
+    chat = executable.with_state({"past": "present"})
+    for size in (0, 1, 4):
+        extents = [size if a == axis else 2 if e == "N" else e for a, e in enumerate(shape)]
+        p = np.random.default_rng(size).uniform(-1, 1, extents).astype(np.float32)
+        x = np.random.default_rng(9).uniform(-1, 1, [2 if e == "N" else e for e in new]).astype(np.float32)
+        first = np.ascontiguousarray(np.moveaxis(p, axis, 0))
+        before = first.copy()
+        whole = np.concatenate([p, np.tanh(x), x], axis)
+        want = [-p, np.moveaxis(whole, axis, 0), whole.sum(axis)]
+        chat.state["past"] = first
+        kept_outputs = chat.run(["old", "sum"], {"new": x})
+        runs = [run(grown, [first, x]), *(run_program(each, [first, x]) for each in programs), executable(first, x)]
+        for found in (*runs, [kept_outputs[0], chat.state["past"], kept_outputs[1]]):
+            for got, expected in zip(found, want, strict=True):
+                np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(first, before)
+
+
+def test_what_does_not_begin_with_an_argument_is_named():
+    m = g.module_builder("m")
+    with m.function(inputs=[("a", (2, 3), "f32"), ("b", (2, 3), "f32")]) as (a, b):
+        m.outputs(
+            [
+                ("back", g.concatenate([g.neg(a), b], 0)),
+                ("twice", g.concatenate([a, b], 1)),
+                ("again", g.concatenate([a, a], 0)),
+            ]
+        )
+    module = m.finish()
+    with pytest.raises(MlcError, match="the result 'back' does not begin with an argument"):
+        PassManager("grow-in-place{results=back}").run(module)
+    grown = PassManager("grow-in-place").run(module)  # an argument is the front of one result
+    assert str(grown).count("graph.front") == 1
+    wider = str(module).replace('{graph.name = "twice"}', '{graph.name = "twice", graph.front = "a"}')
+    with pytest.raises(InvalidModel, match=r"'twice' is f32\[2, 6\], and the argument 'a' it begins with f32\[2, 3\]"):
+        Module.parse(wider)

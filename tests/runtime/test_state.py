@@ -261,17 +261,50 @@ def test_a_decoder_with_a_cache_generates_the_same_with_state(path: Path):
     assert chat.state[next(iter(pairs))].shape[2] == 0
 
 
+@pytest.mark.parametrize("path", CACHES, ids=lambda path: path.name)
+def test_caches_that_grow_in_place_hold_the_same(path: Path):
+    """The axis that grows comes first in them, and no kernel copies what was there."""
+    plain, rows = mlc.compile(path), 2
+    exe = mlc.compile(path, passes="grow-in-place{results=present*},default", threads=2)
+    assert len(exe.plan.fronts) == 4
+    assert len(exe.plan.steps) == len(plain.plan.steps) - 4
+    pairs, caches = cache_of(plain, rows)
+    chat = exe.with_state(initial={name: cache.transpose(2, 0, 1, 3) for name, cache in caches.items()})
+    masked = "attention_mask" in {spec.name for spec in exe.plan.inputs}
+    ids, names = np.full((rows, 1), 3, np.int64), [spec.name for spec in plain.plan.outputs]
+    for length in range(20):
+        given = {"input_ids": ids} | ({"attention_mask": np.ones((rows, length + 1), np.int64)} if masked else {})
+        found = dict(zip(names, plain.run(None, {**given, **caches}), strict=True))
+        (logits,) = chat.run(["logits"], given)
+        np.testing.assert_allclose(logits, found["logits"], rtol=1e-4, atol=1e-4)
+        if length % 7 == 0:  # a call that gives the caches
+            first = {name: np.ascontiguousarray(cache.transpose(2, 0, 1, 3)) for name, cache in caches.items()}
+            again = exe.run(None, {**given, **first})
+            np.testing.assert_array_equal(again[0], logits)
+            np.testing.assert_array_equal(again[1], chat.state[next(iter(pairs))])
+        caches = {past: found[present] for past, present in pairs.items()}
+        ids = found["logits"][:, -1:].argmax(-1)
+    other = chat.copy()
+    assert (other(**given) if not masked else other(ids, np.ones((rows, 21), np.int64))) is not None
+    for name, cache in caches.items():
+        np.testing.assert_allclose(chat.state[name], cache.transpose(2, 0, 1, 3), rtol=1e-4, atol=1e-4)
+
+
 def test_a_cache_that_grows_asks_for_memory_a_logarithm_of_the_calls():
     m = g.module_builder("append")
     with m.function(inputs=[("past", ("P", 4), "f32"), ("x", (1, 4), "f32")]) as (past, x):
         m.outputs([("present", g.concatenate([past, x], 0)), ("y", g.neg(x))])
-    step = mlc.compile(m.finish()).with_state({"past": "present"}, {"past": np.zeros((0, 4), np.float32)})
-    places = set()
-    for number in range(300):
-        step(np.full((1, 4), number, np.float32))
-        places.add(step._kept["past"].memory.place)
-    assert len(places) <= 2 * 9  # two buffers, each of twice the size that it replaces
-    np.testing.assert_array_equal(step.state["past"][:, 0], np.arange(300))
+    module, empty = m.finish(), {"past": np.zeros((0, 4), np.float32)}
+    for passes, buffers in (("default", 2), ("grow-in-place,default", 1)):
+        step, places = mlc.compile(module, passes=passes).with_state({"past": "present"}, empty), set()
+        for number in range(300):
+            step(np.full((1, 4), number, np.float32))
+            places.add(step._kept["past"].memory.place)
+        assert len(places) <= 9 * buffers  # each of twice the size that it replaces
+        np.testing.assert_array_equal(step.state["past"][:, 0], np.arange(300))
+        step.reset()
+        step(np.zeros((1, 4), np.float32))
+        assert step.state["past"].shape == (1, 4)
 
 
 # Packages and what is refused --------------------------------------------------------------------------------------------
@@ -313,7 +346,7 @@ def test_state_that_does_not_fit_is_refused_by_name():
         exe.with_state({"v": "loss"})
     with pytest.raises(MlcError, match="there is no output 'v'"):
         exe.with_state({"x": "v"})
-    with pytest.raises(MlcError, match="what follows it is 'w0'', not 'loss'"):
+    with pytest.raises(MlcError, match="lies in the memory of the input 'w0', and follows it, not 'loss'"):
         exe.with_state({"w0": "loss"})
     with pytest.raises(ShapeError, match="the output 'loss' is .* and cannot follow the input 'x'"):
         exe.with_state({"x": "loss"})

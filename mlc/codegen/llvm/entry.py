@@ -31,7 +31,7 @@ from mlc.codegen.llvm.function import open_axes
 from mlc.codegen.llvm.launch import POOL, TIMES, KernelSignature, launch, text_of, typed
 from mlc.errors import InternalError
 from mlc.ir import dims
-from mlc.ir.alias import KERNEL_ALIAS
+from mlc.ir.alias import KERNEL_ALIAS, KERNEL_FRONT
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.kernel import element_bytes
 from mlc.ir.kernel.plan import Equality, Launch, Lifetime, Plan, Step, TensorSpec
@@ -184,7 +184,8 @@ class Emitter:
             if role not in ("input", "output"):
                 raise InternalError(f"argument {arg.index} of @main is neither input nor output")
             alias = text_of(attr, KERNEL_ALIAS) or None
-            spec = TensorSpec(text_of(attr, "kernel.name"), text_of(attr, "kernel.dtype"), shape_of(arg), alias)
+            front = text_of(attr, KERNEL_FRONT) or None
+            spec = TensorSpec(text_of(attr, "kernel.name"), text_of(attr, "kernel.dtype"), shape_of(arg), alias, front)
             (inputs if role == "input" else outputs).append((arg, spec))
         io = {arg: number for number, (arg, _) in enumerate([*inputs, *outputs])}
         return tuple(spec for _, spec in inputs), tuple(spec for _, spec in outputs), io

@@ -30,12 +30,14 @@ GRAIN = 16 << 10
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output of a module. An output may live in the memory of the input `alias`, which a call then updates."""
+    """An input or output of a module. An output may live in the memory of the input `alias`, which a call then updates; or begin with the
+    input `front`, whose memory is then the front of its own, so that the entry writes what is behind."""
 
     name: str
     dtype: str
     shape: tuple[Extent, ...]
     alias: str | None = None
+    front: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,12 @@ class Plan:
         return {n: numbers[spec.alias] for n, spec in enumerate(self.outputs) if spec.alias is not None}
 
     @property
+    def fronts(self) -> dict[int, int]:
+        """Number of an output -> number of the input that its memory begins with."""
+        numbers = {spec.name: number for number, spec in enumerate(self.inputs)}
+        return {n: numbers[spec.front] for n, spec in enumerate(self.outputs) if spec.front is not None}
+
+    @property
     def late_checks(self) -> list[Equality]:
         """The checks that wait for something counted, in the order in which a run comes to them; it stops at the first that fails."""
         order = {name: number for number, name in enumerate(self.counted)}
@@ -113,6 +121,7 @@ class Plan:
             return [
                 {"name": t.name, "dtype": t.dtype, "shape": [_text(e) for e in t.shape]}
                 | ({} if t.alias is None else {"alias": t.alias})
+                | ({} if t.front is None else {"front": t.front})
                 for t in specs
             ]
 
@@ -138,12 +147,13 @@ class Plan:
 
         def tensors(items: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
             return tuple(
-                TensorSpec(t["name"], t["dtype"], tuple(_extent(e) for e in t["shape"]), t.get("alias")) for t in items
+                TensorSpec(t["name"], t["dtype"], tuple(_extent(e) for e in t["shape"]), t.get("alias"), t.get("front"))
+                for t in items
             )
 
         inputs, outputs = tensors(data["inputs"]), tensors(data["outputs"])
         known = {spec.name for spec in inputs}
-        if lost := [t.alias for t in outputs if t.alias is not None and t.alias not in known]:
+        if lost := [name for t in outputs for name in (t.alias, t.front) if name is not None and name not in known]:
             raise ValueError(f"a result lives in the input {lost[0]!r}, which is not there")
         return cls(
             inputs,

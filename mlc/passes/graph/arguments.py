@@ -40,7 +40,7 @@ class WeightsToArguments(Pass):
         for op in module.main.walk():
             if isinstance(op, WeightOp):
                 uses.setdefault(op.weight_key, []).append(op)
-        wanted = _chosen(self.weights, list(uses), "weight")
+        wanted = chosen(self.weights, list(uses), "weight")
         taken = set(module.input_names)
         if clash := [key for key in wanted if key in taken]:
             raise MlcError(f"{self.name}: there is an input '{clash[0]}' already", remedy="Leave this weight out.")
@@ -64,7 +64,7 @@ class ArgumentsToWeights(Pass):
     def run(self, module: Module) -> None:
         names, main = module.input_names, module.main
         known = [name for name in names if name in module.weights]
-        wanted = set(known if self.arguments == "*" else _chosen(self.arguments, names, "input"))
+        wanted = set(known if self.arguments == "*" else chosen(self.arguments, names, "input"))
         updated = {argument: result for result, argument in module.aliases.items()}
         block, rows = main.body.block, _rows(module)
         for number, (name, argument) in enumerate(zip(names, list(block.args), strict=True)):
@@ -95,7 +95,7 @@ class ArgumentsToWeights(Pass):
         _describe(main, [row for name, row in zip(names, rows, strict=True) if name not in wanted])
 
 
-def _chosen(patterns: str, names: list[str], what: str) -> list[str]:
+def chosen(patterns: str, names: list[str], what: str) -> list[str]:
     """The names that fit one of the patterns, in order. Raises MlcError for a pattern that none fits."""
     split = [pattern.strip() for pattern in patterns.split(";") if pattern.strip()]
     for pattern in split:

@@ -18,6 +18,7 @@ from xdsl.ir import Block, SSAValue
 
 from mlc.ir import builder as g
 from mlc.ir import work
+from mlc.ir.alias import fronts_of
 from mlc.ir.graph.shape import TransposeOp
 from mlc.ir.module import Module
 from mlc.passes.base import Pass
@@ -46,6 +47,7 @@ class MoveTransposes(Pass):
 class _Sinker:
     def __init__(self, module: Module):
         self.module = module
+        self.stays = _in_place(module)
         self.stored: dict[SSAValue, Stored] = {}
         self.built: dict[SSAValue, SSAValue] = {}
 
@@ -57,7 +59,7 @@ class _Sinker:
             with before(op, self.module):
                 operands = [self.stored.get(v) or Stored(v, identity(v)) for v in op.operands]
                 rule = next((RULES[kind] for kind in type(op).__mro__ if kind in RULES), None)
-                results = rule(op, operands) if rule else None
+                results = rule(op, operands) if rule and op not in self.stays else None
                 if results is None:
                     for position, operand in enumerate(op.operands):
                         if operand in self.stored:
@@ -77,6 +79,12 @@ class _Sinker:
             stored = self.stored[value]
             self.built[value] = g.transpose(stored.value, inverse(stored.order))
         return self.built[value]
+
+
+def _in_place(module: Module) -> set[object]:
+    """The ops of results whose memory begins with an argument: another order of axes would part them."""
+    last = module.main.body.block.last_op
+    return {last.operands[number].owner for number in fronts_of(module.main)} if last is not None else set()
 
 
 def lift(block: Block, module: Module) -> None:

@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from xdsl.builder import Builder
 from xdsl.dialects import arith, func, memref, scf
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IndexType, IntegerAttr, ModuleOp, StringAttr
-from xdsl.ir import Block, Operation, Region, SSAValue
+from xdsl.ir import Block, BlockArgument, Operation, Region, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from mlc.errors import InternalError, InvalidModel
 from mlc.ir import dims, work
-from mlc.ir.alias import KERNEL_ALIAS
+from mlc.ir.alias import KERNEL_ALIAS, KERNEL_FRONT, fronts_of
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import location_name
 from mlc.ir.graph.control import ControlOp, GroupOp, IfOp, ScanOp, WhileOp, YieldOp, source_of, yielded
 from mlc.ir.graph.counted import PrefixOp
-from mlc.ir.graph.shape import ConstantOp, PadOp, ReshapeOp, SliceOp, WeightOp
+from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, ReshapeOp, SliceOp, WeightOp
 from mlc.ir.graph.views import has_fixed_offsets
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
@@ -122,6 +122,10 @@ class Outline:
         own = self.block.args[len(inputs) :]
         places = [self.block.args[aliases[n]] if n in aliases else arg for n, arg in enumerate(own)]
         placement = place(main, self._overwrites)
+        self.fronts: dict[SSAValue, BlockArgument] = {
+            own[n]: self.block.args[argument] for n, argument in fronts_of(main).items()
+        }
+        self.found_there: set[SSAValue] = set()  # results of which kernels write what is behind an argument
         self.targets: dict[SSAValue, SSAValue] = {value: places[n] for value, n in placement.direct.items()}
         late = {move.result for move in placement.late}
         saved: dict[int, SSAValue] = {}
@@ -139,8 +143,12 @@ class Outline:
         self._hoist()
         function = func.FuncOp("main", ([a.type for a in self.block.args], []), Region(self.block))
         taken = {len(inputs) + result: inputs[argument][0] for result, argument in aliases.items()}
+        fronts = {arg: inputs[self.fronts[arg].index][0] for arg in self.found_there}
         function.properties["arg_attrs"] = ArrayAttr(
-            [_attributes(*row, alias=taken.get(n)) for n, row in enumerate(signature)]
+            [
+                _attributes(*row, taken.get(n), fronts.get(arg))
+                for n, (row, arg) in enumerate(zip(signature, self.block.args, strict=True))
+            ]
         )
         kernels = [kernel.op for kernel in self.kernels.values()]
         made = Module(
@@ -190,10 +198,11 @@ class Outline:
             cut, group = [], structure(op)
         given = [extent for c in cut for extent in c.starts.extents()]
         names: list[Extent] = [dims.symbol(f"{self.start}{n}") for n in range(len(given))]
-        key = (group, tuple(over.items()))
+        first = 1 if len(outputs) == 1 and self._is_there(op, self._root(outputs[0]), operands) else 0
+        key = (group, tuple(over.items()), first)
         if key not in self.made:
             left = iter(names)
-            self.made[key] = self._make(op, over, {c: [next(left) for _ in c.starts.extents()] for c in cut})
+            self.made[key] = self._make(op, over, first, {c: [next(left) for _ in c.starts.extents()] for c in cut})
         sources = list(dict.fromkeys(n for o in op.body.block.ops if (n := location_name(o))))
         for made in self.made[key]:
             self._call(made, operands, outputs, sources, dict(zip(names, given, strict=True)))
@@ -208,10 +217,25 @@ class Outline:
     ) -> None:
         spare = [self._buffer(shape, dtype) for shape, dtype in made.spare]
         memories = [*operands, *outputs, *spare]
+        roots = [self._root(memories[n]) for n in made.order]  # kernels are compiled for arguments that do not overlap
+        if any(roots.count(written) > 1 for written in {self._root(memory) for memory in (*outputs, *spare)}):
+            raise InternalError(f"outline: kernel '{made.callee}' would take memory twice that it writes")
         views = [self._view(memories[n], shape) for n, shape in zip(made.order, made.shapes, strict=True)]
         self.b.insert(
             program.CallOp(made.callee, [*views, *(self._size(given.get(e, e)) for e in made.extents)], sources)
         )
+
+    def _is_there(self, op: GroupOp, result: SSAValue, operands: Sequence[SSAValue]) -> bool:
+        """Whether the first piece of a result is the argument that it begins with, so that nothing has to be copied."""
+        (value,) = yielded(op.body.block)
+        front = self.fronts.get(result)
+        if front is None or not isinstance(value.owner, ConcatenateOp) or value.owner.axis.value.data != 0:
+            return False
+        first = value.owner.xs[0]
+        there = isinstance(first, BlockArgument) and first.owner is op.body.block and operands[first.index] is front
+        if there:
+            self.found_there.add(result)
+        return there
 
     def _overwrites(self, op: GroupOp, result: int, operand: int) -> bool:
         """Whether the kernel of a group may write a result over an operand: it reads that nowhere but where it writes."""
@@ -228,9 +252,9 @@ class Outline:
             self.overwrites[key] = found
         return self.overwrites[key]
 
-    def _make(self, op: GroupOp, over: Mapping[int, int], starts: Starts) -> list[Made]:
-        """The kernels of a group: one, and before it one for the border of a padded result. `over`: results written over operands. `starts`:
-        where slices begin, as arguments."""
+    def _make(self, op: GroupOp, over: Mapping[int, int], first: int, starts: Starts) -> list[Made]:
+        """The kernels of a group: one, and before it one for the border of a padded result. `over`: results written over operands. `first`:
+        the first of the pieces that have to be written. `starts`: where slices begin, as arguments."""
         kernels = []
         for number, value in enumerate(yielded(op.body.block)):
             pad = value.owner
@@ -240,7 +264,7 @@ class Outline:
                 shape = tuple(by_name[e] if isinstance(e, str) else e for e in kernel.shapes[kernel.buffers["y0"]])
                 kernels.append(Made(self._shared(kernel), [len(op.inputs) + number], [shape], extents, []))
         pieces: Sequence[Piece | None] = pieces_of(op) or [None]
-        return [*kernels, *filter(None, (self._make_main(op, piece, over, starts) for piece in pieces))]
+        return [*kernels, *filter(None, (self._make_main(op, piece, over, starts) for piece in pieces[first:]))]
 
     def _make_main(self, op: GroupOp, piece: Piece | None, over: Mapping[int, int], starts: Starts) -> Made | None:
         """The kernel of a group or of a piece of its result, and which memory of a call (operands, results, spare results) each of its buffers
@@ -500,8 +524,12 @@ def _require_alone(module: ModuleOp, main: func.FuncOp) -> None:
             )
 
 
-def _attributes(name: str, shape: Sequence[Extent], dtype: str, role: str, alias: str | None = None) -> DictionaryAttr:
+def _attributes(
+    name: str, shape: Sequence[Extent], dtype: str, role: str, alias: str | None = None, front: str | None = None
+) -> DictionaryAttr:
     texts = {"kernel.name": name, "kernel.role": role, "kernel.dtype": dtype}
     if alias is not None:
         texts[KERNEL_ALIAS] = alias
+    if front is not None:
+        texts[KERNEL_FRONT] = front
     return DictionaryAttr({**{k: StringAttr(v) for k, v in texts.items()}, "kernel.dims": DimsAttr.of(shape)})
