@@ -161,7 +161,8 @@ class Specialising:
         """There is no code to save yet: raises MlcError."""
         raise MlcError(
             f"{path}: a package holds finished code, and here {self._what()} decide shapes",
-            remedy="Make them constants of the model, or fix the sizes (dims=); exe.variant({input: array, ...}).save(path) keeps one case.",
+            remedy="Give the values (known=, --known) or fix the sizes (dims=, --dim, shapes=, --shape), which makes one case of it; "
+            "exe.variant({input: array, ...}).save(path) keeps that of a call.",
         )
 
     export_library = save

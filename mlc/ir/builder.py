@@ -354,14 +354,24 @@ class CountedInBody(UnsupportedOp):
 # Sizes that data decides ---------------------------------------------------------------------------------------------------
 
 
+def is_countable() -> bool:
+    """Whether data may decide a size here: not in the body of a loop or branch."""
+    return current_block() is _under_construction().block
+
+
+def require_countable() -> None:
+    """Raises CountedInBody where data may decide no size."""
+    if not is_countable():
+        raise CountedInBody("data decides a size in the body of a loop or branch")
+
+
 def prefix(size: SSAValue, *xs: SSAValue) -> tuple[SSAValue, ...]:
     """The first `size` (one i64) rows of each x, all of the same rows; the leading extent is a new symbol, counted when the module runs.
 
     Raises CountedInBody in the body of a loop or branch, which counts more than once, or not at all.
     """
     builder = _under_construction()
-    if current_block() is not builder.block:
-        raise CountedInBody("data decides a size in the body of a loop or branch")
+    require_countable()
     return emit(PrefixOp(size, xs, builder.counted()))
 
 

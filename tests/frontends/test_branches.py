@@ -280,19 +280,92 @@ def test_an_if_on_a_size_in_the_body_of_a_loop() -> None:
 
 
 def test_a_few_whole_numbers_that_decide_what_a_branch_gives_are_compiled_for_at_the_call() -> None:
-    """As a shape does: here the branches differ by whether `size` has an entry above 3."""
-    proto = parse("""(float[N, 3] x, int64[2] size) => (float[a, b] y) <int64 limit = {3}> {
-        top = ReduceMax <keepdims = 0> (size) c = Greater(top, limit)
-        y = If (c) <then_branch = turned () => (float[a, b] t) { t = Transpose(x) }, else_branch = same () => (float[a, b] e) { e = Neg(x) }>
-    }""")
+    """As a shape does: here the ranks differ by whether `size` has an entry above 3."""
+    text = """(%s) => (y) <%s limit = {3}> {
+        top = ReduceMax <keepdims = 0> (%s) c = Greater(top, limit)
+        y = If (c) <then_branch = first () => (t) { t = ReduceSum <keepdims = 0> (x) }, else_branch = same () => (e) { e = Neg(x) }>
+    }"""
+    proto = parse(text % ("float[N, 3] x, int64[2] size", "int64", "size"))
     exe = mlc.compile(proto, threads=1)
     assert isinstance(exe, Specialising) and exe.deciding == ["size"]
+    proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     for size in ([1, 2], [5, 2], [3, 9]):
         assert_right(exe, proto, {"x": normal(4, 3), "size": np.array(size)})
     assert exe.native_compilations == 3
-    data = parse("""(float[N, 3] x) => (float[a, b] y) <float limit = {3}> {
-        top = ReduceMax <keepdims = 0> (x) c = Greater(top, limit)
-        y = If (c) <then_branch = turned () => (float[a, b] t) { t = Transpose(x) }, else_branch = same () => (float[a, b] e) { e = Neg(x) }>
+    with pytest.raises(mlc.UnsupportedOp, match=r"the branches give output 0 the shapes \[\] and \[N, 3\]"):
+        mlc.compile(parse(text % ("float[N, 3] x", "float", "x")))
+
+
+# Results of different extents
+
+DOUBLED = "t = Concat <axis = 0> (x, x)"
+EXTENTS = {
+    "rows": (DOUBLED, "e = Neg(x)"),
+    "columns": ("t = Concat <axis = -1> (x, x)", "e = Neg(x)"),
+    "both axes": ("t = Transpose(x)", "e = Neg(x)"),
+    "nothing": ("z = Sub(x, x) t = Compress <axis = 0> (z, none)", "e = Neg(x)"),
+    "a number": ("t = Identity(eye)", "e = Neg(x)"),
+    "counted": (
+        "b = Greater(x, zero) d = ReduceSum <keepdims = 0> (x, one) p = Greater(d, zero) t = Compress <axis = 0> (x, p)",
+        "e = Neg(x)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EXTENTS)
+@pytest.mark.parametrize("level", [0, 2])
+def test_branches_of_different_extents_give_as_much_as_the_one_that_runs(case: str, level: int, tmp_path: Path) -> None:
+    then, other = EXTENTS[case]
+    proto = parse(f"""(float[N, 3] x) => (float[a, b] y, float[b] total)
+        <float zero = {{0}}, int64[1] one = {{1}}, int64[1] first = {{0}}, bool[1] none = {{0}}, float[2, 2] eye = {{1, 0, 0, 1}}> {{
+        s = ReduceSum <keepdims = 0> (x)  c = Greater(s, zero)
+        w = If (c) <then_branch = some () => (float[a, b] t) {{ {then} }}, else_branch = others () => (float[a, b] e) {{ {other} }}>
+        y = Mul(w, w)  total = ReduceSum <keepdims = 0> (w, first)
+    }}""")
+    exe, module = mlc.compile(proto, threads=1, opt_level=level), mlc.load(proto)
+    exe.save(tmp_path / "extents.mlc")
+    for made in (exe, mlc.load_executable(tmp_path / "extents.mlc")):
+        for n in (0, 1, 3, 5):
+            for sign in (1, -1):
+                x = np.abs(normal(n, 3)) * np.float32(sign)
+                assert_right(made, proto, {"x": x})
+                for found, expected in zip(interpreter.run(module, [x]), reference(proto, {"x": x}), strict=True):
+                    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_results_that_differ_alike_have_one_size() -> None:
+    proto = parse("""(float[N, 3] x, bool c) => (float[a, 3] y) {
+        p, q = If (c) <then_branch = twice () => (float[a, 3] t, float[a, 3] u) { t = Concat <axis = 0> (x, x) u = Neg(t) },
+                       else_branch = once () => (float[a, 3] e, float[a, 3] f) { e = Neg(x) f = Exp(x) }>
+        y = Add(p, q)
     }""")
-    with pytest.raises(mlc.UnsupportedOp, match=r"the branches give output 0 the shapes \[3, N\] and \[N, 3\]"):
-        mlc.compile(data)
+    exe = mlc.compile(proto, threads=1)
+    assert list(mlc.load(proto).counted) == ["count0"]
+    for n, taken in [(4, True), (4, False), (0, True), (1, False)]:
+        assert_right(exe, proto, {"x": normal(n, 3), "c": np.array(taken)})
+
+
+@pytest.mark.parametrize("outer", [1, -1])
+@pytest.mark.parametrize("inner", [1, -1])
+def test_an_open_extent_in_a_branch_of_a_branch(outer: int, inner: int) -> None:
+    proto = parse("""(float[N, 3] x, float[M] z) => (float[a, 3] y) <float zero = {0}> {
+        s = ReduceSum <keepdims = 0> (x) c = Greater(s, zero) r = ReduceSum <keepdims = 0> (z) d = Greater(r, zero)
+        y = If (c) <then_branch = first () => (float[a, 3] t) {
+            t = If (d) <then_branch = deep () => (float[a, 3] u) { u = Concat <axis = 0> (x, x) }, else_branch = flat () => (float[a, 3] v) { v = Exp(x) }> },
+                    else_branch = whole () => (float[a, 3] e) { e = Neg(x) }>
+    }""")
+    exe = mlc.compile(proto, threads=1)
+    assert_right(
+        exe, proto, {"x": np.abs(normal(4, 3)) * np.float32(outer), "z": np.abs(normal(2)) * np.float32(inner)}
+    )
+
+
+def test_branches_of_different_extents_in_a_loop_are_refused_by_their_shapes() -> None:
+    proto = parse("""(float[N, 3] x) => (float[3] y) <int64 trips = {3}, float zero = {0}, float[3] start = {0, 0, 0}, int64[1] rows = {0}> {
+        y = Loop (trips, , start) <body = b (int64 i, bool go, float[3] s) => (bool on, float[3] after) {
+            on = Identity(go) total = ReduceSum <keepdims = 0> (s) c = Greater(total, zero)
+            q = If (c) <then_branch = twice () => (float[a, 3] t) { t = Concat <axis = 0> (x, x) }, else_branch = once () => (float[a, 3] e) { e = Neg(x) }>
+            r = ReduceSum <keepdims = 0> (q, rows) after = Add(s, r) }>
+    }""")
+    with pytest.raises(mlc.UnsupportedOp, match=r"the branches give output 0 the shapes \[2\*N, 3\] and \[N, 3\]"):
+        mlc.compile(proto)

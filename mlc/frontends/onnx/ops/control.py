@@ -2,7 +2,8 @@
 
 Each branch asks of sizes what it needs only where it is taken. One that does not fit the sizes of the model, whatever they are, is left out, and
 a call that would take it is refused. Where sizes decide the condition, and the branches give results of different ranks, the answer is
-asked of the caller.
+asked of the caller. Where data decides it, and they give results of different extents, both fill the larger, of which as much counts as
+the branch that ran has given.
 
 Where data decides a size in a branch, both are built in place and one result is selected: such a size is counted once per run. Every op is
 defined for all inputs, so that building the branch not taken does no harm.
@@ -23,7 +24,7 @@ from mlc.frontends.onnx.closed import Surroundings, kind_of, restored, tidy
 from mlc.frontends.onnx.node import NeedsSize, NeedsValue, Node, Question
 from mlc.frontends.onnx.table import Absent, Content, Items, Value, flattened, handles
 from mlc.ir import builder as g
-from mlc.ir.dims import Dim, Extent
+from mlc.ir.dims import Dim, Extent, dmax
 from mlc.ir.graph.base import building, emit
 from mlc.ir.graph.control import IfOp, YieldOp
 from mlc.ir.types import dtype_of, rank_of, shape_of, shape_text
@@ -140,6 +141,12 @@ def _run_one(node: Node, condition: Value, question: Question | None) -> list[Co
         raise node.needs_sizes(f"whether {question.text} decides what the outputs are", [question])
     chosen.take_shapes_of(other)
     other.take_shapes_of(chosen)
+    cuts = _cuts(chosen.contents, other.contents)
+    if cuts:
+        g.require_countable()
+        for branch, contents in ((chosen, other.contents), (other, chosen.contents)):
+            with building(branch.block, branch.checks):
+                branch.contents = _filled(node, branch.contents, contents)
     _require_alike(node, chosen.contents, other.contents)
     for branch in fitting:
         with building(branch.block):
@@ -147,7 +154,7 @@ def _run_one(node: Node, condition: Value, question: Question | None) -> list[Co
     results = emit(IfOp(condition, around.constants, chosen.block, other.block))
     _require_where_taken(node, results, condition, question, chosen.checks, other.checks)
     tidy(results)
-    return restored(chosen.contents, results)
+    return restored(chosen.contents, _cut(condition, results, cuts))
 
 
 def _only_one(
@@ -214,9 +221,78 @@ def _counted(condition: Value) -> Extent:
 
 def _run_both(node: Node, condition: Value) -> list[Content]:
     chosen, other = node.inline(node.graph("then_branch")), node.inline(node.graph("else_branch"))
-    _require_alike(node, chosen, other)
+    cuts = _cuts(chosen, other)
+    if cuts and g.is_countable():
+        chosen, other = _filled(node, chosen, other), _filled(node, other, chosen)
+    try:
+        _require_alike(node, chosen, other)
+    except UnsupportedOp as error:
+        if not cuts or isinstance(error, NeedsValue):
+            raise
+        raise g.CountedInBody(
+            error.message, node=error.node, file=error.file
+        ) from error  # an If around this one may do
     pairs = zip(flattened(chosen), flattened(other), strict=True)
-    return restored(chosen, [g.select(g.broadcast(condition, shape_of(x), []), x, y) for x, y in pairs])
+    selected = [g.select(g.broadcast(condition, shape_of(x), []), x, y) for x, y in pairs]
+    return restored(chosen, _cut(condition, selected, cuts))
+
+
+# Results of different extents
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """An axis of a result along which the branches give different extents."""
+
+    result: int
+    axis: int
+    extents: tuple[Extent, Extent]
+
+
+def _cuts(chosen: Sequence[Content], other: Sequence[Content]) -> list[_Cut]:
+    """Of results that differ in nothing but extents; none where a result differs in more."""
+    found: list[_Cut] = []
+    pairs = list(zip(flattened(chosen), flattened(other), strict=False))
+    for number, (x, y) in enumerate(pairs):
+        if dtype_of(x) != dtype_of(y) or rank_of(x) != rank_of(y):
+            return []
+        both = enumerate(zip(shape_of(x), shape_of(y), strict=True))
+        found += [_Cut(number, axis, (a, b)) for axis, (a, b) in both if a != b]
+    return found
+
+
+def _filled(node: Node, contents: Sequence[Content], others: Sequence[Content]) -> list[Content]:
+    """Tensors with zeros behind them, up to the extents of those of the other branch where they are larger."""
+    values = []
+    for x, y in zip(flattened(contents), flattened(others), strict=False):
+        high = [node.simplify(dmax(a, b)) - a for a, b in zip(shape_of(x), shape_of(y), strict=True)]
+        values.append(g.pad(x, [0] * len(high), high) if any(e != 0 for e in high) else x)
+    return restored(contents, [*values, *flattened(contents)[len(values) :]])
+
+
+def _cut(condition: Value, results: Sequence[Value], cuts: Sequence[_Cut]) -> list[Value]:
+    """The part of results that the branch which ran has given: the extents are counted. Equal ones of several results have one symbol."""
+    found = list(results)
+    left = list(cuts)
+    while left:
+        extents = left[0].extents
+        together: dict[int, _Cut] = {}  # one axis of each result
+        for cut in left:
+            if cut.extents == extents:
+                together.setdefault(cut.result, cut)
+        left = [cut for cut in left if together.get(cut.result) is not cut]
+        count = g.select(condition, *(g.dimension(extent) for extent in extents))
+        fronts = [_moved(found[cut.result], cut.axis, 0) for cut in together.values()]
+        for cut, rows in zip(together.values(), g.prefix(count, *fronts), strict=True):
+            found[cut.result] = _moved(rows, 0, cut.axis)
+    return found
+
+
+def _moved(x: Value, axis: int, to: int) -> Value:
+    """numpy.moveaxis."""
+    order = [a for a in range(rank_of(x)) if a != axis]
+    order.insert(to, axis)
+    return x if order == sorted(order) else g.transpose(x, order)
 
 
 def _require_alike(node: Node, chosen: Sequence[Content], other: Sequence[Content]) -> None:
