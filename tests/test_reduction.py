@@ -1,5 +1,6 @@
 """The smallest model of which something still holds, found in the library and by the command."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,13 @@ import onnx.reference
 import pytest
 from onnx import ModelProto
 
+import mlc
 from mlc.cli import main
+from mlc.cli.writing import write_module
+from mlc.ir import interpreter
+from mlc.ir.module import Module
+from mlc.ir.sample_sizes import sample_binding
+from mlc.ir.samples import random_inputs
 from mlc.reduction import Reduction, reduce
 
 MODEL = """
@@ -239,7 +246,7 @@ def test_a_crash_and_a_hang_are_behaviour_too(script: str, said: str, command: C
         (["network.onnx", "--while", "false", "--seconds", "0"], "is no time"),
         (["network.onnx"], "--while"),
         (["text.onnx", "--while", "false"], "not an ONNX model"),
-        (["ir.mlir", "--while", "false"], "is no ONNX model"),
+        (["ir.mlir", "--while", "false"], "has no function @main"),
         (["missing.onnx", "--while", "false"], "no such file"),
     ],
 )
@@ -256,3 +263,79 @@ def test_weights_in_a_file_beside_the_model_go_with_it(command: Callable) -> Non
     code, _, _ = command("apart.onnx", "--shell", "--while", "! grep -q Conv {}", "-o", "out.onnx", "-q")
     small = onnx.load("out.onnx")
     assert code == 0 and ops(small) == ["Conv"] and not any(t.external_data for t in small.graph.initializer)
+
+
+# Modules -----------------------------------------------------------------------------------------------------------------
+def written(module: Module, path: Path) -> Path:
+    write_module(path, module)
+    return path
+
+
+@pytest.mark.parametrize(
+    "op", ["graph.softmax", "graph.convolution", "graph.contract", "graph.reduce_window", "graph.tanh"]
+)
+def test_a_module_shrinks_to_the_op_that_matters(op: str) -> None:
+    module = mlc.load(model())
+    text = str(module)
+    found = reduce(module, lambda candidate: op in str(candidate))
+    assert found.complete and str(module) == text
+    kinds = [each.name for each in found.model.main.body.walk() if each.results and each.name != "graph.weight"]
+    assert kinds == [op]
+    mlc.compile(found.model)
+
+
+def test_a_module_keeps_what_two_ops_do_together() -> None:
+    found = reduce(mlc.load(model()), lambda c: "graph.relu" in str(c) and "graph.tanh" in str(c))
+    kinds = [op.name for op in found.model.main.body.walk() if op.results]
+    assert sorted(kinds) == ["graph.relu", "graph.tanh"]
+    x = interpreter.run(found.model, random_inputs(found.model, sample_binding(found.model), 0))
+    assert len(x) == len(found.model.output_names) <= 2
+
+
+def test_bodies_shrink_or_take_the_place_of_their_op() -> None:
+    module = mlc.load(model(BRANCHED))
+    assert "graph.if" in str(module)
+    kept = reduce(module, lambda candidate: "graph.if" in str(candidate)).model
+    (branch,) = [op for op in kept.main.body.walk() if op.results]
+    assert branch.name == "graph.if" and all(len(list(region.block.ops)) == 1 for region in branch.regions)
+    without = reduce(module, lambda candidate: "graph.neg" in str(candidate)).model
+    assert [op.name for op in without.main.body.walk() if op.results] == ["graph.neg"]
+    fused = mlc.PassManager("decompose,fuse").run(mlc.load(model()))
+    found = reduce(fused, lambda candidate: "graph.exp" in str(candidate)).model
+    assert len([op for op in found.main.body.walk() if op.name != "graph.group" and op.results]) == 1
+
+
+def test_weights_of_a_module_become_plain_where_they_do_not_matter() -> None:
+    module = mlc.load(model())
+    before = {key: module.weights.get(key).copy() for key in module.weights}
+
+    def holds(candidate: Module) -> bool:
+        return str(candidate) == str(module) and any(candidate.weights.get(key).any() for key in candidate.weights)
+
+    found = reduce(module, holds).model
+    assert [key for key in before if found.weights.get(key).any()] and not all(
+        found.weights.get(key).any() for key in before if key in found.weights
+    )
+    for key, array in before.items():
+        np.testing.assert_array_equal(module.weights.get(key), array)
+
+
+def test_the_command_reduces_ir_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(mlc.load(model()), Path("m.mlir"))
+    Path("fails.py").write_text(
+        "import sys\nfrom pathlib import Path\nfolder = Path(sys.argv[1])\n"
+        "sys.exit(9 if 'graph.contract' in folder.read_text() and folder.with_suffix('.safetensors').exists() else 0)\n"
+    )
+    assert main(["reduce", "m.mlir", "--while", f"{sys.executable} fails.py"]) == 0
+    said = capsys.readouterr()
+    assert "the command exits with 9" in said.err and "wrote      m.reduced.mlir" in said.out
+    assert "wrote      m.reduced.safetensors" in said.out and " 1 output" in said.out
+    text = Path("m.reduced.mlir").read_text()
+    assert "graph.contract" in text and "graph.convolution" not in text and "loc(unknown)" not in text
+    assert main(["run", "m.reduced.mlir", "-q"]) == 0
+    assert main(["opt", "m.mlir", "--passes", "decompose,fuse,outline", "-o", "low.mlir", "-q"]) == 0
+    assert main(["reduce", "low.mlir", "--while", "false"]) == 1
+    assert "before the pass outline" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import shutil
@@ -18,11 +19,15 @@ from mlc.cli import flags
 from mlc.cli.console import Console
 from mlc.cli.parser import Parser, UsageError
 from mlc.cli.source import Model, files_of, model
-from mlc.cli.writing import require_outputs, writing
+from mlc.cli.writing import require_module, require_outputs, write_module, writing
 from mlc.errors import InvalidModel, MlcError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+    from mlc.ir.module import Module
+
+    Reduced = ModelProto | Module
 
 _PLACE = "{}"
 _LARGEST = 2**31 - 1  # bytes of a file of protocol buffers
@@ -30,7 +35,7 @@ _SHOWN = 2000  # characters of a command's output in an error
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="an .onnx file; - reads standard input")
+    parser.add_argument("model", metavar="MODEL", help="an .onnx or .mlir file; - reads standard input")
     parser.add_argument(
         "--while",
         dest="command",
@@ -39,7 +44,7 @@ def configure(parser: Parser) -> None:
         help="what is run on each smaller model, as 'mlc compare {}'; {} is the model's path, put last where it does not stand. "
         "A model is kept if the exit status is that of the first run",
     )
-    parser.add_argument("-o", "--output", metavar="OUT", help="the smallest model (NAME.reduced.onnx)")
+    parser.add_argument("-o", "--output", metavar="OUT", help="the smallest model (NAME.reduced.onnx or .mlir)")
     parser.add_argument("--expect", metavar="TEXT", help="keep a model only if the command prints this too")
     parser.add_argument("--shell", action="store_true", help="give the command to a shell")
     limits = parser.add_argument_group("limits")
@@ -63,22 +68,24 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from mlc.reduction import reduce
 
     source = model(args.model)
-    target = args.output or f"{Path('model' if source.path is None else source.name).stem}.reduced.onnx"
+    suffix = ".mlir" if source.kind == ".mlir" else ".onnx"
+    target = args.output or f"{Path('model' if source.path is None else source.name).stem}.reduced{suffix}"
     if args.output is None and os.path.exists(target):
         raise UsageError(f"{target} is there already", remedy="Name a file with -o; it is replaced.")
-    require_outputs({"-o": target}, lambda: files_of(source), (".onnx",))
+    require_outputs({"-o": target}, lambda: files_of(source), (suffix,))
+    if suffix == ".mlir":
+        require_module(target, lambda: files_of(source))
     if target == "-":
         console.output_is_stdout()
-    proto = _proto(source)
+    whole = _module(source) if suffix == ".mlir" else _proto(source)
     with tempfile.TemporaryDirectory(prefix="mlc-") as folder:
-        command = _Command(args.command, Path(folder) / "candidate.onnx", args.shell, args.timeout, args.expect)
-        first = command.run(proto)
+        command = _Command(args.command, Path(folder) / f"candidate{suffix}", args.shell, args.timeout, args.expect)
+        first = command.run(whole)
         _require_fault(first, args.expect)
-        console.note(f"{'first':<10} {first.text}: {_size(proto)}")
-        told = _Told(console, _size(proto))
-        found = reduce(proto, lambda candidate: command.run(candidate) == first, args.seconds, told)
-    with writing(target) as path:
-        path.write_bytes(found.model.SerializeToString(deterministic=True))
+        console.note(f"{'first':<10} {first.text}: {_size(whole)}")
+        told = _Told(console, _size(whole))
+        found = reduce(whole, lambda candidate: command.run(candidate) == first, args.seconds, told)
+    written = _write(target, found.model)
     console.result(
         "reduce",
         model=source.name,
@@ -86,14 +93,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
         output=target,
         tries=found.tries,
         complete=found.complete,
-        before=_facts(proto),
+        before=_facts(whole),
         after=_facts(found.model),
     )
-    console.print(f"{'before':<10} {_size(proto)}")
+    console.print(f"{'before':<10} {_size(whole)}")
     console.print(f"{'after':<10} {_size(found.model)}")
     stopped = "no smaller one is left to try" if found.complete else "stopped before all were tried"
     console.print(f"{'tries':<10} {found.tries}; {stopped}")
-    console.wrote(target)
+    for path in written:
+        console.wrote(path)
     return 0
 
 
@@ -103,7 +111,7 @@ class _Told:
     def __init__(self, console: Console, size: str):
         self.console, self.size = console, size
 
-    def __call__(self, smaller: ModelProto, tries: int) -> None:
+    def __call__(self, smaller: Reduced, tries: int) -> None:
         if (size := _size(smaller)) != self.size:
             self.size = size
             self.console.note(f"{'smaller':<10} {size}   after {tries} {'try' if tries == 1 else 'tries'}")
@@ -116,8 +124,11 @@ def _proto(source: Model) -> ModelProto:
 
     from mlc.frontends.onnx import reader
 
-    if source.kind in (".mlir", ".mlc"):
-        raise UsageError(f"{source.name} is no ONNX model, and these are what is reduced")
+    if source.kind == ".mlc":
+        raise UsageError(
+            f"{source.name} is a package, and models and IR text are what is reduced",
+            remedy="Reduce the model that it was compiled from.",
+        )
     read = reader.read(source.source)
     if read.file is None or source.kind == ".onnxtxt" or read.proto.ByteSize() > _LARGEST:
         proto = read.proto
@@ -133,13 +144,44 @@ def _proto(source: Model) -> ModelProto:
     return proto
 
 
+def _module(source: Model) -> Module:
+    """The module in IR text. Raises MlcError for one whose kernels are outlined."""
+    from mlc.compiler import load, parse_text
+
+    module = parse_text(source.content or b"", "<stdin>") if source.path is None else load(source.path)
+    if module.is_program:
+        raise UsageError(
+            f"{source.name} holds kernels, and graphs are what is reduced",
+            remedy="Reduce the IR as it is before the pass outline, or the model.",
+        )
+    return module
+
+
+def _write(target: str | Path, model: Reduced) -> list[Path]:
+    """The files written."""
+    from mlc.ir.module import Module
+
+    if isinstance(model, Module):
+        return write_module(target, model)
+    with writing(target) as path:
+        path.write_bytes(model.SerializeToString(deterministic=True))
+    return [Path(target)]
+
+
 def _is_text(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(64).lstrip().startswith(b"<")
 
 
-def _facts(proto: ModelProto) -> dict[str, int]:
-    graph = proto.graph
+def _facts(model: Reduced) -> dict[str, int]:
+    from mlc.ir.module import Module
+    from mlc.passes.graph import smaller
+
+    if isinstance(model, Module):
+        numbers = sum(math.prod(model.weights.type_of(key)[0]) for key in smaller.weights_of(model))
+        ops = len(smaller.places_of(model))
+        return {"nodes": ops, "inputs": len(model.input_names), "outputs": len(model.output_names), "weights": numbers}
+    graph = model.graph
     numbers = 0
     for tensor in graph.initializer:
         count = 1
@@ -149,9 +191,16 @@ def _facts(proto: ModelProto) -> dict[str, int]:
     return {"nodes": len(graph.node), "inputs": len(graph.input), "outputs": len(graph.output), "weights": numbers}
 
 
-def _size(proto: ModelProto) -> str:
-    facts = _facts(proto)
-    words = {"nodes": "node", "inputs": "input", "outputs": "output", "weights": "number"}
+def _size(model: Reduced) -> str:
+    from mlc.ir.module import Module
+
+    facts = _facts(model)
+    words = {
+        "nodes": "op" if isinstance(model, Module) else "node",
+        "inputs": "input",
+        "outputs": "output",
+        "weights": "number",
+    }
     parts = [f"{facts[key]:,} {word}{'s' * (facts[key] != 1)}" for key, word in words.items()]
     return f"{', '.join(parts)} in weights"
 
@@ -218,9 +267,9 @@ class _Command:
                 )
             self.words = [sys.executable, "-m", "mlc", *self.words[1:]]  # mlc is not on the path: this one
 
-    def run(self, proto: ModelProto) -> _Outcome:
+    def run(self, model: Reduced) -> _Outcome:
         """What the command does on a model."""
-        self.path.write_bytes(proto.SerializeToString(deterministic=True))
+        _write(self.path, model)
         with tempfile.TemporaryFile() as output:
             # a session of its own, so that all that it starts can be ended with it
             process = subprocess.Popen(

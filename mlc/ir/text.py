@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from io import StringIO
 
-from xdsl.ir import Operation
+from xdsl.dialects.builtin import UnknownLoc
+from xdsl.ir import Attribute, Operation
 from xdsl.printer import Printer
 
 
@@ -23,7 +24,16 @@ def text_of(*ops: Operation, locations: bool = False) -> str:
 
 
 class TextPrinter(Printer):
-    """Writes what xDSL's printer writes."""
+    """Writes what xDSL's printer writes, but nothing of places that are unknown."""
+
+    def print_attribute(self, attribute: Attribute) -> None:
+        if isinstance(attribute, UnknownLoc) and isinstance(out := self.stream, StringIO):
+            out.seek(out.tell() - 1)
+            if out.read(1) == " ":  # behind an op or argument, not inside of another place
+                out.seek(out.tell() - 1)
+                out.truncate()
+                return
+        super().print_attribute(attribute)
 
     def print_string(self, text: str, *, indent: int | None = None) -> None:
         if self.stream is None or "\n" in text:
