@@ -164,6 +164,7 @@ class Executable:
         self._output_index = {spec.name: number for number, spec in enumerate(plan.outputs)}
         self._aliases = plan.aliases
         self._fronts = plan.fronts
+        self._nothing: list[Any] = [None] * len(plan.outputs)
         self._written = {number: plan.outputs[output].name for output, number in self._aliases.items()}
         self._fresh = [number for number in range(len(plan.outputs)) if number not in self._aliases]
         self._counts = {name: 1 + plan.sizes.index(dims.symbol(name)) for name in plan.counted}
@@ -370,7 +371,10 @@ class Executable:
         dtypes = self._input_dtypes
         if len(values) != len(dtypes):
             in_order(self._index, values, {})  # says which are needed
-        workspace = self.workspace()
+        try:
+            workspace = self._free.pop()
+        except IndexError:
+            workspace = self.workspace()
         io = workspace.io
         shapes, arrays = [], []  # the arrays, converted where need be, live as long as native code reads them
         for number, value in enumerate(values):
@@ -381,7 +385,7 @@ class Executable:
             io[number] = address(value)
         key = tuple(shapes)
         binding = self._bindings.get(key) or self._binder.bind(key)
-        outputs: list[Any] = [None] * len(self.plan.outputs)
+        outputs = self._nothing.copy()
         if self._aliases:
             require_apart(arrays, self._written, list(self._index))
             for output, source in self._aliases.items():
@@ -396,10 +400,8 @@ class Executable:
         return self._bindings.get(shapes) or self._binder.bind(shapes)
 
     def workspace(self) -> Workspace:
-        try:
-            return self._free.pop()
-        except IndexError:
-            return Workspace(len(self.plan.inputs), len(self.plan.outputs))
+        """A new one."""
+        return Workspace(len(self.plan.inputs), len(self.plan.outputs))
 
     def argument(self, number: int, value: Any) -> np.ndarray:
         """The value of an input as an array that native code can use in place. Raises MlcError where there is none."""
@@ -427,26 +429,39 @@ class Executable:
             workspace.read(self._weights)
         if workspace.arena.bytes < binding.arena:
             workspace.reserve(binding.arena)
-        memories, types, io, first = workspace.outputs, self._output_types, workspace.io, len(self.plan.inputs)
+        memories, types, io, place, described = (
+            workspace.outputs,
+            self._output_types,
+            workspace.io,
+            len(arrays),
+            binding.outputs,
+        )
         for number in fresh:
-            shape, dtype, bytes = binding.outputs[number]
+            shape, dtype, bytes = described[number]
             memory = memories[number]
             if memory.bytes != bytes or getrefcount(memory.block) != UNUSED:
                 memory = Memory(bytes)
                 if bytes <= _REUSED:
                     memories[number] = memory
             outputs[number] = types[number](shape, dtype, memory.block, memory.offset)
-            io[first + number] = memory.place
-            if number in self._fronts:  # the input lies in front of what is written
-                source = self._fronts[number]
-                outputs[number][: len(arrays[source])] = arrays[source]
-                io[source] = memory.place
+            io[place + number] = memory.place
+        if self._fronts:
+            self._put_in_front(workspace, arrays, outputs, fresh)
         if self._counts:
             table = type(binding.table).from_buffer_copy(binding.table)  # the entry writes what it counts
             (run or self._run)(ctypes.addressof(table), workspace.arena.place, workspace.place)
             return self._counted(binding, table, outputs)
         (run or self._run)(binding.address, workspace.arena.place, workspace.place)
         return outputs
+
+    def _put_in_front(
+        self, workspace: Workspace, arrays: Sequence[np.ndarray], outputs: Sequence[Any], fresh: Sequence[int]
+    ) -> None:
+        """Copy inputs to where the results that begin with them lie."""
+        for output, source in self._fronts.items():
+            if output in fresh:
+                outputs[output][: len(arrays[source])] = arrays[source]
+                workspace.io[source] = workspace.io[len(arrays) + output]
 
     def unshared(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs of a call that shall leave them as they are: copies of those that it would update."""

@@ -290,6 +290,12 @@ def test_caches_that_grow_in_place_hold_the_same(path: Path):
         np.testing.assert_allclose(chat.state[name], cache.transpose(2, 0, 1, 3), rtol=1e-4, atol=1e-4)
 
 
+def test_a_library_refuses_what_grows_between_calls(tmp_path):
+    exe = mlc.compile(CACHES[0], passes="grow-in-place,default")
+    with pytest.raises(MlcError, match="a library keeps nothing between runs, and the output 'present.0.key' grows"):
+        exe.export_library(tmp_path / "m.so")
+
+
 def test_a_cache_that_grows_asks_for_memory_a_logarithm_of_the_calls():
     m = g.module_builder("append")
     with m.function(inputs=[("past", ("P", 4), "f32"), ("x", (1, 4), "f32")]) as (past, x):
