@@ -44,7 +44,7 @@ def status(key):
 path, sizes = sys.argv[1], json.loads(sys.argv[2])
 small = mlc.load_executable(sys.argv[3], verify=True)
 small(np.zeros((1, 1, 8, 8), np.float32))
-from mlc import portable
+from mlc.runtime import portable
 from mlc.ir.samples import random_inputs
 from mlc.runtime.package import read
 package = read(path)

@@ -104,9 +104,9 @@ def run(args: argparse.Namespace, source: Model, console: Console) -> int:
 
 def _memory(args: argparse.Namespace, package: Package, source: Model) -> CallMemory:
     """Of a call at the sizes that --dim fixes, others as small as they may be."""
-    from mlc import portable
     from mlc.insight.memory import call_memory
     from mlc.ir.sample_sizes import sample_binding
+    from mlc.runtime import portable
 
     fixed = sizes.fixed(args.dim)
     for name in fixed:
