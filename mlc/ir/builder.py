@@ -375,6 +375,12 @@ def prefix(size: SSAValue, *xs: SSAValue) -> tuple[SSAValue, ...]:
     return emit(PrefixOp(size, xs, builder.counted()))
 
 
+def counted_truth(condition: SSAValue) -> Extent:
+    """1 where a condition that data decides (one bool) holds, else 0: a size that the run counts, before anything behind it runs."""
+    (rows,) = prefix(cast(condition, "i64"), iota((1,), 0, "i64"))
+    return shape_of(rows)[0]
+
+
 def nonzero(x: SSAValue) -> SSAValue:
     """The positions of the elements that are not zero, one per row, in row-major order, as numpy.argwhere gives them. i64.
 

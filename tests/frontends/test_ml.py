@@ -327,6 +327,40 @@ def test_encoding_of_labels(kind: str) -> None:
     check("OneHotEncoder", [x], cats_int64s=[1, 2, 4], zeros=1, shapes={0: ["N", 3]})
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.float32])
+def test_a_value_that_is_no_category_is_an_error_of_the_call_unless_zeros_are_wanted(dtype: type) -> None:
+    x = np.array([[1, 4, 2], [2, 2, 1]], dtype)
+    for shapes in ({}, {0: ["N", 3]}):
+        check("OneHotEncoder", [x], cats_int64s=[1, 2, 4], zeros=0, shapes=shapes)
+    proto = one_node.model(
+        "OneHotEncoder", [x], opset=17, domain="ai.onnx.ml", cats_int64s=[1, 2, 4], zeros=0, shapes={0: ["N", 3]}
+    )
+    exe = mlc.compile(proto, threads=1)
+    np.testing.assert_array_equal(exe(x), one_node.reference(proto, [x])[0])
+    assert exe(x[:0]).shape == (0, 3, 3)
+    for bad in (0, 3, -1):
+        strange = x.copy()
+        strange[1, 2] = bad
+        with pytest.raises(MlcError, match="a value of 'x0' is no category, and zeros is 0"):
+            exe(strange)
+    np.testing.assert_array_equal(exe(x), one_node.reference(proto, [x])[0])
+
+
+@pytest.mark.parametrize("post_transform", ["SOFTMAX", "SOFTMAX_ZERO"])
+def test_the_softmax_of_one_row_of_coefficients_is_one(post_transform: str) -> None:
+    """As the standard's reference has it; onnxruntime gives 1 - s and s."""
+    x = normal(5, 3)
+    given = {
+        "coefficients": numbers(3),
+        "intercepts": [0.2],
+        "classlabels_ints": [4, 7],
+        "post_transform": post_transform,
+    }
+    proto = one_node.model("LinearClassifier", [x], opset=17, domain="ai.onnx.ml", outputs=2, **given)
+    expected = ReferenceEvaluator(proto).run(None, {"x0": x})
+    one_node.assert_same(one_node.interpreted(proto, [x]), expected, 1e-5, 1e-6)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     version=st.sampled_from([2, 4]),

@@ -169,7 +169,7 @@ def _only_one(
         _assume(node, question, taken)
     else:
         try:
-            truth = _counted(condition)
+            truth = g.counted_truth(condition)
         except g.CountedInBody:
             raise errors[0] from None  # nothing could refuse the call
         left_out = f"the {_NAMES[taken]} does not fit these sizes, and its condition takes it: {errors[0].message}"
@@ -202,7 +202,7 @@ def _require_where_taken(
         assert isinstance(owner, IfOp)
         try:
             with building(Builder(InsertPoint.before(owner))):
-                truth = _counted(condition)
+                truth = g.counted_truth(condition)
         except g.CountedInBody:  # an If in the body of another, or of a loop: its checks are those of what is around it
             for check in (*rest[0], *rest[1]):
                 g.require(check)
@@ -211,12 +211,6 @@ def _require_where_taken(
         for check in checks:
             asked = g.Check(check.lhs, check.rhs, f"{node.title}, whose {name} is taken: {check.message}")
             g.require(asked.where(taken))
-
-
-def _counted(condition: Value) -> Extent:
-    """1 where a condition that data decides holds, else 0: a size that the run counts, before anything behind it runs."""
-    (rows,) = g.prefix(g.cast(condition, "i64"), g.iota((1,), 0, "i64"))
-    return shape_of(rows)[0]
 
 
 def _run_both(node: Node, condition: Value) -> list[Content]:

@@ -98,16 +98,19 @@ def feature_vectorizer(node: Node, *xs: Value) -> Value:
 
 @learned("OneHotEncoder", since=(1,))
 def one_hot_encoder(node: Node, x: Value) -> Value:
-    """1 at the category's place in a new last axis, in f32; a value that is no category gives zeros or is an error (zeros = 0)."""
+    """1 at the category's place in a new last axis, in f32; a value that is no category gives zeros, or is an error of the call (zeros = 0)."""
     if node.has("cats_strings"):
         raise node.unsupported("categories that are strings")
-    if not node.int("zeros"):
-        raise node.unsupported("an error for values that are no category (zeros = 0)")
     categories = np.array(node.ints("cats_int64s"), np.int64)
     shape = (*shape_of(x), len(categories))
     known = g.broadcast(g.constant(categories, "categories"), shape, [len(shape) - 1])
     value = g.broadcast(g.cast(x, "i64"), shape, list(range(len(shape) - 1)))
-    return g.cast(g.eq(value, known), "f32")
+    hit = g.eq(value, known)
+    if not node.int("zeros"):
+        found = g.reduce(hit, [len(shape) - 1], "or")
+        strange = g.counted_truth(g.logical_not(g.reduce(found, list(range(rank_of(x))), "and")))
+        g.require(g.Check(strange, 0, f"{node.title}: a value of '{node.inputs[0]}' is no category, and zeros is 0"))
+    return g.cast(hit, "f32")
 
 
 @learned("LabelEncoder", since=(2, 4))

@@ -50,7 +50,8 @@ def linear_regressor(node: Node, x: Value) -> Value:
 
 @learned("LinearClassifier", since=(1,))
 def linear_classifier(node: Node, x: Value) -> Sequence[Value | None]:
-    """(label, scores). One row of coefficients for two classes decides at 0; its scores are 1 - s and s."""
+    """(label, scores). One row of coefficients for two classes decides at 0; its scores are 1 - s and s, of SOFTMAX that of
+    -s and s, as ONNX's reference has it."""
     _, features = rows(node, x)
     count = len(node.floats("coefficients")) // max(features, 1)
     scores = product(node, x, count)
@@ -58,5 +59,7 @@ def linear_classifier(node: Node, x: Value) -> Sequence[Value | None]:
         return [label_at(node, g.arg_max(scores, 1)), transformed(node, scores)]
     raw = g.squeeze(scores, [1])
     positive = g.cast(g.gt(raw, like(raw, 0)), "i64")
+    if node.string("post_transform") in ("SOFTMAX", "SOFTMAX_ZERO"):
+        return [label_at(node, positive), transformed(node, two_columns(g.neg(raw), raw))]
     score = g.squeeze(transformed(node, scores), [1])
     return [label_at(node, positive), two_columns(plus(g.neg(score), 1), score)]
