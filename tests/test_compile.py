@@ -10,6 +10,10 @@ import onnxruntime
 import pytest
 
 import mlc
+from mlc.compiler import Compilation
+from mlc.ir.module import Module
+from mlc.options import CompileOptions
+from mlc.passes.base import Pass
 from mlc.progress import Event
 
 PRODUCT = """
@@ -197,3 +201,50 @@ def test_a_convolution_quantises_its_result_in_vectors():
     want = onnxruntime.InferenceSession(proto(QUANTISED).SerializeToString()).run(None, {"x": x, "w": w})[0]
     np.testing.assert_allclose(levels, want / np.float32(0.05), atol=1.001)  # one level, where a sum falls between two
     assert np.mean(np.abs(levels - want / np.float32(0.05)) > 0.5) < 0.01
+
+
+WINDOWS = """
+<ir_version: 9, opset_import: ["" : 17]>
+windows (float[N, 3, 12, 12] x, bool[N, 5] side) => (float[N, 5] y, int64[N, 5] z)
+<float[8, 3, 3, 3] kernel, float[8, 5] w>
+{
+   [conv] c = Conv<pads = [1, 1, 1, 1]>(x, kernel)
+   [pool] p = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(c)
+   [mean] m = GlobalAveragePool(p)
+   [flat] f = Flatten(m)
+   [product] d = MatMul(f, w)
+   [choice] e = Where(side, d, d)
+   [tanh] t = Tanh(e)
+   [soft] y = Softmax(t)
+   [whole] z = Cast<to = 7>(d)
+}
+"""
+
+
+def test_ir_text_of_every_stage_is_read_again_and_compiles_to_the_same() -> None:
+    """Lowered kernels compare, select and convert vectors and scalars."""
+    model = onnx.parser.parse_model(WINDOWS)
+    rng = np.random.default_rng(0)
+    for declared in model.graph.value_info:
+        shape = [dim.dim_value for dim in declared.type.tensor_type.shape.dim]
+        model.graph.initializer.append(
+            onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), declared.name)
+        )
+    del model.graph.value_info[:]
+    texts: dict[str, tuple[str, Module]] = {}
+
+    def watch(number: int, step: Pass, module: Module) -> None:
+        texts[f"{number} {step.name}"] = str(module), module.clone()
+
+    compilation = Compilation(CompileOptions())
+    compilation.lower(compilation.load(model), watch=watch)
+    feeds = {"x": rng.standard_normal((3, 3, 12, 12)).astype(np.float32), "side": rng.random((3, 5)) < 0.5}
+    want = mlc.compile(model).run(None, feeds)
+    lowered = next(text for name, (text, _) in texts.items() if name.endswith("lower"))
+    assert "arith.select" in lowered and "vector<" in lowered
+    for name, (text, module) in texts.items():
+        again = Module.parse(text, module.weights)
+        assert str(again) == text, name
+        if any(name.endswith(stage) for stage in (" fuse", " schedule", " lower", " plan-arena")):
+            for got, expected in zip(mlc.compile(again).run(None, feeds), want, strict=True):
+                np.testing.assert_array_equal(got, expected)

@@ -151,6 +151,7 @@ class Module:
             raise InvalidModel(f"IR text is a string, not of type {type(text).__name__}")
         reader = Reader(text, file)
         op = reader.module(context())
+        reader.make_scalar(op)
         with reader.locating(op):
             symbols, checks, indices = _read_attributes(op)
         reader.verify(op)
@@ -295,13 +296,14 @@ def context() -> Context:
     from xdsl.dialects import builtin, func, gpu, linalg, memref, ml_program, scf, vector
 
     from mlc.ir.graph import GRAPH
-    from mlc.ir.kernel.functions import ARITH, MATH
+    from mlc.ir.kernel.functions import MATH
+    from mlc.ir.kernel.lanes import LANEWISE
 
     found = Context()
     for dialect in (
         builtin.Builtin,
         func.Func,
-        ARITH,
+        LANEWISE,
         MATH,
         memref.MemRef,
         scf.Scf,

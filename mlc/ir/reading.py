@@ -40,6 +40,22 @@ class Reader:
         with self.locating():
             return _Parser(context, self.text, self.file, self).parse_module()
 
+    def make_scalar(self, op: ModuleOp) -> None:
+        """Comparisons, selections and conversions of scalars become the ops that passes on kernels look for."""
+        from mlc.ir.kernel.lanes import scalar
+
+        for inner in list(op.walk()):
+            made = scalar(inner)
+            if made is not None and inner.parent is not None:
+                made.location = inner.location
+                for old, new in zip(inner.results, made.results, strict=True):
+                    new.name_hint = old.name_hint
+                    old.replace_all_uses_with(new)
+                inner.parent.insert_op_before(made, inner)
+                inner.detach()
+                inner.erase()
+                self.places[made] = self.places.pop(inner, (0, 0))
+
     @contextmanager
     def locating(self, op: Operation | None = None) -> Iterator[None]:
         """Errors inside become InvalidText about the op given, or the one begun last."""

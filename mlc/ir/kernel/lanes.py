@@ -16,7 +16,7 @@ from xdsl.context import Context
 from xdsl.dialects import builtin, func, linalg, memref, scf, vector
 from xdsl.dialects.arith import CMPF_COMPARISON_OPERATIONS, CMPI_COMPARISON_OPERATIONS, FastMathFlagsAttr
 from xdsl.dialects.builtin import IntegerAttr, VectorType, i1
-from xdsl.ir import Attribute, Dialect, SSAValue
+from xdsl.ir import Attribute, Dialect, Operation, SSAValue
 from xdsl.irdl import AnyAttr, IRDLOperation, irdl_op_definition, operand_def, prop_def, result_def, traits_def
 from xdsl.parser import Parser
 from xdsl.printer import Printer
@@ -190,11 +190,28 @@ CONVERSIONS: dict[str, type[Conversion]] = {
 }
 
 
+_OURS: dict[str, type[IRDLOperation]] = {op.name: op for op in (CompareFloats, CompareIntegers, Select)}
+_OURS |= CONVERSIONS
+LANEWISE = Dialect("arith", [_OURS.get(op.name, op) for op in ARITH.operations], list(ARITH.attributes))
+_SCALAR = {op.name: op for op in ARITH.operations if op.name in _OURS}
+
+
+def scalar(op: Operation) -> Operation | None:
+    """xDSL's own op for one of these that works on no vectors: what passes on kernels look for. None for any other op."""
+    if not isinstance(op, CompareFloats | CompareIntegers | Select | Conversion):
+        return None
+    if any(isinstance(value.type, VectorType) for value in (*op.operands, *op.results)):
+        return None
+    return _SCALAR[op.name].create(
+        operands=op.operands,
+        result_types=[result.type for result in op.results],
+        properties=dict(op.properties),
+        attributes=dict(op.attributes),
+    )
+
+
 def dialects() -> Context:
     """A context that parses kernels at every level."""
-    ours: dict[str, type[IRDLOperation]] = {op.name: op for op in (CompareFloats, CompareIntegers, Select)}
-    ours |= CONVERSIONS
-    lanewise = Dialect("arith", [ours.get(op.name, op) for op in ARITH.operations], list(ARITH.attributes))
     context = Context()
     for dialect in (
         builtin.Builtin,
@@ -204,7 +221,7 @@ def dialects() -> Context:
         memref.MemRef,
         scf.Scf,
         vector.Vector,
-        lanewise,
+        LANEWISE,
     ):
         context.load_dialect(dialect)
     return context
