@@ -70,6 +70,8 @@ def _sentence(group: GroupOp, result: SSAValue, op: Operation, operand: SSAValue
     if not isinstance(op, GroupOp):
         return f"{_name(op)} reads it"
     reader, head = _name(op), _head(op)
+    if reader in sources(group):  # both kernels are of one node
+        reader = f"the rest of {reader}"
     inside = op.body.block.args[op.operands.index(operand)]
     direct = [use.operation for use in inside.uses]
     if any(isinstance(use, ContractOp | ConvolutionOp) for use in direct):

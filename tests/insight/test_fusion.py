@@ -1,10 +1,14 @@
 """What explain says about fusion is read off the fused module: one sentence per reader of a result, with the right reason."""
 
+import numpy as np
 import onnx
 import pytest
 
+import mlc
 from mlc.compiler import load
 from mlc.insight.fusion import boundaries
+from mlc.ir import builder as g
+from mlc.ir.graph.base import location
 from mlc.passes.graph.fuse import Fuse
 from mlc.passes.pipelines import graph_passes
 
@@ -43,3 +47,16 @@ def test_a_row_kernel_does_not_take_the_product_before_it(found: dict[str, list[
 
 def test_outputs_are_said_to_be_outputs(found: dict[str, list[str]]) -> None:
     assert found["rows"] == found["other"] == ["its result is an output of the model"]
+
+
+def test_kernels_of_one_node_are_told_apart() -> None:
+    m = g.module_builder("main")
+    with m.function(inputs=[("x", ("N", 3, 8, 8), "f32")]) as (x,), location("conv", "model.onnx", 0):
+        weight = g.weight(np.ones((4, 3, 3, 3), np.float32), name="w")
+        m.outputs([("y", g.convolution(x, weight, padding=[(1, 1), (1, 1)]))])
+    kernels = mlc.compile(m.finish()).report["kernels"]
+    said = [line for kernel in kernels for call in kernel["calls"] for line in call["fusion"]]
+    assert any(line.startswith("not into the rest of conv: ") for line in said)
+    assert not any(line.startswith("not into conv:") for line in said)
+    notes = {note for kernel in kernels for note in kernel["notes"]}
+    assert "written as plain loops: it fills the border of a padded tensor" in notes

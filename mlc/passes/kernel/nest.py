@@ -132,10 +132,11 @@ class Loops:
     def compare(self, x: SSAValue, y: SSAValue, how: str) -> SSAValue:
         return self.b.insert(arith.CmpiOp(x, y, how)).result
 
-    def finish(self) -> tuple[Kernel, list[Extent]]:
+    def finish(self, why: str = "stores go where run-time values say") -> tuple[Kernel, list[Extent]]:
+        """The kernel, and what its extents are; its report says `why` it is not scheduled."""
         self.b.insert(func.ReturnOp())
         self.kernel.optimise = True
-        self.kernel.report.append("written as plain loops: stores go where run-time values say")
+        self.kernel.report.append(f"written as plain loops: {why}")
         self.kernel.finish()
         order = {name: extent for extent, name in self.names.items()}
         return self.kernel, [order[name] for name in self.kernel.extents]

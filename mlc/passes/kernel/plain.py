@@ -75,7 +75,7 @@ def write_border(op: PadOp, name: str) -> tuple[Kernel, list[Extent]]:
         loops.nest(
             shape_of(op.result), lambda at: loops.store(scalar.constant(loops.b, dtype_of(op.x), value), "y0", at)
         )
-        return loops.finish()
+        return loops.finish("it fills the border of a padded tensor")
     for axis in range(len(inside)):
         for start, size in ((0, low[axis]), (behind[axis], high[axis])):
             if size == 0:
@@ -88,7 +88,7 @@ def write_border(op: PadOp, name: str) -> tuple[Kernel, list[Extent]]:
                 loops.store(scalar.constant(loops.b, dtype_of(op.x), value), "y0", there)
 
             loops.nest(extents, store)
-    return loops.finish()
+    return loops.finish("it fills the border of a padded tensor")
 
 
 def _scatter(op: ScatterOp, name: str, over: bool) -> Written:
