@@ -390,3 +390,16 @@ def test_branches_deep_in_a_function_are_looked_at_once_each() -> None:
     values = np.linspace(0, 1, 4, dtype=np.float32)
     for flag, function in ((True, np.sin), (False, np.cos)):
         np.testing.assert_allclose(made.run(values, np.array(flag))[0], function(values), rtol=1e-6)
+
+
+def test_inputs_behind_a_value_are_found_where_they_are_asked_for() -> None:
+    """A sum of 3,000 inputs, one after the other, then a shape: the error names them all. No record holds them."""
+    count = 3000
+    one = [helper.make_tensor_value_info(f"x{n}", TensorProto.INT64, [1]) for n in range(count)]
+    nodes = [helper.make_node("Add", [f"s{n - 1}" if n > 1 else "x0", f"x{n}"], [f"s{n}"]) for n in range(1, count)]
+    nodes.append(helper.make_node("ConstantOfShape", [f"s{count - 1}"], ["y"]))
+    graph = helper.make_graph(nodes, "g", one, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(NeedsValue) as caught:
+        load(model)
+    assert caught.value.inputs == tuple(f"x{n}" for n in range(count))

@@ -40,7 +40,7 @@ from mlc.frontends.onnx.signature import Signature
 from mlc.frontends.onnx.structure import part
 from mlc.frontends.onnx.table import Absent, Content, Items, flattened
 from mlc.frontends.onnx.tensor import Tensor
-from mlc.frontends.onnx.values import Record, merged_sources
+from mlc.frontends.onnx.values import Record
 from mlc.ir import builder as g
 from mlc.ir import work
 from mlc.ir.dims import Bounds, Dim, Extent
@@ -110,9 +110,9 @@ class Importer:
         with self.builder.function(inputs=list(declared.values())) as arguments:
             scope = Scope(self, self.opsets, None)
             for (name, shape, dtype), argument in zip(declared.values(), arguments, strict=True):
-                scope.bind(name, Record(name, dtype, tuple(shape), "graph input", value=argument, sources=(name,)))
+                scope.bind(name, Record(name, dtype, tuple(shape), "graph input", value=argument, made_of=(name,)))
             for name, shape, dtype in given.values():  # no input of the module: a call could not give another value
-                record = Record(name, dtype, tuple(shape), "graph input", sources=(name,))
+                record = Record(name, dtype, tuple(shape), "graph input", made_of=(name,))
                 scope.bind(name, self._given(record, self.values[name]))
             scope.initializers(graph)
             scope.nodes(in_order(graph.node, self.file))
@@ -562,7 +562,7 @@ class Scope:
                 known=known,
                 make=make,
                 constant=known.is_constant,
-                sources=merged_sources(operands),
+                made_of=tuple(operands),
             ),
         )
 
@@ -576,7 +576,6 @@ class Scope:
             else operands
         )
         pure = all(r is None or r.constant for r in operands) and not _has_subgraphs(node.proto)
-        sources = merged_sources(read)
         for name, value in zip(node.outputs, results, strict=False):
             if not name:
                 continue
@@ -586,11 +585,11 @@ class Scope:
             if isinstance(value, np.ndarray):
                 self.bind(name, _literal(name, value, origin, node))
             elif isinstance(value, Items | Absent):
-                self.bind(name, Record(name, "f32", (), origin, items=value, sources=sources))
+                self.bind(name, Record(name, "f32", (), origin, items=value, made_of=tuple(read)))
             elif value in self.importer.known:
                 self.bind(name, replace(self.importer.known[value], name=name))
             else:
-                self.bind(name, Record.of_value(name, value, origin, pure, sources))
+                self.bind(name, Record.of_value(name, value, origin, pure, tuple(read)))
 
     def _call(self, body: FunctionProto, node: Node, proto: NodeProto, operands: Sequence[Record | None]) -> None:
         """Build the body of a function in place of a node."""

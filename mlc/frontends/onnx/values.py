@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from onnx import TypeProto
@@ -29,7 +29,7 @@ class Record:
     contents  the value given for a graph input, or computed from constants
     make      builds the ops of a known value whose entries cannot be spelled as one
     constant  nothing but constants went into it, so that its ops can be run at import
-    sources   the graph inputs that decide its contents
+    made_of   what it is computed from; a graph input is made of its name
     items     the elements of a sequence, or an empty optional; dtype and shape mean nothing then
     broken    the node that makes it is unsupported (and reported); what depends on it is left out
     """
@@ -44,17 +44,35 @@ class Record:
     contents: np.ndarray | None = None
     make: Callable[[], SSAValue] | None = None
     constant: bool = False
-    sources: tuple[str, ...] = ()
+    made_of: tuple[Record | str | None, ...] = field(default=(), repr=False, compare=False)
     broken: bool = False
     items: Items | Absent | None = None
 
     @classmethod
-    def of_value(cls, name: str, value: SSAValue, origin: str, constant: bool, sources: tuple[str, ...]) -> Record:
-        return cls(name, dtype_of(value), shape_of(value), origin, value=value, constant=constant, sources=sources)
+    def of_value(
+        cls, name: str, value: SSAValue, origin: str, constant: bool, made_of: tuple[Record | None, ...]
+    ) -> Record:
+        return cls(name, dtype_of(value), shape_of(value), origin, value=value, constant=constant, made_of=made_of)
 
     @classmethod
     def of_tensor(cls, tensor: Tensor, origin: str) -> Record:
         return cls(tensor.name, tensor.dtype, tensor.shape, origin, tensor=tensor, constant=True)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The graph inputs that decide its contents, each once. Found when asked for: kept in every record they would be as many as there are
+        pairs of records and inputs."""
+        found: dict[str, None] = {}
+        seen: set[int] = set()
+        waiting: list[Record | str | None] = [self]
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, str):
+                found[part] = None
+            elif part is not None and id(part) not in seen:
+                seen.add(id(part))
+                waiting += reversed(part.made_of)
+        return tuple(found)
 
     @property
     def may_be_known(self) -> bool:
@@ -93,8 +111,3 @@ class Record:
     def type_proto(self) -> TypeProto:
         extents = [e if isinstance(e, int) else str(e) for e in self.shape]
         return make_tensor_type_proto(ELEMENT_TYPES[self.dtype], extents)
-
-
-def merged_sources(records: Iterable[Record | None]) -> tuple[str, ...]:
-    """The graph inputs that any of the values comes from, each once."""
-    return tuple(dict.fromkeys(s for record in records if record is not None for s in record.sources))
