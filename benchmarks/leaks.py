@@ -1,7 +1,8 @@
 """Whether compiling, loading and calling leave memory behind: `python -m benchmarks.leaks --count 10000`.
 
 Prints the memory of the process at eleven moments; the last line is what one round of compiling, saving, loading and calling has added to it, from the
-fifth moment to the last: before, caches fill and the allocator finds its size, in some hundred rounds. Exit code 1 where that is more than 256 bytes a round.
+fifth moment to the last: before, caches fill and the allocator finds its size, in some hundred rounds, so that a few thousand are
+needed. Exit code 1 where it is more than 256 bytes a round.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def round_of(path: Path, compiling: bool) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--count", type=int, default=3000)
     parser.add_argument("--only-load", action="store_true", help="load and call, without compiling")
     args = parser.parse_args()
     moments = []

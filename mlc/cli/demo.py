@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     require_agreement(differences, "the interpreter")
     guesses = np.argmax(outputs[0], axis=-1)
     right = int((guesses == labels).sum())
-    calls = {"mlc": lambda: executable.run(None, feeds), "NumPy, op by op": lambda: interpreter(feeds)}
+    calls = {"mlc": lambda: executable.run(None, feeds), "mlc's own interpreter": lambda: interpreter(feeds)}
     if references.has_onnxruntime():
         other = references.onnxruntime(MODEL, executable.threads)
         calls["onnxruntime"] = lambda: other(feeds)
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     console.print(f"time for all {len(labels)} images, {executable.threads} threads:")
     for engine, row in latencies.items():
         faster = "" if engine == "mlc" else f"   mlc is {row.median / own:.1f}x as fast"
-        console.print(f"  {engine:<16} {row.median:8.3f} ms{faster}")
+        console.print(f"  {engine:<22} {row.median:8.3f} ms{faster}")
     console.print()
     console.print("now try: mlc compile your.onnx")
     return 0
