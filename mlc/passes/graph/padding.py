@@ -29,6 +29,7 @@ from mlc.ir.types import dtype_of, is_half, rank_of, shape_of
 from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import before, replace, rewrite, rule
 from mlc.passes.graph.simplify.slices import is_zero, never_crops
+from mlc.passes.graph.values import made_by, number
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,20 @@ def pad_before_place(op: WindowPlaceOp, module: Module) -> SSAValue | None:
     """window_place(x, y, padding) -> window_place(pad(x, lowest), y)"""
     if all(is_zero(e) for pair in op.padding for e in pair):
         return None
-    wide = g.pad(op.x, op.low.extents(), op.high.extents(), identity("max", dtype_of(op.x)))
+    wide = _padded_for(op) or g.pad(op.x, op.low.extents(), op.high.extents(), identity("max", dtype_of(op.x)))
     lists = [p.get_values() for p in (op.window, op.strides, op.dilations)]
     shape = _positions(shape_of(wide), *lists)
     places = g.window_place(wide, g.reshape(op.y, shape), lists[0], lists[1], None, lists[2])
     return g.reshape(places, shape_of(op.result))
+
+
+def _padded_for(op: WindowPlaceOp) -> SSAValue | None:
+    """x as it is padded for the maximum that op looks for."""
+    top = made_by(op.y, ReduceWindowOp)
+    pad = None if top is None or top.kind.data != "max" else made_by(top.x, PadOp)
+    if pad is None or pad.x is not op.x or number(pad.value) != identity("max", dtype_of(op.x)):
+        return None
+    return pad.result if (pad.low, pad.high) == (op.low, op.high) and not any(pad.between) else None
 
 
 @rule(WindowPutOp)
@@ -134,7 +144,8 @@ def crop(op: PadOp, module: Module) -> None:
             before_.append(front)
             behind.append(total - front - dilated(left, d))
         cut = g.slice(x, starts, kept, inside=True)
-        result = emit(PadOp(cut, op.value, before_, behind, between))[0]
+        whole = all(map(is_zero, (*before_, *behind))) and not any(between)
+        result = cut if whole else emit(PadOp(cut, op.value, before_, behind, between))[0]
         replace(op, [g.reshape(result, shape_of(op.result))])
 
 
