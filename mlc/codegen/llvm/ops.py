@@ -217,7 +217,15 @@ def _(f: Function, op: arith.MulUIExtendedOp) -> None:
 
 @prints("vector.fma", "math.fma")
 def _(f: Function, op: Operation) -> None:
-    f.intrinsic(op, "fma" if f.fused else "fmuladd")
+    """One rounding or two, as the machine has it, unless the op is `exact`: in f64 the product of two f32 is not rounded."""
+    if f.fused or "exact" not in op.attributes:
+        f.intrinsic(op, "fma" if f.fused else "fmuladd")
+        return
+    result = op.results[0]
+    text, wide = type_text(result.type), type_text(result.type).replace("float", "double")
+    x, y, z = (f.let(f"fpext {f.typed(v)} to {wide}") for v in op.operands)
+    total = f.let(f"fadd {wide} {f.let(f'fmul {wide} {x}, {y}')}, {z}")
+    f.define(result, f"fptrunc {wide} {total} to {text}")
 
 
 @prints(*INTRINSICS)

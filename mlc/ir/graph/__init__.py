@@ -63,7 +63,7 @@ GRAPH = Dialect(
         random.RandomBitsOp,
         composites.SoftmaxOp,
         composites.LogSoftmaxOp,
-        composites.GeluOp,
+        composites.GeluTanhOp,
         composites.SiluOp,
         composites.AttentionOp,
         composites.StopGradientOp,

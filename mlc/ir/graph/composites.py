@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
-from xdsl.dialects.builtin import BoolAttr, FloatAttr, IntegerAttr, StringAttr, TensorType, f64, i64
+from xdsl.dialects.builtin import BoolAttr, FloatAttr, IntegerAttr, TensorType, f64, i64
 from xdsl.ir import Block, SSAValue
 from xdsl.irdl import (
     ParsePropInAttrDict,
@@ -131,25 +131,21 @@ def log_of_sum(centred: SSAValue, axes: Sequence[int], keepdims: bool) -> SSAVal
 
 
 @irdl_op_definition
-class GeluOp(CompositeOp):
-    """x * Phi(x) (approximate none), or with tanh: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))). Hendrycks, Gimpel 2016.
+class GeluTanhOp(CompositeOp):
+    """gelu by tanh: x / 2 * (1 + tanh(u)), u = sqrt(2 / pi) * (x + 0.044715 x^3). Hendrycks, Gimpel 2016.
 
-    Phi(x) = erfc(-x / sqrt(2)) / 2 and (1 + tanh(u)) / 2 = sigmoid(2 u) keep their digits where x is far below 0.
+    x / (1 + exp(-2 u)), which is the same, keeps its digits where x is far below 0.
     """
 
-    name = "graph.gelu"
+    name = "graph.gelu_tanh"
     x = operand_def(TensorType)
-    approximate = prop_def(StringAttr)
     result = result_def(TensorType)
     traits = traits_def(Pure())
     assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
-    irdl_options = (ParsePropInAttrDict(),)
 
-    def __init__(self, x: SSAValue, approximate: str):
+    def __init__(self, x: SSAValue):
         require_float("gelu", x)
-        if approximate not in ("none", "tanh"):
-            raise DTypeError(f"gelu: approximate is none or tanh, not {approximate!r}")
-        super().__init__(operands=[x], properties={"approximate": StringAttr(approximate)}, result_types=[x.type])
+        super().__init__(operands=[x], result_types=[x.type])
 
     def infer_types(self) -> Sequence[TensorType]:
         return [tensor_type(self.x)]
@@ -157,12 +153,10 @@ class GeluOp(CompositeOp):
     def decompose(self, *operands: SSAValue) -> SSAValue:
         x = at_least_f32(operands[0])
         number = lambda value: shapes.full_like(x, value)
-        if self.approximate.data == "none":
-            tail = _apply("erfc", _apply("mul", x, number(-1 / math.sqrt(2))))
-            return elementwise.apply_cast(_apply("mul", _apply("mul", x, number(0.5)), tail), dtype_of(operands[0]))
-        cubic = _apply("mul", _apply("mul", _apply("mul", x, x), x), number(0.044715))
-        inner = _apply("mul", _apply("add", x, cubic), number(2 * math.sqrt(2 / math.pi)))
-        return elementwise.apply_cast(_apply("mul", x, _apply("sigmoid", inner)), dtype_of(operands[0]))
+        slope = -2 * math.sqrt(2 / math.pi)
+        cubic = _apply("mul", _apply("mul", x, x), number(0.044715 * slope))
+        e = _apply("exp", _apply("mul", x, _apply("add", cubic, number(slope))))
+        return elementwise.apply_cast(_apply("div", x, _apply("add", e, number(1.0))), dtype_of(operands[0]))
 
 
 @irdl_op_definition
@@ -292,8 +286,10 @@ def log_softmax(x: SSAValue, axis: int = -1) -> SSAValue:
 
 
 def gelu(x: SSAValue, approximate: str = "none") -> SSAValue:
-    """Gaussian error linear unit, exact or by tanh."""
-    return emit(GeluOp(x, approximate))[0]
+    """Gaussian error linear unit, exact (`approximate` is "none") or by tanh ("tanh")."""
+    if approximate not in ("none", "tanh"):
+        raise DTypeError(f"gelu: approximate is none or tanh, not {approximate!r}")
+    return _apply("gelu", x) if approximate == "none" else emit(GeluTanhOp(x))[0]
 
 
 def stop_gradient(x: SSAValue) -> SSAValue:

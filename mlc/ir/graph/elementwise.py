@@ -33,7 +33,7 @@ from mlc.ir.graph import scalar, storage
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, widened
 from mlc.ir.graph.scalar import Body
 from mlc.ir.graph.storage import ROUNDINGS, Rounding
-from mlc.ir.kernel.functions import ErfcOp, lanewise, rounded
+from mlc.ir.kernel.functions import gelu, lanewise, rounded, softplus
 from mlc.ir.types import (
     DTYPES,
     dtype_name,
@@ -191,12 +191,12 @@ _ROWS = (
     Row("tanh", 1, "float", _wide(np.tanh), _F(scalar.unary(math.TanhOp))),
     Row("erf", 1, "float", _wide(lanewise(pymath.erf)), _F(scalar.unary(math.ErfOp))),
     Row(
-        "erfc",
+        "gelu",
         1,
         "float",
-        _wide(lanewise(pymath.erfc)),
-        _F(scalar.unary(ErfcOp)),
-        doc="1 - erf(x), precise where that is tiny.",
+        _wide(gelu),
+        _F(scalar.gelu),
+        doc="x * Phi(x), Phi the distribution function of the normal distribution. Hendrycks, Gimpel 2016.",
     ),
     Row(
         "expm1",
@@ -213,6 +213,14 @@ _ROWS = (
         _wide(np.log1p),
         _F(scalar.unary(math.Log1pOp)),
         doc="log(1 + x), precise where x is tiny.",
+    ),
+    Row(
+        "softplus",
+        1,
+        "float",
+        _wide(softplus),
+        _F(scalar.softplus),
+        doc="log(1 + exp(x)), which overflows for no x.",
     ),
     Row("sigmoid", 1, "float", _wide(lambda x: 1 / (1 + np.exp(-x))), _F(scalar.sigmoid)),
     Row(

@@ -16,7 +16,7 @@ from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.dtypes import TABLE
 from mlc.ir.graph import storage
-from mlc.ir.kernel.functions import RemainderOp
+from mlc.ir.kernel.functions import ErfcOp, GeluOp, RemainderOp, SoftplusOp
 from mlc.ir.types import element, highest, is_float, is_half, is_integer, is_storage, lowest, signless
 
 Body = Callable[..., SSAValue]
@@ -166,6 +166,25 @@ def invert(b: Builder, dtype: str, x: SSAValue) -> SSAValue:
 
 def power(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
     return b.insert((math.PowFOp if is_float(dtype) else math.IPowIOp)(x, y)).results[0]
+
+
+def gelu(b: Builder, dtype: str, x: SSAValue) -> SSAValue:
+    """In f64 by the C library's erfc, which is 0 from -40 on: the product is then no longer one of 0 and infinity."""
+    if dtype != "f64":
+        return b.insert(GeluOp(x)).results[0]
+    x = b.insert(arith.MaximumfOp(x, constant(b, dtype, -40))).result
+    half, by = constant(b, dtype, 0.5), constant(b, dtype, -(0.5**0.5))
+    tail = b.insert(ErfcOp(b.insert(arith.MulfOp(x, by)).result)).results[0]
+    return b.insert(arith.MulfOp(b.insert(arith.MulfOp(x, half)).result, tail)).result
+
+
+def softplus(b: Builder, dtype: str, x: SSAValue) -> SSAValue:
+    """In f64 max(x, 0) + log1p(exp(-|x|)) by the C library."""
+    if dtype != "f64":
+        return b.insert(SoftplusOp(x)).results[0]
+    down = b.insert(arith.NegfOp(b.insert(math.AbsFOp(x)).result)).result
+    rest = b.insert(math.Log1pOp(b.insert(math.ExpOp(down)).result)).result
+    return b.insert(arith.AddfOp(b.insert(arith.MaximumfOp(x, constant(b, dtype, 0))).result, rest)).result
 
 
 def sigmoid(b: Builder, dtype: str, x: SSAValue) -> SSAValue:

@@ -1,12 +1,15 @@
-"""Functions that MLIR's arith and math dialects have and xDSL 0.74 lacks, and the dialects with them.
+"""Functions that MLIR's arith and math dialects have and xDSL 0.74 lacks, two that they lack, and the dialects with them.
 
 %r = arith.remf %x, %y : f32      // C's fmod: exact, the sign of %x
-%q = math.erfc %x : f32           // 1 - erf(x), precise where that is tiny
+%q = math.erfc %x : f64           // 1 - erf(x), precise where that is tiny
+%g = math.gelu %x : f32           // x Phi(x): out of an erfc its digits are lost where x is far below 0, for x / sqrt(2) has been rounded
+%s = math.softplus %x : f32       // log(1 + exp(x)): the argument of the logarithm is known to be in [1, 2]
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import erfc, inf, sqrt
 
 import ml_dtypes
 import numpy as np
@@ -32,8 +35,24 @@ class ErfcOp(math.FloatingPointLikeUnaryMathOperation):
     traits = traits_def(Pure(), SameOperandsAndResultType())
 
 
+@irdl_op_definition
+class GeluOp(math.FloatingPointLikeUnaryMathOperation):
+    """x Phi(x), Phi the distribution function of the normal distribution; 0 at -inf, which is the limit."""
+
+    name = "math.gelu"
+    traits = traits_def(Pure(), SameOperandsAndResultType())
+
+
+@irdl_op_definition
+class SoftplusOp(math.FloatingPointLikeUnaryMathOperation):
+    """log(1 + exp(x)), which overflows for no x."""
+
+    name = "math.softplus"
+    traits = traits_def(Pure(), SameOperandsAndResultType())
+
+
 ARITH = Dialect("arith", [*arith.Arith.operations, RemainderOp], list(arith.Arith.attributes))
-MATH = Dialect("math", [*math.Math.operations, ErfcOp], list(math.Math.attributes))
+MATH = Dialect("math", [*math.Math.operations, ErfcOp, GeluOp, SoftplusOp], list(math.Math.attributes))
 
 
 def lanewise(function: Callable[[float], float]) -> Callable[[np.ndarray], np.ndarray]:
@@ -45,6 +64,15 @@ def lanewise(function: Callable[[float], float]) -> Callable[[np.ndarray], np.nd
         return found.reshape(values.shape).astype(x.dtype)[()]
 
     return apply
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """x Phi(x) in f64, rounded to the operand's dtype."""
+    return lanewise(lambda v: -0.0 if v == -inf else v / 2 * erfc(-v / sqrt(2)))(x)
+
+
+def softplus(x: np.ndarray) -> np.ndarray:
+    return np.logaddexp(x, np.zeros_like(x))
 
 
 def rounded(x: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from xdsl.builder import Builder
 from xdsl.dialects import arith, math, vector
-from xdsl.dialects.builtin import FloatAttr, IntegerAttr, VectorType, f32, f64, i1, i32, i64
+from xdsl.dialects.builtin import FloatAttr, IntegerAttr, UnitAttr, VectorType, f32, f64, i1, i32, i64
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from mlc.ir.kernel import lanes as lanewise
@@ -65,10 +65,19 @@ class Arithmetic:
         kind: type[Operation] = vector.FMAOp if isinstance(self.type, VectorType) else math.FmaOp
         return self._one(kind.create(operands=[x, y, z], result_types=[self.type]))
 
+    def exact_fma(self, x: SSAValue, y: SSAValue, z: SSAValue) -> SSAValue:
+        """An fma that rounds once on machines without the instruction too, where it takes several."""
+        found = self.fma(x, y, z)
+        found.owner.attributes["exact"] = UnitAttr()  # type: ignore[union-attr]
+        return found
+
     def horner(self, x: SSAValue, coefficients: Sequence[float]) -> SSAValue:
         """The polynomial with these coefficients, highest power first."""
-        total = self.real(coefficients[0])
-        for coefficient in coefficients[1:]:
+        first, *rest = coefficients
+        total = self.real(first)
+        if first == 1.0 and rest:
+            total, rest = self.add(x, self.real(rest[0])), rest[1:]
+        for coefficient in rest:
             total = self.fma(total, x, self.real(coefficient))
         return total
 
@@ -157,6 +166,20 @@ class Arithmetic:
     def shift_right(self, x: SSAValue, by: int) -> SSAValue:
         """The sign stays."""
         return self._one(arith.ShRSIOp(x, self.integer(by)))
+
+    def signed(self, x: SSAValue, sign: SSAValue) -> SSAValue:
+        """x, which has the sign of `sign` unless it is 0, with it also then."""
+        bit = self._one(arith.AndIOp(self.bits(sign), self.integer(-1 << 31)))
+        return self.floats(self._one(arith.OrIOp(self.bits(x), bit)))
+
+    def flipped(self, x: SSAValue, by: SSAValue) -> SSAValue:
+        """x with the other sign where the highest bit of `by` is set."""
+        sign = self._one(arith.AndIOp(by, self.integer(-1 << 31)))
+        return self.floats(self._one(arith.XOrIOp(self.bits(x), sign)))
+
+    def odd(self, x: SSAValue) -> SSAValue:
+        lowest = self._one(arith.AndIOp(x, self.integer(1)))
+        return self._one(lanewise.CompareIntegers(lowest, self.integer(0), "ne"))
 
     def to_real(self, x: SSAValue) -> SSAValue:
         """A small integer as a float: added to the bits of 1.5 * 2^23 (2^52), the float itself subtracted."""

@@ -55,7 +55,7 @@ def elu(node: Node, x: Value) -> Value:
 
 def exponential_below_zero(x: Value, alpha: float) -> Value:
     """x above 0, alpha * (exp(x) - 1) below."""
-    return g.select(g.lt(x, like(x, 0)), times(g.expm1(x), alpha), x)
+    return g.add(g.maximum(x, like(x, 0)), times(g.expm1(g.minimum(x, like(x, 0))), alpha))
 
 
 @handles("Selu", since=(1, 6, 22))
@@ -108,12 +108,7 @@ def hard_swish(node: Node, x: Value) -> Value:
 
 @handles("Softplus", since=(1, 22))
 def softplus(node: Node, x: Value) -> Value:
-    return in_f32(log_of_one_plus_exp, x)
-
-
-def log_of_one_plus_exp(x: Value) -> Value:
-    """log(1 + exp(x)) that overflows for no x, and is exp(x) far below 0."""
-    return g.add(g.maximum(x, like(x, 0)), g.log1p(g.exp(g.neg(g.abs(x)))))
+    return g.softplus(x)
 
 
 @handles("Softsign", since=(1, 22))
@@ -226,5 +221,5 @@ def activation(node: Node, name: str, alpha: float | None, beta: float | None, x
         case "softsign":
             return g.div(x, plus(g.abs(x), 1))
         case "softplus":
-            return log_of_one_plus_exp(x)
+            return g.softplus(x)
     raise node.unsupported(f"activation '{name}' is not known")

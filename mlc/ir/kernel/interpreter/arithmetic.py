@@ -25,7 +25,7 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute, Operation
 
 from mlc.errors import InternalError
-from mlc.ir.kernel.functions import lanewise, rounded
+from mlc.ir.kernel.functions import gelu, lanewise, rounded, softplus
 from mlc.ir.kernel.interpreter.memory import dtype_of, label
 
 Value = Any  # int | NumPy scalar | NumPy array
@@ -340,6 +340,8 @@ _PLAIN: dict[str, Compute] = {
     "math.cosh": np.cosh,
     "math.erf": lanewise(math.erf),
     "math.erfc": lanewise(math.erfc),
+    "math.gelu": gelu,
+    "math.softplus": softplus,
     "math.exp": np.exp,
     "math.exp2": np.exp2,
     "math.expm1": np.expm1,
