@@ -130,6 +130,27 @@ class Model:
         places = [self.numbers([value]) for value in (start, stop, axis, step)]
         return self.node("Slice", [x, *places], tuple(shape))
 
+    def window(self, space: Shape, taps: Sequence[int], r: random.Random) -> tuple[dict[str, Any], Shape]:
+        """Strides, dilations and pads of a window over these axes, and what it leaves of them: a symbolic axis keeps its extent."""
+        strides, dilations, low, high, left = [], [], [], [], []
+        for extent, size in zip(space, taps, strict=True):
+            keeps = isinstance(extent, str) or r.random() < 0.5
+            strides.append(1 if keeps else r.choice([1, 2, 3]))
+            dilations.append(1 if size == 1 else r.choice([1, 1, 2]))
+            span = (size - 1) * dilations[-1] + 1
+            low.append((span - 1) // 2 if keeps else r.randrange(size))
+            high.append(span - 1 - low[-1] if keeps else r.randrange(size))
+            if keeps:
+                left.append(extent)
+            else:
+                found = (int(extent) + low[-1] + high[-1] - span) // strides[-1] + 1
+                if found < 1:
+                    raise Unfit
+                left.append(found)
+            if max(low[-1], high[-1]) >= size:  # the engines want pads of pooling below its kernel
+                raise Unfit
+        return {"strides": strides, "dilations": dilations, "pads": low + high}, tuple(left)
+
     def reduce(self, kind: str, x: str, axes: Sequence[int] | None, keepdims: int) -> str:
         shape = self.shapes[x]
         if kind != "ReduceSum" and any(isinstance(e, str) or not e for e in shape):
@@ -283,12 +304,13 @@ def convolution(m: Model, x: str, r: random.Random) -> str:
     (channels,) = known(shape[1:2])
     size, out = r.choice([1, 3]), channels if r.random() < 0.5 else r.choice([1, 4, 16])
     depthwise = r.random() < 0.3
-    taps, spatial = [size] * (len(shape) - 2), len(shape) - 2
+    taps = [size] * (len(shape) - 2)
     w = m.weight(r.randrange(99), [channels if depthwise else out, 1 if depthwise else channels, *taps], 0.3)
-    attributes = {"kernel_shape": taps, "pads": [size // 2] * 2 * spatial, "group": channels if depthwise else 1}
+    attributes = {"kernel_shape": taps, "group": channels if depthwise else 1}
     if not channels:
         raise Unfit
-    return m.node("Conv", [x, w], (shape[0], channels if depthwise else out, *shape[2:]), **attributes)
+    window, space = m.window(shape[2:], taps, r)
+    return m.node("Conv", [x, w], (shape[0], channels if depthwise else out, *space), **attributes, **window)
 
 
 @step(1)
@@ -379,8 +401,12 @@ def pooling(m: Model, x: str, r: random.Random) -> str:
     shape = m.shapes[x]
     if len(shape) not in (3, 4) or m.declared not in ("f32", "f64", "f16") or 0 in shape:
         raise Unfit
-    attributes = {"kernel_shape": [3] * (len(shape) - 2), "pads": [1] * 2 * (len(shape) - 2)}
-    return m.node(r.choice(["MaxPool", "AveragePool"]), [x], shape, **attributes)
+    taps = [r.choice([2, 3])] * (len(shape) - 2)
+    kind = r.choice(["MaxPool", "AveragePool"])
+    window, space = m.window(shape[2:], taps, r)
+    if kind == "AveragePool":
+        window["count_include_pad"] = r.randrange(2)
+    return m.node(kind, [x], (*shape[:2], *space), kernel_shape=taps, **window)
 
 
 @step(1)
@@ -473,6 +499,90 @@ def chosen(m: Model, x: str, y: str, r: random.Random) -> str:
     values = np.random.default_rng(r.randrange(99)).integers(0, 2, sides).astype(bool)
     m.inits.append(numpy_helper.from_array(values, mask))
     return m.node("Where", [mask, x, y], shape)
+
+
+@step(1)
+def resized(m: Model, x: str, r: random.Random) -> str:
+    shape = m.shapes[x]
+    if len(shape) < 3 or m.declared not in ("f32", "i32") or 0 in shape:
+        raise Unfit
+    scales = [
+        1.0,
+        1.0,
+        *(r.choice([1.0, 2.0, 2.0, 0.5]) if isinstance(e, int) and e % 2 == 0 else 1.0 for e in shape[2:]),
+    ]
+    grown = tuple(e if isinstance(e, str) else int(e * s) for e, s in zip(shape, scales, strict=True))
+    name = f"w{len(m.inits)}"
+    m.inits.append(numpy_helper.from_array(np.array(scales, np.float32), name))
+    mode = r.choice(["nearest", "linear"]) if m.floats and len(shape) == 4 else "nearest"
+    attributes = {"mode": mode, "coordinate_transformation_mode": r.choice(["asymmetric", "half_pixel"])}
+    if mode == "nearest":
+        attributes |= {"nearest_mode": "floor"}
+    return m.node("Resize", [x, "", name], grown, **attributes)
+
+
+@step(1)
+def ranked(m: Model, x: str, r: random.Random) -> str:
+    """The largest or smallest elements along an axis."""
+    axis, extent = m.long_axis(x, r)
+    if m.declared not in ("f32", "f64", "i64"):
+        raise Unfit
+    count = r.choice([1, extent // 2 or 1, extent])
+    name = m.node(
+        "TopK",
+        [x, m.numbers([count])],
+        tuple(count if a == axis else e for a, e in enumerate(m.shapes[x])),
+        axis=axis,
+        largest=r.randrange(2),
+    )
+    m.nodes[-1].output.append(f"{name}_places")
+    return name
+
+
+@step(1)
+def pieces(m: Model, x: str, r: random.Random) -> str:
+    """Parts of a value in another order, one of them changed."""
+    axis, extent = m.long_axis(x, r)
+    cut, shape = r.randrange(1, extent), m.shapes[x]
+    sizes = [cut, extent - cut]
+    first = m.node("Split", [x, m.numbers(sizes)], (*shape[:axis], cut, *shape[axis + 1 :]), axis=axis)
+    second = f"{first}_rest"
+    m.nodes[-1].output.append(second)
+    m.shapes[second] = (*shape[:axis], extent - cut, *shape[axis + 1 :])
+    return m.node("Concat", [second, m.unary(r.choice(m.unaries), first)], shape, axis=axis)
+
+
+@step(2)
+def loop(m: Model, x: str, y: str, r: random.Random) -> str:
+    """A value that goes around a few times, each time with another one from outside of the loop."""
+    shape = m.shapes[x]
+    if broadcast(shape, m.shapes[y]) != shape or m.declared == "bf16":
+        raise Unfit
+    kind, info = DTYPES[m.dtype], helper.make_tensor_value_info
+    op, change = r.choice(("Add", "Sub", "Max", "Min")), r.choice(m.unaries)
+    number = len(m.nodes)
+    state, turn, goes_on = f"s{number}", f"t{number}", f"c{number}"
+    nodes = [
+        helper.make_node(change, [state], [f"{state}_changed"]),
+        helper.make_node(op, [f"{state}_changed", y], [f"{state}_next"]),
+        helper.make_node("Identity", [f"{state}_next"], [f"{state}_row"]),
+        helper.make_node("Identity", [goes_on], [f"{goes_on}_next"]),
+    ]
+    inputs = [info(turn, TensorProto.INT64, []), info(goes_on, TensorProto.BOOL, []), info(state, kind, None)]
+    outputs = [
+        info(f"{goes_on}_next", TensorProto.BOOL, []),
+        info(f"{state}_next", kind, None),
+        info(f"{state}_row", kind, None),
+    ]
+    body = helper.make_graph(nodes, f"body{number}", inputs, outputs)
+    turns = r.choice([1, 2, 3])
+    final = m.node("Loop", [m.numbers(turns), "", x], shape, body=body)
+    if r.random() < 0.5 and len(shape) < 4:
+        rows = f"{final}_rows"
+        m.nodes[-1].output.append(rows)
+        m.shapes[rows] = (turns, *shape)
+        return m.reduce("ReduceSum", rows, [0], 0)
+    return final
 
 
 # Whole programs ----------------------------------------------------------------------------------------------------------------------

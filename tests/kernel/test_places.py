@@ -6,14 +6,21 @@ import numpy as np
 import pytest
 from xdsl.dialects.linalg.ops import GenericOp
 
+import mlc
 from mlc.errors import InternalError
-from mlc.ir.kernel.interpreter import run_kernel
+from mlc.ir import builder as g
+from mlc.ir import interpreter
+from mlc.ir.kernel.access import L
+from mlc.ir.kernel.interpreter import run_kernel, run_program
 from mlc.ir.kernel.kernel import Buffer, Kernel, loops_attr, loops_of
 from mlc.ir.kernel.schedule import Scalar, Schedule
 from mlc.ir.kernel.target import CpuTarget
+from mlc.ir.module import Module
 from mlc.passes.kernel.rules.cpu import lower_for_cpu
 from mlc.passes.loops.lower import lower
 from mlc.passes.loops.refused import Refused
+from mlc.passes.manager import PassManager
+from mlc.passes.pipelines import pipeline
 from tests.kernel.kernels import accumulate, add, copied, mul, zero
 
 NARROW = CpuTarget("x86-64-v3", "", lanes=8, registers=16)
@@ -84,3 +91,48 @@ def test_a_tile_that_its_ops_leave_is_found() -> None:
             op.attributes["loops"] = loops_attr(dict.fromkeys(loops_of(op), 7))
     with pytest.raises(InternalError, match=r"\[0, 6\] on axis 0 of 's' lies outside of its 6 elements"):
         lower(kernel, Schedule((), Scalar()))
+
+
+def windows_with_borders(kind: str) -> Module:
+    """A window over a run-time width that writes into the border of the next one: no operand runs through the width from its beginning."""
+    m = g.module_builder("windows")
+    with m.function(inputs=[("x", (1, 1, "H", "W"), "f32")]) as (x,):
+        if kind == "convolution":
+            weight = g.constant(np.linspace(-1, 1, 9, dtype=np.float32).reshape(1, 1, 3, 3))
+            x = g.convolution(x, weight, padding=[(1, 1), (1, 1)])
+        else:
+            x = g.reduce_window(x, kind, [1, 1, 2, 2], [1] * 4, [(0, 0), (0, 0), (1, 1), (0, 1)], [1] * 4)
+        x = g.reduce_window(g.relu(x), "max", [1, 1, 3, 3], [1] * 4, [(0, 0), (0, 0), (1, 1), (2, 2)], [1, 1, 1, 2])
+        m.outputs([("y", x)])
+    return m.finish()
+
+
+@pytest.mark.parametrize("kind", ["max", "sum", "convolution"])
+def test_the_last_vector_of_a_run_time_loop_is_masked_wherever_its_views_begin(kind: str) -> None:
+    module = windows_with_borders(kind)
+    lowered = PassManager(pipeline(0, "x86-64-v4")).run(module)
+    executable = mlc.compile(module, opt_level=0)
+    for height, width in ((3, 3), (1, 1), (2, 15), (5, 16), (8, 17), (1, 33), (3, 0)):
+        x = np.random.default_rng(width).standard_normal((1, 1, height, width)).astype(np.float32)
+        (want,) = interpreter.run(module, [x])
+        (found,) = run_program(lowered, [x], races=True)
+        np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(executable(x), want, rtol=1e-5, atol=1e-6)
+
+
+def shifted(read: int) -> Kernel:
+    """y[i] = t[i + read], t = x * 2."""
+    kernel = Kernel("shifted", {"x": Buffer((9,)), "y": Buffer((8,))})
+    t = kernel.temporary((9,), name="t")
+    x, y = kernel.buffers["x"], kernel.buffers["y"]
+    kernel.structured({"i": 8}, [(x, ("i",))], (t, ("i",)), lambda b, v, _: add(b, v, v))
+    kernel.structured({"i": 8}, [(t, (L("i") + read,))], (y, ("i",)), copied)
+    kernel.return_()
+    kernel.finish()
+    return kernel
+
+
+def test_a_read_one_element_further_refuses_the_schedule() -> None:
+    lower(shifted(0), Schedule.parse("Level(i = 2) | Scalar"))
+    with pytest.raises(Refused, match="'t' is read at another place"):
+        lower(shifted(1), Schedule.parse("Level(i = 2) | Scalar"))

@@ -27,7 +27,7 @@ def obstacle(run: Sequence[GenericOp], names: Sequence[str]) -> str | None:
         *reads, mine = tiled_accesses(op, target, names)
         if any(read != mine for read in reads):
             return f"'{target.name_hint}' is read at another place"
-        unfinished = [name for name in names if name in loops_of(op) and not any(name in axis for axis in mine)]
+        unfinished = [name for name in names if name in loops_of(op) and not any(name in axis for axis, _ in mine)]
         for other in run:
             if other is op or target not in other.operands:
                 continue
@@ -38,10 +38,14 @@ def obstacle(run: Sequence[GenericOp], names: Sequence[str]) -> str | None:
     return None
 
 
-def tiled_accesses(op: GenericOp, value: SSAValue, tiled: Sequence[str]) -> list[list[dict[str, int]]]:
-    """How the tiled loops index `value`, per axis, once for each operand that it is."""
-    found = [access for operand, access in zip(op.operands, accesses(op), strict=True) if operand is value]
-    return [[{n: c for n, c in form.terms.items() if n in tiled} for form in access] for access in found]
+def tiled_accesses(op: GenericOp, value: SSAValue, tiled: Sequence[str]) -> list[list[tuple[dict[str, int], int]]]:
+    """How the tiled loops index `value`, and how far from their own place, per axis, once for each operand that it is."""
+    found = []
+    for operand, access in zip(op.operands, accesses(op), strict=True):
+        if operand is value:
+            terms = [{n: c for n, c in form.terms.items() if n in tiled} for form in access]
+            found.append([(used, form.constant if used else 0) for used, form in zip(terms, access, strict=True)])
+    return found
 
 
 def verify_bounds(kernel: Kernel) -> None:

@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from xdsl.builder import Builder
 from xdsl.dialects import arith, memref, scf
+from xdsl.dialects.builtin import ArrayAttr
 from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Operation, Region, SSAValue
 from xdsl.rewriter import InsertPoint
 
-from mlc.ir.kernel.access import Affine
+from mlc.ir.kernel.access import Affine, write_map
 from mlc.ir.kernel.extents import Extent, product, tile_count
 from mlc.ir.kernel.kernel import Kernel, allocation, erase, loops_attr, loops_of, type_of
 from mlc.ir.kernel.schedule import Level
@@ -33,7 +34,7 @@ from mlc.passes.loops.pieces import Pieces, short_or_long
 from mlc.passes.loops.places import obstacle
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.stage import copy, loop_along, packed, staged
-from mlc.passes.loops.views import Part, Size, Slice, accesses, slice_of, subview, valid_sizes
+from mlc.passes.loops.views import Part, Size, Slice, accesses, slice_of, subview, valid_sizes, within
 
 
 def tile(kernel: Kernel, level: Level, lanes: Mapping[str, int]) -> None:
@@ -273,22 +274,38 @@ class TileRun:
         for op in self.run:
             extents = loops_of(op)
             tile_extents = {n: parts[n].extent if n in parts else extent for n, extent in extents.items()}
-            operands = []
+            operands, maps = [], []
             for value, access, attr in zip(op.operands, accesses(op), op.indexing_maps.data, strict=True):
                 key = value if value in self.temporaries else (value, attr, tuple(extents))
                 if key not in views:
                     views[key] = self.view(b, op, value, access, tile_extents, parts)
                 operands.append(views[key])
+                maps.append(write_map(within(access, parts), list(extents)))
             made.append(
                 GenericOp.create(
                     operands=operands,
-                    properties=dict(op.properties),
+                    properties={**op.properties, "indexing_maps": ArrayAttr(maps)},
                     attributes={**op.attributes, "loops": loops_attr(tile_extents)},
                     regions=[moved(op, self.kernel, parts)],
                 )
             )
         for tiled in made:
             b.insert(tiled)
+        self.require_shown(made, parts)
+
+    def require_shown(self, made: Sequence[GenericOp], parts: Mapping[str, Part]) -> None:
+        """A leaf masks what is beyond the end of a loop by the size of a view along it, and some view must have one."""
+        shown = {name for op in made for name in valid_sizes(op)}
+        for name, part in parts.items():
+            if isinstance(part.valid, int) or not isinstance(part.extent, int) or name in shown:
+                continue
+            if any(
+                name in form.terms and self.kernel.is_argument(value)
+                for op in self.run
+                for value, access in zip(op.operands, accesses(op), strict=True)
+                for form in access
+            ):
+                raise Refused(f"{self.level}: no view of the tile shows how much of {name} is there")
 
     def view(
         self,
@@ -323,7 +340,7 @@ class TileRun:
             raise Refused(f"'{name}' is written: only operands are staged")
         place = staged(self.kernel, shown, part.shape, stage, self.width())
         # the copy's loops keep their names, so that the vector leaf vectorises it
-        names = [form.loop() or f"i{axis}" for axis, form in enumerate(access)]
+        names = [form.loop() or f"i{axis}" for axis, form in enumerate(within(access, parts))]
         op = copy(b, shown, place, {n: s for n, s in zip(names, part.shape, strict=True) if isinstance(s, int)})
         along = loop_along(op, shown)
         if along is not None and along != loop_along(

@@ -8,7 +8,7 @@ A view of a partial tile has a run-time size (memref<?x16xf32>), which is how la
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.builder import Builder
@@ -72,13 +72,13 @@ def slice_of(
     parts: Mapping[str, Part],
     partial: Mapping[str, Size],
 ) -> Slice:
-    """`partial`: run-time sizes of loops that are partial already."""
+    """`partial`: run-time sizes of loops that are partial already. The accesses of the tile are `within`."""
     found = Slice([], [], [])
-    for form, present in zip(access, kernel.sizes(value), strict=True):
+    for form, inside, present in zip(access, within(access, parts), kernel.sizes(value), strict=True):
         used = form.terms
         if min(used.values(), default=0) < 0 and used.keys() & parts.keys():
             raise Refused(f"'{value.name_hint}' is read backwards")
-        start: Size = 0
+        start: Size = form.constant - inside.constant
         for name, c in used.items():
             start = add(kernel, b, start, scaled(kernel, b, parts[name].offset if name in parts else 0, c))
         found.starts.append(start)
@@ -90,13 +90,13 @@ def slice_of(
         ):  # a loop that stays run-time: all that is there
             found.shape.append(present)
         else:
-            found.shape.append(1 + form.constant + sum(c * (fixed[name] - 1) for name, c in used.items()))
+            found.shape.append(1 + inside.constant + sum(c * (fixed[name] - 1) for name, c in used.items()))
         valid = {n: parts[n].valid if n in parts else partial.get(n, _size(tile_extents[n])) for n in used}
         if not tiled:
             found.counts.append(present)
         elif all(isinstance(size, int) and size >= 0 for size in valid.values()):
             found.counts.append(found.shape[-1])
-        elif list(used.values()) == [1] and form.constant == 0:
+        elif inside.loop() is not None:
             found.counts.append(*valid.values())
         else:  # a window: what is there now, less what the tile leaves out of each loop
             count: Size = present
@@ -107,6 +107,15 @@ def slice_of(
                 count = add(kernel, b, count, scaled(kernel, b, valid[name], c))
             found.counts.append(count)
     return found
+
+
+def within(access: Sequence[Affine], tiled: Collection[str]) -> tuple[Affine, ...]:
+    """The access of a tile to its view: one that runs through an axis along a tiled loop from some element on starts with the view, so that
+    the size of the view is how much of the loop is there."""
+    return tuple(
+        Affine(form.terms) if list(form.terms.values()) == [1] and form.terms.keys() <= set(tiled) else form
+        for form in access
+    )
 
 
 def _size(extent: Extent) -> int:
