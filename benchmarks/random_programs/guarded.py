@@ -33,7 +33,7 @@ def guard_memory() -> None:
     executable.Binder = GuardedBinder  # type: ignore[misc]
     executable.in_place = guarded_array
     executable._WORKSPACES = 0  # every call gets an arena of its own
-    executable._Workspace.reserve = _reserve  # type: ignore[method-assign]
+    executable.Workspace.reserve = _reserve  # type: ignore[method-assign]
     scratch.STACK = 0
 
 
