@@ -85,7 +85,8 @@ class KernelSignature:
 
 
 def launch(kernel: KernelSignature, mode: FloatMode) -> str:
-    """The function that launches a kernel. With times it calls itself without, and takes the time."""
+    """The function that launches a kernel. With times it calls itself without, and takes the time. What it calls last it jumps to: next to
+    nothing on top of the kernel itself."""
     types, names = kernel.llvm_types(), [f"%a{slot}" for slot in range(len(kernel.llvm_types()))]
     tiled = kernel.tiles is not None
     own = [*types, *["i64"] * (3 if tiled else 0)]
@@ -95,16 +96,9 @@ def launch(kernel: KernelSignature, mode: FloatMode) -> str:
     alone = typed([*types, *range_types], [*names, *(["0", "%tiles"] if tiled else [])])
     lines = [f"declare void @{kernel.symbol}({', '.join([*types, *range_types])})"]
     if tiled:
-        lines.append(_body(kernel, mode))
+        lines += [_body(kernel, mode), _share(kernel)]
     lines += [
         f"define internal void @{kernel.symbol}.launch({typed([*own, 'ptr', 'i64'], [*given, '%times', '%step'])}) nounwind {{",
-        "entry:",
-    ]
-    fields = [*zip(own, [*names, "%scratch", "%tiles", "%chunk"], strict=True)] if tiled else []
-    counter = counter_slot(len(fields))
-    if tiled:
-        lines.append(f"  %data = alloca [{counter + 8} x i64], align 64")
-    lines += [
         "  %untimed = icmp eq ptr %times, null",
         "  br i1 %untimed, label %start, label %timed",
         "timed:",
@@ -116,22 +110,33 @@ def launch(kernel: KernelSignature, mode: FloatMode) -> str:
     ]
     if tiled:
         lines += ["  %shared = icmp sgt i64 %helpers, 0", "  br i1 %shared, label %share, label %alone", "alone:"]
-    lines += [f"  call void @{kernel.symbol}({alone})", "  ret void"]
+    lines += [f"  tail call void @{kernel.symbol}({alone})", "  ret void"]
     if tiled:
-        lines += [
-            "share:",
-            "  %threads = add i64 %helpers, 1",
-            f"  %cuts = mul i64 %threads, {CHUNKS}",
-            "  %even = udiv i64 %tiles, %cuts",
-            "  %small = icmp eq i64 %even, 0",
-            "  %chunk = select i1 %small, i64 1, i64 %even",
-        ]
-        for slot, (type, value) in [*enumerate(fields), (counter, ("i64", "0"))]:
-            lines.append(f"  %d{slot} = getelementptr i64, ptr %data, i64 {slot}")
-            lines.append(f"  store {type} {value}, ptr %d{slot}")
-        lines.append(f"  call void @mlc_pool_run(ptr @{kernel.symbol}.body, ptr %data, i64 %helpers)")
-        lines.append("  ret void")
+        lines += ["share:", f"  tail call void @{kernel.symbol}.share({typed(own, given)})", "  ret void"]
     return "\n".join([*lines, "}"])
+
+
+def _share(kernel: KernelSignature) -> str:
+    """Write down a launch's data and hand it to the pool."""
+    types = kernel.llvm_types()
+    names = [f"%a{slot}" for slot in range(len(types))]
+    own, given = [*types, "i64", "i64", "i64"], [*names, "%tiles", "%helpers", "%scratch"]
+    fields = [*zip(own, [*names, "%scratch", "%tiles", "%chunk"], strict=True)]
+    counter = counter_slot(len(fields))
+    lines = [
+        f"define internal void @{kernel.symbol}.share({typed(own, given)}) nounwind {{",
+        f"  %data = alloca [{counter + 8} x i64], align 64",
+        "  %threads = add i64 %helpers, 1",
+        f"  %cuts = mul i64 %threads, {CHUNKS}",
+        "  %even = udiv i64 %tiles, %cuts",
+        "  %small = icmp eq i64 %even, 0",
+        "  %chunk = select i1 %small, i64 1, i64 %even",
+    ]
+    for slot, (type, value) in [*enumerate(fields), (counter, ("i64", "0"))]:
+        lines.append(f"  %d{slot} = getelementptr i64, ptr %data, i64 {slot}")
+        lines.append(f"  store {type} {value}, ptr %d{slot}")
+    lines.append(f"  call void @mlc_pool_run(ptr @{kernel.symbol}.body, ptr %data, i64 %helpers)")
+    return "\n".join([*lines, "  ret void", "}"])
 
 
 def _body(kernel: KernelSignature, mode: FloatMode) -> str:
