@@ -98,7 +98,8 @@ def steps(lanes: int, rows: int, vectors: int, b1: int, b2: int) -> list[Step]:
     ]
 
 
-COUNTED = steps(16, 8, 1, 16, 16)  # the interpreter needs no machine that has such vectors
+COUNTED = steps(16, 8, 1, 16, 16)
+WIDE = cpu_target("x86-64-v4")  # for what is counted and shown: the interpreter needs no machine that has such vectors
 
 
 def timed_steps() -> list[Step]:
@@ -122,7 +123,7 @@ def count(step: Step, n: int) -> Count:
     random = np.random.default_rng(0)
     a, b = (random.standard_normal((n, n)).astype(np.float32) for _ in range(2))
     c = np.empty_like(a)
-    kernel, counters = lower(matmul(n), step.schedule), Counters()
+    kernel, counters = lower(matmul(n), step.schedule, target=WIDE), Counters()
     run_kernel(kernel, {"A": a, "B": b, "C": c}, counters=counters)
     correct = np.allclose(c, a.astype(np.float64) @ b, atol=1e-3)
     into_registers = counters.loads["A"] + counters.loads["B"]
@@ -142,7 +143,7 @@ def registers(kernel: Kernel) -> int:
 def measure(step: Step, n: int, rounds: int = 5) -> float:
     """Seconds of the native code of a step: the best of some rounds."""
     target = cpu_target()
-    kernel = lower(matmul(n), step.schedule)
+    kernel = lower(matmul(n), step.schedule, target=target)
     library = load([compile_text(emit(kernel.functions(), target), target, kernel.optimise)])
     random = np.random.default_rng(0)
     a, b = (random.standard_normal((n, n)).astype(np.float32) for _ in range(2))
@@ -190,7 +191,7 @@ def show(step: Step, n: int, levels: int | None = None) -> None:
     """The IR of a step: as written, after each level (the first `levels` of them), after the leaf."""
     kernel = matmul(n)
     seen = [f"// {step.name}: {step.schedule}\n{text(kernel)}"]
-    lower(kernel, step.schedule, lambda level, kernel: seen.append(f"// after {level}\n{text(kernel)}"))
+    lower(kernel, step.schedule, lambda level, kernel: seen.append(f"// after {level}\n{text(kernel)}"), WIDE)
     print("\n\n".join(seen if levels is None else seen[1 : levels + 1]))
 
 

@@ -230,7 +230,7 @@ class Compilation:
                 self.report["specialise"] = list(options.specialise)
         module = self._with_indices(module)
         if known is not None:
-            passes = [LowerNewKernels(known) if type(step) is LowerKernels else step for step in passes]
+            passes = [LowerNewKernels(step.target, known) if type(step) is LowerKernels else step for step in passes]
         self.portable = None
         with stage("optimise", self.progress, self.seconds) as step, without_collections():
             manager = self._manager(passes)

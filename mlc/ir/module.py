@@ -30,6 +30,7 @@ from mlc.ir.graph.base import Check
 from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.shape import DimensionOp
 from mlc.ir.indexing import IndexRange
+from mlc.ir.kernel.fit import verify_function
 from mlc.ir.kernel.program import CountOp
 from mlc.ir.reading import Reader
 from mlc.ir.scope import verify_scope
@@ -155,6 +156,9 @@ class Module:
         with reader.locating(op):
             symbols, checks, indices = _read_attributes(op)
         reader.verify(op)
+        for function in op.ops:
+            if isinstance(function, FuncOp):
+                _verify_schedule(reader, function)
         module = cls(op, weights, symbols, checks)
         module.indices = indices
         module.verify()
@@ -175,6 +179,7 @@ class Module:
                 if isinstance(op, FuncOp) and op.body.blocks:
                     _verify_counts(op)
                     _verify_aliases(op)
+                    verify_function(op)
         except VerifyException as error:
             raise InvalidModel(f"the module does not verify: {error}") from error
 
@@ -229,6 +234,18 @@ def _restored(text: str, weights: WeightStore, source: str | None, forms: tuple[
     module = Module.parse(text, weights)
     module.source, module.forms = source, forms
     return module
+
+
+def _verify_schedule(reader: Reader, function: FuncOp) -> None:
+    """The schedule of a kernel, which may be written by hand; its errors point at it."""
+    try:
+        verify_function(function)
+    except MlcError as wrong:
+        start, end = reader.place_of(function)
+        text = str(function.attributes["kernel.schedule"])
+        if (found := reader.text.find(text, start)) >= 0:
+            start, end = found, found + len(text)
+        raise reader.error(wrong.message, start, end, wrong.remedy) from wrong
 
 
 def counted_sizes(main: FuncOp) -> dict[str, Extent]:

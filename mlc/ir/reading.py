@@ -81,7 +81,7 @@ class Reader:
     def place_of(self, op: Operation | None) -> tuple[int, int]:
         return self.last if op is None else self.places.get(op, (0, 0))
 
-    def error(self, message: str, start: int, end: int) -> InvalidText:
+    def error(self, message: str, start: int, end: int, remedy: str | None = None) -> InvalidText:
         begin = self.text.rfind("\n", 0, start) + 1
         stop = self.text.find("\n", start)
         line = self.text[begin : len(self.text) if stop < 0 else stop].rstrip("\r")
@@ -93,6 +93,7 @@ class Reader:
             column=start - begin + 1,
             text=line,
             length=end - start,
+            remedy=remedy,
         )
 
     def _parse_error(self, error: ParseError) -> InvalidText:

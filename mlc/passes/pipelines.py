@@ -104,7 +104,7 @@ def lowering_passes(target: str = "native", fuse: bool = True, sizes: str = "") 
     """From a graph to loops that a printer takes. Without `fuse` every op is a kernel of its own; `sizes` get kernels of their own."""
     grouping = Fuse() if fuse else Fuse(max_ops=1)
     special = [Specialise(sizes)] if sizes else []
-    return [grouping, OutlineKernels(), *special, ChooseSchedules(target), LowerKernels(), PlanArena()]
+    return [grouping, OutlineKernels(), *special, ChooseSchedules(target), LowerKernels(target), PlanArena()]
 
 
 def pipeline(

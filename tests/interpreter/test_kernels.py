@@ -149,7 +149,7 @@ def test_the_scalar_leaf(m, n, k):
 
 def lowered_gemm(m: int = 9, n: int = 5, k: int = 4) -> Kernel:
     schedule = Schedule(
-        (Level({"n": 32}, stage={"B": Stage("panel")}), Level({"m": 2}, {"m": "parallel"})),
+        (Level({"n": 16}, stage={"B": Stage("panel")}), Level({"m": 2}, {"m": "parallel"})),
         Vector(("n",), 16, ("m", "n")),
     )
     return lower(kernels.gemm(m, n, k), schedule)

@@ -98,7 +98,7 @@ def test_a_schedule_is_text_that_parses_back():
     )
     assert Schedule.parse(str(plan)) == plan
     assert Schedule.parse("Scalar") == Schedule((), Scalar())
-    with pytest.raises(MlcError, match="is no leaf"):
+    with pytest.raises(MlcError, match="ends without a leaf"):
         Schedule.parse("Level(m = 6)")
 
 

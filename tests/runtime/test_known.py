@@ -44,7 +44,7 @@ def build(module: Module, folder, counted: list) -> tuple[Executable, Module]:
     known = KernelCache(cpu_target(), objects)
     before = len(counted)
     for step in pipeline():
-        (LowerNewKernels(known) if type(step) is LowerKernels else step).run(module)
+        (LowerNewKernels("native", known) if type(step) is LowerKernels else step).run(module)
     code = compile_module(module, cpu_target(), objects, known=known)
     weights = {key: module.weights.get(key) for key in code.plan.weights}
     made = Executable(code.plan, code.objects, weights, threads=1)
@@ -90,7 +90,7 @@ def test_kernels_that_became_the_same_code_are_linked_once(tmp_path, counted):
     objects = ObjectCache(tmp_path)
     known = KernelCache(cpu_target(), objects)
     for step in pipeline():
-        (LowerNewKernels(known) if type(step) is LowerKernels else step).run(module)
+        (LowerNewKernels("native", known) if type(step) is LowerKernels else step).run(module)
     whole = model("a")
     for step in pipeline():
         step.run(whole)

@@ -108,6 +108,7 @@ class Kernel:
         self.optimise = False  # the LLVM IR is plain loops: compile it with LLVM's own passes
         self.report: list[str] = []
         self.schedule = ""
+        self.applied = 0  # parts of the schedule, levels and the leaf, that the kernel has had
         self._shared: dict[object, SSAValue] = {}
         for hint, value in [*self.buffers.items(), *self.extents.items()]:
             value.name_hint = hint.replace("*", "_")

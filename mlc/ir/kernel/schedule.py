@@ -4,20 +4,33 @@
     GPU GEMM:  Level(m = 128 block.y, n = 128 block.x) | Level(k = 16; A, B -> workgroup) | Level(m = 8 thread.y, n = 8 thread.x) | Scalar
 
 Loops have names, written on every structured op of the kernel; a level tiles the loops it names in every op that has them, so one list
-schedules a whole group (contraction and epilogue, or the stages of a softmax).
+schedules a whole group (contraction and epilogue, or the stages of a softmax). As text, spaces between words as one likes:
+
+    schedule := (level '|')* leaf
+    level    := 'Level(' tile (',' tile)* ['by' number] (';' stage)* ')'
+    tile     := loop ('=' | '~' | '<=') number [bind]            one sign in a level
+    bind     := 'parallel' | 'block.x' | 'block.y' | 'block.z' | 'thread.x' | 'thread.y' | 'thread.z'
+    stage    := buffer (',' buffer)* '->' space ['[' axis (',' axis)* ']'] ['+' number]
+    space    := 'panel' | 'workgroup' | 'register'
+    leaf     := 'Scalar' | 'Vector(' loop ('/' loop)* 'x' number (',' option)* ')'
+    option   := 'unroll' loop ('*' loop)* | 'interleave' number | 'pieces' number
+
+What fits a kernel is another question: fit.py.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from mlc.errors import MlcError
+from mlc.ir.spelling import nearest
 
 Space = Literal["panel", "workgroup", "register"]
 Binding = Literal["parallel", "block.x", "block.y", "block.z", "thread.x", "thread.y", "thread.z"]
+LARGEST = 1 << 24  # elements of a tile, axes of a stage and the like: beyond it a number is a slip
 
 
 @dataclass(frozen=True)
@@ -70,8 +83,10 @@ class Vector:
     pieces: int = 0
 
     def __str__(self) -> str:
+        unroll = f", unroll {'*'.join(self.unroll)}" if self.unroll else ""
+        interleave = f", interleave {self.interleave}" if self.interleave != 1 else ""
         pieces = f", pieces {self.pieces}" if self.pieces else ""
-        return f"Vector({'/'.join(self.loops)} x {self.lanes}, unroll {'*'.join(self.unroll)}, interleave {self.interleave}{pieces})"
+        return f"Vector({'/'.join(self.loops)} x {self.lanes}{unroll}{interleave}{pieces})"
 
 
 @dataclass(frozen=True)
@@ -95,55 +110,122 @@ class Schedule:
 
     @staticmethod
     def parse(text: str) -> Schedule:
-        """The schedule that `str` gives. Raises MlcError for another text."""
-        *levels, leaf = [part.strip() for part in text.split(" | ")]
-        return Schedule(tuple(_level(part) for part in levels), _leaf(leaf))
+        """The schedule that `str` gives, or one written by hand. Raises MlcError saying what of it is no schedule."""
+        parts = [part.strip() for part in text.split("|")]
+        levels = []
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            if part.startswith("Level"):
+                levels.append(_level(part))
+                if last:
+                    raise _error(f"'{text}' ends without a leaf", f"Add one: {text} | Scalar")
+            elif not last:
+                _leaf(part)
+                raise _error(
+                    f"the leaf '{part}' is followed by '{parts[number + 1]}'",
+                    "A leaf is the last part, and there is one.",
+                )
+        return Schedule(tuple(levels), _leaf(parts[-1]))
 
 
-_LEVEL = re.compile(r"Level\((?P<tiles>[^;]*)(?P<stages>(; .*)?)\)")
-_TILE = re.compile(r"(?P<loop>\S+) (?P<sign><=|=|~) (?P<size>\d+)(?: (?P<bind>(?!by )\S+))?(?: by (?P<block>\d+))?")
+_NAME = r"[\w.]+"
+_LEVEL = re.compile(r"Level\s*\((?P<tiles>[^;()]*)(?P<stages>(?:;[^;()]*)*)\)")
+_TILE = re.compile(
+    rf"(?P<loop>{_NAME})\s*(?P<sign><=|=|~)\s*(?P<size>-?\d+)(?:\s+(?P<bind>(?!by\b){_NAME}))?(?:\s+by\s+(?P<block>-?\d+))?"
+)
 _STAGE = re.compile(
-    r"(?P<name>\S+) -> (?P<space>panel|workgroup|register)(?:\[(?P<order>[\d, ]*)\])?(?:\+(?P<pad>\d+))?"
+    rf"(?P<names>{_NAME}(?:\s*,\s*{_NAME})*)\s*->\s*(?P<space>\w+)\s*(?:\[(?P<order>[\d,\s]*)\])?\s*(?:\+\s*(?P<pad>\d+))?"
 )
 _VECTOR = re.compile(
-    r"Vector\((?P<loops>\S+) x (?P<lanes>\d+), unroll (?P<unroll>\S*), interleave (?P<interleave>\d+)(?:, pieces (?P<pieces>\d+))?\)"
+    rf"Vector\s*\(\s*(?P<loops>{_NAME}(?:\s*/\s*{_NAME})*)\s+x\s+(?P<lanes>-?\d+)\s*(?P<options>(?:,[^,()]*)*)\)"
 )
+_OPTION = re.compile(rf"(?P<name>unroll|interleave|pieces)\s+(?P<value>-?\d+|{_NAME}(?:\s*\*\s*{_NAME})*)")
 
 
 def _level(text: str) -> Level:
-    level = _match(_LEVEL, text, "level")
+    level = _match(_LEVEL, text, "level", "Level(n = 32) or Level(m = 4, n = 32; B -> panel)")
     tiles: dict[str, int] = {}
     bind: dict[str, Binding] = {}
-    fits = ragged = False
+    signs = set()
     block = 0
-    for part in filter(None, level["tiles"].split(", ")):
-        tile = _match(_TILE, part, "tile")
-        tiles[tile["loop"]] = int(tile["size"])
-        fits |= tile["sign"] == "<="
-        ragged |= tile["sign"] == "~"
-        block = int(tile["block"] or 0)
+    if not level["tiles"].strip():
+        raise _error(f"'{text}' tiles no loop", "A level says how at least one loop is cut: Level(n = 32).")
+    for part in _parts(level["tiles"], ","):
+        tile = _match(_TILE, part, "tile", "n = 32, n ~ 32, n <= 32, or n = 32 parallel")
+        if block:
+            raise _error(f"'{text}' goes on behind 'by {block}'", "'by' stands behind the last loop of a level.")
+        if tile["loop"] in tiles:
+            raise _error(
+                f"'{text}' tiles loop {tile['loop']} twice", "Tile it in a level of its own to cut it once more."
+            )
+        tiles[tile["loop"]] = _number(tile["size"], f"the tile of loop {tile['loop']}")
+        signs.add(tile["sign"])
+        block = _number(tile["block"], "the number behind 'by'") if tile["block"] else 0
         if tile["bind"]:
-            bind[tile["loop"]] = tile["bind"]  # type: ignore[assignment]
-    stages = {}
-    for part in filter(None, level["stages"].split("; ")):
-        stage = _match(_STAGE, part, "stage")
-        order = tuple(int(axis) for axis in stage["order"].split(",")) if stage["order"] else ()
-        stages[stage["name"]] = Stage(stage["space"], order, int(stage["pad"] or 0))  # type: ignore[arg-type]
-    return Level(tiles, bind, stages, fits, ragged, block)
+            bind[tile["loop"]] = _choice(tile["bind"], Binding, "bind of a loop")
+    if len(signs) > 1:
+        raise _error(
+            f"'{text}' mixes {' and '.join(sorted(signs))}", "The loops of a level have one sign; write two levels."
+        )
+    stages: dict[str, Stage] = {}
+    for part in list(_parts(level["stages"], ";"))[1:]:
+        stage = _match(_STAGE, part, "stage", "B -> panel, A, B -> panel or B -> panel[1, 0]")
+        space: Space = _choice(stage["space"], Space, "space")
+        order = (
+            tuple(_number(axis, "an axis", least=0) for axis in _parts(stage["order"], ",")) if stage["order"] else ()
+        )
+        for name in _parts(stage["names"], ","):
+            if name in stages:
+                raise _error(f"'{text}' stages {name} twice", "A level copies a buffer once.")
+            stages[name] = Stage(space, order, _number(stage["pad"] or "0", "the length of '+'", least=0))
+    return Level(tiles, bind, stages, "<=" in signs, "~" in signs, block)
 
 
 def _leaf(text: str) -> Leaf:
     if text == "Scalar":
         return Scalar()
-    leaf = _match(_VECTOR, text, "leaf")
-    unroll = tuple(filter(None, leaf["unroll"].split("*")))
-    interleave, pieces = int(leaf["interleave"]), int(leaf["pieces"] or 0)
-    return Vector(tuple(leaf["loops"].split("/")), int(leaf["lanes"]), unroll, interleave, pieces)
+    leaf = _match(
+        _VECTOR, text, "leaf", "Scalar, Vector(n x 16) or Vector(n x 16, unroll m*n, interleave 2, pieces 64)"
+    )
+    given: dict[str, str] = {}
+    for part in list(_parts(leaf["options"], ","))[1:]:
+        option = _match(_OPTION, part, "option of a leaf", "unroll m*n, interleave 2 or pieces 64")
+        if option["name"] in given:
+            raise _error(f"'{text}' says {option['name']} twice", "Say it once.")
+        given[option["name"]] = option["value"]
+    unroll = tuple(_parts(given["unroll"], "*")) if "unroll" in given else ()
+    counts = {key: _number(given[key], key) for key in ("interleave", "pieces") if key in given}
+    return Vector(tuple(_parts(leaf["loops"], "/")), _number(leaf["lanes"], "the number of lanes"), unroll, **counts)
 
 
-def _match(pattern: re.Pattern[str], text: str, what: str) -> re.Match[str]:
+def _parts(text: str, sign: str) -> Iterator[str]:
+    yield from (part.strip() for part in text.split(sign))
+
+
+def _number(text: str, what: str, least: int = 1) -> int:
+    digits = text.lstrip("-")
+    if not digits.isdecimal():
+        raise _error(f"{what} is '{text}'", "It is a number.")
+    if len(digits) > 12 or not least <= (value := int(text)) <= LARGEST:
+        raise _error(f"{what} is {text}", f"It is at least {least} and at most {LARGEST}.")
+    return value
+
+
+def _choice(text: str, choices: object, what: str) -> Any:
+    known = get_args(choices)
+    if text not in known:
+        near = nearest(text, known)
+        raise _error(
+            f"'{text}' is no {what}", f"Did you mean '{near[0]}'?" if near else f"Choices: {', '.join(known)}."
+        )
+    return text
+
+
+def _match(pattern: re.Pattern[str], text: str, what: str, examples: str) -> re.Match[str]:
     if found := pattern.fullmatch(text):
         return found
-    raise MlcError(
-        f"schedule: '{text}' is no {what}", remedy="Write it as a printed schedule: Level(n = 32; B -> panel) | Scalar"
-    )
+    raise _error(f"'{text}' is no {what}", f"Write {examples}.")
+
+
+def _error(message: str, remedy: str) -> MlcError:
+    return MlcError(f"schedule: {message}", remedy=remedy)

@@ -4,9 +4,9 @@
                     %B: memref<24x768x32xf32, ..., "panel"> {kernel.name = "B", ..., kernel.role = "weight", kernel.pack = {...}},
                     %scratch: memref<?xi8> {kernel.role = "scratch"}, %M: index {kernel.role = "extent", kernel.name = "M"},
                     %begin: index {kernel.role = "begin"}, %end: index {kernel.role = "end"})
-        attributes {kernel.tiles = "((M + 5)//6)", kernel.scratch = "0", kernel.optimise, kernel.schedule = "...", kernel.report = [...]}
+        attributes {kernel.tiles = "((M + 5)//6)", kernel.scratch = "0", kernel.optimise, kernel.schedule = "...", kernel.applied = 2, kernel.report = [...]}
 
-tiles and scratch (bytes) are texts of mlc.ir.dims over the names of the extents. A kernel without tiles takes no %begin and %end.
+Of the schedule so many parts have been applied. tiles and scratch (bytes) are texts of mlc.ir.dims over the names of the extents. A kernel without tiles takes no %begin and %end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from xdsl.dialects import arith, func
-from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IndexType, IntegerAttr, StringAttr, UnitAttr
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IndexType, IntegerAttr, StringAttr, UnitAttr, i64
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from mlc.errors import InternalError
@@ -64,6 +64,7 @@ def write_signature(kernel: Signed) -> None:
         "scratch": StringAttr(str(kernel.scratch)) if kernel.scratch else None,
         "optimise": UnitAttr() if kernel.optimise else None,
         "schedule": StringAttr(kernel.schedule) if kernel.schedule else None,
+        "applied": IntegerAttr(kernel.applied, i64) if kernel.applied else None,
         "report": ArrayAttr([StringAttr(line) for line in kernel.report]) if kernel.report else None,
     }
     for key, attr in states.items():
@@ -102,6 +103,8 @@ def read_signature(kernel: Signed, op: func.FuncOp, leaves: Sequence[func.FuncOp
     kernel.scratch = _extent(scratch.data) if isinstance(scratch, StringAttr) else 0
     kernel.optimise = "kernel.optimise" in op.attributes
     kernel.schedule = schedule.data if isinstance(schedule, StringAttr) else ""
+    applied = op.attributes.get("kernel.applied")
+    kernel.applied = applied.value.data if isinstance(applied, IntegerAttr) else 0
     kernel.report = [line.data for line in report.data] if isinstance(report, ArrayAttr) else []
     _find_shared(kernel)
     for inner in op.walk():

@@ -9,11 +9,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from mlc.errors import TargetUnavailable
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _L1, _L2 = 32 << 10, 512 << 10  # where the system tells nothing
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """What lowering does with a schedule on a kind of machine: data, which the passes ask.
+
+    spaces   memories that a tile can be staged in
+    binds    what a loop over tiles can be given to
+    pads     whether a stage may ask for longer rows
+    partial  the last tile of a loop that is no multiple: "peel" gives it code of its own, "guard" a view of run-time size, for which the
+             leaf stops early
+    stack    bytes of temporaries in a call's frame; larger ones lie in the scratch memory of the call
+    math     whether functions such as exp are written out; otherwise whoever prints the loops has them
+    """
+
+    spaces: tuple[str, ...]
+    binds: tuple[str, ...]
+    pads: bool
+    partial: Literal["peel", "guard"]
+    stack: int
+    math: Literal["expand", "keep"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +59,7 @@ class CpuTarget:
     l2: int = _L2
     fma: bool = True
     arch: str = "x86_64"
+    lowering: ClassVar[Lowering] = Lowering(("panel",), ("parallel",), False, "peel", 48 << 10, "expand")
 
     @property
     def triple(self) -> str:

@@ -1,8 +1,8 @@
 """From fused groups to loops: the passes that end every pipeline.
 
     outline      groups become kernels on memrefs, @main calls them
-    schedule     each kernel gets a schedule, written on it as text: kernel.schedule = "Level(n = 32; B -> panel) · Vector(...)"
-    lower        each kernel is rewritten as its schedule says; packed weights become weights of their own
+    schedule     each kernel gets a schedule, written on it as text: kernel.schedule = "Level(n = 32; B -> panel) | Vector(...)"
+    lower        each kernel is rewritten as its schedule says, level after level; packed weights become weights of their own
     plan-arena   @main says which buffers live when
 
 The schedule is data: whoever edits it in the printed module and goes on from there gets the kernel they wrote down.
@@ -20,20 +20,20 @@ from xdsl.dialects.func import FuncOp
 from xdsl.parser import Parser
 from xdsl.rewriter import InsertPoint, Rewriter
 
-from mlc.errors import InternalError
+from mlc.errors import InternalError, MlcError
 from mlc.ir import work
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.known import KNOWN, KnownKernels
-from mlc.ir.kernel.schedule import Schedule
-from mlc.ir.kernel.target import cpu_target
+from mlc.ir.kernel.schedule import Leaf, Level, Schedule
+from mlc.ir.kernel.target import CpuTarget, cpu_target
 from mlc.ir.module import Module, context
 from mlc.passes.base import Pass, Stage
 from mlc.passes.kernel.arena import plan_arena
 from mlc.passes.kernel.outline import outline
 from mlc.passes.kernel.rules.cpu import choose, prepare, scalar
 from mlc.passes.kernel.rules.group import Group
-from mlc.passes.loops.lower import lower
+from mlc.passes.loops.lower import steps, without_collections
 from mlc.passes.loops.refused import Refused
 
 
@@ -64,34 +64,66 @@ class ChooseSchedules(Pass):
         for function in kernels(module):
             work.at(function.sym_name.data)
             kernel = Kernel.from_func(function)
-            prepare(kernel)
-            if not kernel.schedule:
+            if not kernel.schedule:  # one that is there is about the loops as they stand
+                prepare(kernel)
                 kernel.schedule = str(choose(kernel, target))
-            kernel.finish()
+                kernel.finish()
 
 
 @dataclass(frozen=True)
 class LowerKernels(Pass):
-    """Rewrite each kernel to loops, as its schedule says."""
+    """Rewrite each kernel to loops for the CPU `target`, as its schedule says."""
 
     name: ClassVar[str] = "lower"
     takes: ClassVar[tuple[Stage, ...]] = ("schedules",)
     gives: ClassVar[Stage] = "loops"
+    target: str = "native"
 
     def run(self, module: Module) -> None:
         calls = _calls(module)
         for function in list(kernels(module)):
             work.at(function.sym_name.data)
-            kernel = self.kernel(function)
-            for made in kernel.functions():
-                if made is not function:
-                    Rewriter.insert_op(made, InsertPoint.before(function))
-            if kernel.op is not function:
-                Rewriter.erase_op(function, safe_erase=False)
-            _pack_weights(module, kernel, calls[kernel.name])
+            _put(module, function, self.kernel(function), calls)
 
     def kernel(self, function: FuncOp) -> Kernel:
-        return lowered(function)
+        return lowered(function, cpu_target(self.target))
+
+    def stops(self, module: Module) -> Iterator[str]:
+        """All kernels level by level: in the module, each level of theirs is applied as far as they have one, and last the leaves. The module
+        is whole at each stop, and the pass goes on from its text."""
+        calls, target = _calls(module), cpu_target(self.target)
+        going = [(function, stepwise(function, target)) for function in list(kernels(module))]
+        waiting = [Kernel.from_func(function) for function, _ in going]
+        for number in range(1, max((levels_of(kernel) for kernel in waiting), default=0) + 1):
+            for place, (function, parts) in enumerate(going):
+                kernel = waiting[place]
+                while kernel.applied < min(number, levels_of(kernel)):
+                    kernel, _ = next(parts)
+                if kernel is not waiting[place] or kernel.applied == number:
+                    kernel.finish()
+                    _put(module, function, kernel, calls)
+                    going[place], waiting[place] = (kernel.op, parts), kernel
+            yield f"level-{number}"
+        for function, parts in going:
+            for kernel, _ in parts:
+                kernel.finish()
+                _put(module, function, kernel, calls)
+                function = kernel.op
+
+
+def levels_of(kernel: Kernel) -> int:
+    """How many levels its schedule has."""
+    return len(Schedule.parse(kernel.schedule).levels)
+
+
+def _put(module: Module, function: FuncOp, kernel: Kernel, calls: Mapping[str, list[program.CallOp]]) -> None:
+    """The kernel in the place of the function that it was."""
+    for made in kernel.functions():
+        if made is not function and made.parent is None:
+            Rewriter.insert_op(made, InsertPoint.before(function))
+    if kernel.op is not function:
+        Rewriter.erase_op(function, safe_erase=False)
+    _pack_weights(module, kernel, calls[kernel.name])
 
 
 class LowerNewKernels(LowerKernels):
@@ -99,19 +131,20 @@ class LowerNewKernels(LowerKernels):
 
     known: KnownKernels
 
-    def __init__(self, known: KnownKernels):
+    def __init__(self, target: str, known: KnownKernels):
+        super().__init__(target)
         object.__setattr__(self, "known", known)  # no option of the pass: it does not change what a module means
 
     def kernel(self, function: FuncOp) -> Kernel:
-        return lowered_once(function, self.known)
+        return lowered_once(function, cpu_target(self.target), self.known)
 
 
-def lowered_once(function: FuncOp, known: KnownKernels) -> Kernel:
+def lowered_once(function: FuncOp, target: CpuTarget, known: KnownKernels) -> Kernel:
     """A kernel as loops, or its stub; either says under which key its machine code is kept."""
     key = known.key(Kernel.from_func(function).key())
     text = known.find(key)
     if text is None:
-        kernel = lowered(function)
+        kernel = lowered(function, target)
     else:
         stub = Parser(context(), text).parse_op()
         assert isinstance(stub, FuncOp)
@@ -121,17 +154,36 @@ def lowered_once(function: FuncOp, known: KnownKernels) -> Kernel:
     return kernel
 
 
-def lowered(function: FuncOp) -> Kernel:
-    """A kernel as loops. One that refuses its schedule becomes plain loops, and its report says why."""
+def lowered(function: FuncOp, target: CpuTarget) -> Kernel:
+    """A kernel as loops."""
+    kernel = Kernel.from_func(function)  # where its schedule is applied already
+    with without_collections():
+        for made, _ in stepwise(function, target):
+            kernel = made
+    kernel.finish()
+    return kernel
+
+
+def stepwise(function: FuncOp, target: CpuTarget) -> Iterator[tuple[Kernel, Level | Leaf]]:
+    """A kernel after each part of its schedule. One that refuses the schedule that the rules chose becomes plain loops, and its report says
+    why; a schedule of somebody else's is an error."""
     kernel = Kernel.from_func(function.clone())
     if not kernel.schedule:
         raise InternalError(f"kernel '{kernel.name}' has no schedule: run the pass schedule first")
+    schedule = Schedule.parse(kernel.schedule)
     try:
-        return lower(kernel, Schedule.parse(kernel.schedule))
+        for part in steps(kernel, schedule, target):
+            yield kernel, part
     except Refused as refusal:
         kernel = Kernel.from_func(function.clone())
+        if kernel.applied or choose(kernel, target) != schedule:
+            raise MlcError(
+                f"kernel '{kernel.name}': {schedule}: {refusal}",
+                remedy="Write another schedule, or leave out kernel.schedule for the one that mlc chooses.",
+            ) from refusal
         kernel.report.append(f"scalar loops instead of {kernel.schedule}: {refusal}")
-        return lower(kernel, scalar(Group(kernel)))
+        for part in steps(kernel, scalar(Group(kernel)), target):
+            yield kernel, part
 
 
 def _pack_weights(module: Module, kernel: Kernel, calls: Sequence[program.CallOp]) -> None:
@@ -140,6 +192,8 @@ def _pack_weights(module: Module, kernel: Kernel, calls: Sequence[program.CallOp
     for call in calls:
         for place, how in places:
             value = call.arguments[place]
+            if isinstance(value.owner, program.WeightOp) and value.type == kernel.block.args[place].type:
+                continue  # packed at an earlier stop
             while isinstance(value.owner, program.ViewOp):
                 value = value.owner.base
             if not isinstance(value.owner, program.WeightOp):

@@ -142,7 +142,7 @@ class Specialiser:
 
 def with_sizes(general: Kernel, sizes: Mapping[str, int]) -> Kernel:
     """The kernel with numbers in place of some of its extents. Raises InternalError for a kernel that is lowered already."""
-    if general.range or general.packs:
+    if general.applied:
         raise InternalError(f"kernel '{general.name}' is lowered and cannot be specialised", pass_name="specialise")
     kernel = Kernel.from_func(general.op.clone())
     kernel.schedule = ""

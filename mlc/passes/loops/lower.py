@@ -1,4 +1,4 @@
-"""A kernel and its schedule -> loops -> leaf: level after level, each of which prints, verifies and parses back.
+"""A kernel and its schedule -> loops -> leaf: level after level, each of which prints, verifies, parses back and can be gone on from.
 
 lower(kernel, Schedule((Level({"n": 32}, stage={"B": Stage("panel")}), Level({"m": 14})), Vector(("n",), 16, ("m", "n"))))
 """
@@ -6,41 +6,58 @@ lower(kernel, Schedule((Level({"n": 32}, stage={"B": Stage("panel")}), Level({"m
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from mlc.ir.kernel.kernel import Kernel
-from mlc.ir.kernel.schedule import Schedule, Vector
+from mlc.ir.kernel.schedule import Leaf, Level, Scalar, Schedule, Vector
+from mlc.ir.kernel.target import CpuTarget, cpu_target
 from mlc.passes.loops.outline import outline_leaves
 from mlc.passes.loops.places import verify_bounds
 from mlc.passes.loops.scalar import lower_scalar
 from mlc.passes.loops.scratch import place_scratch
 from mlc.passes.loops.tile import tile
+from mlc.passes.loops.verify import verify_schedule
+
+# How the innermost tiles become code, by the kind of leaf.
+LEAVES: Mapping[type, Callable[[Kernel, Leaf, CpuTarget], None]] = {Vector: outline_leaves, Scalar: lower_scalar}  # type: ignore[dict-item]
 
 
-def lower(kernel: Kernel, schedule: Schedule, after: Callable[[str, Kernel], None] | None = None) -> Kernel:
-    """Rewrite the kernel in place to what the printers take. `after(level, kernel)` sees it after each level. Raises Refused where the kernel
-    does not allow the schedule; it is then half rewritten."""
+def lower(
+    kernel: Kernel,
+    schedule: Schedule,
+    after: Callable[[str, Kernel], None] | None = None,
+    target: CpuTarget | None = None,
+) -> Kernel:
+    """Rewrite the kernel in place to what the printers take, for a target (this machine). `after(part, kernel)` sees it after each level and
+    the leaf. Raises MlcError for a schedule that does not fit, before anything is rewritten, and Refused where its parts turn out not to go
+    together; the kernel is then half rewritten."""
     with without_collections():
-        leaf = schedule.leaf
-        verify_bounds(kernel)
-        lanes = dict.fromkeys(leaf.loops, leaf.lanes) if isinstance(leaf, Vector) else {}
-        for level in schedule.levels:
-            tile(kernel, level, lanes)
-            verify_bounds(kernel)
+        for part in steps(kernel, schedule, target or cpu_target()):
             if after:
                 kernel.finish()
-                after(str(level), kernel)
-        if isinstance(leaf, Vector):
-            outline_leaves(kernel, leaf)
-        else:
-            lower_scalar(kernel)
-        place_scratch(kernel)
-        kernel.schedule = str(schedule)
+                after(str(part), kernel)
         kernel.finish()
-        if after:
-            after(str(leaf), kernel)
     return kernel
+
+
+def steps(kernel: Kernel, schedule: Schedule, target: CpuTarget) -> Iterator[Level | Leaf]:
+    """Apply the parts of a schedule that the kernel has not had yet, one at a time; each is given when it is done."""
+    verify_schedule(kernel, schedule, target)
+    kernel.schedule = str(schedule)
+    leaf = schedule.leaf
+    verify_bounds(kernel)
+    lanes = dict.fromkeys(leaf.loops, leaf.lanes) if isinstance(leaf, Vector) else {}
+    for level in schedule.levels[kernel.applied :]:
+        tile(kernel, level, lanes, target)
+        verify_bounds(kernel)
+        kernel.applied += 1
+        yield level
+    if kernel.applied == len(schedule.levels):
+        LEAVES[type(leaf)](kernel, leaf, target)
+        place_scratch(kernel, target.lowering.stack)
+        kernel.applied += 1
+        yield leaf
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, erase, loops_of, space_of, type_of
 from mlc.ir.kernel.schedule import Vector
+from mlc.ir.kernel.target import CpuTarget
 from mlc.passes.loops.lanes import Lanes
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.stage import loop_along
@@ -28,7 +29,7 @@ from mlc.passes.loops.vector import Tile, rows_of_scratch
 from mlc.passes.loops.views import valid_sizes
 
 
-def outline_leaves(kernel: Kernel, leaf: Vector) -> None:
+def outline_leaves(kernel: Kernel, leaf: Vector, target: CpuTarget) -> None:
     """Replace every innermost tile by a call. Raises Refused where the vector leaf cannot compute one."""
     outliner = Outliner(kernel, leaf)
     for run in list(tiles(kernel.op)):
@@ -68,6 +69,10 @@ class Outliner:
         own = [v for v in values if isinstance(v.owner, memref.AllocOp) and v not in constants]
         own = [v for v in own if "stages" not in v.owner.attributes and all(use.operation in run for use in v.uses)]  # type: ignore[union-attr]
         leaf = self.leaf_of(run)
+        for op in run:
+            across = next((name for name in leaf.loops if name in loops_of(op)), None)
+            if ragged := valid_sizes(op).keys() - {across}:
+                raise Refused(f"loop {min(ragged)} ends inside a tile, and does not run across the lanes")
         rows = rows_of_scratch(run, own, leaf)
         registers = [v for v in own if v not in rows]
         outside = [v for v in values if v not in registers and v not in constants]

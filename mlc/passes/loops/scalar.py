@@ -22,12 +22,14 @@ from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Kernel, erase, float_attr, index, loops_of, strides_of, type_of
+from mlc.ir.kernel.schedule import Scalar
+from mlc.ir.kernel.target import CpuTarget
 from mlc.passes.loops.control import for_loop
 from mlc.passes.loops.narrow import expand_scalar, needs_expansion
-from mlc.passes.loops.views import accesses
+from mlc.passes.loops.views import accesses, valid_sizes
 
 
-def lower_scalar(kernel: Kernel) -> None:
+def lower_scalar(kernel: Kernel, leaf: Scalar, target: CpuTarget) -> None:
     """Every structured op, anywhere in the kernel."""
     for run in list(neighbours(kernel.op)):
         for group in jammed(run):
@@ -36,7 +38,8 @@ def lower_scalar(kernel: Kernel) -> None:
     for op in list(kernel.op.walk()):
         if isinstance(op, memref.AllocOp) and "constant" in op.attributes:
             fill_constant(op)
-    expand_loose_ops(kernel)
+    if target.lowering.math == "expand":
+        expand_loose_ops(kernel)
     kernel.optimise = True
 
 
@@ -92,6 +95,9 @@ class Nest:
         self.kernel, self.ops = kernel, ops
         self.accesses = [accesses(op) for op in ops]
         self.extents = loops_of(ops[0])
+        self.valid = {
+            name: size for op in ops for name, size in valid_sizes(op).items()
+        }  # of a tile that is there in part
         self.names = [name for name in self.order() if self.extents[name] != 1]
 
     def order(self) -> list[str]:
@@ -128,7 +134,8 @@ class Nest:
         def fill(b: Builder, iv: SSAValue) -> None:
             self.loops(b, names[1:], {**ivs, names[0]: iv})
 
-        b.insert(for_loop(const(0), self.kernel.extent(extent), const(1), names[0], fill))
+        stop = self.valid.get(names[0]) or self.kernel.extent(extent)
+        b.insert(for_loop(const(0), stop, const(1), names[0], fill))
 
     def body(self, b: Builder, ivs: Mapping[str, SSAValue]) -> None:
         for op, found in zip(self.ops, self.accesses, strict=True):

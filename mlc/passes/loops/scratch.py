@@ -17,19 +17,18 @@ from mlc.ir.kernel.extents import Extent, product
 from mlc.ir.kernel.kernel import Kernel, element_bytes, space_of, strides_of, type_of
 from mlc.passes.loops.refused import Refused
 
-STACK = 48 << 10  # bytes of one call's frame
 ALIGN = 64
 GUARD = 64  # bytes behind a row that a whole vector may read
 
 
-def place_scratch(kernel: Kernel) -> None:
-    """Every memref.alloc becomes a memref.alloca or a part of %scratch."""
+def place_scratch(kernel: Kernel, stack: int) -> None:
+    """Every memref.alloc becomes a memref.alloca, `stack` bytes of them at most, or a part of %scratch."""
     allocs = [op for op in kernel.op.walk() if isinstance(op, memref.AllocOp)]
     small: list[memref.AllocOp] = []
     used = 0
     for op in sorted((op for op in allocs if static_bytes(op) is not None), key=lambda op: static_bytes(op) or 0):
         used += _rounded(static_bytes(op) or 0)
-        if used <= STACK:
+        if used <= stack:
             small.append(op)
     for op in small:
         _on_the_stack(kernel, op)

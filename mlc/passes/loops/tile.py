@@ -11,7 +11,8 @@
     ... the same ops over the last 11 rows
 
 Neighbouring ops that have all the loops of the level form a run and share its tile loops: this fuses the epilogue, and a temporary
-that only the run uses shrinks to a tile. Partial tiles are peeled, so that every size stays static. Run-time extents: pieces.py.
+that only the run uses shrinks to a tile. Partial tiles are peeled, so that every size stays static, or guarded, where the target says so: a
+view of run-time size that the leaf stops at. Run-time extents: pieces.py.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from mlc.ir.kernel.access import Affine, write_map
 from mlc.ir.kernel.extents import Extent, product, tile_count
 from mlc.ir.kernel.kernel import Kernel, allocation, erase, loops_attr, loops_of, type_of
 from mlc.ir.kernel.schedule import Level
+from mlc.ir.kernel.target import CpuTarget
 from mlc.passes.loops.control import branch, for_loop
 from mlc.passes.loops.pieces import Pieces, short_or_long
 from mlc.passes.loops.places import obstacle
@@ -37,20 +39,31 @@ from mlc.passes.loops.stage import copy, loop_along, packed, staged
 from mlc.passes.loops.views import Part, Size, Slice, accesses, slice_of, subview, valid_sizes, within
 
 
-def tile(kernel: Kernel, level: Level, lanes: Mapping[str, int]) -> None:
+def tile(kernel: Kernel, level: Level, lanes: Mapping[str, int], target: CpuTarget) -> None:
     """`lanes`: the loops that the leaf will spread over so many lanes."""
+    before = dict(kernel.buffers)
     for run in list(runs(kernel.op, level)):
-        TileRun(kernel, level, lanes, run).rewrite()
+        TileRun(kernel, level, lanes, target, run).rewrite()
+    for name, old in before.items():
+        if old is not kernel.buffers[name] and any(_reads(use.operation) for use in old.uses):
+            raise Refused(f"{level}: weight '{name}' is packed for some of its readers only")
+
+
+def _reads(op: Operation) -> bool:
+    """Does an op look at a buffer, itself or through a view?"""
+    if isinstance(op, memref.CollapseShapeOp | memref.SubviewOp):
+        return any(_reads(use.operation) for use in op.results[0].uses)
+    return True
 
 
 def runs(root: Operation, level: Level) -> Iterator[list[GenericOp]]:
-    """Structured ops with nothing between them that have all the loops of this level."""
+    """Structured ops with nothing between them that have all the loops of this level, of the same extents."""
     for region in root.regions:
         for block in region.blocks:
             run: list[GenericOp] = []
             for op in block.ops:
                 mine = isinstance(op, GenericOp) and (level.fits or level.tiles.keys() <= loops_of(op).keys())
-                if run and not mine:
+                if run and not (mine and _alike(run[0], op, level)):
                     yield run
                     run = []
                 if mine and isinstance(op, GenericOp):
@@ -61,11 +74,18 @@ def runs(root: Operation, level: Level) -> Iterator[list[GenericOp]]:
                 yield run
 
 
+def _alike(first: Operation, second: Operation, level: Level) -> bool:
+    """Do the loops of a level have one extent in both ops, where both have them?"""
+    one, other = loops_of(first), loops_of(second)
+    return all(one[name] == other[name] for name in level.tiles if name in one and name in other)
+
+
 class TileRun:
-    def __init__(self, kernel: Kernel, level: Level, lanes: Mapping[str, int], run: list[GenericOp]):
-        self.kernel, self.level, self.lanes, self.run = kernel, level, lanes, run
+    def __init__(self, kernel: Kernel, level: Level, lanes: Mapping[str, int], target: CpuTarget, run: list[GenericOp]):
+        self.kernel, self.level, self.lanes, self.target, self.run = kernel, level, lanes, target, run
+        self.guarded = target.lowering.partial == "guard"
         self.extents = {name: extent for op in run for name, extent in loops_of(op).items()}
-        self.valid: dict[str, Size] = {name: size for op in run for name, size in valid_sizes(op).items()}
+        self.valid: dict[str, SSAValue] = {name: size for op in run for name, size in valid_sizes(op).items()}
         self.temporaries = {
             value
             for op in run
@@ -119,7 +139,10 @@ class TileRun:
             unit = self.lanes.get(name, 1)
             short_or_long(self.kernel, b, extent, size, unit, inner, lambda b: self.nest(rest, b, parts))
         elif name in self.valid:
-            self.loop(b, name, extent, size, lambda b, offset: inner(b, offset, size, self.left(b, name, offset, size)))
+            total = self.valid[name]
+            self.loop(
+                b, name, total, size, lambda b, offset: inner(b, offset, size, self.least(b, name, total, offset, size))
+            )
         elif isinstance(extent, str) and self.ragged(name):
             const = self.kernel.const
 
@@ -129,6 +152,9 @@ class TileRun:
             b.insert(for_loop(const(0), self.count_value(name), const(1), name, ragged))
         elif isinstance(extent, str):
             self.pieces(name).all(b, inner)
+        elif self.guarded and extent % size:
+            total = self.kernel.extent(extent)
+            self.loop(b, name, total, size, lambda b, iv: inner(b, iv, size, self.least(b, name, total, iv, size)))
         else:
             whole = extent // size * size
             if whole == size:
@@ -161,14 +187,12 @@ class TileRun:
         lanes = self.lanes.get(name, 1)
         return lanes if size % lanes == 0 else 1
 
-    def loop(self, b: Builder, name: str, stop: Extent, step: int, fill: Callable[[Builder, SSAValue], None]) -> None:
+    def loop(self, b: Builder, name: str, stop: Size, step: int, fill: Callable[[Builder, SSAValue], None]) -> None:
         const = self.kernel.const
-        b.insert(for_loop(const(0), self.kernel.extent(stop), const(step), name, fill))
+        b.insert(for_loop(const(0), const(stop) if isinstance(stop, int) else stop, const(step), name, fill))
 
-    def left(self, b: Builder, name: str, offset: SSAValue, size: int) -> SSAValue:
-        """min(size, what is left) of a loop that is partial already."""
-        total = self.valid[name]
-        assert isinstance(total, SSAValue)
+    def least(self, b: Builder, name: str, total: SSAValue, offset: SSAValue, size: int) -> SSAValue:
+        """min(size, what is left) of a loop that ends inside a tile."""
         rest = b.insert(arith.SubiOp(total, offset)).result
         valid = b.insert(arith.MinSIOp(rest, self.kernel.const(size))).result
         valid.name_hint = f"{name.replace('.', '_')}_valid"
@@ -184,7 +208,10 @@ class TileRun:
         """
         self.whole_kernel(names)
         counts = {name: tile_count(self.extents[name], self.size(name)) for name in names}
-        begin, end = self.kernel.tile_range(product(*counts.values()) if _plain(counts) else _text(counts))
+        count = product(*counts.values()) if _plain(counts) else _text(counts)
+        if self.kernel.tiles not in (None, count):
+            raise Refused(f"{self.level}: threads would share {self.kernel.tiles} tiles and {count}")
+        begin, end = self.kernel.tile_range(count)
 
         def body(b: Builder, number: SSAValue) -> None:
             numbers = {names[0]: number}
@@ -203,8 +230,11 @@ class TileRun:
     def whole_kernel(self, shared: Sequence[str]) -> None:
         """Each thread runs what is in no shared loop, too, and would read there what others have not written yet."""
         for op in self.kernel.op.walk():
-            if isinstance(op, GenericOp) and not set(shared) <= loops_of(op).keys():
+            if isinstance(op, GenericOp) and not self.level.tiles.keys() <= loops_of(op).keys():
                 raise Refused(f"{self.level}: threads would share a part of the kernel")
+        every = [op for op in self.kernel.block.ops if isinstance(op, GenericOp)]
+        if why := obstacle(every, shared):
+            raise Refused(f"{self.level}: threads cannot share it: {why}")
 
     def blocked(self, b: Builder, number: SSAValue, others: Sequence[str], last: str) -> tuple[SSAValue, SSAValue]:
         """Number of the tile among all but the last loop, and of the last loop's, where these are taken in blocks."""
@@ -249,6 +279,10 @@ class TileRun:
             return
         if isinstance(extent, str):
             self.pieces(name).piece(b, number, inner)
+            return
+        if self.guarded and extent % size:
+            offset = b.insert(arith.MuliOp(number, self.kernel.const(size))).result
+            inner(b, offset, size, self.least(b, name, self.kernel.extent(extent), offset, size))
             return
         whole = extent // size
 
@@ -319,10 +353,10 @@ class TileRun:
         """The part of `value` that one tile touches: a smaller temporary, a staged copy or a subview."""
         here = {name: part for name, part in parts.items() if name in tile_extents}
         part = slice_of(self.kernel, b, value, access, loops_of(op), tile_extents, here, self.valid)
-        if not self.kernel.is_argument(value):
-            part = type(part)(
-                part.starts, part.shape, part.shape
-            )  # temporaries and staged copies are whole tiles, padded
+        if not self.kernel.is_argument(value):  # temporaries of known size and staged copies are whole tiles, padded
+            present = zip(self.kernel.sizes(value), part.counts, part.shape, strict=True)
+            counts = [size if isinstance(whole, int) else count for whole, count, size in present]
+            part = Slice(part.starts, counts, part.shape)
         if value in self.temporaries:
             alloc = b.insert(allocation(part.shape, type_of(value).element_type))
             alloc.memref.name_hint = value.name_hint
@@ -346,7 +380,7 @@ class TileRun:
         if along is not None and along != loop_along(
             op, place
         ):  # the leaf transposes squares of as many elements as it has lanes
-            TileRun(self.kernel, Level({along: self.width()}), self.lanes, [op]).rewrite()
+            TileRun(self.kernel, Level({along: self.width()}), self.lanes, self.target, [op]).rewrite()
         return place
 
     def width(self) -> int:

@@ -137,6 +137,11 @@ class Step:
         self.carries = (bool(looped) or self.reduces_across) and not self.result_loops & set(looped)
         if self.carries and not looped and self.reduces_across and across in self.result_loops:
             raise Refused(f"'{self.result.value.name_hint}' is indexed by a loop that reduces")
+        folded = [n for n in self.unrolled if n not in self.result_loops]
+        if self.carries and folded:
+            raise Refused(
+                f"'{self.result.value.name_hint}' is reduced over {folded[0]}, which is unrolled, and over {', '.join(n for n in looped if n not in self.result_loops)}, which is not"
+            )
         self.body = BodyOps(op)
         self.by_pieces = self.carries and self.leaf.pieces > 0 and is_sum(op)
 

@@ -49,13 +49,13 @@ def lower_for_cpu(kernel: Kernel, target: CpuTarget, after: Callable[[str, Kerne
         after("merge", kernel)
     schedule = choose(kernel, target)
     if isinstance(schedule.leaf, Scalar):
-        return lower(kernel, schedule, after)
+        return lower(kernel, schedule, after, target)
     whole = kernel.clone()
     try:
-        return lower(kernel, schedule, after)
+        return lower(kernel, schedule, after, target)
     except Refused as why:
         whole.report.append(f"scalar loops instead of {schedule}: {why}")
-        return lower(whole, scalar(Group(whole)), after)
+        return lower(whole, scalar(Group(whole)), after, target)
 
 
 def choose(kernel: Kernel, target: CpuTarget) -> Schedule:
@@ -369,13 +369,16 @@ class Rule:
         extent = group.fixed(i)
         if (other := self.transposes(i)) is not None:
             tiles = {name: 1 for name in (*outer, row) if name and name != other}
-            tiles |= {other: self.lanes, i: SQUARES * self.lanes}
+            wide = SQUARES if extent is None else min(SQUARES, ceil(extent / self.lanes))
+            tiles |= {other: self.lanes, i: wide * self.lanes}
             return self.bound(
                 [Level(tiles, ragged=True)], Vector((i,), self.lanes, tuple(name for name in tiles if name != i))
             )
         tiles = {name: 1 for name in outer if name}
         if row:
+            rows = group.fixed(row)
             tiles[row] = max(1, CHUNK // max(extent or CHUNK, 1))
+            tiles[row] = tiles[row] if rows is None else min(tiles[row], rows)
         if extent is None or extent > 2 * CHUNK:
             tiles[i] = CHUNK
         short = extent is not None and extent <= 8 * self.lanes
@@ -409,6 +412,9 @@ class Rule:
             if set(level.tiles) <= self.group.common and not obstacle(self.group.ops, list(level.tiles)):
                 shared: dict[str, Binding] = {name: "parallel" for name in level.tiles}
                 levels[first] = replace(level, bind=shared)
+        levels = [
+            level if level.bind else replace(level, block=0) for level in levels
+        ]  # blocks are of tiles that are shared
         return Schedule(tuple(levels), leaf)
 
     def only_fits(self, levels: list[Level]) -> bool:

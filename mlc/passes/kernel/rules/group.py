@@ -6,16 +6,14 @@ from collections.abc import KeysView
 from functools import cached_property
 
 from xdsl.dialects import arith, memref
-from xdsl.dialects.builtin import IntegerType, f32, f64
 from xdsl.dialects.linalg.attrs import IteratorType
-from xdsl.dialects.linalg.ops import GenericOp, IndexOp
-from xdsl.ir import Attribute, SSAValue
+from xdsl.dialects.linalg.ops import GenericOp
+from xdsl.ir import SSAValue
 
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.extents import Extent
-from mlc.ir.kernel.kernel import Kernel, loops_of, strides_of, type_of
-from mlc.passes.loops.body import BodyOps
-from mlc.passes.loops.refused import Refused
+from mlc.ir.kernel.kernel import Kernel, loops_of, strides_of
+from mlc.passes.loops.verify import backwards, not_for_vectors
 from mlc.passes.loops.views import accesses
 
 
@@ -83,33 +81,10 @@ class Group:
 
     def not_for_vectors(self) -> str | None:
         """Why the vector leaf cannot compute these ops."""
-        kinds: set[Attribute] = {type_of(o.value).element_type for operands in self.operands for o in operands}
-        floats = {kind for kind in kinds if not isinstance(kind, IntegerType)}
-        if len(floats) != 1 or not floats <= {f32, f64}:
-            return (
-                f"the vector leaf takes f32 or f64, and integers beside them, not {', '.join(sorted(map(str, kinds)))}"
-            )
-        for op in self.ops:
-            folds = any(kind.data is IteratorType.REDUCTION for kind in op.iterator_types.data)
-            if folds and isinstance(type_of(op.outputs[0]).element_type, IntegerType):
-                return "the vector leaf folds no integers"
-            for inner in op.body.walk():
-                if isinstance(inner, IndexOp):
-                    return "a body asks for the position of a loop"
-                if isinstance(inner, (memref.LoadOp, memref.StoreOp)):
-                    return "a body reads or writes a buffer itself"
-            try:
-                BodyOps(op)
-            except Refused as why:
-                return str(why)
-        return self.backwards()
+        return not_for_vectors(self.ops)
 
     def backwards(self) -> str | None:
-        for operands in self.operands:
-            for operand in operands:
-                if any(c < 0 for form in operand.access for c in form.terms.values()):
-                    return f"'{operand.value.name_hint}' is read backwards"
-        return None
+        return backwards(self.ops)
 
     def is_product(self, number: int) -> bool:
         """Does the op add products of two operands?"""

@@ -1,0 +1,212 @@
+"""Whether a target can lower a schedule for a kernel, asked before anything is rewritten.
+
+    Level(m = 8 thread.y) | Scalar                       on a CPU: it knows no bind thread.y, only parallel
+    Level(m = 64) | Vector(n x 16, unroll m*n)           64 x 2 sums do not stay in 32 registers
+    Level(n = 4096 ...)                                  too many copies of the code: a tile per size of a run-time loop, or unrolled too far
+
+What a schedule says of the kernel itself is mlc.ir.kernel.fit's matter. Whatever passes here is lowered, or refused while lowering
+(refused.py); nothing of it is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+
+from xdsl.dialects import memref
+from xdsl.dialects.builtin import IntegerType, f32, f64
+from xdsl.dialects.linalg.attrs import IteratorType
+from xdsl.dialects.linalg.ops import GenericOp, IndexOp
+from xdsl.ir import Attribute
+
+from mlc.ir.kernel.extents import Extent
+from mlc.ir.kernel.fit import Facts, error, verify_fit
+from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, type_of
+from mlc.ir.kernel.schedule import Level, Schedule, Vector
+from mlc.ir.kernel.target import CpuTarget
+from mlc.passes.loops.body import BodyOps
+from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.views import accesses
+
+COPIES = (
+    512  # of the ops of a kernel: peeled rests, and a tile for each size of a run-time loop; the rules stay below 64
+)
+VOLUME = 1 << 15  # elements that all leaves of a kernel compute in straight code; seconds of compilation
+
+
+def verify_schedule(kernel: Kernel, schedule: Schedule, target: CpuTarget) -> None:
+    """Raises MlcError, about the first part of the schedule that cannot be applied as it says."""
+    verify_fit(kernel, schedule)
+    facts = Facts.of(kernel)
+    for level in schedule.levels[kernel.applied :]:
+        _verify_known(kernel, level, target)
+    if not facts.ops:
+        return
+    sizes = {name: Sizes.of(facts, name, schedule) for name in facts.loops}
+    _verify_copies(kernel, schedule, sizes)
+    if isinstance(schedule.leaf, Vector):
+        _verify_leaf(facts, schedule.leaf, sizes, target)
+
+
+def _verify_known(kernel: Kernel, level: Level, target: CpuTarget) -> None:
+    """Nothing that the lowering would leave out."""
+    knows = target.lowering
+    for bind in level.bind.values():
+        if bind not in knows.binds:
+            raise error(
+                kernel, level, f"{target.name} knows no bind {bind}", f"It knows {', '.join(knows.binds) or 'none'}."
+            )
+    for name, stage in level.stage.items():
+        if stage.space not in knows.spaces:
+            raise error(
+                kernel,
+                level,
+                f"{target.name} has no space {stage.space}",
+                f"It has {', '.join(knows.spaces) or 'none'}: {name} -> ...",
+            )
+        if stage.pad and not knows.pads:
+            raise error(
+                kernel, level, f"{target.name} pads rows of {name} to whole vectors itself", f"Leave out +{stage.pad}."
+            )
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What becomes of a loop: how many copies of its body there are, and which sizes it has in the leaves."""
+
+    copies: int
+    sizes: frozenset[Extent]
+
+    @staticmethod
+    def of(facts: Facts, name: str, schedule: Schedule) -> Sizes:
+        leaf = schedule.leaf
+        lanes = leaf.lanes if isinstance(leaf, Vector) and name in leaf.loops else 1
+        found: dict[Extent, int] = dict.fromkeys(
+            facts.loops[name], 1
+        )  # size -> copies of the body in which the loop has it
+        for level in schedule.levels[facts.kernel.applied :]:
+            if name not in level.tiles:
+                continue
+            after: dict[Extent, int] = {}
+            for extent, copies in found.items():
+                for size in _tile_sizes(extent, level, level.tiles[name], lanes):
+                    after[size] = after.get(size, 0) + copies
+            found = after
+        return Sizes(sum(found.values()), frozenset(found))
+
+    @property
+    def largest(self) -> int:
+        """Of the sizes that are numbers."""
+        return max((size for size in self.sizes if isinstance(size, int)), default=0)
+
+
+def _tile_sizes(extent: Extent, level: Level, size: int, lanes: int) -> list[Extent]:
+    """The sizes that a level leaves of a loop, one for each copy of the code."""
+    if isinstance(extent, str):
+        unit = lanes if size % lanes == 0 else 1
+        if level.ragged and size > 1 and not level.fits:
+            return [f"{extent}_part"]
+        count = min(size // unit, COPIES + 1)  # more are refused whatever they are
+        return [*(unit * n for n in range(1, count + 1)), *([extent] if level.fits else [])]
+    if level.fits or extent <= size:
+        return [extent]
+    return [size, extent % size] if extent % size else [size]
+
+
+def _verify_copies(kernel: Kernel, schedule: Schedule, sizes: dict[str, Sizes]) -> None:
+    if prod(s.copies for s in sizes.values()) <= COPIES:
+        return
+    most = max(sizes, key=lambda name: sizes[name].copies)
+    raise error(
+        kernel,
+        schedule,
+        f"its tiles need more than {COPIES} copies of the code, most of them for loop {most}",
+        f"Write smaller tiles of {most}, or {most} ~ ... instead of {most} = ...: its tiles then keep a run-time size.",
+    )
+
+
+def _verify_leaf(facts: Facts, leaf: Vector, sizes: dict[str, Sizes], target: CpuTarget) -> None:
+    """What stays in registers fits there, and straight code stays short."""
+    kernel = facts.kernel
+    if why := not_for_vectors(facts.ops):
+        raise error(kernel, leaf, why, "Write Scalar.")
+    if leaf.lanes & (leaf.lanes - 1) or leaf.lanes > 8 * target.lanes:
+        widest = 8 * target.lanes
+        raise error(
+            kernel,
+            leaf,
+            f"{leaf.lanes} lanes are no vector",
+            f"Write a power of two, {target.lanes} for {target.name}, at most {widest}.",
+        )
+    volume = 0
+    for op in facts.ops:
+        points, held, vectors = _points(op, leaf, sizes)
+        volume += points * prod(max(1, len(sizes[name].sizes)) for name in loops_of(op))
+        wide = -(-leaf.lanes * element_bytes(type_of(op.outputs[0]).element_type) // (4 * target.lanes))
+        reduces = any(kind.data is IteratorType.REDUCTION for kind in op.iterator_types.data)
+        if (reduces or not kernel.is_argument(op.outputs[0])) and held * wide > target.registers:
+            raise error(
+                kernel,
+                leaf,
+                f"it keeps {held} vectors of '{op.outputs[0].name_hint}' in {held * wide} registers, and {target.name} has {target.registers}",
+                f"Write smaller tiles of {', '.join(n for n in loops_of(op) if n in (*leaf.unroll, *vectors)) or 'its loops'}"
+                f"{', or a smaller interleave' if leaf.interleave > 1 else ''}, or unroll less.",
+            )
+    if volume > VOLUME:
+        raise error(
+            kernel,
+            leaf,
+            f"it writes {volume} vectors of straight code",
+            f"Unroll less, or write smaller tiles: {VOLUME} are the most.",
+        )
+
+
+def _points(op: GenericOp, leaf: Vector, sizes: dict[str, Sizes]) -> tuple[int, int, list[str]]:
+    """Of one op: vectors that a step computes in straight code, those of them that are results, and the loop across the lanes."""
+    loops = loops_of(op)
+    kinds = dict(zip(loops, (kind.data for kind in op.iterator_types.data), strict=True))
+    across = next((name for name in leaf.loops if name in loops), None)
+    points = held = 1
+    for name in leaf.unroll:
+        if name not in loops or name == across:
+            continue
+        size = max(1, sizes[name].largest)
+        points *= size
+        held *= size if kinds[name] is not IteratorType.REDUCTION else 1
+    chunks = 1
+    if across is not None:
+        unrolled = across in leaf.unroll and sizes[across].largest
+        chunks = ceil(max(1, sizes[across].largest) / leaf.lanes) if unrolled else leaf.interleave
+    return points * chunks, held * chunks, [across] if across is not None else []
+
+
+def not_for_vectors(ops: Sequence[GenericOp]) -> str | None:
+    """Why the vector leaf cannot compute these ops."""
+    kinds: set[Attribute] = {type_of(value).element_type for op in ops for value in op.operands}
+    floats = {kind for kind in kinds if not isinstance(kind, IntegerType)}
+    if len(floats) != 1 or not floats <= {f32, f64}:
+        return f"the vector leaf takes f32 or f64, and integers beside them, not {', '.join(sorted(map(str, kinds)))}"
+    for op in ops:
+        folds = any(kind.data is IteratorType.REDUCTION for kind in op.iterator_types.data)
+        if folds and isinstance(type_of(op.outputs[0]).element_type, IntegerType):
+            return "the vector leaf folds no integers"
+        for inner in op.body.walk():
+            if isinstance(inner, IndexOp):
+                return "a body asks for the position of a loop"
+            if isinstance(inner, (memref.LoadOp, memref.StoreOp)):
+                return "a body reads or writes a buffer itself"
+        try:
+            BodyOps(op)
+        except Refused as why:
+            return str(why)
+    return backwards(ops)
+
+
+def backwards(ops: Sequence[GenericOp]) -> str | None:
+    """Says which buffer is read from its end to its beginning, if one is."""
+    for op in ops:
+        for value, access in zip(op.operands, accesses(op), strict=True):
+            if any(c < 0 for form in access for c in form.terms.values()):
+                return f"'{value.name_hint}' is read backwards"
+    return None
