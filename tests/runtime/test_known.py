@@ -56,8 +56,8 @@ def build(module: Module, folder, counted: list) -> tuple[Executable, Module]:
 def counted(monkeypatch) -> list:
     """The kernels that are lowered."""
     seen: list = []
-    lower = lowering.lower
-    monkeypatch.setattr(lowering, "lower", lambda kernel, *more: seen.append(kernel.name) or lower(kernel, *more))
+    steps = lowering.steps
+    monkeypatch.setattr(lowering, "steps", lambda kernel, *more: seen.append(kernel.name) or steps(kernel, *more))
     return seen
 
 

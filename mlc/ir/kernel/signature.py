@@ -40,6 +40,7 @@ class Signed(Protocol):
     scratch: Extent
     optimise: bool
     schedule: str
+    applied: int
     report: list[str]
     local: dict[str, SSAValue]
     _shared: dict[object, SSAValue]

@@ -27,7 +27,7 @@ def top_k(op: TopKOp, name: str) -> Written:
         line = lambda at: _sort(loops, op, lambda i: place(at, i))
     else:
         line = lambda at: _insert(loops, op, lambda i: place(at, i))
-    loops.nest([e for a, e in enumerate(shape) if a != axis], line)
+    loops.shared([e for a, e in enumerate(shape) if a != axis], line)
     return *loops.finish(), [n for n, _, _ in buffers]
 
 
@@ -127,18 +127,32 @@ def _sort(loops: Loops, op: TopKOp, place: Callable[[SSAValue], list[SSAValue]])
 
 
 def nonzero(op: NonZeroOp, name: str) -> Written:
-    """n = 0; for i: y0[n] = i, n += x[i]; then zeros from n on. Every position is written, and stays where it counts: no branch."""
+    """n = 0; for i: y0[n] = i, n += x[i]; then zeros from n on. Every position is written, and stays where it counts, up to the last.
+
+    A thread counts what is set before its part, which takes a small part of the time that writing positions does.
+    """
     buffers = buffers_of(op)
+    (extent,) = shape_of(op.flags)
     loops = Loops(name, buffers)
-    size = loops.extent(shape_of(op.flags)[0])
+    size, zero = loops.extent(extent), loops.const(0)
+    begin, end = loops.range(extent)
+    count = lambda start, stop, first: loops.fold(
+        start, stop, first, lambda i, found: loops.counted(found, loops.load("x0", [i]))
+    )
+    before = count(zero, begin, zero)
+    after = count(begin, end, before)
 
     def step(i: SSAValue, found: SSAValue) -> SSAValue:
-        loops.store(loops.number(i), "y0", [found])
+        write = lambda: loops.store(loops.number(i), "y0", [found])
+        loops.branch(loops.compare(found, after, "slt"), write)
         return loops.counted(found, loops.load("x0", [i]))
 
-    found = loops.fold(loops.const(0), size, loops.const(0), step)
-    loops.loop(found, size, lambda i: loops.store(scalar.constant(loops.b, "i64", 0), "y0", [i]))
-    loops.store(loops.number(found), "y1", [])
+    def rest() -> None:
+        loops.loop(after, size, lambda i: loops.store(scalar.constant(loops.b, "i64", 0), "y0", [i]))
+        loops.store(loops.number(after), "y1", [])
+
+    loops.fold(begin, end, before, step)
+    loops.branch(loops.compare(end, size, "eq"), rest)
     return *loops.finish(), [n for n, _, _ in buffers]
 
 
@@ -199,5 +213,5 @@ def non_max_suppression(op: NonMaxSuppressionOp, name: str) -> Written:
         found = loops.fold(zero, loops.extent(size), zero, candidate)
         loops.fold(zero, loops.extent(shape_of(op.result)[2]), found, slot)
 
-    loops.nest(shape_of(op.scores)[:2], line)
+    loops.shared(shape_of(op.scores)[:2], line)
     return *loops.finish(), [n for n, _, _ in buffers]

@@ -3,6 +3,10 @@
 loops = Loops("copy", [("x0", ("N", 4), "f32"), ("y0", ("N", 4), "f32")])
 loops.nest(("N", 4), lambda at: loops.store(loops.load("x0", at), "y0", at))
 kernel, extents = loops.finish()
+
+Where the parts of a kernel are independent, threads share them (and the blocks of a GPU may): `shared` loops over the part of a nest that a
+call is given, `range` says which part of one axis that is. Either is asked for once, and each element of a result belongs to one part, which
+writes it as a single thread would: results are the same bits for any number of threads.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from xdsl.rewriter import InsertPoint
 from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
 from mlc.ir.graph.base import GraphOp
+from mlc.ir.kernel.extents import product, tile_count
 from mlc.ir.kernel.kernel import Buffer, Kernel, index
 from mlc.ir.types import dtype_of, shape_of, signless
 
@@ -59,11 +64,59 @@ class Loops:
         """for i0 in extents[0]: for i1 ...: fill([i0, i1, ...])"""
         self._nest(list(extents), [], fill)
 
+    def box(self, bounds: Sequence[tuple[SSAValue, SSAValue]], fill: Callable[[list[SSAValue]], None]) -> None:
+        """for i0 from bounds[0][0] to bounds[0][1]: for i1 ...: fill([i0, i1, ...])"""
+
+        def inside(number: int, at: list[SSAValue]) -> None:
+            if number == len(bounds):
+                fill(at)
+            else:
+                self.loop(*bounds[number], lambda i: inside(number + 1, [*at, i]))
+
+        inside(0, [])
+
     def _nest(self, extents: list[Extent], at: list[SSAValue], fill: Callable[[list[SSAValue]], None]) -> None:
         if not extents:
             fill(at)
             return
         self.loop(self.const(0), self.extent(extents[0]), lambda i: self._nest(extents[1:], [*at, i], fill))
+
+    def range(self, extent: Extent, block: int = 1) -> tuple[SSAValue, SSAValue]:
+        """The part [start, stop) of an axis that this call computes, in whole blocks but for the last."""
+        named = self._named(extent)
+        begin, end = self.kernel.tile_range(tile_count(named, block))
+        if block == 1:
+            return begin, end
+        stop = self.least(self.times(end, self.const(block)), self.kernel.extent(named))
+        return self.times(begin, self.const(block)), stop
+
+    def shared(
+        self,
+        extents: Sequence[Extent],
+        fill: Callable[[list[SSAValue]], None],
+        columns: Extent | None = None,
+        block: int = 1,
+    ) -> None:
+        """The part of a nest that this call computes: for c from %begin to %end: fill([c / ..., ..., c % ...]). With `columns` there is one more
+        axis, taken in blocks, and two more positions: where a block begins and ends."""
+        blocks = 1 if columns is None else tile_count(self._named(columns), block)
+        begin, end = self.kernel.tile_range(product(*(self._named(e) for e in extents), blocks))
+
+        def tile(c: SSAValue) -> None:
+            found: list[SSAValue] = []
+            if columns is not None:
+                wide, width = self.extent(columns), self.const(block)
+                count = self.b.insert(arith.DivUIOp(self.add(wide, self.const(block - 1)), width)).result
+                start = self.times(self.b.insert(arith.RemUIOp(c, count)).result, width)
+                found = [start, self.least(self.add(start, width), wide)]
+                c = self.b.insert(arith.DivUIOp(c, count)).result
+            for number, extent in enumerate(reversed(extents), 1):
+                last = number == len(extents)
+                found.insert(0, c if last else self.b.insert(arith.RemUIOp(c, self.extent(extent))).result)
+                c = c if last else self.b.insert(arith.DivUIOp(c, self.extent(extent))).result
+            fill(found)
+
+        self.loop(begin, end, tile)
 
     def loop(self, start: SSAValue, stop: SSAValue, fill: Callable[[SSAValue], None]) -> None:
         block, outer = Block(arg_types=[index]), self.b
@@ -120,6 +173,15 @@ class Loops:
 
     def sub(self, x: SSAValue, y: SSAValue) -> SSAValue:
         return self.b.insert(arith.SubiOp(x, y)).result
+
+    def times(self, x: SSAValue, y: SSAValue) -> SSAValue:
+        return self.b.insert(arith.MuliOp(x, y)).result
+
+    def least(self, x: SSAValue, y: SSAValue) -> SSAValue:
+        return self.b.insert(arith.MinSIOp(x, y)).result
+
+    def most(self, x: SSAValue, y: SSAValue) -> SSAValue:
+        return self.b.insert(arith.MaxSIOp(x, y)).result
 
     def counted(self, number: SSAValue, flag: SSAValue) -> SSAValue:
         """One more where the flag is set."""

@@ -24,9 +24,10 @@ from mlc.errors import InternalError, InvalidModel
 from mlc.ir import dims, work
 from mlc.ir.alias import KERNEL_ALIAS, KERNEL_FRONT, fronts_of
 from mlc.ir.dims import Dim, Extent
-from mlc.ir.graph.base import location_name
+from mlc.ir.graph.base import GraphOp, location_name
 from mlc.ir.graph.control import ControlOp, GroupOp, IfOp, ScanOp, WhileOp, YieldOp, source_of, yielded
 from mlc.ir.graph.counted import PrefixOp
+from mlc.ir.graph.index import ScatterOp
 from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, ReshapeOp, SliceOp, WeightOp
 from mlc.ir.graph.views import has_fixed_offsets
 from mlc.ir.kernel import program
@@ -34,8 +35,10 @@ from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.module import Module
 from mlc.ir.types import DimsAttr, dtype_of, shape_of, signless
 from mlc.passes.kernel.group import Piece, Starts, pieces_of, plan_group
+from mlc.passes.kernel.nest import Written
 from mlc.passes.kernel.placement import place
 from mlc.passes.kernel.plain import overwrites_alone, plain_op, write_border, write_plain
+from mlc.passes.kernel.scatter import scatter_copy
 
 index = IndexType()
 
@@ -253,9 +256,11 @@ class Outline:
         return self.overwrites[key]
 
     def _make(self, op: GroupOp, over: Mapping[int, int], first: int, starts: Starts) -> list[Made]:
-        """The kernels of a group: one, and before it one for the border of a padded result. `over`: results written over operands. `first`:
-        the first of the pieces that have to be written. `starts`: where slices begin, as arguments."""
+        """The kernels of a group: one, and before it one for the border of a padded result, or for what a scatter leaves as it is. `over`:
+        results written over operands. `first`: the first of the pieces that have to be written. `starts`: where slices begin, as arguments."""
         kernels = []
+        if isinstance(alone := plain_op(op), ScatterOp) and not over:
+            kernels.append(self._made(op, alone, scatter_copy(alone, self._fresh("copy"))))
         for number, value in enumerate(yielded(op.body.block)):
             pad = value.owner
             if isinstance(pad, PadOp) and isinstance(pad.value.owner, ConstantOp):
@@ -269,34 +274,44 @@ class Outline:
     def _make_main(self, op: GroupOp, piece: Piece | None, over: Mapping[int, int], starts: Starts) -> Made | None:
         """The kernel of a group or of a piece of its result, and which memory of a call (operands, results, spare results) each of its buffers
         is. None where there is nothing to compute."""
+        if (alone := plain_op(op)) is not None:
+            return self._made(op, alone, write_plain(alone, self._fresh(alone.name.removeprefix("graph."))))
+        plan, arguments, written = plan_group(op, self._fresh(op.kind.data), piece, starts)
+        if not plan.steps:
+            return None
+        for result, operand in over.items():
+            x = arguments[operand]
+            assert x is not None
+            plan.overwrite(x, written[result])
+        kernel, extents = plan.write()
+        memories = [*arguments, *written]
+        bound = [m for m in plan.memories if m.bound]
+        order = [memories.index(m) for m in bound]
+        return self._placed(kernel, extents, [kernel.buffers[m.name] for m in bound], order, [])
+
+    def _made(self, op: GroupOp, alone: GraphOp, written: Written) -> Made:
+        """The kernel of plain loops of an op that is alone in its group."""
+        kernel, extents, wanted = written
         results = yielded(op.body.block)
         spare: list[tuple[tuple[Extent, ...], str]] = []
-        if (alone := plain_op(op)) is not None:
-            kernel, extents, wanted = write_plain(alone, self._fresh(alone.name.removeprefix("graph.")), bool(over))
-            numbers: dict[SSAValue, int] = {arg: n for n, arg in enumerate(op.body.block.args)}
-            numbers |= {value: len(op.inputs) + n for n, value in enumerate(results)}
-            for value in alone.results:  # a result that nobody reads is written all the same
-                if value not in numbers:
-                    numbers[value] = len(op.inputs) + len(results) + len(spare)
-                    spare.append((shape_of(value), dtype_of(value)))
-            held = {f"x{n}": v for n, v in enumerate(alone.operands)} | {
-                f"y{n}": v for n, v in enumerate(alone.results)
-            }
-            order = [numbers[held[name]] for name in wanted]
-            buffers = [kernel.buffers[name] for name in wanted]
-        else:
-            plan, arguments, written = plan_group(op, self._fresh(op.kind.data), piece, starts)
-            if not plan.steps:
-                return None
-            for result, operand in over.items():
-                x = arguments[operand]
-                assert x is not None
-                plan.overwrite(x, written[result])
-            kernel, extents = plan.write()
-            memories = [*arguments, *written]
-            bound = [m for m in plan.memories if m.bound]
-            order = [memories.index(m) for m in bound]
-            buffers = [kernel.buffers[m.name] for m in bound]
+        numbers: dict[SSAValue, int] = {arg: n for n, arg in enumerate(op.body.block.args)}
+        numbers |= {value: len(op.inputs) + n for n, value in enumerate(results)}
+        for value in alone.results:  # a result that nobody reads is written all the same
+            if value not in numbers:
+                numbers[value] = len(op.inputs) + len(results) + len(spare)
+                spare.append((shape_of(value), dtype_of(value)))
+        held = {f"x{n}": v for n, v in enumerate(alone.operands)} | {f"y{n}": v for n, v in enumerate(alone.results)}
+        order = [numbers[held[name]] for name in wanted]
+        return self._placed(kernel, extents, [kernel.buffers[name] for name in wanted], order, spare)
+
+    def _placed(
+        self,
+        kernel: Kernel,
+        extents: list[Extent],
+        buffers: list[SSAValue],
+        order: list[int],
+        spare: list[tuple[tuple[Extent, ...], str]],
+    ) -> Made:
         by_name = dict(zip(kernel.extents, extents, strict=True))
         shapes = [tuple(by_name[e] if isinstance(e, str) else e for e in kernel.shapes[buffer]) for buffer in buffers]
         return Made(self._shared(kernel), order, shapes, extents, spare)

@@ -1,6 +1,6 @@
 """Kernels written as plain loops: ops whose stores go where data or run-time offsets say, or whose steps depend on each other.
 
-scatter, cumulative, window_put, and the border of a padded tensor; choice.py has those that order or choose.
+cumulative, window_put, and the border of a padded tensor; choice.py has those that order or choose, scatter.py has scatter.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from mlc.ir.graph.index import ScatterOp
 from mlc.ir.graph.pick import WindowPutOp
 from mlc.ir.graph.reduce import CumulativeOp, TopKOp
 from mlc.ir.graph.shape import ConstantOp, PadOp
-from mlc.ir.kernel.kernel import Kernel, index
+from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.types import dtype_of, is_half, shape_of
 from mlc.passes.kernel.choice import non_max_suppression, nonzero, top_k
 from mlc.passes.kernel.nest import Loops, Written, buffers_of
+from mlc.passes.kernel.scatter import scatter
 
 
 def plain_op(group: GroupOp) -> GraphOp | None:
@@ -44,12 +45,11 @@ def overwrites_alone(op: GraphOp, operand: SSAValue) -> bool:
     return isinstance(op, ScatterOp) and operand is op.x and operand not in (op.indices, op.updates)
 
 
-def write_plain(op: GraphOp, name: str, over: bool = False) -> Written:
-    """The kernel, what its index arguments stand for, and its buffers in order: operands of the op, then results. `over`: the result lies
-    where `overwrites_alone` allows it."""
+def write_plain(op: GraphOp, name: str) -> Written:
+    """The kernel, what its index arguments stand for, and its buffers in order: operands of the op, then results."""
     match op:
         case ScatterOp():
-            return _scatter(op, name, over)
+            return scatter(op, name)
         case CumulativeOp():
             return _cumulative(op, name)
         case TopKOp():
@@ -64,102 +64,92 @@ def write_plain(op: GraphOp, name: str, over: bool = False) -> Written:
 
 
 def write_border(op: PadOp, name: str) -> tuple[Kernel, list[Extent]]:
-    """A kernel that writes the constant border of a padded tensor, slab by slab, and leaves the inside alone. Where elements lie between those
-    of x it writes everything: x is copied over it."""
+    """A kernel that writes the constant border of a padded tensor, box by box, and leaves the inside alone. Where elements lie
+    between those of x it writes everything: x is copied over it. Threads share one axis."""
     assert isinstance(op.value.owner, ConstantOp)
-    value, inside = op.value.owner.value.item(), shape_of(op.x)
+    value, inside, shape = op.value.owner.value.item(), shape_of(op.x), shape_of(op.result)
     low, high = op.low.extents(), op.high.extents()
     behind = [lo + size for lo, size in zip(low, inside, strict=True)]
-    loops = Loops(name, [("y0", shape_of(op.result), dtype_of(op.x))], [*low, *high, *behind, *inside])
+    loops = Loops(name, [("y0", shape, dtype_of(op.x))], [*low, *high, *behind, *inside])
+    fixed = [axis for axis, size in enumerate(shape) if isinstance(size, int) and size > 1]
+    shared = fixed[0] if fixed else 0
+    begin, end = loops.range(shape[shared])
+    write = lambda at: loops.store(scalar.constant(loops.b, dtype_of(op.x), value), "y0", at)
     if any(op.between):
-        loops.nest(
-            shape_of(op.result), lambda at: loops.store(scalar.constant(loops.b, dtype_of(op.x), value), "y0", at)
-        )
+        bounds = [(loops.const(0), loops.extent(e)) for e in shape]
+        bounds[shared] = begin, end
+        loops.box(bounds, write)
         return loops.finish("it fills the border of a padded tensor")
     for axis in range(len(inside)):
-        for start, size in ((0, low[axis]), (behind[axis], high[axis])):
+        for start, stop, size in ((0, low[axis], low[axis]), (behind[axis], shape[axis], high[axis])):
             if size == 0:
                 continue
-            extents = [*inside[:axis], size, *shape_of(op.result)[axis + 1 :]]
-            offsets = [*low[:axis], start, *[0] * (len(inside) - axis - 1)]
-
-            def store(at: list[SSAValue], offsets: list[Extent] = offsets) -> None:
-                there = [loops.add(i, loops.extent(o)) if o != 0 else i for i, o in zip(at, offsets, strict=True)]
-                loops.store(scalar.constant(loops.b, dtype_of(op.x), value), "y0", there)
-
-            loops.nest(extents, store)
+            before = list(zip(low[:axis], behind[:axis], strict=True))
+            after: list[tuple[Extent, Extent]] = [(0, e) for e in shape[axis + 1 :]]
+            bounds = [(loops.extent(first), loops.extent(last)) for first, last in (*before, (start, stop), *after)]
+            first, last = bounds[shared]
+            bounds[shared] = loops.most(first, begin), loops.least(last, end)
+            loops.box(bounds, write)
     return loops.finish("it fills the border of a padded tensor")
 
 
-def _scatter(op: ScatterOp, name: str, over: bool) -> Written:
-    """y = x; y[position of d] takes or folds in updates[d], in row-major order of d. Without the first part where y is `over` x."""
-    buffers = [row for row in buffers_of(op) if not (over and row[0] == "x0")]
-    loops = Loops(name, buffers)
-    dtype, kind = dtype_of(op.x), op.kind.data
-    if not over:
-        loops.nest(shape_of(op.x), lambda at: loops.store(loops.load("x0", at), "y0", at))
-    along, axes = op.loops.get_values(), op.axes.get_values()
-
-    def update(at: list[SSAValue]) -> None:
-        where, column = [], 0
-        inside: SSAValue | None = None
-        for axis, a in enumerate(axes):
-            if a != -1:
-                where.append(at[a])
-                continue
-            looked_up = loops.load("x1", [*(at[d] for d in along), loops.const(column)])
-            column += 1
-            wide = scalar.cast(loops.b, dtype_of(op.indices), "i64", looked_up)
-            spot: SSAValue = loops.b.insert(arith.IndexCastOp(wide, index)).result
-            size, zero = loops.extent(shape_of(op.x)[axis]), loops.const(0)
-            negative = loops.compare(spot, zero, "slt")
-            spot = loops.b.insert(arith.SelectOp(negative, loops.add(spot, size), spot)).result
-            for fine in (loops.compare(spot, zero, "sge"), loops.compare(spot, size, "slt")):
-                inside = fine if inside is None else loops.b.insert(arith.AndIOp(inside, fine)).result
-            where.append(spot)
-
-        def write() -> None:
-            value = loops.load("x2", at)
-            if kind != "set":
-                fold, _ = scalar.reduction({"add": "sum", "mul": "prod"}.get(kind, kind))
-                value = scalar.widened(fold)(loops.b, dtype, loops.load("y0", where), value)
-            loops.store(value, "y0", where)
-
-        if inside is None:
-            write()
-        else:
-            loops.branch(inside, write)
-
-    loops.nest(shape_of(op.updates), update)
-    return *loops.finish(), [n for n, _, _ in buffers]
+# A row of columns that a thread takes of a cumulative op: long enough for vectors, short enough to share.
+COLUMNS = 64
 
 
 def _cumulative(op: CumulativeOp, name: str) -> Written:
-    """total = 0; for i along the axis: y[i] = total (exclusive) or total + x[i]; total += x[i]. f16 and bf16 totals are f32."""
-    buffers, axis = buffers_of(op), op.axis.value.data
+    """total = 0; for i along the axis: y[i] = total (exclusive) or total + x[i]; total += x[i]. f16 and bf16 totals are f32.
+
+    Threads share the other axes. Where there are axes behind it, a step goes through a row of them at once, with y as the total so far.
+    """
+    buffers, axis, shape = buffers_of(op), op.axis.value.data, shape_of(op.x)
     loops = Loops(name, buffers)
     dtype = dtype_of(op.x)
     wide = "f32" if is_half(dtype) else dtype
     fold, start = scalar.reduction(op.kind.data)
-    shape = shape_of(op.x)
-    outer = [e for a, e in enumerate(shape) if a != axis]
+    exclusive = bool(op.exclusive.value.data)
+
+    def along(i: SSAValue) -> SSAValue:
+        last = loops.sub(loops.extent(shape[axis]), loops.const(1))
+        return loops.sub(last, i) if op.reverse.value.data else i
 
     def line(at: list[SSAValue]) -> None:
-        size = loops.extent(shape[axis])
-
         def step(i: SSAValue, total: SSAValue) -> SSAValue:
-            if op.reverse.value.data:
-                i = loops.sub(loops.sub(size, loops.const(1)), i)
-            there = [*at[:axis], i, *at[axis:]]
-            x = scalar.cast(loops.b, dtype, wide, loops.load("x0", there))
-            after = fold(loops.b, wide, total, x)
-            kept = total if op.exclusive.value.data else after
-            loops.store(scalar.cast(loops.b, wide, dtype, kept), "y0", there)
+            there = [*at[:axis], along(i), *at[axis:]]
+            after = fold(loops.b, wide, total, scalar.cast(loops.b, dtype, wide, loops.load("x0", there)))
+            loops.store(scalar.cast(loops.b, wide, dtype, total if exclusive else after), "y0", there)
             return after
 
-        loops.fold(loops.const(0), size, scalar.constant(loops.b, wide, start(wide)), step)
+        loops.fold(loops.const(0), loops.extent(shape[axis]), scalar.constant(loops.b, wide, start(wide)), step)
 
-    loops.nest(outer, line)
+    def rows(at: list[SSAValue]) -> None:
+        *at, first, last = at
+        zero, one, size = loops.const(0), loops.const(1), loops.extent(shape[axis])
+
+        def place(i: SSAValue, column: SSAValue) -> list[SSAValue]:
+            return [*at[:axis], along(i), *at[axis:], column]
+
+        def begin(column: SSAValue) -> None:
+            total = scalar.constant(loops.b, dtype, start(dtype))
+            total = total if exclusive else fold(loops.b, dtype, total, loops.load("x0", place(zero, column)))
+            loops.store(total, "y0", place(zero, column))
+
+        def step(i: SSAValue) -> None:
+            before = loops.sub(i, one)
+
+            def column(c: SSAValue) -> None:
+                x = loops.load("x0", place(before if exclusive else i, c))
+                loops.store(fold(loops.b, dtype, loops.load("y0", place(before, c)), x), "y0", place(i, c))
+
+            loops.loop(first, last, column)
+
+        loops.loop(zero, loops.least(size, one), lambda _: loops.loop(first, last, begin))
+        loops.loop(one, size, step)
+
+    if axis < len(shape) - 1 and wide == dtype:
+        loops.shared([*shape[:axis], *shape[axis + 1 : -1]], rows, shape[-1], COLUMNS)
+    else:
+        loops.shared([e for a, e in enumerate(shape) if a != axis], line)
     return *loops.finish(), [n for n, _, _ in buffers]
 
 
@@ -195,5 +185,5 @@ def _window_put(op: WindowPutOp, name: str) -> Written:
 
         loops.nest(shape_of(op.values)[apart:], put)
 
-    loops.nest(shape[:apart], image)
+    loops.shared(shape[:apart], image)
     return *loops.finish(), [n for n, _, _ in buffers]

@@ -168,6 +168,9 @@ def with_sizes(general: Kernel, sizes: Mapping[str, int]) -> Kernel:
             op.attributes["loops"] = loops_attr(loops)
             for number, access in enumerate(accesses(op)):
                 op.operands[number] = visited(Builder(InsertPoint.before(op)), op.operands[number], access, loops)
+    if kernel.tiles is not None:  # plain loops whose parts threads share
+        tiles = dims.substitute(dims.parse(str(kernel.tiles)), sizes)
+        kernel.tiles = tiles if isinstance(tiles, int) else str(tiles)
     for name, size in sizes.items():
         for use in list(kernel.extents.pop(name).uses):  # where it is used, since leaves take no constants from outside
             constant = Builder(InsertPoint.before(use.operation)).insert(arith.ConstantOp(IntegerAttr(size, index)))

@@ -64,7 +64,7 @@ def run_kernel(
         ranges = list(tiles) if tiles is not None else [(0, total)]
         if races:
             arguments.watch()
-            ranges = [(tile, tile + 1) for begin, end in ranges for tile in range(begin, end)][::-1]
+            ranges = [(tile, tile + 1) for begin, end in ranges for tile in range(begin, end)][::-1] or ranges
         for begin, end in ranges:
             if not 0 <= begin <= end <= total:
                 raise ShapeError(f"kernel '{kernel.sym_name.data}' has {total} tiles, not {begin} to {end}")

@@ -259,7 +259,7 @@ def _call(c: Compiler, op: CallOp) -> Step:
 
 def _ranges(run: Run, views: Sequence[View], tiles: int) -> Iterator[tuple[int, int]]:
     """All tiles at once; one by one, with a record of who touched what, where races are looked for."""
-    if not run.races:
+    if not run.races or not tiles:
         yield 0, tiles
         return
     for view in views:
