@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal, Self
 
@@ -27,6 +28,11 @@ class Pass(ABC):
     @abstractmethod
     def run(self, module: Module) -> None:
         """Change the module in place."""
+
+    def stops(self, module: Module) -> Iterator[str]:
+        """As `run`, for somebody who looks on: gives a name wherever the module is whole on the way."""
+        self.run(module)
+        yield from ()
 
     @classmethod
     def of(cls, options: dict[str, str]) -> Self:

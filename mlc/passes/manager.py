@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TextIO
@@ -38,6 +38,7 @@ class PassRecord:
     ops_before: int
     ops_after: int
     changed: bool | None = None
+    stops: list[str] = field(default_factory=list)  # on the way through the pass, where a dump has files
 
 
 @dataclass
@@ -46,7 +47,8 @@ class PassManager:
 
     print_before, print_after   names of passes, or "all": the module as text, to `stream`
     print_on_change             the module after every pass that changed it
-    dump                        a folder for one numbered file per pass: 00-input.mlir, 01-decompose.mlir, ...
+    dump                        a folder for one numbered file per pass: 00-input.mlir, 01-decompose.mlir, ..., and one for each stop on the way
+                                through a pass: 18-lower-level-1.mlir
     verify_each                 run the IR verifier after every pass
     check                       "interpreter": run `inputs` (random ones where none are given) after every pass
     rtol                        largest difference that check lets pass, as a share of the largest |reference|
@@ -110,7 +112,7 @@ class PassManager:
             checker = Checker(module, self.inputs, self.rtol)
         if self.dump:
             prepare(Path(self.dump), ["input", *(step.name for step in self.sequence)])
-        text = module.text() if self.print_on_change or self.dump else ""
+        text = self._text(module)
         self._write(0, "input", text)
         ops = count_ops(module)
         for number, step in enumerate(self.sequence, 1):
@@ -119,20 +121,22 @@ class PassManager:
             record = PassRecord(step.name, 0.0, ops, 0)
             start = time.perf_counter()
             with work.within(step.name, number - 1, len(self.sequence)):
-                run_pass(step, module)
+                for stop in run_pass(step, module, watched=bool(self.dump)):
+                    record.stops.append(stop)
+                    self._write(number, f"{step.name}-{stop}", self._text(module))
             record.seconds = time.perf_counter() - start
             record.ops_after = ops = count_ops(module)
             self.records.append(record)
             if self.verify_each:
                 verify_after(step, module)
             if self.print_on_change or self.dump:
-                before, text = text, module.text()
+                before, text = text, self._text(module)
                 record.changed = before != text
                 self._write(number, step.name, text)
             if self._selected(self.print_after, step):
                 self._print(f"after {step.name}", module.text())
             elif self.print_on_change and record.changed:
-                self._print(f"after {step.name} (changed)", text)
+                self._print(f"after {step.name} (changed)", module.text())
             if checker is not None:
                 checker.after(step.name, module)
             if self.callback is not None:
@@ -150,6 +154,10 @@ class PassManager:
         ]
         total = sum(r.seconds for r in self.records)
         return "".join([*rows, f"{'all passes':<24} {total * 1e3:9.1f} ms\n"])
+
+    def _text(self, module: Module) -> str:
+        """The module as files of a dump show it, with where each op came from; as the prints do where there is no dump."""
+        return module.text(locations=bool(self.dump)) if self.print_on_change or self.dump else ""
 
     def _write(self, number: int, name: str, text: str) -> None:
         if self.dump:
@@ -170,10 +178,14 @@ def _names(selection: Selection) -> Sequence[str]:
     return () if selection == "all" else selection
 
 
-def run_pass(step: Pass, module: Module) -> None:
-    """One pass; an exception that is not about the user's input becomes an InternalError naming the pass."""
+def run_pass(step: Pass, module: Module, watched: bool = False) -> Iterator[str]:
+    """One pass, and the names of its stops where it is watched; an exception that is not about the user's input becomes an InternalError naming
+    the pass."""
     try:
-        step.run(module)
+        if watched:
+            yield from step.stops(module)
+        else:
+            step.run(module)
     except MlcError:
         raise
     except InternalError as error:

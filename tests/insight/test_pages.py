@@ -81,3 +81,40 @@ def test_text_of_the_ir_is_no_markup_and_a_long_difference_ends(tmp_path: Path) 
     page = Page(tmp_path / "index.html")
     assert "-<b>&amp;</b>" in page.text and "+<script>" in page.text
     assert "250.0 ms" in page.text and "and 10 lines more: see the files" in page.text
+
+
+def test_words_that_changed_are_marked_in_lines_that_took_the_place_of_others(tmp_path: Path) -> None:
+    (tmp_path / "00-input.mlir").write_text("builtin.module {\n  %0 = graph.add %x, %x : f32\n  return %0\n}\n")
+    (tmp_path / "01-change.mlir").write_text("builtin.module {\n  %7 = graph.mul %x, %y : f32\n  return %7\n}\n")
+    write_index(tmp_path, [PassRecord("change", 0.25, 2, 2, True)])
+    text = (tmp_path / "index.html").read_text()
+    assert "<del>-  %0 = <mark>graph.add</mark> %x, <mark>%x</mark> : f32</del>" in text
+    assert "<ins>+  %7 = <mark>graph.mul</mark> %x, <mark>%y</mark> : f32</ins>" in text
+    assert "<mark>%7</mark>" not in text and Page(tmp_path / "index.html").text.count("no change") == 0
+
+
+def test_a_dump_shows_the_levels_on_the_way_to_loops_and_each_file_runs(tmp_path: Path) -> None:
+    """Levels of all kernels, then the leaves; who goes on from a file gets what the whole way gives, to the bit."""
+    import numpy as np
+
+    from mlc.compiler import Compilation, Inspection
+    from mlc.options import CompileOptions
+
+    model = Path(mlc.__file__).parent / "demo/digits.onnx"
+    options = CompileOptions(cache=False, threads=1)
+    compilation = Compilation(options, inspection=Inspection(dump=tmp_path))
+    compilation.lower(compilation.load(model))
+    page = Page(tmp_path / "index.html")
+    way = [link for link in page.links if "schedule" in link or "lower" in link]
+    assert [re.sub(r"^\d+-", "", link) for link in way] == [
+        "schedule.mlir", "lower-level-1.mlir", "lower-level-2.mlir", "lower-level-3.mlir", "lower.mlir",
+    ]  # fmt: skip
+    assert page.links == sorted(p.name for p in tmp_path.glob("*.mlir"))
+    assert "loc(" in (tmp_path / page.links[0]).read_text()
+    ((shape, dtype),) = mlc.load(model).input_types
+    x = np.random.default_rng(0).random([3, *shape[1:]]).astype(np.float32)
+    want = mlc.compile(model, threads=1, cache=False)(x)
+    for link in way[1:]:
+        text = (tmp_path / link).read_text()
+        assert ("linalg.generic" in text) == (link != way[-1])
+        assert np.array_equal(mlc.compile(tmp_path / link, threads=1, cache=False)(x), want), link

@@ -12,12 +12,14 @@ right side anew. Weights that the text names are random.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mlc.ir.interpreter import run, unshared
+from mlc.ir.kernel.interpreter import run_program
 from mlc.ir.module import Module
 from mlc.ir.samples import random_inputs
 from mlc.ir.types import is_float, numpy_dtype
@@ -67,13 +69,18 @@ def fill_weights(module: Module) -> None:
             assert key == op.weight_key
 
 
+def evaluate(module: Module, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """A graph, or a program tile by tile, with a watch on what tiles share."""
+    return run_program(module, inputs, races=True) if module.is_program else run(module, unshared(module, inputs))
+
+
 def check(golden: Golden) -> str:
     """The text after the passes; raises AssertionError where the numbers differ."""
     module = golden.module()
     after = PassManager(golden.passes, verify_each=True).run(module)
     for seed in range(2):
         inputs = random_inputs(module, seed=seed)
-        for want, got in zip(run(module, unshared(module, inputs)), run(after, unshared(after, inputs)), strict=True):
+        for want, got in zip(run(module, unshared(module, inputs)), evaluate(after, inputs), strict=True):
             error = relative_error(got, want)
             assert error <= 1e-5, f"{golden.path.name}: the result differs by {error:.2g}"
     return str(after)

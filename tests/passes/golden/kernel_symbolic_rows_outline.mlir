@@ -1,0 +1,26 @@
+// PASSES: fuse,outline
+// Symbolic rows as outline leaves it: rows that are known when it runs, the square of each element.
+builtin.module @main attributes {graph.symbols = {M = [0 : i64]}} {
+  func.func @main(%x: tensor<?x8xf32, #graph.dims<["M", ""]>> {graph.name = "x"}) -> (tensor<?x8xf32, #graph.dims<["M", ""]>> {graph.name = "y"}) {
+    %0 = graph.mul %x, %x : tensor<?x8xf32, #graph.dims<["M", ""]>>, tensor<?x8xf32, #graph.dims<["M", ""]>> -> tensor<?x8xf32, #graph.dims<["M", ""]>>
+    func.return %0 : tensor<?x8xf32, #graph.dims<["M", ""]>>
+  }
+}
+// -----
+builtin.module @main attributes {graph.symbols = {M = [0 : i64]}} {
+  func.func @elementwise_0(%x: memref<?xf32> {kernel.name = "x", kernel.shape = ["s0"], kernel.dtype = "f32"}, %y: memref<?xf32> {kernel.name = "y", kernel.shape = ["s0"], kernel.dtype = "f32"}, %s0: index {kernel.role = "extent", kernel.name = "s0"}) {
+    linalg.generic {indexing_maps = [affine_map<(d0) -> (d0)>, affine_map<(d0) -> (d0)>], iterator_types = ["parallel"]} ins(%x : memref<?xf32>) outs(%y : memref<?xf32>) attrs =  {loops = {d0.d1 = "s0"}} {
+    ^bb0(%0: f32, %1: f32):
+      %2 = arith.mulf %0, %0 : f32
+      linalg.yield %2 : f32
+    }
+    func.return
+  }
+  func.func @main(%x: memref<?x8xf32> {kernel.name = "x", kernel.role = "input", kernel.dtype = "f32", kernel.dims = #graph.dims<["M", "8"]>}, %y: memref<?x8xf32> {kernel.name = "y", kernel.role = "output", kernel.dtype = "f32", kernel.dims = #graph.dims<["M", "8"]>}) {
+    %0 = kernel.size "8*M"
+    %1 = kernel.view %x dims ["8*M"] : memref<?x8xf32> to memref<?xf32>
+    %2 = kernel.view %y dims ["8*M"] : memref<?x8xf32> to memref<?xf32>
+    kernel.call @elementwise_0(%1, %2, %0) : memref<?xf32>, memref<?xf32>, index
+    func.return
+  }
+}
