@@ -111,7 +111,7 @@ def test_a_dump_shows_the_levels_on_the_way_to_loops_and_each_file_runs(tmp_path
     ]  # fmt: skip
     assert page.links == sorted(p.name for p in tmp_path.glob("*.mlir"))
     assert "loc(" in (tmp_path / page.links[0]).read_text()
-    ((shape, dtype),) = mlc.load(model).input_types
+    ((shape, _),) = mlc.load(model).input_types
     x = np.random.default_rng(0).random([3, *shape[1:]]).astype(np.float32)
     want = mlc.compile(model, threads=1, cache=False)(x)
     for link in way[1:]:
