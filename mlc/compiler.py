@@ -302,6 +302,8 @@ class Compilation:
         from mlc.runtime.executable import Executable
 
         with stage("link", self.progress, self.seconds) as step:
+            kept = self.portable or module.clone()
+            kept.weights = lowered.weights  # which knows how weights were packed
             weights = lowered.weights.get_all(code.plan.weights, available_cpus())
             made = Executable(
                 code.plan,
@@ -310,7 +312,7 @@ class Compilation:
                 target=self.target,
                 threads=self.options.threads,
                 report=self.report,
-                module_text=portable.write(self.portable or module.clone(), weights),
+                module_text=portable.write(kept, weights),
                 store=self._given.weights if self._given is not None else None,
                 made=lowered.weights,
             )
