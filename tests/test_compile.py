@@ -214,7 +214,7 @@ windows (float[N, 3, 12, 12] x, bool[N, 5] side) => (float[N, 5] y, int64[N, 5] 
    [flat] f = Flatten(m)
    [product] d = MatMul(f, w)
    [choice] e = Where(side, d, d)
-   [tanh] t = Tanh(e)
+   [sine] t = Sin(e)
    [soft] y = Softmax(t)
    [whole] z = Cast<to = 7>(d)
 }
