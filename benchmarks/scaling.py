@@ -35,7 +35,7 @@ from mlc.ir import builder as g
 from mlc.ir.module import Module
 from mlc.options import CompileOptions
 from mlc.passes.loops.lower import without_collections
-from mlc.passes.manager import count_ops, run_pass
+from mlc.passes.manager import count_ops
 from mlc.passes.pipelines import pipeline
 from mlc.runtime.executable import Executable
 
@@ -144,7 +144,7 @@ def measure(program: str, size: int) -> dict[str, Any]:
     module, ops = source.clone(), count_ops(source)
     with without_collections():
         for step in pipeline():
-            timed(step.name, lambda: run_pass(step, module))  # noqa: B023
+            timed(step.name, lambda: step.run(module))  # noqa: B023
     code = timed("codegen", lambda: compile_module(module, compilation.target))
     weights = module.weights.get_all(code.plan.weights, 1)
     timed("link", lambda: Executable(code.plan, code.objects, weights, target=compilation.target))
