@@ -251,14 +251,10 @@ def test_steps_of_loops_written_out_within_each_other_stop_at_the_limit() -> Non
 def test_an_operator_without_a_handler_is_built_from_the_body_of_its_schema() -> None:
     from mlc.frontends.onnx import table
 
-    assert not table.versions("", "AffineGrid")
-    theta = np.array([[[1, 0, 0.5], [0, 1, -0.5]], [[2, 1, 0], [1, 2, 0]]], np.float32)
-    model = parse(
-        "(float[2, 2, 3] theta) => (float[2, 2, 2, 2] y) <int64[4] size = {2, 1, 2, 2}> { y = AffineGrid(theta, size) }",
-        opset=20,
-    )
-    expected = ReferenceEvaluator(model).run(None, {"theta": theta})[0]
-    np.testing.assert_allclose(run(model, theta)[0], expected, rtol=1e-6)
+    assert not table.versions("", "SwiGLU")
+    model = parse("(float[2, 3] a, float[2, 3] b) => (float[2, 3] y) { y = SwiGLU <alpha = 1.5> (a, b) }", opset=28)
+    a, b = np.random.default_rng(0).standard_normal((2, 2, 3), dtype=np.float32)
+    np.testing.assert_allclose(run(model, a, b)[0], a / (1 + np.exp(-1.5 * a)) * b, rtol=1e-6)
 
 
 # Values that decide shapes
