@@ -29,7 +29,9 @@ def prepare(folder: Path, names: Sequence[str]) -> None:
         raise MlcError(f"cannot write IR to {folder}: it is no folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in [folder / INDEX, folder / WEIGHTS, *(folder / file_name(*row) for row in enumerate(names))]:
+        stages = [folder / file_name(*row) for row in enumerate(names)]
+        levels = [path for stage in stages for path in folder.glob(f"{stage.stem}-level-*.mlir")]
+        for path in [folder / INDEX, folder / WEIGHTS, *stages, *levels]:
             if (path.exists() or path.is_symlink()) and not _is_ours(path):
                 raise MlcError(
                     f"{path} is not of an earlier dump, and would be replaced",

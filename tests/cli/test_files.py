@@ -158,10 +158,21 @@ def test_a_dump_leaves_files_of_the_user_and_takes_the_place_of_the_one_before(m
     assert mlc("compile", small, "-O0", "--dump-ir", "ir", "-q").code == 0
     few = sorted(path.name for path in folder.glob("*.mlir"))
     assert len(few) < len(many) and (folder / "notes.txt").read_text() == "mine"
-    assert len({name.split("-")[0] for name in few}) == len(few)
+    passes = [name for name in few if "-level-" not in name]
+    assert len({name.split("-")[0] for name in passes}) == len(passes) < len(few)
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "index.html", "01-decompose.mlir"])
+def test_a_dump_replaces_no_level_of_the_user(mlc: Callable, small: Path) -> None:
+    mlc("compile", small, "--dump-ir", "first", "-q")
+    name = min(path.name for path in Path("first").glob("*-level-*.mlir"))
+    Path("ir").mkdir()
+    Path("ir", name).write_text("mine")
+    outcome = mlc("compile", small, "--dump-ir", "ir")
+    assert outcome.code == 1 and name in outcome.err
+    assert Path("ir", name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "index.html", "00-input.mlir"])
 def test_a_dump_replaces_no_file_of_the_user(mlc: Callable, small: Path, name: str) -> None:
     Path("ir").mkdir()
     Path("ir", name).write_text("mine")

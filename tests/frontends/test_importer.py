@@ -4,7 +4,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from onnx.reference import ReferenceEvaluator
 
 import mlc
 from mlc.errors import DTypeError, InvalidModel, MlcError, ShapeError, UnsupportedOp
