@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.ops.activation import in_f32, like, plus, times
-from mlc.frontends.onnx.ops.linear import check_channels
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
 from mlc.ir.types import dtype_of, is_half, rank_of, shape_of, shape_text
@@ -19,7 +18,7 @@ def batch_normalization(node: Node, x: Value, scale: Value, bias: Value, mean: V
 
 
 def normalized_by_stored(node: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Value:
-    x, scale, bias, mean, variance = with_channels(node, x, scale, bias, mean, variance)
+    x, scale, bias, mean, variance = with_channels(node, x, scale=scale, B=bias, input_mean=mean, input_var=variance)
     if any(node.wants(i) for i in range(1, 5)):
         raise node.unsupported("outputs of the training form (mean, var, saved_mean, saved_var) at this opset")
     if node.int("spatial", 1) != 1:
@@ -40,7 +39,7 @@ def batch_normalization_with_training(
     node: Node, x: Value, scale: Value, bias: Value, mean: Value, variance: Value
 ) -> Sequence[Value | None]:
     """training_mode normalises by the batch's statistics and returns the running ones: momentum * old + (1 - momentum) * batch."""
-    x, scale, bias, mean, variance = with_channels(node, x, scale, bias, mean, variance)
+    x, scale, bias, mean, variance = with_channels(node, x, scale=scale, B=bias, input_mean=mean, input_var=variance)
     epsilon = node.float("epsilon")
     if not node.int("training_mode"):
         if node.wants(1) or node.wants(2):
@@ -59,18 +58,18 @@ def batch_normalization_with_training(
     return [y, *running]
 
 
-def with_channels(node: Node, x: Value, *vectors: Value) -> list[Value]:
-    """x, and scale, B, mean and variance with one element per channel of x each. Raises ShapeError where they have not."""
+def with_channels(node: Node, x: Value, **vectors: Value) -> list[Value]:
+    """x, and vectors by the name of their input with one element per channel of x each. Raises ShapeError where they have not."""
     if rank_of(x) < 2:
         raise node.error(f"X has {rank_of(x)} axes, batch and channels are needed")
     channels = shape_of(x)[1]
-    for name, v in zip(("scale", "B", "input_mean", "input_var"), vectors, strict=True):
+    for name, v in vectors.items():
         found = shape_of(v)
         if len(found) != 1 or (isinstance(found[0], int) and isinstance(channels, int) and found[0] != channels):
             raise node.error(f"{name} has shape {shape_text(found)}, X has {channels} channels")
         channels = channels if isinstance(channels, int) else found[0]
     x = g.fitted(x, [channels if axis == 1 else e for axis, e in enumerate(shape_of(x))], f"{node.title}: channels")
-    return [x, *(g.fitted(v, [channels], f"{node.title}: channels") for v in vectors)]
+    return [x, *(g.fitted(v, [channels], f"{node.title}: channels") for v in vectors.values())]
 
 
 def normalized_by(x: Value, scale: Value, bias: Value, mean: Value, variance: Value, epsilon: float) -> Value:
@@ -96,7 +95,7 @@ def variance_of(x: Value, axes: Sequence[int], keepdims: bool) -> Value:
 
 @handles("InstanceNormalization", since=(6, 22))
 def instance_normalization(node: Node, x: Value, scale: Value, bias: Value) -> Value:
-    check_channels(node, x, scale=scale, B=bias)
+    x, scale, bias = with_channels(node, x, scale=scale, B=bias)
     return g.instance_norm(x, scale, bias, node.float("epsilon"))
 
 
@@ -108,7 +107,7 @@ def group_normalization(node: Node, x: Value, scale: Value, bias: Value) -> Valu
         raise node.error(f"X has {len(shape)} axes and num_groups is {groups}; batch, channels and a group are needed")
     if isinstance(shape[1], int) and shape[1] % groups:
         raise node.error(f"{shape[1]} channels cannot form {groups} groups")
-    check_channels(node, x, scale=scale, B=bias)
+    x, scale, bias = with_channels(node, x, scale=scale, B=bias)
     return g.group_norm(x, scale, bias, groups, node.float("epsilon"))
 
 
