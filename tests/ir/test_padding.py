@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from mlc.errors import MlcError, ShapeError
@@ -43,12 +43,24 @@ EDGES = st.tuples(st.integers(-4, 3), st.integers(-4, 3), st.integers(0, 3))
 
 
 @settings(max_examples=25)
+@example([(1, (-1, 0, 0))])
 @given(st.lists(st.tuples(st.integers(0, 5), EDGES), min_size=1, max_size=3))
 def test_padding_of_fixed_sizes(axes: list[tuple[int, tuple[int, int, int]]]) -> None:
     shape, edges = [n for n, _ in axes], [edge for _, edge in axes]
     x = some(*shape)
     assume(all(lo + (n + (n - 1) * i if n else 0) + hi >= 0 for n, (lo, hi, i) in zip(shape, edges, strict=True)))
     agree(pad(edges), [(shape, "f32")], [[x]], lambda x: padded(x, edges, 7))
+
+
+@pytest.mark.parametrize(("start", "step"), [(1, 1), (3, 1), (2, -1)])
+def test_a_slice_of_nothing_may_begin_behind_the_last_element(start: int, step: int) -> None:
+    shape = (3, 4)
+    agree(
+        lambda x: g.add(g.slice(x, [start, 0], [0, 4], [step, 1]), g.slice(x, [0, 0], [0, 4])),
+        [(shape, "f32")],
+        [[some(*shape)]],
+        lambda x: np.empty((0, 4), np.float32),
+    )
 
 
 @settings(max_examples=12)

@@ -67,9 +67,9 @@ def looked_through(op: Operation | Block | None, at: Place) -> tuple[SSAValue, P
             return op.x, tuple(back[a] for a in range(len(at)))
         case SliceOp():
             starts = [int(e) for e in op.starts.extents()]  # type: ignore[arg-type]
-            return op.x, tuple(
-                a * step + start for a, start, step in zip(at, starts, op.steps.get_values(), strict=True)
-            )
+            rows = zip(at, starts, op.steps.get_values(), shape_of(op.result), strict=True)
+            # a slice of nothing may begin behind the last element, and reads none
+            return op.x, tuple(ZERO if e == 0 else a * step + start for a, start, step, e in rows)
         case ReshapeOp():
             rest = iter([a for a, e in zip(at, shape_of(op.result), strict=True) if e != 1])
             return op.x, tuple(ZERO if e == 1 else next(rest) for e in shape_of(op.x))
