@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import erfc, inf, sqrt
+from math import erfc, sqrt
 
 import ml_dtypes
 import numpy as np
@@ -37,7 +37,7 @@ class ErfcOp(math.FloatingPointLikeUnaryMathOperation):
 
 @irdl_op_definition
 class GeluOp(math.FloatingPointLikeUnaryMathOperation):
-    """x Phi(x), Phi the distribution function of the normal distribution; 0 at -inf, which is the limit."""
+    """x Phi(x), Phi the distribution function of the normal distribution; NaN at -inf."""
 
     name = "math.gelu"
     traits = traits_def(Pure(), SameOperandsAndResultType())
@@ -67,8 +67,8 @@ def lanewise(function: Callable[[float], float]) -> Callable[[np.ndarray], np.nd
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
-    """x Phi(x) in f64, rounded to the operand's dtype."""
-    return lanewise(lambda v: -0.0 if v == -inf else v / 2 * erfc(-v / sqrt(2)))(x)
+    """x Phi(x) in f64, rounded to the operand's dtype: NaN at -inf."""
+    return lanewise(lambda v: v / 2 * erfc(-v / sqrt(2)))(x)
 
 
 def softplus(x: np.ndarray) -> np.ndarray:

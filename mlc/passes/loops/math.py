@@ -192,7 +192,8 @@ def _odd_quotient(a: Arithmetic, x: SSAValue, over: Sequence[float], under: Sequ
 
 
 def gelu(a: Arithmetic, x: SSAValue) -> SSAValue:
-    """max(x, 0) - t Phi(-t), t = |x|; t^2 is taken with its rounding error, which the exponential would multiply."""
+    """max(x, 0) - t Phi(-t), t = |x|; t^2 is taken with its rounding error, which the exponential would multiply. The maximum is x - min(x, 0):
+    NaN at -inf, as the definition is."""
     t = a.most(a.absolute(x), GELU_END)
     square = a.mul(t, t)
     magic = a.real(12582912.0)
@@ -202,7 +203,8 @@ def gelu(a: Arithmetic, x: SSAValue) -> SSAValue:
     exponent = a.shift_left(a.bits(shifted), 23)
     decay = a.floats(a.iadd(a.bits(a.horner(rest, GELU_DECAY)), exponent))
     tail = a.mul(t, a.div(a.horner(t, GELU_OVER), a.horner(t, GELU_UNDER)))
-    return a.fma(a.negate(tail), decay, a.least(x, 0.0))
+    below = a.select(a.compare("olt", x, a.real(0.0)), x, a.real(0.0))  # 0 for -0, so that the difference is -0
+    return a.fma(a.negate(tail), decay, a.sub(x, below))
 
 
 def softplus(a: Arithmetic, x: SSAValue) -> SSAValue:
