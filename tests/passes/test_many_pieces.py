@@ -118,3 +118,15 @@ def test_work_grows_with_the_pieces(join: bool, monkeypatch: pytest.MonkeyPatch)
         PassManager("decompose,fuse,outline").run(made)
         counts.append(len(named))
     assert counts[1] <= 2 * counts[0]
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("rows", [2, 5, "N"])
+def test_a_border_whose_value_is_kept_in_memory_is_filled_before_the_first_piece(rows: int | str, level: int) -> None:
+    def build(x: SSAValue) -> list[SSAValue]:
+        a, b = g.split(x, [1, 1], 1)
+        value = g.constant(np.float32(7))  # a result too
+        return [g.pad(g.concatenate([b, g.neg(a), b], 1), [1, 2], [0, 1], value), value]
+
+    for size in (0, 1, 4):
+        kernels(module([(rows, 2)], build), [random(size if rows == "N" else int(rows), 2)], level)

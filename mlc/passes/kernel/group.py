@@ -147,7 +147,7 @@ class GroupPlan:
         if self.piece is None or self.group.kind.data != "single":
             return None
         waiting, found = [self.piece[0]], set[SSAValue]()
-        waiting += [op.value for op in self.block.ops if isinstance(op, PadOp)]
+        waiting += [op.value for op in self.block.ops if isinstance(op, PadOp) and self._fills(op)]
         while waiting:
             value = waiting.pop()
             if isinstance(value.owner, Operation):
@@ -366,9 +366,9 @@ class GroupPlan:
         )
 
     def _pieces(self, node: Node, memory: Memory) -> None:
-        """One piece at its offset. The border of a padded tensor is written by a kernel of its own, if its value is a constant."""
+        """One piece at its offset."""
         op = node.value.owner
-        if isinstance(op, PadOp) and not isinstance(op.value.owner, ConstantOp):
+        if isinstance(op, PadOp) and self._fills(op):
             self._copy(node, memory, op.value, shape_of(node.value), [0] * len(node.axes), scalar_source=True)
         x, offsets = self._piece(node)
         fixed = [e for e in offsets if isinstance(e, int)]
@@ -378,6 +378,13 @@ class GroupPlan:
             memory, fixed = self.plan.part(memory, offsets, extents), [0] * len(offsets)
         between = op.between if isinstance(op, PadOp) else [0] * len(fixed)
         self._copy(node, memory, x, shape_of(x), fixed, names=node.axes, steps=[i + 1 for i in between])
+
+    def _fills(self, op: PadOp) -> bool:
+        """Whether this kernel fills the padded tensor first. A constant border has a kernel of its own; else the kernel of the first piece does
+        it, for the pieces behind it would be lost to another fill."""
+        return not isinstance(op.value.owner, ConstantOp) and (
+            self.piece is None or self.piece[1] == [*op.low.extents()]
+        )
 
     def _piece(self, node: Node) -> Piece:
         return self.piece if self.piece is not None else pieces(node.value)[0]
