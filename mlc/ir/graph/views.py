@@ -67,9 +67,13 @@ def looked_through(op: Operation | Block | None, at: Place) -> tuple[SSAValue, P
             return op.x, tuple(back[a] for a in range(len(at)))
         case SliceOp():
             starts = [int(e) for e in op.starts.extents()]  # type: ignore[arg-type]
-            rows = zip(at, starts, op.steps.get_values(), shape_of(op.result), strict=True)
             # a slice of nothing may begin behind the last element, and reads none
-            return op.x, tuple(ZERO if e == 0 else a * step + start for a, start, step, e in rows)
+            none = [
+                e == 0 and isinstance(n, int) and n > 0
+                for e, n in zip(shape_of(op.result), shape_of(op.x), strict=True)
+            ]
+            rows = zip(at, starts, op.steps.get_values(), none, strict=True)
+            return op.x, tuple(ZERO if empty else a * step + start for a, start, step, empty in rows)
         case ReshapeOp():
             rest = iter([a for a, e in zip(at, shape_of(op.result), strict=True) if e != 1])
             return op.x, tuple(ZERO if e == 1 else next(rest) for e in shape_of(op.x))
