@@ -129,3 +129,20 @@ def test_extremes_of_bool() -> None:
 def test_kinds_that_a_dtype_has_not_are_named(kind: str) -> None:
     with pytest.raises(DTypeError, match=f"cumulative: no {kind} of bool"):
         built(lambda x: g.cumulative(x, 0, kind), [((3,), "bool")])
+
+
+@pytest.mark.parametrize("kind", ["sum", "max", "prod"])
+@pytest.mark.parametrize("length", [5, "M"])
+def test_a_fold_over_an_axis_that_the_values_do_not_have(kind: str, length: int | str) -> None:
+    """The last vector of such a loop is masked by no view of the operand."""
+
+    def build(x, t):  # type: ignore[no-untyped-def]
+        return g.reduce(g.broadcast(x, [g.shape_of(t)[0], g.shape_of(x)[0]], [1]), [0], kind)
+
+    def reference(x: np.ndarray, t: np.ndarray) -> np.ndarray:
+        folds = {"sum": np.add, "max": np.maximum, "prod": np.multiply}
+        return folds[kind].reduce(np.broadcast_to(x, (len(t), len(x))), axis=0)
+
+    lengths = [5] if length == 5 else [1, 3, 17, 40]
+    feeds = [[np.linspace(0.9, 1.1, n, dtype=np.float32), np.zeros(m, np.float32)] for n in (1, 2, 33) for m in lengths]
+    agree(build, [(("N",), "f32"), ((length,), "f32")], feeds, reference, tolerance=1e-5)

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from xdsl.builder import Builder
 from xdsl.dialects import arith, memref, scf
 from xdsl.dialects.builtin import ArrayAttr
+from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Operation, Region, SSAValue
 from xdsl.rewriter import InsertPoint
@@ -328,17 +329,19 @@ class TileRun:
         self.require_shown(made, parts)
 
     def require_shown(self, made: Sequence[GenericOp], parts: Mapping[str, Part]) -> None:
-        """A leaf masks what is beyond the end of a loop by the size of a view along it, and some view must have one."""
+        """A leaf masks what is beyond the end of a loop by the size of a view along it, and some view must have one, unless the loop only
+        fills temporaries: these are whole tiles. A sum of what does not move with the loop needs its end too."""
         shown = {name for op in made for name in valid_sizes(op)}
         for name, part in parts.items():
             if isinstance(part.valid, int) or not isinstance(part.extent, int) or name in shown:
                 continue
-            if any(
+            read = any(
                 name in form.terms and self.kernel.is_argument(value)
                 for op in self.run
                 for value, access in zip(op.operands, accesses(op), strict=True)
                 for form in access
-            ):
+            )
+            if read or any(name in reduced(op) for op in made):
                 raise Refused(f"{self.level}: no view of the tile shows how much of {name} is there")
 
     def view(
@@ -417,3 +420,9 @@ def _plain(counts: Mapping[str, Extent]) -> bool:
 
 def _text(counts: Mapping[str, Extent]) -> str:
     return "*".join(str(count) for count in counts.values())
+
+
+def reduced(op: GenericOp) -> set[str]:
+    """The loops that an op folds its elements over."""
+    kinds = zip(loops_of(op), op.iterator_types.data, strict=True)
+    return {name for name, kind in kinds if kind.data is IteratorType.REDUCTION}
