@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 
 import mlc
+from mlc.errors import ShapeError
 from mlc.ir import builder as g
 from mlc.ir.types import shape_of
 from mlc.runtime.binding import KEPT
@@ -75,12 +76,12 @@ def test_memory_of_a_call_does_not_grow_with_the_shapes_before() -> None:
     assert [workspace.arena.bytes for workspace in executable._free] == sizes
 
 
-@pytest.mark.parametrize(("columns", "words"), [(1, "beyond 64 bits|this call needs"), (0, "would have the shape")])
+@pytest.mark.parametrize(("columns", "words"), [(1, "beyond 64 bits"), (0, "would have the shape")])
 def test_products_of_sizes_that_no_integer_holds_are_refused(columns: int, words: str) -> None:
     m = g.module_builder("main")
     with m.function(inputs=[("x", ("N", 0), "f32")]) as (x,):
         rows = shape_of(x)[0]
         ones = g.full([rows * rows, columns], 1, "f32")
         m.outputs([("y", g.reduce(ones, [0, 1], "sum") if columns else ones)])
-    with pytest.raises(mlc.MlcError, match=words):
+    with pytest.raises(ShapeError, match=words):
         mlc.compile(m.finish())(np.zeros((1 << 33, 0), np.float32))

@@ -23,7 +23,11 @@ GUARD = 64  # bytes behind a row that a whole vector may read
 
 def place_scratch(kernel: Kernel, stack: int) -> None:
     """Every memref.alloc becomes a memref.alloca, `stack` bytes of them at most, or a part of %scratch."""
-    allocs = [op for op in kernel.op.walk() if isinstance(op, memref.AllocOp)]
+    every = [op for op in kernel.op.walk() if isinstance(op, memref.AllocOp)]
+    allocs = [op for op in every if op.memref.first_use is not None]
+    for op in every:
+        if op.memref.first_use is None:  # it gave a loop its extent, and nobody reads it
+            Rewriter.erase_op(op)
     small: list[memref.AllocOp] = []
     used = 0
     for op in sorted((op for op in allocs if static_bytes(op) is not None), key=lambda op: static_bytes(op) or 0):
