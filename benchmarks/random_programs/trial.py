@@ -13,7 +13,7 @@ from xdsl.ir import Operation
 import mlc
 from benchmarks.random_programs.program import Program, model_of
 from benchmarks.random_programs.worker import Verdict
-from mlc.ir.graph.shape import WeightOp
+from mlc.ir.graph.constants import WeightOp
 from mlc.ir.interpreter import run
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlc.insight.cost import flops
 from mlc.insight.text import quantity
 from mlc.ir import dims
-from mlc.ir.graph.shape import WeightOp
+from mlc.ir.graph.constants import WeightOp
 from mlc.ir.module import Module
 from mlc.ir.sample_sizes import sample_binding
 from mlc.ir.types import Shape, dtype_of, itemsize, shape_text, tensor_type

@@ -30,8 +30,8 @@ from mlc.ir import dims
 from mlc.ir.alias import ALIAS
 from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE, packed
+from mlc.ir.graph import constants as _constants
 from mlc.ir.graph import elementwise
-from mlc.ir.graph import shape as _shape
 from mlc.ir.graph.base import (
     Check,
     building,
@@ -53,6 +53,7 @@ from mlc.ir.graph.composites import (
     softmax,
     stop_gradient,
 )
+from mlc.ir.graph.constants import IN_TEXT, WeightOp, dimension, iota, scalar
 from mlc.ir.graph.control import call, cond, scan, while_loop
 from mlc.ir.graph.counted import NonZeroOp, PrefixOp
 from mlc.ir.graph.detection import non_max_suppression
@@ -62,30 +63,19 @@ from mlc.ir.graph.index import gather, gather_elements, gather_nd, scatter_eleme
 from mlc.ir.graph.linear import contract, convolution, matmul
 from mlc.ir.graph.norms import batch_norm, group_norm, instance_norm, layer_norm, rms_norm, standardized
 from mlc.ir.graph.packed import unpack
+from mlc.ir.graph.parts import concatenate, extents, pad, reverse, slice, slice_axis, split
 from mlc.ir.graph.pick import positions_of, window_pick, window_place, window_put
 from mlc.ir.graph.random import random_bits, random_fold_in, random_normal, random_split, random_uniform
 from mlc.ir.graph.reduce import arg_max, arg_min, cumulative, mean, reduce, sort, top_k
 from mlc.ir.graph.shape import (
-    IN_TEXT,
-    WeightOp,
     broadcast,
     broadcast_to,
     common_shape,
-    concatenate,
-    dimension,
-    extents,
     fitted,
     full,
     full_like,
-    iota,
     lift,
-    pad,
     reshape,
-    reverse,
-    scalar,
-    slice,
-    slice_axis,
-    split,
     squeeze,
     tile,
     transpose,
@@ -327,7 +317,7 @@ def constant(value: object, name: str = "constant", dtype: str | None = None) ->
     from mlc.ir.types import numpy_dtype
 
     array = np.asarray(value) if dtype is None else np.asarray(value).astype(numpy_dtype(dtype))
-    return _shape.constant(array) if array.size <= IN_TEXT else weight(array, name)
+    return _constants.constant(array) if array.size <= IN_TEXT else weight(array, name)
 
 
 def weight(value: np.ndarray | str, name: str = "weight") -> SSAValue:

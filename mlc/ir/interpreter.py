@@ -13,8 +13,8 @@ from mlc.errors import MlcError, ShapeError, UnsupportedOp
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Check, GraphOp
+from mlc.ir.graph.constants import WeightOp
 from mlc.ir.graph.counted import PrefixOp
-from mlc.ir.graph.shape import WeightOp
 from mlc.ir.types import Shape, numpy_dtype, shape_text
 from mlc.ir.weights import WeightStore
 

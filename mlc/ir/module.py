@@ -27,8 +27,8 @@ from mlc.ir import dims
 from mlc.ir.alias import ALIAS, FRONT, aliases_of, names_of, verify_aliases
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Check
+from mlc.ir.graph.constants import DimensionOp
 from mlc.ir.graph.counted import PrefixOp
-from mlc.ir.graph.shape import DimensionOp
 from mlc.ir.indexing import IndexRange
 from mlc.ir.kernel.fit import verify_function
 from mlc.ir.kernel.program import CountOp

@@ -15,7 +15,7 @@ import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, StringAttr
 
 from mlc.errors import InvalidModel
-from mlc.ir.graph.shape import WeightOp
+from mlc.ir.graph.constants import WeightOp
 from mlc.ir.kernel.pack import Pack, pack, unpack
 from mlc.ir.kernel.program import WeightOp as KernelWeightOp
 from mlc.ir.module import Module

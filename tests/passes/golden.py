@@ -55,7 +55,7 @@ class Golden:
 
 def fill_weights(module: Module) -> None:
     """Random bytes, the same on every run, for each weight that the text names."""
-    from mlc.ir.graph.shape import WeightOp
+    from mlc.ir.graph.constants import WeightOp
     from mlc.ir.types import dtype_of, shape_of
 
     for op in module.op.walk():

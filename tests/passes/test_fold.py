@@ -5,7 +5,8 @@ import pytest
 
 from mlc.errors import ShapeError
 from mlc.ir import builder as g
-from mlc.ir.graph.shape import BroadcastOp, ConstantOp, WeightOp
+from mlc.ir.graph.constants import ConstantOp, WeightOp
+from mlc.ir.graph.shape import BroadcastOp
 from mlc.ir.sample_sizes import sample_binding
 from mlc.ir.samples import random_inputs
 from mlc.passes.manager import PassManager

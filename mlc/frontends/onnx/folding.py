@@ -12,8 +12,8 @@ from xdsl.traits import is_side_effect_free
 from mlc.errors import ShapeError
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import GraphOp
+from mlc.ir.graph.constants import WeightOp
 from mlc.ir.graph.cost import flops_of
-from mlc.ir.graph.shape import WeightOp
 from mlc.ir.types import extent, shape_of
 from mlc.ir.weights import WeightStore
 

@@ -45,7 +45,7 @@ from mlc.ir import builder as g
 from mlc.ir import work
 from mlc.ir.dims import Bounds, Dim, Extent
 from mlc.ir.dtypes import TABLE, packed
-from mlc.ir.graph.shape import ConstantOp
+from mlc.ir.graph.constants import ConstantOp
 from mlc.ir.module import Module, OutputForm
 from mlc.ir.types import dtype_name, is_float, numpy_dtype
 

@@ -26,10 +26,11 @@ from xdsl.traits import Pure
 
 from mlc.errors import MlcError, ShapeError
 from mlc.ir.dims import Extent
-from mlc.ir.graph import linear
+from mlc.ir.graph import linear, parts
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import emit
 from mlc.ir.graph.composites import CompositeOp, require_float
+from mlc.ir.graph.constants import iota
 from mlc.ir.graph.control import scan
 from mlc.ir.graph.elementwise import apply, apply_cast
 from mlc.ir.types import Shape, dtype_of, is_integer, shape_of, shape_text, tensor, tensor_type, type_text
@@ -54,7 +55,7 @@ def tanh(x: SSAValue) -> SSAValue:
 def piece(x: SSAValue, k: int, size: int) -> SSAValue:
     """The k-th run of `size` elements along the last axis."""
     shape = shape_of(x)
-    return shapes.slice(x, [0] * (len(shape) - 1) + [k * size], [*shape[:-1], size], [1] * len(shape))
+    return parts.slice(x, [0] * (len(shape) - 1) + [k * size], [*shape[:-1], size], [1] * len(shape))
 
 
 def rows(v: SSAValue, x: SSAValue) -> SSAValue:
@@ -80,7 +81,7 @@ def recur(
     step."""
     xs, steps = [gates], shape_of(gates)[0]
     if lengths is not None:
-        step = shapes.iota([steps, *shape_of(init[0])], 0, "i64")
+        step = iota([steps, *shape_of(init[0])], 0, "i64")
         xs.append(apply("lt", step, shapes.broadcast(apply_cast(lengths, "i64"), shape_of(step), [1])))
 
     def body(states: Values, slices: Values, constants: Values) -> tuple[Sequence[SSAValue], Sequence[SSAValue]]:
@@ -155,14 +156,14 @@ def gru_cell(
             candidate = g_(apply("add", from_x, apply("mul", reset, to_h)))
         else:
             first = min(at("z"), at("r"))  # both lie side by side, in front of the candidate or behind it
-            inner = linear.contract(h, shapes.slice(weight, [first * hidden, 0], [2 * hidden, hidden]), "bh,gh->bg")
-            inner = apply("add", inner, rows(shapes.slice(bias, [first * hidden], [2 * hidden]), inner))
+            inner = linear.contract(h, parts.slice(weight, [first * hidden, 0], [2 * hidden, hidden]), "bh,gh->bg")
+            inner = apply("add", inner, rows(parts.slice(bias, [first * hidden], [2 * hidden]), inner))
             z = f(apply("add", from_z, piece(inner, at("z") - first, hidden)))
             reset = f(apply("add", from_r, piece(inner, at("r") - first, hidden)))
             last = at("h") * hidden
-            lower = shapes.slice(weight, [last, 0], [hidden, hidden])
+            lower = parts.slice(weight, [last, 0], [hidden, hidden])
             to_h = linear.contract(apply("mul", reset, h), lower, "bh,gh->bg")
-            ours = rows(shapes.slice(bias, [last], [hidden]), to_h)
+            ours = rows(parts.slice(bias, [last], [hidden]), to_h)
             candidate = g_(apply("add", apply("add", from_x, to_h), ours))
         return (apply("add", apply("mul", _rest(z), candidate), apply("mul", z, h)),)
 

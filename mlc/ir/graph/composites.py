@@ -25,7 +25,7 @@ from xdsl.traits import Pure
 
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir import dims
-from mlc.ir.graph import elementwise, linear, reduce
+from mlc.ir.graph import constants, elementwise, linear, reduce
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, require_equal, run_block
 from mlc.ir.graph.control import YieldOp
@@ -242,7 +242,7 @@ class AttentionOp(CompositeOp):
             else:
                 scores = _apply("add", scores, mask)
         if self.causal.value.data:
-            rows, columns = (shapes.iota((s, t), axis, "i64") for axis in (0, 1))
+            rows, columns = (constants.iota((s, t), axis, "i64") for axis in (0, 1))
             keep = shapes.broadcast(_apply("ge", rows, columns), shape_of(scores), [2, 3])
             scores = _apply("select", keep, scores, shapes.full_like(scores, minus))
         weights = softmax(scores, 3)

@@ -19,9 +19,11 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE
 from mlc.ir.graph.base import location_name
+from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.elementwise import OPS, CastOp
 from mlc.ir.graph.index import GatherOp, ScatterOp
-from mlc.ir.graph.shape import BroadcastOp, ConcatenateOp, ConstantOp, ReshapeOp, SliceOp, TransposeOp, WeightOp
+from mlc.ir.graph.parts import ConcatenateOp, SliceOp
+from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, TransposeOp
 from mlc.ir.indexing import IndexRange, View
 from mlc.ir.types import dtype_of, is_integer, shape_of
 

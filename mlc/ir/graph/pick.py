@@ -21,7 +21,7 @@ from xdsl.irdl import irdl_op_definition, operand_def
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.graph import index
+from mlc.ir.graph import constants, index, parts
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, emit, widened
 from mlc.ir.graph.composites import CompositeOp
@@ -128,7 +128,7 @@ class WindowPickOp(WindowOp, CompositeOp):
     def decompose(self, *operands: SSAValue) -> SSAValue:
         x, places = operands
         low, high = self.low.extents(), self.high.extents()
-        x = shapes.pad(x, low, high)
+        x = parts.pad(x, low, high)
         lists = [p.get_values() for p in (self.window, self.strides, self.dilations)]
         flat, _ = positions_of(places, shape_of(x), lists[0], lists[1], None, lists[2])
         found = index.gather(shapes.reshape(x, [dims.prod(list(shape_of(x)))]), flat, 0)
@@ -244,12 +244,12 @@ def positions_of(
 ) -> tuple[SSAValue, SSAValue]:
     """(row-major numbers, i64, in a tensor of this shape of the elements that places name, are they there)"""
     strides, padding, dilations = filled(len(shape), strides, padding, dilations)
-    number = lambda value: shapes.broadcast(shapes.dimension(value), shape_of(places), [])
+    number = lambda value: shapes.broadcast(constants.dimension(value), shape_of(places), [])
     wide = apply("minimum", apply_cast(places, "i64"), number(prod(window) - 1))
     flat, inside = number(0), shapes.full(shape_of(places), True, "bool")
     behind = list(accumulate(reversed(window), mul, initial=1))[-2::-1]
     for axis, (size, taps, (low, high)) in enumerate(zip(shape, window, padding, strict=True)):
-        spot = shapes.iota(shape_of(places), axis, "i64")
+        spot = constants.iota(shape_of(places), axis, "i64")
         spot = apply("mul", spot, number(strides[axis])) if strides[axis] != 1 else spot
         if taps != 1:
             tap = apply("div", wide, number(behind[axis])) if behind[axis] != 1 else wide

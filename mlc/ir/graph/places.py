@@ -19,8 +19,8 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.ir.dims import Extent
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp
+from mlc.ir.graph.parts import PadOp
 from mlc.ir.graph.reduce import ReduceOp
-from mlc.ir.graph.shape import PadOp
 from mlc.ir.graph.views import Place, is_view, looked_through, reads_through
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.kernel.access import L

@@ -24,7 +24,7 @@ from xdsl.traits import Pure
 from mlc.errors import DTypeError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.graph import scalar
+from mlc.ir.graph import constants, parts, scalar
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, emit
 from mlc.ir.graph.composites import CompositeOp
@@ -166,10 +166,12 @@ def _numbers(shape: Sequence[Extent]) -> SSAValue:
     number = shapes.full(shape, 0, dtype)
     for axis in range(len(shape)):
         stride = dims.prod(list(shape[axis + 1 :]))
-        place = shapes.iota(shape, axis, dtype)
+        place = constants.iota(shape, axis, dtype)
         if stride != 1:
             factor = (
-                shapes.scalar(stride, dtype) if isinstance(stride, int) else apply_cast(shapes.dimension(stride), dtype)
+                constants.scalar(stride, dtype)
+                if isinstance(stride, int)
+                else apply_cast(constants.dimension(stride), dtype)
             )
             place = apply("mul", place, shapes.broadcast(factor, shape, []))
         number = apply("add", number, place) if axis else place
@@ -178,7 +180,7 @@ def _numbers(shape: Sequence[Extent]) -> SSAValue:
 
 def _word(pair: SSAValue, k: int, shape: Sequence[Extent]) -> SSAValue:
     """One of two words, for every element."""
-    one = shapes.reshape(shapes.slice(pair, [k], [1]), ())
+    one = shapes.reshape(parts.slice(pair, [k], [1]), ())
     return shapes.broadcast(one, shape, [])
 
 
@@ -194,9 +196,9 @@ def random_bits(
 
 def _stream(*words: int | SSAValue) -> SSAValue:
     if all(isinstance(word, int) for word in words):
-        return shapes.constant(np.array(words, np.uint32))
-    found = [shapes.scalar(word, "u32") if isinstance(word, int) else word for word in words]
-    return shapes.concatenate([shapes.reshape(word, (1,)) for word in found], 0)
+        return constants.constant(np.array(words, np.uint32))
+    found = [constants.scalar(word, "u32") if isinstance(word, int) else word for word in words]
+    return parts.concatenate([shapes.reshape(word, (1,)) for word in found], 0)
 
 
 def random_uniform(
@@ -220,7 +222,7 @@ def random_uniform(
 def _pairs(x: SSAValue) -> tuple[SSAValue, SSAValue]:
     """x[..., 0] and x[..., 1]"""
     last = len(shape_of(x)) - 1
-    first, second = (shapes.squeeze(shapes.slice_axis(x, last, k, 1), [last]) for k in (0, 1))
+    first, second = (shapes.squeeze(parts.slice_axis(x, last, k, 1), [last]) for k in (0, 1))
     return first, second
 
 
@@ -243,7 +245,7 @@ def random_split(key: SSAValue, count: Extent) -> SSAValue:
     """`count` keys made from one, u32[count, 2]: the first two words at the counters (j, 0, 0, 2**32 - 1)."""
     _require_pair("random_split: the key", key)
     shape = (count, 2)
-    return _made(key, shapes.iota(shape, 0, "u32"))
+    return _made(key, constants.iota(shape, 0, "u32"))
 
 
 def random_fold_in(key: SSAValue, data: SSAValue) -> SSAValue:
@@ -258,5 +260,5 @@ def _made(key: SSAValue, counter: SSAValue) -> SSAValue:
     """The first word of a counter's block in the places 0 of the last axis, the second in the places 1."""
     shape = shape_of(counter)
     zero, last = shapes.full(shape, 0, "u32"), shapes.full(shape, _KEYS, "u32")
-    word = shapes.iota(shape, len(shape) - 1, "u32")
+    word = constants.iota(shape, len(shape) - 1, "u32")
     return emit(PhiloxOp(counter, zero, zero, last, _word(key, 0, shape), _word(key, 1, shape), word))[0]

@@ -14,7 +14,7 @@ from xdsl.traits import Pure
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.graph import elementwise
+from mlc.ir.graph import constants, elementwise
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_at_least, widened
 from mlc.ir.types import (
@@ -289,7 +289,7 @@ def mean(x: SSAValue, axes: Sequence[int] | None, keepdims: bool = False) -> SSA
     if isinstance(count, int) and is_float(dtype):
         inverse = shapes.full_like(total, count)
         return elementwise.apply("div", total, inverse)
-    number = elementwise.apply_cast(shapes.dimension(count), dtype)
+    number = elementwise.apply_cast(constants.dimension(count), dtype)
     return elementwise.apply("div", total, shapes.broadcast_to(number, shape_of(total)))
 
 

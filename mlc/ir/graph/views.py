@@ -7,16 +7,9 @@ from typing import TypeGuard
 from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.errors import InternalError
-from mlc.ir.graph.shape import (
-    BroadcastOp,
-    ConstantOp,
-    DimensionOp,
-    IotaOp,
-    PadOp,
-    ReshapeOp,
-    SliceOp,
-    TransposeOp,
-)
+from mlc.ir.graph.constants import ConstantOp, DimensionOp, IotaOp
+from mlc.ir.graph.parts import PadOp, SliceOp
+from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, TransposeOp
 from mlc.ir.kernel.access import Affine
 from mlc.ir.types import rank_of, shape_of
 

@@ -22,8 +22,8 @@ from xdsl.traits import Pure
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, widened
+from mlc.ir.graph.parts import dilated, padded
 from mlc.ir.graph.reduce import identity
-from mlc.ir.graph.shape import dilated, padded
 from mlc.ir.types import DimsAttr, dtype_of, shape_of, shape_text, tensor
 
 Padding = Sequence[tuple[Extent, Extent]]

@@ -18,8 +18,8 @@ from xdsl.rewriter import InsertPoint, Rewriter
 
 from mlc.errors import MlcError
 from mlc.ir.alias import ALIAS
+from mlc.ir.graph.constants import WeightOp
 from mlc.ir.graph.control import ControlOp
-from mlc.ir.graph.shape import WeightOp
 from mlc.ir.module import Module
 from mlc.ir.spelling import nearest
 from mlc.ir.types import dtype_of, is_static, shape_of, tensor_type, type_text

@@ -17,10 +17,11 @@ from xdsl.ir import SSAValue
 
 from mlc.ir import builder as g
 from mlc.ir.graph.base import location
+from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.elementwise import OPS, ElementwiseOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
 from mlc.ir.graph.norms import BatchNormOp
-from mlc.ir.graph.shape import BroadcastOp, ConstantOp, ReshapeOp, WeightOp
+from mlc.ir.graph.shape import BroadcastOp, ReshapeOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, is_float, is_half, shape_of
 from mlc.passes.base import Pass

@@ -28,19 +28,11 @@ from mlc.ir import dims, work
 from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE
 from mlc.ir.graph.base import GraphOp, building, emit, location_name
+from mlc.ir.graph.constants import IN_TEXT, ConstantOp, DimensionOp, IotaOp, WeightOp
 from mlc.ir.graph.control import ControlOp
 from mlc.ir.graph.cost import flops_of
 from mlc.ir.graph.elementwise import CastOp
-from mlc.ir.graph.shape import (
-    IN_TEXT,
-    BroadcastOp,
-    ConstantOp,
-    DimensionOp,
-    IotaOp,
-    ReshapeOp,
-    TransposeOp,
-    WeightOp,
-)
+from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, TransposeOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, extent, is_static, itemsize, shape_of
 from mlc.ir.weights import WeightStore

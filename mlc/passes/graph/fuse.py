@@ -19,15 +19,17 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.ir import work
+from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.control import ControlOp, GroupOp, YieldOp
 from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.index import GatherOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp
 from mlc.ir.graph.packed import UnpackOp
+from mlc.ir.graph.parts import ConcatenateOp, PadOp, SliceOp
 from mlc.ir.graph.places import Frame, misplaced
 from mlc.ir.graph.reduce import ReduceOp
-from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, ReshapeOp, SliceOp, WeightOp
+from mlc.ir.graph.shape import ReshapeOp
 from mlc.ir.graph.views import has_fixed_offsets, is_view, reads_through
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.module import Module

@@ -20,7 +20,8 @@ from xdsl.rewriter import InsertPoint
 from mlc.errors import MlcError
 from mlc.ir.alias import ALIAS, FRONT, names_of
 from mlc.ir.graph.base import building
-from mlc.ir.graph.shape import ConcatenateOp, concatenate, transpose
+from mlc.ir.graph.parts import ConcatenateOp, concatenate
+from mlc.ir.graph.shape import transpose
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, rank_of, shape_of, tensor
 from mlc.passes.base import Pass

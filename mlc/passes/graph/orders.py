@@ -17,22 +17,14 @@ from mlc.ir import builder as g
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import emit
 from mlc.ir.graph.composites import LogSoftmaxOp, SoftmaxOp
+from mlc.ir.graph.constants import ConstantOp, IotaOp, WeightOp
 from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.index import GatherOp
 from mlc.ir.graph.linear import ContractOp, labels
+from mlc.ir.graph.parts import ConcatenateOp, PadOp, SliceOp
 from mlc.ir.graph.pick import WindowPlaceOp, WindowPutOp
 from mlc.ir.graph.reduce import ArgReduceOp, CumulativeOp, ReduceOp, TopKOp
-from mlc.ir.graph.shape import (
-    BroadcastOp,
-    ConcatenateOp,
-    ConstantOp,
-    IotaOp,
-    PadOp,
-    ReshapeOp,
-    SliceOp,
-    TransposeOp,
-    WeightOp,
-)
+from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, TransposeOp
 from mlc.ir.graph.window import ReduceWindowOp, WindowsOp
 from mlc.ir.types import dtype_of, rank_of, shape_of
 from mlc.passes.graph.simplify.transpose import permuted_broadcast

@@ -20,9 +20,9 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import emit
 from mlc.ir.graph.linear import ConvolutionOp
+from mlc.ir.graph.parts import PadOp, dilated
 from mlc.ir.graph.pick import WindowPlaceOp, WindowPutOp
 from mlc.ir.graph.reduce import identity
-from mlc.ir.graph.shape import PadOp, dilated
 from mlc.ir.graph.window import ReduceWindowOp, infer
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, is_half, rank_of, shape_of

@@ -17,9 +17,11 @@ from xdsl.ir import Operation, SSAValue
 from mlc.ir import builder as g
 from mlc.ir import dims, work
 from mlc.ir.graph.base import emit
+from mlc.ir.graph.constants import WeightOp
 from mlc.ir.graph.elementwise import ElementwiseOp
 from mlc.ir.graph.linear import ContractOp, labels
-from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, SliceOp, WeightOp
+from mlc.ir.graph.parts import SliceOp
+from mlc.ir.graph.shape import BroadcastOp, ReshapeOp
 from mlc.ir.module import Module
 from mlc.ir.types import shape_of
 from mlc.passes.base import Pass

@@ -15,9 +15,9 @@ from xdsl.ir import Operation, SSAValue
 from mlc.errors import MlcError
 from mlc.ir import builder as g
 from mlc.ir.graph.base import emit, location_name
+from mlc.ir.graph.constants import WeightOp
 from mlc.ir.graph.control import CallOp, GroupOp, IfOp, YieldOp, inlined
 from mlc.ir.graph.counted import PrefixOp
-from mlc.ir.graph.shape import WeightOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, numpy_dtype, shape_of
 from mlc.ir.weights import WeightStore

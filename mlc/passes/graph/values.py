@@ -13,7 +13,8 @@ from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.graph.shape import BroadcastOp, ConstantOp, ReshapeOp
+from mlc.ir.graph.constants import ConstantOp
+from mlc.ir.graph.shape import BroadcastOp, ReshapeOp
 from mlc.ir.types import Shape
 
 OpT = TypeVar("OpT", bound=Operation)

@@ -18,10 +18,11 @@ from mlc.errors import InternalError
 from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE
 from mlc.ir.graph import scalar
+from mlc.ir.graph.constants import ConstantOp, DimensionOp, IotaOp
 from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.index import GatherOp
 from mlc.ir.graph.packed import UnpackOp
-from mlc.ir.graph.shape import ConstantOp, DimensionOp, IotaOp, SliceOp
+from mlc.ir.graph.parts import SliceOp
 from mlc.ir.graph.views import has_fixed_offsets, looked_through, reads_through
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body

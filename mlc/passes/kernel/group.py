@@ -21,13 +21,14 @@ from mlc.errors import InternalError
 from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
 from mlc.ir.graph.base import GraphOp
+from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.control import GroupOp, source_of, yielded
 from mlc.ir.graph.elementwise import ElementwiseOp, PointwiseOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
+from mlc.ir.graph.parts import ConcatenateOp, PadOp, SliceOp, dilated
 from mlc.ir.graph.pick import WindowPlaceOp
 from mlc.ir.graph.places import misplaced_in
 from mlc.ir.graph.reduce import ArgReduceOp, ReduceOp, identity
-from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, SliceOp, WeightOp, dilated
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body

@@ -25,10 +25,12 @@ from mlc.ir import dims, work
 from mlc.ir.alias import KERNEL_ALIAS, KERNEL_FRONT, fronts_of
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import GraphOp, location_name
+from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.control import ControlOp, GroupOp, IfOp, ScanOp, WhileOp, YieldOp, source_of, yielded
 from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.index import ScatterOp
-from mlc.ir.graph.shape import ConcatenateOp, ConstantOp, PadOp, ReshapeOp, SliceOp, WeightOp
+from mlc.ir.graph.parts import ConcatenateOp, PadOp, SliceOp
+from mlc.ir.graph.shape import ReshapeOp
 from mlc.ir.graph.views import has_fixed_offsets
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel

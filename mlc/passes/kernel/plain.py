@@ -14,13 +14,14 @@ from mlc.errors import InternalError
 from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
 from mlc.ir.graph.base import GraphOp
+from mlc.ir.graph.constants import ConstantOp
 from mlc.ir.graph.control import GroupOp, YieldOp
 from mlc.ir.graph.counted import NonZeroOp
 from mlc.ir.graph.detection import NonMaxSuppressionOp
 from mlc.ir.graph.index import ScatterOp
+from mlc.ir.graph.parts import PadOp
 from mlc.ir.graph.pick import WindowPutOp
 from mlc.ir.graph.reduce import CumulativeOp, TopKOp
-from mlc.ir.graph.shape import ConstantOp, PadOp
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.types import dtype_of, is_half, shape_of
 from mlc.passes.kernel.choice import non_max_suppression, nonzero, top_k

@@ -10,8 +10,9 @@ import math
 from xdsl.ir import SSAValue
 
 from mlc.ir import builder as g
+from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.elementwise import OPS, CastOp, ElementwiseOp
-from mlc.ir.graph.shape import BroadcastOp, ConstantOp, WeightOp
+from mlc.ir.graph.shape import BroadcastOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, highest, is_float, is_integer, is_storage, lowest, numpy_dtype
 from mlc.passes.graph.rewrite import rule

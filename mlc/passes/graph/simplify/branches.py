@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from xdsl.ir import SSAValue
 
 from mlc.ir import builder as g
+from mlc.ir.graph.constants import ConstantOp, DimensionOp
 from mlc.ir.graph.control import IfOp, inlined
 from mlc.ir.graph.elementwise import CastOp, ElementwiseOp
-from mlc.ir.graph.shape import BroadcastOp, ConstantOp, DimensionOp
+from mlc.ir.graph.shape import BroadcastOp
 from mlc.ir.module import Module
 from mlc.ir.types import shape_of
 from mlc.passes.graph.rewrite import rule

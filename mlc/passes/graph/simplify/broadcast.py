@@ -15,8 +15,10 @@ from xdsl.ir import SSAValue
 from mlc.ir import builder as g
 from mlc.ir import dims
 from mlc.ir.graph.base import emit
+from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.elementwise import ElementwiseOp, PointwiseOp
-from mlc.ir.graph.shape import BroadcastOp, ConstantOp, ReshapeOp, SliceOp, WeightOp
+from mlc.ir.graph.parts import SliceOp
+from mlc.ir.graph.shape import BroadcastOp, ReshapeOp
 from mlc.ir.module import Module
 from mlc.ir.types import rank_of, shape_of
 from mlc.passes.graph.rewrite import rule

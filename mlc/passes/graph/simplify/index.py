@@ -13,8 +13,9 @@ from xdsl.ir import SSAValue
 
 from mlc.ir import builder as g
 from mlc.ir.graph.base import emit
+from mlc.ir.graph.constants import IotaOp
 from mlc.ir.graph.index import GatherOp
-from mlc.ir.graph.shape import IotaOp, ReshapeOp, TransposeOp
+from mlc.ir.graph.shape import ReshapeOp, TransposeOp
 from mlc.ir.module import Module
 from mlc.ir.types import shape_of
 from mlc.passes.graph.rewrite import rule

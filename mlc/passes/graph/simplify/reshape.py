@@ -18,8 +18,9 @@ from mlc.ir import builder as g
 from mlc.ir import dims
 from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.packed import UnpackOp
+from mlc.ir.graph.parts import SliceOp
 from mlc.ir.graph.reduce import ReduceOp
-from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, SliceOp
+from mlc.ir.graph.shape import BroadcastOp, ReshapeOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, is_static, shape_of
 from mlc.passes.graph.rewrite import rule

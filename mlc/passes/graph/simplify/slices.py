@@ -16,8 +16,8 @@ from mlc.ir import builder as g
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.linear import ConvolutionOp
+from mlc.ir.graph.parts import WIDE, ConcatenateOp, PadOp, SliceOp
 from mlc.ir.graph.reduce import identity
-from mlc.ir.graph.shape import WIDE, ConcatenateOp, PadOp, SliceOp
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, shape_of

@@ -13,7 +13,8 @@ from __future__ import annotations
 from xdsl.ir import SSAValue
 
 from mlc.ir import builder as g
-from mlc.ir.graph.shape import BroadcastOp, IotaOp, ReshapeOp, TransposeOp
+from mlc.ir.graph.constants import IotaOp
+from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, TransposeOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, shape_of
 from mlc.passes.graph.rewrite import rule
