@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from mlc.cases import Specialising
     from mlc.codegen.llvm.build import NativeCode
-    from mlc.codegen.llvm.known import KernelCache
+    from mlc.codegen.llvm.kernel_cache import KernelCache
     from mlc.grouped import Grouped
     from mlc.insight.memory import CallMemory
     from mlc.passes.base import Pass
@@ -196,7 +196,7 @@ class Compilation:
     def known(self) -> KernelCache | None:
         """The kernels of earlier compilations; none where the cache is off or someone looks at the IR on its way."""
         from mlc.codegen.llvm.cache import ObjectCache
-        from mlc.codegen.llvm.known import KernelCache
+        from mlc.codegen.llvm.kernel_cache import KernelCache
 
         look = self.inspection != Inspection() or self.options.verify_each
         return None if look or not self.options.cache else KernelCache(self.target, ObjectCache())

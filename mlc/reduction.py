@@ -19,7 +19,7 @@ from onnx import ModelProto
 
 from mlc.frontends.onnx import smaller
 from mlc.ir.module import Module
-from mlc.passes.graph import smaller as smaller_ir
+from mlc.passes.graph import cuts as smaller_ir
 
 _SIZES = (1, 2, 3)
 _T = TypeVar("_T")

@@ -175,11 +175,11 @@ def _is_text(path: Path) -> bool:
 
 def _facts(model: Reduced) -> dict[str, int]:
     from mlc.ir.module import Module
-    from mlc.passes.graph import smaller
+    from mlc.passes.graph import cuts
 
     if isinstance(model, Module):
-        numbers = sum(math.prod(model.weights.type_of(key)[0]) for key in smaller.weights_of(model))
-        ops = len(smaller.places_of(model))
+        numbers = sum(math.prod(model.weights.type_of(key)[0]) for key in cuts.weights_of(model))
+        ops = len(cuts.places_of(model))
         return {"nodes": ops, "inputs": len(model.input_names), "outputs": len(model.output_names), "weights": numbers}
     graph = model.graph
     numbers = 0

@@ -313,8 +313,8 @@ def context() -> Context:
     from xdsl.dialects import builtin, func, gpu, linalg, memref, ml_program, scf, vector
 
     from mlc.ir.graph import GRAPH
-    from mlc.ir.kernel.functions import MATH
-    from mlc.ir.kernel.lanes import LANEWISE
+    from mlc.ir.kernel.scalar_ops import MATH
+    from mlc.ir.kernel.vector_ops import LANEWISE
 
     found = Context()
     for dialect in (

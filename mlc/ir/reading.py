@@ -42,7 +42,7 @@ class Reader:
 
     def make_scalar(self, op: ModuleOp) -> None:
         """Comparisons, selections and conversions of scalars become the ops that passes on kernels look for."""
-        from mlc.ir.kernel.lanes import scalar
+        from mlc.ir.kernel.vector_ops import scalar
 
         for inner in list(op.walk()):
             made = scalar(inner)

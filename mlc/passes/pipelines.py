@@ -13,7 +13,6 @@ from typing import TypeVar
 from mlc.errors import MlcError
 from mlc.ir.spelling import nearest
 from mlc.passes.base import Pass, require_pass
-from mlc.passes.graph.arguments import ArgumentsToWeights, WeightsToArguments
 from mlc.passes.graph.batch_norm import FoldBatchNorm
 from mlc.passes.graph.cse import Cse
 from mlc.passes.graph.dce import Dce
@@ -28,6 +27,7 @@ from mlc.passes.graph.relax import RelaxArithmetic
 from mlc.passes.graph.scales import MergeScales
 from mlc.passes.graph.simplify import Simplify
 from mlc.passes.graph.transposes import MoveTransposes
+from mlc.passes.graph.weights_to_arguments import ArgumentsToWeights, WeightsToArguments
 from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, OutlineKernels, PlanArena
 from mlc.passes.kernel.specialise import Specialise
 

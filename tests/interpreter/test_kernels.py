@@ -170,7 +170,7 @@ def test_a_kernel_parsed_from_its_text_runs_alike():
     from xdsl.dialects.func import FuncOp
     from xdsl.parser import Parser
 
-    from mlc.ir.kernel.lanes import dialects
+    from mlc.ir.kernel.vector_ops import dialects
 
     module = Parser(dialects(), lowered_gemm().text()).parse_module()
     sample = gemm(9, 5, 4, False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xdsl.dialects.func import FuncOp
 from xdsl.parser import Parser
 
-from mlc.ir.kernel.lanes import dialects
+from mlc.ir.kernel.vector_ops import dialects
 
 
 def function(text: str) -> FuncOp:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from xdsl.dialects import math
 
-from mlc.ir.kernel.functions import GeluOp, RemainderOp, SoftplusOp, gelu, softplus
 from mlc.ir.kernel.kernel import Buffer, Kernel
+from mlc.ir.kernel.scalar_ops import GeluOp, RemainderOp, SoftplusOp, gelu, softplus
 from mlc.ir.kernel.schedule import Scalar, Schedule, Vector
 from mlc.ir.kernel.target import cpu_target
 from mlc.passes.loops.lower import lower

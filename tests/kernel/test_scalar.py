@@ -16,7 +16,7 @@ from mlc.ir.kernel.kernel import Buffer, Kernel, index
 from mlc.ir.kernel.target import cpu_target
 from mlc.ir.types import signless
 from mlc.passes.kernel.rules.cpu import lower_for_cpu
-from mlc.passes.loops.control import for_loop
+from mlc.passes.loops.scf_blocks import for_loop
 from tests.kernel import kernels
 from tests.kernel.native import Native, floats, run
 

@@ -12,9 +12,9 @@ from xdsl.printer import Printer
 
 from mlc.errors import InternalError, MlcError
 from mlc.ir.kernel.kernel import Buffer, Kernel
-from mlc.ir.kernel.lanes import dialects
 from mlc.ir.kernel.schedule import Level, Scalar, Schedule, Stage, Vector
 from mlc.ir.kernel.target import CpuTarget
+from mlc.ir.kernel.vector_ops import dialects
 from mlc.passes.kernel.merge import merge_loops
 from mlc.passes.kernel.rules.cpu import choose, lower_for_cpu
 from mlc.passes.loops.lower import lower

@@ -14,7 +14,7 @@ from mlc.ir.kernel.interpreter import run_program
 from mlc.ir.kernel.program import CallOp
 from mlc.ir.kernel.target import cpu_target
 from mlc.ir.module import Module
-from mlc.passes.kernel.plan import Plan
+from mlc.passes.kernel.draft import Plan
 from mlc.passes.manager import PassManager
 from mlc.passes.pipelines import pipeline
 from mlc.runtime.executable import Executable

@@ -3,7 +3,7 @@
 import ctypes
 import random
 
-from mlc.codegen.llvm.extents import extent_text, symbols_of
+from mlc.codegen.llvm.dimensions import extent_text, symbols_of
 from mlc.codegen.llvm.object import compile_text, load
 from mlc.ir.dims import Dim, ceildiv, dmax, dmin, evaluate, parse, symbol
 

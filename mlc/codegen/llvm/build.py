@@ -16,14 +16,14 @@ from xdsl.dialects import func
 from mlc.codegen.llvm.cache import ObjectCache
 from mlc.codegen.llvm.entry import emit_entry
 from mlc.codegen.llvm.float_mode import FloatMode
-from mlc.codegen.llvm.known import KernelCache
+from mlc.codegen.llvm.kernel_cache import KernelCache
 from mlc.codegen.llvm.printer import emit
 from mlc.codegen.llvm.workers import ObjectCompiler
 from mlc.errors import InternalError
 from mlc.ir import work
-from mlc.ir.kernel.known import is_stub, known_as
 from mlc.ir.kernel.plan import Plan
 from mlc.ir.kernel.program import CallOp
+from mlc.ir.kernel.stubs import is_stub, known_as
 from mlc.ir.kernel.target import CpuTarget
 from mlc.ir.module import Module
 

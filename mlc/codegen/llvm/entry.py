@@ -24,11 +24,11 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
-from mlc.codegen.llvm.control import HANDLERS
-from mlc.codegen.llvm.extents import extent_text, symbols_of
+from mlc.codegen.llvm.dimensions import extent_text, symbols_of
 from mlc.codegen.llvm.float_mode import FloatMode
 from mlc.codegen.llvm.function import open_axes
 from mlc.codegen.llvm.launch import POOL, TIMES, KernelSignature, launch, text_of, typed
+from mlc.codegen.llvm.main_ops import HANDLERS
 from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.alias import KERNEL_ALIAS, KERNEL_FRONT

@@ -1,4 +1,4 @@
-"""One function as LLVM IR text: names, types, addresses, and the blocks it is made of. What each op prints is in ops.py and memory.py.
+"""One function as LLVM IR text: names, types, addresses, and the blocks it is made of. What each op prints is in ops.py and memref_ops.py.
 
 A memref is a pointer to its first element, and an i64 for each stride that its type leaves open; so a subview is one getelementptr and there
 are no descriptors. Index arithmetic is kept as sum(coefficient * value) + constant until an address needs it: the constant part becomes the
@@ -30,7 +30,7 @@ from mlc.ir.kernel.kernel import strides_of, type_of
 
 Linear = tuple[Mapping[str, int], int]  # {value: coefficient}, constant
 
-# What an op prints, by its name: arith.cmpf may be one of two classes (mlc.ir.kernel.lanes)
+# What an op prints, by its name: arith.cmpf may be one of two classes (mlc.ir.kernel.vector_ops)
 PRINT: dict[str, Callable[[Function, Operation], None]] = {}
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlc.codegen.llvm.extents import extent_text
+from mlc.codegen.llvm.dimensions import extent_text
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE

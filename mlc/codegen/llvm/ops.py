@@ -18,7 +18,7 @@ from mlc.codegen.llvm.function import (
     prints,
     type_text,
 )
-from mlc.codegen.llvm.math import INTRINSICS, LIBM
+from mlc.codegen.llvm.intrinsics import INTRINSICS, LIBM
 
 INTEGER_PREDICATES = ("eq", "ne", "slt", "sle", "sgt", "sge", "ult", "ule", "ugt", "uge")
 FLOAT_PREDICATES = (

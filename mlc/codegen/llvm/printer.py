@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from xdsl.dialects import func
 
-from mlc.codegen.llvm import memory, ops
+from mlc.codegen.llvm import ops
 from mlc.codegen.llvm.function import Function, argument_types
-from mlc.codegen.llvm.math import LIBM
+from mlc.codegen.llvm.intrinsics import LIBM
 from mlc.ir.kernel.target import CpuTarget
 
 __all__ = ["argument_types", "emit", "library_calls"]
 
-_TABLES = (memory, ops)  # importing them fills the table of what each op prints
+_TABLES = (memref_ops, ops)  # importing them fills the table of what each op prints
 
 
 def emit(functions: Sequence[func.FuncOp], target: CpuTarget) -> str:

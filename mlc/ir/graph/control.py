@@ -25,7 +25,7 @@ from xdsl.utils.exceptions import VerifyException
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, run_block
-from mlc.ir.graph.places import misplaced_in
+from mlc.ir.graph.fusion_rule import misplaced_in
 from mlc.ir.types import DimsAttr, dtype_of, numpy_dtype, shape_of, shape_of_type, tensor, tensor_type, type_text
 
 

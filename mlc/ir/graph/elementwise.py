@@ -33,7 +33,7 @@ from mlc.ir.graph import scalar, storage
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, widened
 from mlc.ir.graph.scalar import Body
 from mlc.ir.graph.storage import ROUNDINGS, Rounding
-from mlc.ir.kernel.functions import gelu, lanewise, rounded, softplus
+from mlc.ir.kernel.scalar_ops import gelu, lanewise, rounded, softplus
 from mlc.ir.types import (
     DTYPES,
     dtype_name,

@@ -16,7 +16,7 @@ from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.dtypes import TABLE
 from mlc.ir.graph import storage
-from mlc.ir.kernel.functions import ErfcOp, GeluOp, RemainderOp, SoftplusOp
+from mlc.ir.kernel.scalar_ops import ErfcOp, GeluOp, RemainderOp, SoftplusOp
 from mlc.ir.types import element, highest, is_float, is_half, is_integer, is_storage, lowest, signless
 
 Body = Callable[..., SSAValue]

@@ -25,8 +25,8 @@ from mlc.ir.graph.shape import BroadcastOp, ReshapeOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, is_float, is_half, shape_of
 from mlc.passes.base import Pass
+from mlc.passes.graph.facts import behind, made_by
 from mlc.passes.graph.rewrite import rewrite, rule
-from mlc.passes.graph.values import behind, made_by
 
 
 @dataclass(frozen=True)

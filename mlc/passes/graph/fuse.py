@@ -7,7 +7,7 @@
 Contractions, convolutions and pooling take the element-wise ops behind them; reductions grow into row groups (softmax, layer norm);
 what is left fuses with the only readers it has. Values that cost nothing (constants, broadcasts, transposes, static slices) are
 copied into each group that reads them. Reshapes stay outside: they are views of a buffer. Whether an op may join where others are
-computed is one question, asked wherever a group grows: mlc.ir.graph.places.
+computed is one question, asked wherever a group grows: mlc.ir.graph.fusion_rule.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.control import ControlOp, GroupOp, YieldOp
 from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.elementwise import PointwiseOp
+from mlc.ir.graph.fusion_rule import Frame, misplaced
 from mlc.ir.graph.index import GatherOp
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp
 from mlc.ir.graph.packed import UnpackOp
 from mlc.ir.graph.parts import ConcatenateOp, PadOp, SliceOp
-from mlc.ir.graph.places import Frame, misplaced
 from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.shape import ReshapeOp
 from mlc.ir.graph.views import has_fixed_offsets, is_view, reads_through

@@ -25,8 +25,8 @@ from mlc.ir.graph.shape import transpose
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, rank_of, shape_of, tensor
 from mlc.passes.base import Pass
-from mlc.passes.graph.arguments import chosen
 from mlc.passes.graph.rewrite import before
+from mlc.passes.graph.weights_to_arguments import chosen
 from mlc.passes.stages import Stage
 
 

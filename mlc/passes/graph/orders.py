@@ -27,8 +27,8 @@ from mlc.ir.graph.reduce import ArgReduceOp, CumulativeOp, ReduceOp, TopKOp
 from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, TransposeOp
 from mlc.ir.graph.window import ReduceWindowOp, WindowsOp
 from mlc.ir.types import dtype_of, rank_of, shape_of
+from mlc.passes.graph.facts import axis_groups
 from mlc.passes.graph.simplify.transpose import permuted_broadcast
-from mlc.passes.graph.values import axis_groups
 
 Order = tuple[int, ...]
 

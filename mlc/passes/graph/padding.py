@@ -27,9 +27,9 @@ from mlc.ir.graph.window import ReduceWindowOp, infer
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, is_half, rank_of, shape_of
 from mlc.passes.base import Pass
+from mlc.passes.graph.facts import made_by, number
 from mlc.passes.graph.rewrite import before, replace, rewrite, rule
 from mlc.passes.graph.simplify.slices import is_zero, never_crops
-from mlc.passes.graph.values import made_by, number
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from mlc.ir.graph.shape import BroadcastOp, ReshapeOp
 from mlc.ir.module import Module
 from mlc.ir.types import shape_of
 from mlc.passes.base import Pass
+from mlc.passes.graph.facts import axis_groups, made_by
 from mlc.passes.graph.rewrite import before, replace, rewrite
 from mlc.passes.graph.simplify.reshape import merge_reshapes
-from mlc.passes.graph.values import axis_groups, made_by
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from mlc.ir.graph.shape import BroadcastOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, is_float, numpy_dtype, shape_of
 from mlc.passes.base import Pass
+from mlc.passes.graph.facts import made_by, number
 from mlc.passes.graph.rewrite import rewrite, rule
-from mlc.passes.graph.values import made_by, number
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from mlc.ir.graph.shape import ReshapeOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, shape_of
 from mlc.passes.base import Pass
+from mlc.passes.graph.facts import made_by, number
 from mlc.passes.graph.rewrite import rewrite, rule
-from mlc.passes.graph.values import made_by, number
 
 _LIMIT = 2.0**20  # factors this far from 1 may be there to keep sums from overflowing
 

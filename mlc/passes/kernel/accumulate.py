@@ -13,7 +13,7 @@ from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Kernel, loops_of, structured, type_of
-from mlc.passes.loops.views import accesses
+from mlc.passes.loops.tile_view import accesses
 
 
 def accumulate_in_temporaries(kernel: Kernel) -> None:

@@ -19,8 +19,8 @@ from mlc.ir.graph.reduce import ArgReduceOp
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
 from mlc.ir.types import is_float, shape_of
-from mlc.passes.kernel.expression import index, place, widen
-from mlc.passes.kernel.plan import Context, Memory, Plan, Step
+from mlc.passes.kernel.draft import Context, Memory, Plan, Step
+from mlc.passes.kernel.scalar_expression import index, place, widen
 
 Materialised = Mapping[SSAValue, Memory]
 

@@ -24,15 +24,15 @@ from mlc.errors import InternalError, MlcError
 from mlc.ir import work
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
-from mlc.ir.kernel.known import KNOWN, KnownKernels
 from mlc.ir.kernel.schedule import Leaf, Level, Schedule
+from mlc.ir.kernel.stubs import KNOWN, KnownKernels
 from mlc.ir.kernel.target import CpuTarget, cpu_target
 from mlc.ir.module import Module, context
 from mlc.passes.base import Pass, Stage
 from mlc.passes.kernel.arena import plan_arena
 from mlc.passes.kernel.outline import outline
 from mlc.passes.kernel.rules.cpu import choose, prepare, scalar
-from mlc.passes.kernel.rules.group import Group
+from mlc.passes.kernel.rules.loop_facts import Group
 from mlc.passes.loops.lower import steps, without_collections
 from mlc.passes.loops.refused import Refused
 

@@ -31,7 +31,7 @@ from mlc.ir.kernel.kernel import (
     strides_of,
     type_of,
 )
-from mlc.passes.loops.views import accesses
+from mlc.passes.loops.tile_view import accesses
 
 
 def merge_loops(kernel: Kernel) -> None:

@@ -36,7 +36,7 @@ from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.module import Module
 from mlc.ir.types import DimsAttr, dtype_of, shape_of, signless
-from mlc.passes.kernel.group import Piece, Starts, pieces_of, plan_group
+from mlc.passes.kernel.group_plan import Piece, Starts, pieces_of, plan_group
 from mlc.passes.kernel.nest import Written
 from mlc.passes.kernel.placement import place
 from mlc.passes.kernel.plain import overwrites_alone, plain_op, write_border, write_plain

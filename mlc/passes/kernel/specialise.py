@@ -38,7 +38,7 @@ from mlc.ir.kernel.program import CallOp, SizeOp, ViewOp, shape_of
 from mlc.ir.module import Module
 from mlc.ir.variants import Variant, parse, require_possible, variant_text
 from mlc.passes.base import Pass, Stage
-from mlc.passes.loops.views import accesses, visited
+from mlc.passes.loops.tile_view import accesses, visited
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from math import pi
 
 from xdsl.ir import SSAValue
 
-from mlc.passes.loops.arithmetic import Arithmetic
+from mlc.passes.loops.floats import Arithmetic
 
 SIN = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)  # Cephes sinf, cosf on [-pi/4, pi/4]
 COS = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)

@@ -10,7 +10,7 @@ from xdsl.dialects.builtin import VectorType
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Operation, SSAValue
 
-from mlc.ir.kernel import lanes as lanewise
+from mlc.ir.kernel import vector_ops as lanewise
 from mlc.passes.loops.lanes import Lanes, constant_of
 from mlc.passes.loops.math import expand, expansion
 from mlc.passes.loops.refused import Refused

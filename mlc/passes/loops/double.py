@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xdsl.ir import SSAValue
 
-from mlc.passes.loops.arithmetic import Arithmetic
+from mlc.passes.loops.floats import Arithmetic
 
 LOG2E = 1.44269504088896340736
 LN2 = 0.693147180559945309417

@@ -9,7 +9,7 @@ from xdsl.dialects import arith, vector
 from xdsl.dialects.builtin import DenseArrayBase, FloatAttr, IntegerAttr, IntegerType, VectorType, i1, i64
 from xdsl.ir import Attribute, Operation, SSAValue
 
-from mlc.ir.kernel import lanes as lanewise
+from mlc.ir.kernel import vector_ops as lanewise
 from mlc.ir.kernel.kernel import Kernel, float_attr
 
 

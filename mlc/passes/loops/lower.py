@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Leaf, Level, Scalar, Schedule, Vector
 from mlc.ir.kernel.target import CpuTarget, cpu_target
-from mlc.passes.loops.outline import outline_leaves
-from mlc.passes.loops.places import verify_bounds
-from mlc.passes.loops.scalar import lower_scalar
+from mlc.passes.loops.leaves import outline_leaves
+from mlc.passes.loops.scalar_leaf import lower_scalar
 from mlc.passes.loops.scratch import place_scratch
 from mlc.passes.loops.tile import tile
+from mlc.passes.loops.tiling_rule import verify_bounds
 from mlc.passes.loops.verify import verify_schedule
 
 # How the innermost tiles become code, by the kind of leaf.

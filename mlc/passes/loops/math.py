@@ -14,9 +14,9 @@ from xdsl.dialects import arith, math
 from xdsl.dialects.builtin import f32, f64
 from xdsl.ir import Operation, SSAValue
 
-from mlc.ir.kernel.functions import GeluOp, RemainderOp, SoftplusOp
+from mlc.ir.kernel.scalar_ops import GeluOp, RemainderOp, SoftplusOp
 from mlc.passes.loops import angles, double
-from mlc.passes.loops.arithmetic import Arithmetic, Constants
+from mlc.passes.loops.floats import Arithmetic, Constants
 from mlc.passes.loops.lanes import constant_of
 
 LOG2E = 1.44269504088896340736

@@ -12,8 +12,8 @@ from xdsl.dialects import arith, math
 from xdsl.dialects.builtin import BFloat16Type, Float16Type, IntegerAttr, IntegerType, bf16, f32, f64, i16, i32
 from xdsl.ir import Attribute, Operation, SSAValue
 
-from mlc.ir.kernel import lanes as lanewise
-from mlc.passes.loops.arithmetic import OnTheSpot
+from mlc.ir.kernel import vector_ops as lanewise
+from mlc.passes.loops.floats import OnTheSpot
 from mlc.passes.loops.math import expand, expansion
 
 

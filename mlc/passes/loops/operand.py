@@ -18,7 +18,7 @@ from mlc.ir.kernel.extents import Extent
 from mlc.ir.kernel.kernel import Kernel, float_attr, space_of, strides_of, type_of
 from mlc.passes.loops.lanes import Lanes
 from mlc.passes.loops.refused import Refused
-from mlc.passes.loops.transpose import transposed
+from mlc.passes.loops.shuffle import transposed
 
 Point = dict[str, int]  # the positions of the unrolled loops
 

@@ -21,8 +21,8 @@ from xdsl.dialects import arith, scf
 from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.kernel.kernel import Kernel
-from mlc.passes.loops.control import branch, for_loop, switch
-from mlc.passes.loops.views import Size
+from mlc.passes.loops.scf_blocks import branch, for_loop, switch
+from mlc.passes.loops.tile_view import Size
 
 Inner = Callable[..., None]  # (b, offset, static extent, how much of it is there)
 

@@ -23,7 +23,7 @@ from mlc.ir.kernel.kernel import Kernel, buffer_type, loops_of, strides_of, stru
 from mlc.ir.kernel.pack import Pack, panel_strides
 from mlc.ir.kernel.schedule import Level, Stage
 from mlc.passes.loops.refused import Refused
-from mlc.passes.loops.views import Part, Slice, subview
+from mlc.passes.loops.tile_view import Part, Slice, subview
 
 
 def packed(

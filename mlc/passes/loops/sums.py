@@ -19,8 +19,8 @@ from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import BlockArgument, SSAValue
 
-from mlc.passes.loops.arithmetic import Arithmetic, Constants
-from mlc.passes.loops.control import for_loop
+from mlc.passes.loops.floats import Arithmetic, Constants
+from mlc.passes.loops.scf_blocks import for_loop
 
 PIECE = 64
 

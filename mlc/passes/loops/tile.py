@@ -32,12 +32,12 @@ from mlc.ir.kernel.extents import Extent, product, tile_count
 from mlc.ir.kernel.kernel import Kernel, allocation, erase, loops_attr, loops_of, type_of
 from mlc.ir.kernel.schedule import Level
 from mlc.ir.kernel.target import CpuTarget
-from mlc.passes.loops.control import branch, for_loop
 from mlc.passes.loops.pieces import Pieces, short_or_long
-from mlc.passes.loops.places import obstacle
 from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.scf_blocks import branch, for_loop
 from mlc.passes.loops.stage import copy, loop_along, packed, staged
-from mlc.passes.loops.views import Part, Size, Slice, accesses, slice_of, subview, valid_sizes, within
+from mlc.passes.loops.tile_view import Part, Size, Slice, accesses, slice_of, subview, valid_sizes, within
+from mlc.passes.loops.tiling_rule import obstacle
 
 
 def tile(kernel: Kernel, level: Level, lanes: Mapping[str, int], target: CpuTarget) -> None:

@@ -27,7 +27,7 @@ from mlc.ir.kernel.schedule import Level, Schedule, Vector
 from mlc.ir.kernel.target import CpuTarget
 from mlc.passes.loops.body import BodyOps
 from mlc.passes.loops.refused import Refused
-from mlc.passes.loops.views import accesses
+from mlc.passes.loops.tile_view import accesses
 
 COPIES = (
     512  # of the ops of a kernel: peeled rests, and a tile for each size of a run-time loop; the rules stay below 64

@@ -25,8 +25,8 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute, Operation
 
 from mlc.errors import InternalError
-from mlc.ir.kernel.functions import gelu, lanewise, rounded, softplus
 from mlc.ir.kernel.interpreter.memory import dtype_of, label
+from mlc.ir.kernel.scalar_ops import gelu, lanewise, rounded, softplus
 
 Value = Any  # int | NumPy scalar | NumPy array
 Compute = Callable[..., Value]

@@ -15,8 +15,8 @@ from mlc.ir.graph.elementwise import OPS, CastOp, ElementwiseOp
 from mlc.ir.graph.shape import BroadcastOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, highest, is_float, is_integer, is_storage, lowest, numpy_dtype
+from mlc.passes.graph.facts import made_by, number
 from mlc.passes.graph.rewrite import rule
-from mlc.passes.graph.values import made_by, number
 
 _COMMUTE = (
     "add",

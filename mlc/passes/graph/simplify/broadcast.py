@@ -21,8 +21,8 @@ from mlc.ir.graph.parts import SliceOp
 from mlc.ir.graph.shape import BroadcastOp, ReshapeOp
 from mlc.ir.module import Module
 from mlc.ir.types import rank_of, shape_of
+from mlc.passes.graph.facts import axis_groups, made_by
 from mlc.passes.graph.rewrite import rule
-from mlc.passes.graph.values import axis_groups, made_by
 
 
 @rule(BroadcastOp)

@@ -18,8 +18,8 @@ from mlc.ir.graph.linear import ContractOp, labels
 from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, TransposeOp
 from mlc.ir.module import Module
 from mlc.ir.types import shape_of
+from mlc.passes.graph.facts import axis_groups, made_by
 from mlc.passes.graph.rewrite import rule
-from mlc.passes.graph.values import axis_groups, made_by
 
 
 @rule(ContractOp)

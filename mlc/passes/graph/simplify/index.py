@@ -18,8 +18,8 @@ from mlc.ir.graph.index import GatherOp
 from mlc.ir.graph.shape import ReshapeOp, TransposeOp
 from mlc.ir.module import Module
 from mlc.ir.types import shape_of
+from mlc.passes.graph.facts import constant_array, made_by
 from mlc.passes.graph.rewrite import rule
-from mlc.passes.graph.values import constant_array, made_by
 
 
 @rule(GatherOp)

@@ -13,9 +13,9 @@ from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.module import Module
 from mlc.ir.types import rank_of, shape_of
+from mlc.passes.graph.facts import made_by
 from mlc.passes.graph.rewrite import rule
 from mlc.passes.graph.simplify.slices import is_zero
-from mlc.passes.graph.values import made_by
 
 
 @rule(ReduceOp)

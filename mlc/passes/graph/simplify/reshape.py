@@ -23,9 +23,9 @@ from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.shape import BroadcastOp, ReshapeOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, is_static, shape_of
+from mlc.passes.graph.facts import axis_groups, made_by
 from mlc.passes.graph.rewrite import rule
 from mlc.passes.graph.simplify.broadcast import source_of_broadcast
-from mlc.passes.graph.values import axis_groups, made_by
 
 
 @rule(ReshapeOp)

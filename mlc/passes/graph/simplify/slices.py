@@ -21,8 +21,8 @@ from mlc.ir.graph.reduce import identity
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, shape_of
+from mlc.passes.graph.facts import made_by, number
 from mlc.passes.graph.rewrite import rule
-from mlc.passes.graph.values import made_by, number
 
 
 def is_zero(e: Extent) -> bool:

@@ -21,11 +21,11 @@ from mlc.ir.kernel.schedule import Binding, Level, Scalar, Schedule, Stage, Vect
 from mlc.ir.kernel.target import CpuTarget
 from mlc.passes.kernel.accumulate import accumulate_in_temporaries
 from mlc.passes.kernel.merge import merge_loops
-from mlc.passes.kernel.rules.group import Group, Operand
+from mlc.passes.kernel.rules.loop_facts import Group, Operand
 from mlc.passes.loops.lower import lower
-from mlc.passes.loops.places import obstacle
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.sums import PIECE, is_sum, long_loop
+from mlc.passes.loops.tiling_rule import obstacle
 
 WEIGHTS_IN_L2 = 400 << 10  # bytes of a weight that stay in L2 while pixels stream by
 TAPS = 25  # of a window that are unrolled

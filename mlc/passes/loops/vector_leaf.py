@@ -32,12 +32,12 @@ from xdsl.ir import Operation, SSAValue
 from mlc.ir.kernel.kernel import Kernel, float_attr, loops_of
 from mlc.ir.kernel.schedule import Vector
 from mlc.passes.loops.body import BodyOps, apply
-from mlc.passes.loops.control import for_loop
 from mlc.passes.loops.lanes import NEUTRAL, Lanes
 from mlc.passes.loops.operand import Chunk, Operand, Point
-from mlc.passes.loops.places import obstacle
 from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.scf_blocks import for_loop
 from mlc.passes.loops.sums import add_piece, is_sum, long_loop, loop_of_pieces, settled
+from mlc.passes.loops.tiling_rule import obstacle
 
 
 @dataclass

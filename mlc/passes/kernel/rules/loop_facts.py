@@ -13,8 +13,8 @@ from xdsl.ir import SSAValue
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.extents import Extent
 from mlc.ir.kernel.kernel import Kernel, loops_of, strides_of
+from mlc.passes.loops.tile_view import accesses
 from mlc.passes.loops.verify import backwards, not_for_vectors
-from mlc.passes.loops.views import accesses
 
 
 class Operand:

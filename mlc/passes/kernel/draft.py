@@ -19,7 +19,7 @@ from xdsl.ir import SSAValue
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body, Buffer, Kernel
-from mlc.passes.loops.views import subview, visited
+from mlc.passes.loops.tile_view import subview, visited
 
 Access = tuple[Affine, ...]
 
@@ -103,7 +103,7 @@ class Plan:
     # Writing over an operand ---------------------------------------------------------------------------------------------
     def may_overwrite(self, x: Memory, y: Memory) -> bool:
         """May the result y be the memory of the operand x? Where every element of x is read at the very place where y is written, by that
-        step or one before it: a tile then reads what it has not overwritten yet (mlc/passes/loops/places.py asks again)."""
+        step or one before it: a tile then reads what it has not overwritten yet (mlc/passes/loops/tiling_rule.py asks again)."""
         if x.pinned or y.pinned or x.weight or x.temporary or (x.shape, x.dtype) != (y.shape, y.dtype):
             return False
         writers = [number for number, step in enumerate(self.steps) if step.output[0] is y]

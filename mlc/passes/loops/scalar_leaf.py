@@ -24,9 +24,9 @@ from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Kernel, erase, float_attr, index, loops_of, strides_of, type_of
 from mlc.ir.kernel.schedule import Scalar
 from mlc.ir.kernel.target import CpuTarget
-from mlc.passes.loops.control import for_loop
 from mlc.passes.loops.narrow import expand_scalar, needs_expansion
-from mlc.passes.loops.views import accesses, valid_sizes
+from mlc.passes.loops.scf_blocks import for_loop
+from mlc.passes.loops.tile_view import accesses, valid_sizes
 
 
 def lower_scalar(kernel: Kernel, leaf: Scalar, target: CpuTarget) -> None:

@@ -10,9 +10,9 @@ from xdsl.dialects import arith, math, vector
 from xdsl.dialects.builtin import FloatAttr, IntegerAttr, UnitAttr, VectorType, f32, f64, i1, i32, i64
 from xdsl.ir import Attribute, Operation, SSAValue
 
-from mlc.ir.kernel import lanes as lanewise
+from mlc.ir.kernel import vector_ops as lanewise
 from mlc.ir.kernel.kernel import float_attr
-from mlc.passes.loops.control import choice
+from mlc.passes.loops.scf_blocks import choice
 
 
 class Constants(Protocol):

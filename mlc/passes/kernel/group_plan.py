@@ -24,18 +24,18 @@ from mlc.ir.graph.base import GraphOp
 from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.control import GroupOp, source_of, yielded
 from mlc.ir.graph.elementwise import ElementwiseOp, PointwiseOp
+from mlc.ir.graph.fusion_rule import misplaced_in
 from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
 from mlc.ir.graph.parts import ConcatenateOp, PadOp, SliceOp, dilated
 from mlc.ir.graph.pick import WindowPlaceOp
-from mlc.ir.graph.places import misplaced_in
 from mlc.ir.graph.reduce import ArgReduceOp, ReduceOp, identity
 from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
 from mlc.ir.types import dtype_of, is_float, is_half, rank_of, shape_of
-from mlc.passes.kernel.expression import Expression, place, widen
+from mlc.passes.kernel.draft import Access, Context, Memory, Plan, Step
 from mlc.passes.kernel.guarded import arg_reduce, guarded_reads
-from mlc.passes.kernel.plan import Access, Context, Memory, Plan, Step
+from mlc.passes.kernel.scalar_expression import Expression, place, widen
 
 COPIES = (PadOp, ConcatenateOp)  # written piece by piece, each piece at an offset
 ACCUMULATES = (ReduceOp, ContractOp, ConvolutionOp, ReduceWindowOp, WindowPlaceOp, ArgReduceOp)

@@ -22,7 +22,7 @@ from xdsl.parser import Parser
 from xdsl.printer import Printer
 from xdsl.traits import Pure
 
-from mlc.ir.kernel.functions import ARITH, MATH
+from mlc.ir.kernel.scalar_ops import ARITH, MATH
 
 
 def truth_type(like: Attribute) -> Attribute:

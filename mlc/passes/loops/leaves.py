@@ -25,8 +25,8 @@ from mlc.ir.kernel.target import CpuTarget
 from mlc.passes.loops.lanes import Lanes
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.stage import loop_along
-from mlc.passes.loops.vector import Tile, rows_of_scratch
-from mlc.passes.loops.views import valid_sizes
+from mlc.passes.loops.tile_view import valid_sizes
+from mlc.passes.loops.vector_leaf import Tile, rows_of_scratch
 
 
 def outline_leaves(kernel: Kernel, leaf: Vector, target: CpuTarget) -> None:

@@ -15,7 +15,7 @@ from xdsl.dialects import func
 
 from mlc.codegen.llvm.cache import ObjectCache
 from mlc.codegen.llvm.object import versions
-from mlc.ir.kernel.known import stub_of
+from mlc.ir.kernel.stubs import stub_of
 from mlc.ir.kernel.target import CpuTarget
 from mlc.ir.text import text_of
 
@@ -23,7 +23,7 @@ _MAKERS = ("ir/kernel", "passes/kernel", "passes/loops", "codegen/llvm")
 
 
 class KernelCache:
-    """The kernels known on this machine for one target, beside their objects; an mlc.ir.kernel.known.KnownKernels."""
+    """The kernels known on this machine for one target, beside their objects; an mlc.ir.kernel.stubs.KnownKernels."""
 
     def __init__(self, target: CpuTarget, objects: ObjectCache):
         self.objects = objects

@@ -27,7 +27,7 @@ from mlc.ir.graph.views import has_fixed_offsets, looked_through, reads_through
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
 from mlc.ir.types import dtype_of, extent, shape_of
-from mlc.passes.kernel.plan import Access, Context, Memory
+from mlc.passes.kernel.draft import Access, Context, Memory
 
 index = IndexType()
 

@@ -1,6 +1,6 @@
 """The rule of tiling, on kernels: what one op of a tile writes and another touches is the same tile in both, and finished.
 
-The graph has the same rule for groups (mlc.ir.graph.places); here it is asked again of every run of structured ops that a level or a leaf
+The graph has the same rule for groups (mlc.ir.graph.fusion_rule); here it is asked again of every run of structured ops that a level or a leaf
 takes through a loop together, whatever made the kernel and its schedule.
 
     acc[m, n] = ...;  y[m, n] = acc[m, n] + acc[n, m]      Level(m = 14, n = 32): refused, the tile of acc is no square
@@ -17,7 +17,7 @@ from xdsl.ir import SSAValue
 
 from mlc.errors import InternalError
 from mlc.ir.kernel.kernel import Kernel, loops_of, type_of
-from mlc.passes.loops.views import accesses
+from mlc.passes.loops.tile_view import accesses
 
 
 def obstacle(run: Sequence[GenericOp], names: Sequence[str]) -> str | None:
