@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from xdsl.dialects import func
 
-from mlc.codegen.llvm import ops
+from mlc.codegen.llvm import memref_ops, ops
 from mlc.codegen.llvm.function import Function, argument_types
 from mlc.codegen.llvm.intrinsics import LIBM
 from mlc.ir.kernel.target import CpuTarget
