@@ -22,9 +22,9 @@ import numpy as np
 
 import mlc
 from benchmarks.engines import load_onnxruntime
+from benchmarks.model_inputs import EXPORTERS, file_name, read
 from benchmarks.models import BUILD
 from benchmarks.run import RESULTS, TOLERANCE, machine, markdown
-from benchmarks.signature import EXPORTERS, file_name, read
 from mlc.runtime.binding import Solver
 from mlc.runtime.executable import Executable
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks.architectures.model import Model
-from benchmarks.signature import Exporter, Input, Signature, linear_term
+from benchmarks.model_inputs import Exporter, Input, Signature, linear_term
 
 
 def export(model: Model, path: Path, exporter: Exporter, symbolic: bool, external_data: bool = False) -> None:

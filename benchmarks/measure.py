@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.engines import ENGINES, Run
-from benchmarks.signature import Signature, read
+from benchmarks.model_inputs import Signature, read
 
 # After a turn an engine's workers may spin for a while; the next engine shall not pay for it.
 REST_SECONDS = 0.03

@@ -11,8 +11,8 @@ import os
 import time
 from pathlib import Path
 
-from benchmarks.signature import EXPORTERS, file_name
-from benchmarks.signature import write as write_signatures
+from benchmarks.model_inputs import EXPORTERS, file_name
+from benchmarks.model_inputs import write as write_signatures
 
 BUILD = Path(__file__).parent / "build"
 

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.conformance.backends import BACKENDS, resolve
-from benchmarks.conformance.cases import GROUPS, Case, load_cases
 from benchmarks.conformance.isolation import Limits, Result, run_cases
+from benchmarks.conformance.suite import GROUPS, Case, load_cases
 from benchmarks.conformance.totals import STATUSES, table, totals
 
 

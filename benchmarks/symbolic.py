@@ -25,9 +25,9 @@ import numpy as np
 
 import mlc
 from benchmarks.engines import load_onnxruntime
+from benchmarks.model_inputs import Signature, file_name, read
 from benchmarks.models import BUILD
 from benchmarks.run import RESULTS, TOLERANCE, machine, markdown
-from benchmarks.signature import Signature, file_name, read
 from mlc.ir import builder as g
 from mlc.runtime.binding import Binder
 from mlc.runtime.executable import Executable

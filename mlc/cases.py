@@ -188,8 +188,8 @@ def declared_inputs(source: Any, options: CompileOptions) -> dict[str, NodeArg]:
 
 def declared_types(source: Any, options: CompileOptions) -> dict[str, tuple[Shape, str]]:
     """(shape, dtype) of the inputs of an ONNX model, without importing its nodes."""
+    from mlc.frontends.onnx.inputs import open_inputs, signature
     from mlc.frontends.onnx.reader import read
-    from mlc.frontends.onnx.signature import open_inputs, signature
 
     assert not isinstance(source, Module)  # a module has its shapes
     model = read(source, options.until)

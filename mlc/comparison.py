@@ -23,8 +23,8 @@ from xdsl.ir import Operation, SSAValue
 from mlc import references
 from mlc.compiler import Compilation, load
 from mlc.errors import InternalError, MlcError, NumericMismatch
-from mlc.insight.cost import flops
 from mlc.insight.fusion import sources
+from mlc.insight.summary import flops
 from mlc.ir import dims
 from mlc.ir.graph.control import GroupOp
 from mlc.ir.interpreter import bind, unshared
@@ -216,7 +216,7 @@ class _Run:
                 StageResult(name, skipped=f"{self.work / 1e6:,.0f} million operations are too many to interpret")
             )
             return
-        from mlc.ir.kernel.interpreter.program import run_program
+        from mlc.ir.kernel.interpreter.main_function import run_program
 
         exposed = expose(module, self.result.sizes)
         try:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from mlc.errors import InvalidModel, MlcError, TargetUnavailable
-from mlc.insight.text import bytes_text
+from mlc.insight.numbers import bytes_text
 from mlc.ir import safetensors
 from mlc.ir.dims import Extent
 from mlc.ir.files import require_path
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
     from mlc.codegen.llvm.build import NativeCode
     from mlc.codegen.llvm.kernel_cache import KernelCache
     from mlc.grouped import Grouped
-    from mlc.insight.memory import CallMemory
+    from mlc.insight.footprint import CallMemory
     from mlc.passes.base import Pass
     from mlc.passes.manager import PassManager, Selection
     from mlc.runtime.executable import Executable
     from mlc.runtime.package import Package
-    from mlc.structured import Structured
+    from mlc.sequences import Structured
 
     Watch = Callable[[int, Pass, Module], None]
     Source = str | os.PathLike[str] | bytes | ModelProto | Module
@@ -210,8 +210,8 @@ class Compilation:
     ) -> Module:
         """The module after the pipeline of the options (or after `passes`); the one given stays as it is. `watch` sees it after each pass.
         Kernels that are `known` become stubs, which only `generate` with the same cache can use."""
+        from mlc.insight.decisions import composites, describe
         from mlc.insight.fusion import boundaries
-        from mlc.insight.kernels import composites, describe
         from mlc.insight.pages import write_index
         from mlc.passes.kernel.lowering import LowerKernels, LowerNewKernels
         from mlc.passes.kernel.specialise import Specialise
@@ -289,7 +289,7 @@ class Compilation:
     def memory(self, module: Module, sizes: Mapping[str, int]) -> CallMemory:
         """What a call of the module's code takes at these sizes. All is planned, and no machine code is made."""
         from mlc.codegen.llvm.entry import emit_entry
-        from mlc.insight.memory import call_memory
+        from mlc.insight.footprint import call_memory
 
         lowered = self.lower(module, known=self.known())
         plan, weights = emit_entry(lowered).plan, lowered.weights
@@ -403,7 +403,7 @@ def compile_with(
     from mlc.frontends.onnx.node import NeedsSize, NeedsValue
     from mlc.frontends.onnx.structure import NeedsForm
     from mlc.grouped import Grouped
-    from mlc.structured import Structured
+    from mlc.sequences import Structured
 
     compilation = Compilation(options, progress, inspection or Inspection())
     try:

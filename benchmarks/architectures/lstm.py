@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from benchmarks.architectures.model import Model
-from benchmarks.architectures.weights import randomise
-from benchmarks.signature import Input, Signature
+from benchmarks.architectures.random_weights import randomise
+from benchmarks.model_inputs import Input, Signature
 
 
 class RecurrentModel(nn.Module):

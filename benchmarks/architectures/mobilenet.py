@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.architectures.model import Model
-from benchmarks.architectures.weights import calibrate_batch_norm, randomise
-from benchmarks.signature import Input, Signature
+from benchmarks.architectures.random_weights import calibrate_batch_norm, randomise
+from benchmarks.model_inputs import Input, Signature
 
 # expansion, channels, repeats, stride of the first
 FULL = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))

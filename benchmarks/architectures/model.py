@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from benchmarks.signature import Signature
+from benchmarks.model_inputs import Signature
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.architectures.model import Model
-from benchmarks.architectures.weights import calibrate_batch_norm, randomise
-from benchmarks.signature import Input, Signature
+from benchmarks.architectures.random_weights import calibrate_batch_norm, randomise
+from benchmarks.model_inputs import Input, Signature
 
 
 def double_conv(inputs: int, outputs: int) -> nn.Sequential:

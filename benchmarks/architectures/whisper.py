@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.architectures.model import Model
+from benchmarks.architectures.random_weights import randomise
 from benchmarks.architectures.vit import Block
-from benchmarks.architectures.weights import randomise
-from benchmarks.signature import Input, Signature
+from benchmarks.model_inputs import Input, Signature
 
 
 class WhisperEncoder(nn.Module):

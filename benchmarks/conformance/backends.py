@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from benchmarks.conformance.cases import Value, feeds
+from benchmarks.conformance.suite import Value, feeds
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ import numpy as np
 from onnx.backend.test.runner import Runner
 
 from benchmarks.conformance.backends import Backend
-from benchmarks.conformance.cases import Case, Value
 from benchmarks.conformance.structural import bake
+from benchmarks.conformance.suite import Case, Value
 
 Status = Literal["passed", "unsupported", "rounding", "wrong", "error", "crash"]
 

@@ -2,7 +2,7 @@
 
 import onnx
 
-from benchmarks.conformance.cases import Value, feeds
+from benchmarks.conformance.suite import Value, feeds
 
 # Op -> positions of the inputs that decide shapes or loop structure.
 STRUCTURAL: dict[str, tuple[int, ...]] = {

@@ -4,8 +4,8 @@ import collections
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 
-from benchmarks.conformance.cases import GROUPS
 from benchmarks.conformance.isolation import Status
+from benchmarks.conformance.suite import GROUPS
 
 STATUSES: tuple[str, ...] = get_args(Status)
 

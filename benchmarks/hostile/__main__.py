@@ -22,8 +22,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.hostile.models import base_models
 from benchmarks.hostile.mutations import damaged, edited_model, edited_text
+from benchmarks.hostile.seeds import base_models
 
 SECONDS = 20  # of computing; other work on the machine does not count
 PATIENCE = 120  # seconds by the clock: a command that waits for ever

@@ -21,7 +21,7 @@ class Verdict:
 
 def serve(connection: Connection, guard: bool) -> None:
     """The worker: programs as text in, verdicts out."""
-    from benchmarks.random_programs.guarded import guard_memory, guarded_array
+    from benchmarks.random_programs.guard_pages import guard_memory, guarded_array
     from benchmarks.random_programs.trial import trial
 
     if guard:

@@ -26,7 +26,7 @@ VERBS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    from mlc.cli.parser import Parser, UsageError, usage
+    from mlc.cli.command_line import Parser, UsageError, usage
     from mlc.cli.report import failed
 
     words = list(sys.argv[1:] if argv is None else argv)

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlc.cli import flags, sizes
+from mlc.cli.command_line import Parser, UsageError
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, UsageError
 from mlc.cli.session import Session, open_session
 from mlc.cli.source import model
 from mlc.cli.writing import files_read, require_outputs

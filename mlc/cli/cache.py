@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from mlc.cli.command_line import Parser
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser
 
 
 def configure(parser: Parser) -> None:
@@ -15,7 +15,7 @@ def configure(parser: Parser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     from mlc.codegen.llvm.cache import ObjectCache
-    from mlc.insight.text import bytes_text
+    from mlc.insight.numbers import bytes_text
 
     cache = ObjectCache()
     entries = cache.entries()

@@ -7,14 +7,14 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mlc.cli import flags
+from mlc.cli.command_line import Parser, UsageError
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, UsageError
 from mlc.cli.session import open_session
 from mlc.cli.source import Model, model
 from mlc.errors import UnsupportedOp
 
 if TYPE_CHECKING:
-    from mlc.insight.memory import CallMemory
+    from mlc.insight.footprint import CallMemory
     from mlc.insight.summary import Summary
 
 
@@ -71,8 +71,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _print(name: str, facts: str, found: Summary, memory: CallMemory, console: Console) -> None:
+    from mlc.insight.numbers import bytes_text, quantity
     from mlc.insight.summary import symbol_text
-    from mlc.insight.text import bytes_text, quantity
 
     console.print(f"{name}  {facts}".rstrip())
     for title, values in (("inputs", found.inputs), ("outputs", found.outputs)):

@@ -6,16 +6,16 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from mlc.cli import sizes
+from mlc.cli.command_line import UsageError
 from mlc.cli.console import Console
-from mlc.cli.parser import UsageError
 from mlc.cli.session import require_file
 from mlc.cli.source import Model, require_as_compiled
 from mlc.errors import TargetUnavailable
+from mlc.insight.numbers import bytes_text, quantity
 from mlc.insight.summary import Value, symbol_text
-from mlc.insight.text import bytes_text, quantity
 
 if TYPE_CHECKING:
-    from mlc.insight.memory import CallMemory
+    from mlc.insight.footprint import CallMemory
     from mlc.runtime.package import Package
 
 
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace, source: Model, console: Console) -> int:
 
 def _memory(args: argparse.Namespace, package: Package, source: Model) -> CallMemory:
     """Of a call at the sizes that --dim fixes, others as small as they may be."""
-    from mlc.insight.memory import call_memory
+    from mlc.insight.footprint import call_memory
     from mlc.ir.sample_sizes import sample_binding
     from mlc.runtime import portable
 

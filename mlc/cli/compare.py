@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlc.cli import flags
+from mlc.cli.command_line import Parser, UsageError
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, UsageError
 from mlc.cli.session import Session, open_session, require_file
 from mlc.cli.source import model
 from mlc.errors import NumericMismatch

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlc.cli import flags
+from mlc.cli.command_line import Parser, UsageError
 from mlc.cli.console import Console
 from mlc.cli.inspection import inspection
-from mlc.cli.parser import Parser, UsageError
 from mlc.cli.session import Session, open_session
 from mlc.cli.source import Model, model
 from mlc.cli.verification import verify

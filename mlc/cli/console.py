@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlc.cli.parser import UsageError
+from mlc.cli.command_line import UsageError
 
 if TYPE_CHECKING:
     from mlc.progress import Event
@@ -52,7 +52,7 @@ class Console:
 
     def wrote(self, path: str | Path, following: str = "") -> None:
         """Name a file that is there now."""
-        from mlc.insight.text import bytes_text
+        from mlc.insight.numbers import bytes_text
 
         if str(path) != "-":
             size = f" ({bytes_text(Path(path).stat().st_size)})" if Path(path).is_file() else ""

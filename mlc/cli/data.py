@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from mlc.cli.parser import UsageError
+from mlc.cli.command_line import UsageError
 from mlc.errors import DTypeError, MlcError
 from mlc.ir.files import replacing
 from mlc.ir.types import dtype_name, numpy_dtype

@@ -7,8 +7,8 @@ import argparse
 import numpy as np
 
 from mlc.cli import flags
+from mlc.cli.command_line import Parser
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser
 
 SHADES = " .:-=+*#%@"
 SHOWN = 6

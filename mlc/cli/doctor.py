@@ -10,8 +10,8 @@ import shutil
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from mlc.cli.command_line import Parser
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _cpu() -> Finding:
 
 def _cache() -> Finding:
     from mlc.codegen.llvm.cache import cache_directory
-    from mlc.insight.text import bytes_text
+    from mlc.insight.numbers import bytes_text
 
     folder = cache_directory()
     existing = next(p for p in (folder, *folder.parents) if p.exists())

@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from mlc.cli import flags
+from mlc.cli.command_line import Parser, UsageError
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, UsageError
 from mlc.cli.session import open_session, require_file
 from mlc.cli.source import model, require_as_compiled
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from mlc.cli.parser import Parser
+from mlc.cli.command_line import Parser
 
 
 def model(parser: Parser, what: str = "MODEL") -> None:

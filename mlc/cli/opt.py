@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from mlc.cli import flags
+from mlc.cli.command_line import Parser, UsageError
 from mlc.cli.console import Console
 from mlc.cli.inspection import inspection
-from mlc.cli.parser import Parser, UsageError
 from mlc.cli.session import open_session
 from mlc.cli.source import model
 from mlc.cli.writing import STDOUT, files_read, require_module, require_outputs, write_module, write_text

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlc.cli import flags
+from mlc.cli.command_line import Parser, UsageError
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, UsageError
 from mlc.cli.source import Model, files_of, model
 from mlc.cli.writing import require_module, require_outputs, write_module, writing
 from mlc.errors import InvalidModel, MlcError

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from mlc.cli import data, flags
+from mlc.cli.command_line import Parser, UsageError
 from mlc.cli.console import Console
-from mlc.cli.parser import Parser, UsageError
 from mlc.cli.session import open_session
 from mlc.cli.source import model
 from mlc.cli.verification import verify

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlc.cli import data, sizes
+from mlc.cli.command_line import UsageError
 from mlc.cli.console import Console
-from mlc.cli.parser import UsageError
 from mlc.cli.source import Model, model, options, require_as_compiled
 from mlc.errors import MlcError
 from mlc.ir.files import write_text

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mlc.cli.parser import UsageError
+from mlc.cli.command_line import UsageError
 from mlc.ir.variants import Variant, parse
 from mlc.options import DimRange
 

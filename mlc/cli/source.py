@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlc.cli import sizes
-from mlc.cli.parser import UsageError
+from mlc.cli.command_line import UsageError
 from mlc.ir.spelling import nearest
 from mlc.options import CompileOptions
 from mlc.sources import is_ir_text

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlc.cli.parser import UsageError
+from mlc.cli.command_line import UsageError
 from mlc.cli.source import Model, files_of, model
 from mlc.errors import MlcError
 from mlc.ir.files import is_replaced, replacing, require_writable, write_text

@@ -7,10 +7,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlc.insight.cost import flops
-from mlc.insight.text import quantity
+from mlc.insight.numbers import quantity
 from mlc.ir import dims
+from mlc.ir.dims import Extent
 from mlc.ir.graph.constants import WeightOp
+from mlc.ir.graph.cost import work_of
 from mlc.ir.module import Module
 from mlc.ir.sample_sizes import sample_binding
 from mlc.ir.types import Shape, dtype_of, itemsize, shape_text, tensor_type
@@ -40,6 +41,11 @@ class Summary:
     symbols: dict[str, tuple[int, int | None]]
     counted: dict[str, str]  # sizes that data decides, and what they are at most
     checks: list[str]
+
+
+def flops(module: Module) -> Extent:
+    """Floating-point operations of one call, as an expression of its symbols, with sizes that data decides at their most."""
+    return dims.ceiling(work_of(module.main.body.block), module.counted)
 
 
 def summary(module: Module) -> Summary:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from mlc.insight.kernels import work_of_calls
+from mlc.insight.decisions import work_of_calls
 
 if TYPE_CHECKING:
     from mlc.runtime.executable import Executable, StepTime

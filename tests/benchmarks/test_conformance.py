@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from benchmarks.conformance.backends import Backend, onnxruntime_backend
-from benchmarks.conformance.cases import Case
 from benchmarks.conformance.isolation import Limits, Result, run_cases
 from benchmarks.conformance.structural import bake
+from benchmarks.conformance.suite import Case
 from benchmarks.conformance.totals import table, totals
 
 

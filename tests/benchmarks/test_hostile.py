@@ -5,8 +5,8 @@ import random
 import onnx
 import pytest
 
-from benchmarks.hostile.models import base_models
 from benchmarks.hostile.mutations import damaged, edited_model, edited_text
+from benchmarks.hostile.seeds import base_models
 
 OPERATORS = ["Add", "MatMul", "Reshape"]
 

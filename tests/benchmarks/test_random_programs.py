@@ -60,7 +60,7 @@ def test_a_crash_and_an_unfit_step_are_results(monkeypatch):
 def test_guarded_memory_ends_the_process_that_leaves_it():
     code = """
 import ctypes, numpy as np
-from benchmarks.random_programs.guarded import guarded_array
+from benchmarks.random_programs.guard_pages import guarded_array
 x = guarded_array(np.arange(5, dtype=np.float32))
 assert x.sum() == 10
 print("inside", flush=True)

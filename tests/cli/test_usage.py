@@ -11,7 +11,7 @@ import pytest
 import mlc as package
 from mlc.cli import VERBS, main
 from mlc.cli import sizes as grammar
-from mlc.cli.parser import UsageError
+from mlc.cli.command_line import UsageError
 from mlc.errors import MlcError
 from mlc.options import DimRange
 

@@ -9,9 +9,9 @@ import mlc
 from mlc.errors import DTypeError, InvalidModel, MlcError, ShapeError, UnsupportedOp
 from mlc.frontends.onnx import load
 from mlc.frontends.onnx.importer import Importer, Limits
+from mlc.frontends.onnx.inputs import signature
 from mlc.frontends.onnx.node import NeedsValue
 from mlc.frontends.onnx.reader import read
-from mlc.frontends.onnx.signature import signature
 from mlc.ir import interpreter
 from mlc.ir.graph.base import location_name
 

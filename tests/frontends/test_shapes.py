@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlc.errors import MlcError, ShapeError, UnsupportedOp
 from mlc.frontends.onnx import load
-from mlc.frontends.onnx.signature import signature
+from mlc.frontends.onnx.inputs import signature
 from mlc.ir import dims, interpreter
 from mlc.ir.module import Module
 from mlc.ir.types import shape_text

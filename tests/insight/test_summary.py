@@ -5,9 +5,8 @@ import onnx
 import pytest
 
 from mlc.compiler import load
-from mlc.insight.cost import flops
-from mlc.insight.summary import summary
-from mlc.insight.text import bytes_text, quantity
+from mlc.insight.numbers import bytes_text, quantity
+from mlc.insight.summary import flops, summary
 from mlc.ir import builder as g
 from mlc.ir import dims
 from mlc.ir.module import Module

@@ -5,7 +5,7 @@ import pytest
 
 from mlc.errors import InternalError
 from mlc.ir.kernel.interpreter import run_kernel
-from tests.interpreter.text import function
+from tests.interpreter.ops_from_text import function
 
 TILES = "memref<2x2x2x3xf32, strided<[12, 2, 6, 1], offset: 1>>"
 INDICES = "\n".join(f"%c{n} = arith.constant {n} : index" for n in range(6))

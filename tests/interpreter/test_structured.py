@@ -12,7 +12,7 @@ from mlc.errors import InternalError
 from mlc.ir.kernel.access import Affine, L
 from mlc.ir.kernel.interpreter import run_kernel, structured
 from mlc.ir.kernel.kernel import Buffer, Kernel, index
-from tests.interpreter.text import function
+from tests.interpreter.ops_from_text import function
 
 extent = st.sampled_from([0, 1, 2, 3, 5, 7, 13])
 

@@ -13,7 +13,7 @@ from mlc.ir.graph.control import CallOp, YieldOp
 from mlc.ir.module import Module
 from mlc.passes.manager import PassManager
 from mlc.passes.pipelines import graph_passes, parse
-from tests.ir.stages import agree, built
+from tests.ir.every_stage import agree, built
 
 X = [(("N", 3), "f32")]
 

@@ -13,7 +13,7 @@ from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
 from mlc.passes.manager import PassManager
 from mlc.passes.pipelines import graph_passes
-from tests.ir.stages import Spec, agree, built
+from tests.ir.every_stage import Spec, agree, built
 
 TOLERANCE = {"f64": 1e-12, "f32": 2e-6, "f16": 4e-3, "bf16": 4e-2}
 DTYPES = sorted(TOLERANCE)

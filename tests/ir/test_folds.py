@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mlc.errors import DTypeError
 from mlc.ir import builder as g
 from mlc.ir.types import numpy_dtype
-from tests.ir.stages import agree, built
+from tests.ir.every_stage import agree, built
 
 FLOATS = ("f32", "f64", "f16", "bf16")
 DTYPES = (*FLOATS, "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mlc.errors import ShapeError
 from mlc.ir import builder as g
 from mlc.ir.types import numpy_dtype
-from tests.ir.stages import agree, built
+from tests.ir.every_stage import agree, built
 
 DTYPES = ("f32", "f64", "f16", "bf16", "i8", "u8", "i16", "u32", "i64", "bool")
 

@@ -14,7 +14,7 @@ from mlc.ir import builder as g
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
 from mlc.passes.manager import PassManager
-from tests.ir.stages import agree, built
+from tests.ir.every_stage import agree, built
 
 Edges = list[tuple[int, int, int]]  # before, after, between
 

@@ -13,7 +13,7 @@ from mlc.ir import builder as g
 from mlc.ir.types import numpy_dtype
 from mlc.passes.manager import PassManager
 from mlc.passes.pipelines import graph_passes
-from tests.ir.stages import agree, built
+from tests.ir.every_stage import agree, built
 
 Axes = list[tuple[int, int, int, int, int]]  # window, stride, before, after, dilation
 AXIS = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.integers(0, 2), st.integers(1, 2))

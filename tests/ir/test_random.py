@@ -14,7 +14,7 @@ from mlc.ir.graph.base import emit
 from mlc.ir.graph.random import PhiloxOp, RandomBitsOp, bits_of
 from mlc.ir.types import numpy_dtype
 from mlc.passes.manager import PassManager
-from tests.ir.stages import agree, built
+from tests.ir.every_stage import agree, built
 
 KEY = [((2,), "u32")]
 # counter and key -> words, from kat_vectors of Random123

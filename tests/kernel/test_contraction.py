@@ -13,7 +13,7 @@ from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.schedule import Vector
 from mlc.ir.kernel.target import cpu_target
 from mlc.passes.kernel.rules.cpu import DEEP, choose, lower_for_cpu, prepare
-from tests.kernel import kernels
+from tests.kernel import hand_made
 from tests.kernel.native import RUNNABLE, Native, close, floats, run
 
 SIZES = st.sampled_from([0, 1, 2, 3, 5, 7, 13, 16, 17, 31, 33, 48, 64, 67, 97])
@@ -38,23 +38,23 @@ def gemm_exact(a):
 @given(m=SIZES, n=SIZES, k=SIZES, weight=st.booleans(), target=st.sampled_from(RUNNABLE))
 def test_gemm_of_any_size(m, n, k, weight, target):
     arrays = gemm_case(m, n, k)
-    close(run(kernels.gemm(m, n, k, weight=weight), arrays, "D", target, parts=2), gemm_exact(arrays))
+    close(run(hand_made.gemm(m, n, k, weight=weight), arrays, "D", target, parts=2), gemm_exact(arrays))
 
 
 @pytest.mark.parametrize("target", RUNNABLE, ids=str)
 def test_one_compile_serves_every_number_of_rows(target):
     for m in (0, 1, 5, 6, 7, 13, 40):
         arrays = gemm_case(m, 70, 24)
-        close(run(kernels.gemm("M", 70, 24), arrays, "D", target, parts=3, M=m), gemm_exact(arrays))
+        close(run(hand_made.gemm("M", 70, 24), arrays, "D", target, parts=3, M=m), gemm_exact(arrays))
 
 
 def test_rows_in_blocks_that_stay_in_a_cache_are_all_computed():
     small = replace(cpu_target(), l2=96 << 10)
-    kernel = kernels.gemm("M", 520, DEEP)
+    kernel = hand_made.gemm("M", 520, DEEP)
     prepare(kernel)
     block = choose(kernel, small).levels[0].block
     assert 2 <= block <= 12
-    native = Native(lower_for_cpu(kernels.gemm("M", 520, DEEP), small))
+    native = Native(lower_for_cpu(hand_made.gemm("M", 520, DEEP), small))
     for rows in (0, 1, 6, 17, 84, 150, 211):
         arrays = gemm_case(rows, 520, DEEP)
         native(arrays, 3, M=rows)
@@ -63,12 +63,12 @@ def test_rows_in_blocks_that_stay_in_a_cache_are_all_computed():
 
 @pytest.mark.parametrize("target", RUNNABLE, ids=str)
 def test_a_packed_weight_is_no_larger_than_its_panels(target):
-    kernel = lower_for_cpu(kernels.gemm(30, 96, 50), target)
+    kernel = lower_for_cpu(hand_made.gemm(30, 96, 50), target)
     assert kernel.packs["B"].elements() == 96 * 50
 
 
 def test_all_three_extents_known_at_run_time_only():
-    native = Native(lower_for_cpu(kernels.gemm("M", "N", "K", weight=False), cpu_target()))
+    native = Native(lower_for_cpu(hand_made.gemm("M", "N", "K", weight=False), cpu_target()))
     rng = np.random.default_rng(0)
     for m, n, k in [(0, 5, 3), (5, 0, 3), (5, 3, 0), (1, 1, 1), *rng.integers(1, 100, (20, 3)).tolist()]:
         arrays = gemm_case(m, n, k)
@@ -85,10 +85,10 @@ def contraction(spec: str, extents: dict, weight: bool = False) -> Kernel:
     at, over = kernel.buffers, {x: extents[x] for x in out}
     reduced = {x: extents[x] for x in a + b if x not in out}
     total = kernel.temporary(shape(out), name="acc")
-    kernel.structured(over, [], (total, tuple(out)), kernels.zero)
+    kernel.structured(over, [], (total, tuple(out)), hand_made.zero)
     operands = [(at["A"], tuple(a)), (at["B"], tuple(b))]
-    kernel.structured({**over, **reduced}, operands, (total, tuple(out)), kernels.multiply_add, reduced.keys())
-    kernel.structured(over, [(total, tuple(out))], (at["D"], tuple(out)), kernels.copied)
+    kernel.structured({**over, **reduced}, operands, (total, tuple(out)), hand_made.multiply_add, reduced.keys())
+    kernel.structured(over, [(total, tuple(out))], (at["D"], tuple(out)), hand_made.copied)
     kernel.return_()
     return kernel
 
@@ -130,4 +130,4 @@ def test_contractions_take_the_vector_leaf(spec):
 def test_double_precision_takes_half_the_lanes():
     a, b = floats(9, 21).astype(np.float64), floats(21, 19).astype(np.float64)
     arrays = {"A": a, "B": b, "bias": np.zeros(19), "R": np.zeros((9, 19)), "D": np.zeros((9, 19))}
-    close(run(kernels.gemm(9, 19, 21, dtype="f64"), arrays, "D"), np.maximum(a @ b, 0), 1e-14)
+    close(run(hand_made.gemm(9, 19, 21, dtype="f64"), arrays, "D"), np.maximum(a @ b, 0), 1e-14)

@@ -12,7 +12,7 @@ from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.schedule import Vector
 from mlc.ir.kernel.target import cpu_target
 from mlc.passes.kernel.rules.cpu import choose, prepare
-from tests.kernel import kernels
+from tests.kernel import hand_made
 from tests.kernel.native import RUNNABLE, close, floats, run
 
 WIDTHS = st.sampled_from([1, 3, 8, 16, 17, 40, 64, 130, 200, 401])
@@ -24,7 +24,7 @@ QUICK = settings(max_examples=8, deadline=None)
 def test_softmax(rows, columns, named, target):
     x = floats(rows, columns) * 20
     e = np.exp((x.astype(np.float64) - x.max(1, keepdims=True)) * 0.5) if rows else x.astype(np.float64)
-    kernel = kernels.softmax("R", "C", 0.5) if named else kernels.softmax(rows, columns, 0.5)
+    kernel = hand_made.softmax("R", "C", 0.5) if named else hand_made.softmax(rows, columns, 0.5)
     extents = {"R": rows, "C": columns} if named else {}
     found = run(kernel, {"X": x, "Y": np.zeros_like(x)}, "Y", target, parts=2, **extents)
     close(found, e / e.sum(1, keepdims=True))
@@ -35,7 +35,7 @@ def test_softmax_of_masked_and_broken_rows():
     x[0, 5:] = -np.inf
     x[1, 3] = np.nan
     x[2] = 1e30
-    found = run(kernels.softmax(4, 24, 1.0), {"X": x, "Y": np.zeros_like(x)}, "Y")
+    found = run(hand_made.softmax(4, 24, 1.0), {"X": x, "Y": np.zeros_like(x)}, "Y")
     assert (found[0, 5:] == 0).all() and np.isclose(found[0].sum(), 1)
     assert np.isnan(found[1]).all()
     assert np.allclose(found[2], 1 / 24)
@@ -48,14 +48,14 @@ def test_layer_norm(rows, columns, named, residual):
     z = x.astype(np.float64) + (r if residual else 0)
     z = z - z.mean(1, keepdims=True)
     exact = z / np.sqrt((z * z).mean(1, keepdims=True) + 1e-5) * gamma + beta
-    kernel = kernels.layer_norm("N", "C" if named else columns, residual=residual)
+    kernel = hand_made.layer_norm("N", "C" if named else columns, residual=residual)
     arrays = {"X": x, "R": r, "gamma": gamma, "beta": beta, "Y": np.zeros_like(x)}
     close(run(kernel, arrays, "Y", parts=2, N=rows, C=columns), exact, 1e-5)
 
 
 @pytest.mark.parametrize("columns", [768, "C"])
 def test_rows_of_any_width_take_the_vector_leaf(columns):
-    for kernel in (kernels.softmax("R", columns, 1.0), kernels.layer_norm("N", columns)):
+    for kernel in (hand_made.softmax("R", columns, 1.0), hand_made.layer_norm("N", columns)):
         prepare(kernel)
         assert isinstance(choose(kernel, cpu_target("x86-64-v3")).leaf, Vector), kernel.report
 
@@ -65,7 +65,7 @@ def reduction(shape: tuple, keep: tuple[int, ...], combine, start: float) -> Ker
     kept = tuple(names[axis] for axis in keep)
     kernel = Kernel("reduce", {"X": Buffer(shape), "Y": Buffer(tuple(shape[axis] for axis in keep))})
     at, loops = kernel.buffers, dict(zip(names, shape, strict=True))
-    kernel.structured({n: loops[n] for n in kept}, [], (at["Y"], kept), lambda b, y: kernels.number(b, start))
+    kernel.structured({n: loops[n] for n in kept}, [], (at["Y"], kept), lambda b, y: hand_made.number(b, start))
     kernel.structured(
         loops, [(at["X"], names)], (at["Y"], kept), lambda b, x, y: combine(b, y, x), set(names) - set(kept)
     )
@@ -79,7 +79,7 @@ def reduction(shape: tuple, keep: tuple[int, ...], combine, start: float) -> Ker
 def test_reductions_over_any_axes(keep, sizes, largest, named):
     x = floats(*sizes)
     shape = ("N", *sizes[1:]) if named else sizes
-    combine, start, exact = (kernels.maximum, float("-inf"), np.max) if largest else (kernels.add, 0.0, np.sum)
+    combine, start, exact = (hand_made.maximum, float("-inf"), np.max) if largest else (hand_made.add, 0.0, np.sum)
     reduced = tuple(axis for axis in range(3) if axis not in keep)
     kept = exact(x.astype(np.float64), axis=reduced)
     kept = kept.T if keep == (1, 0) else kept
@@ -90,7 +90,9 @@ def test_reductions_over_any_axes(keep, sizes, largest, named):
 def test_a_nan_in_a_row_reaches_its_maximum():
     x = floats(5, 100)
     x[2, 71] = x[3, 0] = np.nan
-    found = run(reduction((5, 100), (0,), kernels.maximum, float("-inf")), {"X": x, "Y": np.zeros(5, np.float32)}, "Y")
+    found = run(
+        reduction((5, 100), (0,), hand_made.maximum, float("-inf")), {"X": x, "Y": np.zeros(5, np.float32)}, "Y"
+    )
     assert np.isnan(found).tolist() == [False, False, True, True, False]
 
 
@@ -116,7 +118,7 @@ def test_broadcasts_and_permutations(sizes, named, axes, second, target):
     x, z = floats(*(size[a] for a in axes)), floats(*(size[a] for a in second), seed=1)
     exact = np.einsum(f"{''.join(axes)},{second}->abc", x.astype(np.float64), z)
     kernel = elementwise(
-        sizes, {"X": tuple(axes), "Z": tuple(second)}, ("a", "b", "c"), lambda b, x, z, y: kernels.mul(b, x, z), loops
+        sizes, {"X": tuple(axes), "Z": tuple(second)}, ("a", "b", "c"), lambda b, x, z, y: hand_made.mul(b, x, z), loops
     )
     extents = {x.upper(): size[x] for x in named}
     arrays = {"X": x, "Z": z, "Y": np.zeros(sizes, np.float32)}
@@ -125,7 +127,7 @@ def test_broadcasts_and_permutations(sizes, named, axes, second, target):
 
 def test_long_runs_are_cut_for_threads():
     loops = {"i": "N"}
-    kernel = elementwise(("N",), {"X": ("i",)}, ("i",), lambda b, x, y: kernels.relu(b, x), loops)
+    kernel = elementwise(("N",), {"X": ("i",)}, ("i",), lambda b, x, y: hand_made.relu(b, x), loops)
     x = floats(10_007)
     found = run(kernel, {"X": x, "Y": np.zeros_like(x)}, "Y", parts=2, N=x.size)
     assert np.array_equal(found, np.maximum(x, 0)) and str(kernel.tiles) == "((N + 4095)//4096)"
@@ -137,7 +139,7 @@ def test_choices_by_truth_stay_in_vectors():
         {"C": Buffer((9, 37), "bool"), "X": Buffer((9, 37)), "L": Buffer((9, 37), "bool"), "Y": Buffer((9, 37))},
     )
     at, loops, both = kernel.buffers, {"r": 9, "c": 37}, ("r", "c")
-    zero = lambda b: kernels.number(b, 0.0)
+    zero = lambda b: hand_made.number(b, 0.0)
     kernel.structured(
         loops,
         [(at["C"], both), (at["X"], both)],

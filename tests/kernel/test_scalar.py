@@ -17,7 +17,7 @@ from mlc.ir.kernel.target import cpu_target
 from mlc.ir.types import signless
 from mlc.passes.kernel.rules.cpu import lower_for_cpu
 from mlc.passes.loops.scf_blocks import for_loop
-from tests.kernel import kernels
+from tests.kernel import hand_made
 from tests.kernel.native import Native, floats, run
 
 INTEGERS = [d for d in types.DTYPES if types.is_integer(d)]
@@ -76,7 +76,7 @@ def test_narrow_floats_are_computed_wide_and_rounded_to_even(dtype):
     kind = types.numpy_dtype(dtype)
     x, z = floats(50).astype(kind), floats(50, seed=1).astype(kind)
     exact = (x.astype(np.float32) * z.astype(np.float32)).astype(kind)
-    assert np.array_equal(apply(binary(lambda b, x, z: kernels.mul(b, x, z), dtype), x, z), exact)
+    assert np.array_equal(apply(binary(lambda b, x, z: hand_made.mul(b, x, z), dtype), x, z), exact)
     wide = np.concatenate([floats(45) * 1e3, [np.nan, np.inf, -np.inf, 0.0, 1 + 2**-8]]).astype(np.float32)
     narrow = binary(lambda b, x, z: b.insert(arith.TruncFOp(x, signless(dtype))).result, "f32", dtype)
     assert np.array_equal(apply(narrow, wide, wide, kind), wide.astype(kind), equal_nan=True)

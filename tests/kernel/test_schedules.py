@@ -20,7 +20,7 @@ from mlc.ir.kernel.target import CpuTarget, Lowering
 from mlc.passes.kernel.lowering import lowered
 from mlc.passes.kernel.rules.cpu import prepare
 from mlc.passes.loops.lower import lower
-from tests.kernel import kernels
+from tests.kernel import hand_made
 from tests.kernel.native import RUNNABLE, Native, floats
 
 WIDE = CpuTarget("x86-64-v4", "", lanes=16, registers=32)
@@ -34,7 +34,7 @@ def transpose(rows, columns) -> Kernel:
         {"c": columns, "r": rows},
         [(at["x"], ("r", "c"))],
         (at["y"], ("c", "r")),
-        lambda b, x, out: kernels.add(b, x, x),
+        lambda b, x, out: hand_made.add(b, x, x),
     )
     kernel.return_()
     return kernel
@@ -42,16 +42,16 @@ def transpose(rows, columns) -> Kernel:
 
 # Any schedule --------------------------------------------------------------------------------------------------------
 CASES = {
-    "contraction": (lambda: kernels.gemm(13, 20, 9), {"A": (13, 9), "B": (9, 20), "bias": (20,), "R": (13, 20), "D": (13, 20)}, {}),
+    "contraction": (lambda: hand_made.gemm(13, 20, 9), {"A": (13, 9), "B": (9, 20), "bias": (20,), "R": (13, 20), "D": (13, 20)}, {}),
     "contraction of any rows": (
-        lambda: kernels.gemm("M", 20, "K", weight=False, epilogue=False),
+        lambda: hand_made.gemm("M", 20, "K", weight=False, epilogue=False),
         {"A": (11, 5), "B": (5, 20), "D": (11, 20)},
         {"M": 11, "K": 5},
     ),
-    "contraction over nothing": (lambda: kernels.gemm(3, 5, 0, epilogue=False), {"A": (3, 0), "B": (0, 5), "D": (3, 5)}, {}),
-    "convolution": (lambda: kernels.conv(6, 7, 3, 10, 3, 1), {"X": (6, 7, 3), "W": (3, 3, 3, 10), "bias": (10,), "Y": (4, 5, 10)}, {}),
-    "softmax": (lambda: kernels.softmax(5, 23, 0.5), {"X": (5, 23), "Y": (5, 23)}, {}),
-    "softmax of any width": (lambda: kernels.softmax("R", "C", 0.5), {"X": (5, 23), "Y": (5, 23)}, {"R": 5, "C": 23}),
+    "contraction over nothing": (lambda: hand_made.gemm(3, 5, 0, epilogue=False), {"A": (3, 0), "B": (0, 5), "D": (3, 5)}, {}),
+    "convolution": (lambda: hand_made.conv(6, 7, 3, 10, 3, 1), {"X": (6, 7, 3), "W": (3, 3, 3, 10), "bias": (10,), "Y": (4, 5, 10)}, {}),
+    "softmax": (lambda: hand_made.softmax(5, 23, 0.5), {"X": (5, 23), "Y": (5, 23)}, {}),
+    "softmax of any width": (lambda: hand_made.softmax("R", "C", 0.5), {"X": (5, 23), "Y": (5, 23)}, {"R": 5, "C": 23}),
     "transpose": (lambda: transpose(9, 17), {"x": (9, 17), "y": (17, 9)}, {}),
     "transpose of any size": (lambda: transpose("R", "C"), {"x": (9, 17), "y": (17, 9)}, {"R": 9, "C": 17}),
 }  # fmt: skip
@@ -171,7 +171,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("text", REFUSED)
 def test_a_schedule_that_cannot_be_is_refused_in_the_words_of_the_kernel(text):
-    kernel = kernels.gemm(13, 20, 9)
+    kernel = hand_made.gemm(13, 20, 9)
     kernel.schedule = text
     kernel.finish()
     with pytest.raises(MlcError) as refused:
@@ -186,8 +186,8 @@ def test_code_for_too_many_sizes_is_refused():
         "Level(m = 48, n = 32) | Vector(n x 16, unroll m)": "registers",
     }.items():
         with pytest.raises(MlcError, match=re.escape(why)):
-            lower(kernels.gemm("M", "N", 9, weight=False), Schedule.parse(text), target=WIDE)
-    lower(kernels.gemm("M", "N", 9, weight=False), Schedule.parse("Level(m ~ 4096) | Scalar"), target=WIDE)
+            lower(hand_made.gemm("M", "N", 9, weight=False), Schedule.parse(text), target=WIDE)
+    lower(hand_made.gemm("M", "N", 9, weight=False), Schedule.parse("Level(m ~ 4096) | Scalar"), target=WIDE)
 
 
 def test_plain_loops_have_no_names_to_tile_by():
@@ -208,7 +208,7 @@ def test_the_examples_of_the_docstring_are_schedules():
         assert str(Schedule.parse(text)) == text.replace("A, B -> workgroup", "A -> workgroup; B -> workgroup")
 
 
-@given(schedules(kernels.gemm(13, 20, 9), ["A", "B"]))
+@given(schedules(hand_made.gemm(13, 20, 9), ["A", "B"]))
 def test_a_schedule_as_text_parses_back_or_is_refused(plan):
     try:
         assert Schedule.parse(str(plan)) == plan
@@ -248,8 +248,8 @@ def test_a_target_may_guard_partial_tiles(text):
     """13 = 3 * 4 + 1 rows: the last tile is a view of run-time size, in the same code."""
     arrays = {name: floats(*shape) for name, shape in CASES["contraction"][1].items()}
     want = {**arrays, "D": np.zeros((13, 20), np.float32)}
-    run_kernel(kernels.gemm(13, 20, 9), want)
-    kernel = kernels.gemm(13, 20, 9)
+    run_kernel(hand_made.gemm(13, 20, 9), want)
+    kernel = hand_made.gemm(13, 20, 9)
     if "Vector" in text:
         with pytest.raises(MlcError, match="loop m ends inside a tile, and does not run across the lanes"):
             kernel.schedule = text
@@ -258,14 +258,14 @@ def test_a_target_may_guard_partial_tiles(text):
         return
     done = lower(kernel, Schedule.parse(text), target=TOY)
     assert done.text().count("scf.for %m") < lower(
-        kernels.gemm(13, 20, 9), Schedule.parse(text), target=WIDE
+        hand_made.gemm(13, 20, 9), Schedule.parse(text), target=WIDE
     ).text().count("scf.for %m")
     run_kernel(done, arrays, races=True)
     np.testing.assert_allclose(arrays["D"], want["D"], rtol=1e-5, atol=1e-5)
 
 
 def test_a_target_says_where_temporaries_live_and_who_writes_functions():
-    done = lower(kernels.softmax(4, 600, 1.0), Schedule((), Scalar()), target=TOY)
+    done = lower(hand_made.softmax(4, 600, 1.0), Schedule((), Scalar()), target=TOY)
     assert "memref.alloca" not in done.text() and done.scratch and "math.exp" in done.text()
-    done = lower(kernels.softmax(4, 600, 1.0), Schedule((), Scalar()), target=WIDE)
+    done = lower(hand_made.softmax(4, 600, 1.0), Schedule((), Scalar()), target=WIDE)
     assert "memref.alloca" in done.text() and not done.scratch and "math.exp" not in done.text()

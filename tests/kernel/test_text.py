@@ -18,19 +18,19 @@ from mlc.ir.kernel.vector_ops import dialects
 from mlc.passes.kernel.merge import merge_loops
 from mlc.passes.kernel.rules.cpu import choose, lower_for_cpu
 from mlc.passes.loops.lower import lower
-from tests.kernel import kernels
+from tests.kernel import hand_made
 
 WIDE = CpuTarget("x86-64-v4", "", lanes=16, registers=32)
 KERNELS = {
-    "gemm": lambda: kernels.gemm(29, 40, 24),
-    "gemm of run-time rows": lambda: kernels.gemm("M", 40, 24),
-    "gemm of run-time columns": lambda: kernels.gemm("M", "N", 24, weight=False, transposed=True),
-    "convolution": lambda: kernels.conv(9, 11, 8, 20, 3, 2),
-    "convolution of any image": lambda: kernels.conv("H", "V", 8, 20, 3, 1, "N"),
-    "softmax in registers": lambda: kernels.softmax(5, 40, 0.5),
-    "softmax of long rows": lambda: kernels.softmax("R", 900, 0.5),
-    "softmax of any width": lambda: kernels.softmax("R", "C", 0.5),
-    "layer norm": lambda: kernels.layer_norm("N", 100),
+    "gemm": lambda: hand_made.gemm(29, 40, 24),
+    "gemm of run-time rows": lambda: hand_made.gemm("M", 40, 24),
+    "gemm of run-time columns": lambda: hand_made.gemm("M", "N", 24, weight=False, transposed=True),
+    "convolution": lambda: hand_made.conv(9, 11, 8, 20, 3, 2),
+    "convolution of any image": lambda: hand_made.conv("H", "V", 8, 20, 3, 1, "N"),
+    "softmax in registers": lambda: hand_made.softmax(5, 40, 0.5),
+    "softmax of long rows": lambda: hand_made.softmax("R", 900, 0.5),
+    "softmax of any width": lambda: hand_made.softmax("R", "C", 0.5),
+    "layer norm": lambda: hand_made.layer_norm("N", 100),
 }
 
 
@@ -76,7 +76,7 @@ def test_lowering_goes_on_from_text(name):
 
 
 def test_a_key_forgets_the_name_alone():
-    first, second, other = kernels.gemm(8, 16, 4), kernels.gemm(8, 16, 4), kernels.gemm(8, 16, 5)
+    first, second, other = hand_made.gemm(8, 16, 4), hand_made.gemm(8, 16, 4), hand_made.gemm(8, 16, 5)
     second.op.properties["sym_name"] = type(second.op.sym_name)("another")
     assert first.key() == second.key() != other.key()
     assert second.name == "another"

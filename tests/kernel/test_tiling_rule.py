@@ -21,7 +21,7 @@ from mlc.passes.loops.lower import lower
 from mlc.passes.loops.refused import Refused
 from mlc.passes.manager import PassManager
 from mlc.passes.pipelines import pipeline
-from tests.kernel.kernels import accumulate, add, copied, mul, zero
+from tests.kernel.hand_made import accumulate, add, copied, mul, zero
 
 NARROW = CpuTarget("x86-64-v3", "", lanes=8, registers=16)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mlc.ir.kernel.access import L
 from mlc.ir.kernel.kernel import Buffer, Kernel
-from tests.kernel import kernels
+from tests.kernel import hand_made
 from tests.kernel.native import RUNNABLE, close, floats, run
 
 CHANNELS = st.sampled_from([1, 3, 16, 20, 33])
@@ -31,7 +31,9 @@ def test_convolution(oh, ow, ic, oc, size, stride, named, target):
     x, weight, bias = floats(2, h, w, ic), floats(size, size, ic, oc), floats(oc)
     exact = np.maximum(np.einsum("nyxcij,ijco->nyxo", windows(x, size, stride), weight.astype(np.float64)) + bias, 0)
     arrays = {"X": x, "W": weight, "bias": bias, "Y": np.zeros(exact.shape, np.float32)}
-    kernel = kernels.conv("H", "V", ic, oc, size, stride, "N") if named else kernels.conv(h, w, ic, oc, size, stride, 2)
+    kernel = (
+        hand_made.conv("H", "V", ic, oc, size, stride, "N") if named else hand_made.conv(h, w, ic, oc, size, stride, 2)
+    )
     extents = {"H": h, "V": w, "N": 2, "OH": oh, "OW": ow} if named else {}
     close(run(kernel, arrays, "Y", target, parts=3, **extents), exact)
 
@@ -45,14 +47,14 @@ def test_depthwise_convolution_and_pooling(oh, ow, c, stride, maximum):
     at, out, pixel = kernel.buffers, {"oh": oh, "ow": ow, "c": c}, ("oh", "ow", "c")
     image = (at["X"], (L("oh") * stride + "kh", L("ow") * stride + "kw", "c"))
     start = float("-inf") if maximum else 0.0
-    kernel.structured(out, [], (at["Y"], pixel), lambda b, y: kernels.number(b, start))
+    kernel.structured(out, [], (at["Y"], pixel), lambda b, y: hand_made.number(b, start))
     taps = {**out, "kh": 3, "kw": 3}
     if maximum:
-        kernel.structured(taps, [image], (at["Y"], pixel), lambda b, x, y: kernels.maximum(b, y, x), {"kh", "kw"})
+        kernel.structured(taps, [image], (at["Y"], pixel), lambda b, x, y: hand_made.maximum(b, y, x), {"kh", "kw"})
         exact = windows(x, 3, stride).max((-1, -2))
     else:
         operands = [image, (at["W"], ("kh", "kw", "c"))]
-        kernel.structured(taps, operands, (at["Y"], pixel), kernels.multiply_add, {"kh", "kw"})
+        kernel.structured(taps, operands, (at["Y"], pixel), hand_made.multiply_add, {"kh", "kw"})
         exact = np.einsum("yxcij,ijc->yxc", windows(x, 3, stride), weight.astype(np.float64))
     kernel.return_()
     close(run(kernel, {"X": x, "W": weight, "Y": np.zeros((oh, ow, c), np.float32)}, "Y", parts=2), exact)
@@ -66,12 +68,12 @@ def test_grouped_convolution_packs_a_panel_per_group():
     )
     at, out, who = kernel.buffers, {"n": n, "oh": oh, "ow": ow, "g": g, "oc": oc}, ("n", "oh", "ow", "g", "oc")
     total = kernel.temporary(tuple(out.values()), name="acc")
-    kernel.structured(out, [], (total, who), kernels.zero)
+    kernel.structured(out, [], (total, who), hand_made.zero)
     operands = [(at["X"], ("n", L("oh") + "kh", L("ow") + "kw", "g", "ic")), (at["W"], ("kh", "kw", "g", "ic", "oc"))]
     kernel.structured(
-        {**out, "kh": 3, "kw": 3, "ic": ic}, operands, (total, who), kernels.multiply_add, {"kh", "kw", "ic"}
+        {**out, "kh": 3, "kw": 3, "ic": ic}, operands, (total, who), hand_made.multiply_add, {"kh", "kw", "ic"}
     )
-    kernel.structured(out, [(total, who)], (at["Y"], who), kernels.copied)
+    kernel.structured(out, [(total, who)], (at["Y"], who), hand_made.copied)
     kernel.return_()
     view = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), (3, 3), (1, 2))
     exact = np.einsum("nyxgcij,ijgco->nyxgo", view, weight.astype(np.float64))
@@ -84,13 +86,13 @@ def test_a_nan_in_a_window_reaches_the_maximum():
     x[1, 2, 3] = np.nan
     kernel = Kernel("pool", {"X": Buffer((4, 8, 16)), "Y": Buffer((2, 4, 16))})
     at, out = kernel.buffers, {"oh": 2, "ow": 4, "c": 16}
-    kernel.structured(out, [], (at["Y"], tuple(out)), lambda b, y: kernels.number(b, float("-inf")))
+    kernel.structured(out, [], (at["Y"], tuple(out)), lambda b, y: hand_made.number(b, float("-inf")))
     image = (at["X"], (L("oh") * 2 + "kh", L("ow") * 2 + "kw", "c"))
     kernel.structured(
         {**out, "kh": 2, "kw": 2},
         [image],
         (at["Y"], tuple(out)),
-        lambda b, x, y: kernels.maximum(b, y, x),
+        lambda b, x, y: hand_made.maximum(b, y, x),
         {"kh", "kw"},
     )
     kernel.return_()

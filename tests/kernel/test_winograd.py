@@ -10,7 +10,7 @@ from mlc.ir.kernel.access import L
 from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.schedule import Level, Scalar, Schedule, Stage, Vector
 from mlc.ir.kernel.target import cpu_target
-from tests.kernel import kernels
+from tests.kernel import hand_made
 from tests.kernel.native import Native, close, floats
 
 BT = np.array(
@@ -46,12 +46,12 @@ def winograd(h: int, w: int, ic: int, oc: int) -> Kernel:
         at[name] = kernel.temporary((a, b, *tile.values(), channels), name=name)
 
     def contract(target, access, extents, over, left, right):
-        kernel.structured({n: e for n, e in extents.items() if n != over}, [], (at[target], access), kernels.zero)
+        kernel.structured({n: e for n, e in extents.items() if n != over}, [], (at[target], access), hand_made.zero)
         operands = [(at[name], index) for name, index in (left, right)]
-        kernel.structured(extents, operands, (at[target], access), kernels.multiply_add, {over})
+        kernel.structured(extents, operands, (at[target], access), hand_made.multiply_add, {over})
 
     def copied(source, target, extents, access):
-        kernel.structured(extents, [(at[source], access)], (at[target], access), kernels.copied)
+        kernel.structured(extents, [(at[source], access)], (at[target], access), hand_made.copied)
 
     inside = ("xi", "nu", "ty", "tx")
     contract(
@@ -96,7 +96,7 @@ def winograd(h: int, w: int, ic: int, oc: int) -> Kernel:
     kernel.structured(
         {**tile, "i": 4, "j": 4, "o": oc}, [(at["y"], whole), (at["bias"], ("o",))],
         (at["Y"], (L("ty") * 4 + "i", L("tx") * 4 + "j", "o")),
-        lambda b, x, bias, y: kernels.relu(b, kernels.add(b, x, bias)),
+        lambda b, x, bias, y: hand_made.relu(b, hand_made.add(b, x, bias)),
     )  # fmt: skip
     kernel.return_()
     return kernel

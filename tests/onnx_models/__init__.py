@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.signature import Signature, read
+from benchmarks.model_inputs import Signature, read
 
 FOLDER = Path(__file__).parent
 PATHS = sorted(FOLDER.glob("*.onnx"))

@@ -11,7 +11,7 @@ from mlc.ir.module import Module
 from mlc.passes.kernel.arena import plan_arena
 from mlc.passes.kernel.rules.cpu import lower_for_cpu
 from mlc.runtime.executable import Executable, load_package
-from tests.kernel.kernels import gemm
+from tests.kernel.hand_made import gemm
 from tests.runtime.programs import arg
 
 PROGRAM = f"""

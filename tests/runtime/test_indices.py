@@ -250,7 +250,7 @@ COMPUTED = {
 }
 GUARDED = """
 import sys, numpy as np, onnx.parser, mlc
-from benchmarks.random_programs.guarded import guard_memory, guarded_array
+from benchmarks.random_programs.guard_pages import guard_memory, guarded_array
 from mlc.ir import interpreter
 
 guard_memory()

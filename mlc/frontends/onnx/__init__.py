@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from onnx import ModelProto
 
+    from mlc.frontends.onnx.inputs import Signature
     from mlc.frontends.onnx.reader import Model
-    from mlc.frontends.onnx.signature import Signature
     from mlc.ir.dims import Dim, Extent
     from mlc.ir.graph.base import Check
     from mlc.ir.module import Module
@@ -45,9 +45,9 @@ def load(
     """
     from mlc.errors import ShapeError, UnsupportedOp
     from mlc.frontends.onnx.importer import Importer
+    from mlc.frontends.onnx.inputs import open_inputs, signature
     from mlc.frontends.onnx.node import NeedsSize, NeedsValue
     from mlc.frontends.onnx.reader import read
-    from mlc.frontends.onnx.signature import open_inputs, signature
     from mlc.frontends.onnx.structure import NeedsForm, structured
     from mlc.frontends.onnx.unify import holds, refine
 

@@ -10,7 +10,7 @@ from onnx import GraphProto, NodeProto
 from onnx.defs import OpSchema
 
 from mlc.errors import DTypeError, InvalidModel
-from mlc.frontends.onnx.dtypes import ELEMENT_TYPES
+from mlc.frontends.onnx.element_types import ELEMENT_TYPES
 from mlc.frontends.onnx.node import Node
 
 # PyTorch's exporter leaves out the region of interest, which is optional from version 13 on.

@@ -33,10 +33,10 @@ from mlc.frontends.onnx.checks import (
 from mlc.frontends.onnx.cut import advice
 from mlc.frontends.onnx.folding import Folded, constant_value, erase_unused
 from mlc.frontends.onnx.functions import Functions
+from mlc.frontends.onnx.inputs import Signature
 from mlc.frontends.onnx.node import NeedsSize, NeedsValue, Node, Question, canonical_domain, node_name
 from mlc.frontends.onnx.reader import Model
 from mlc.frontends.onnx.shapes import Known
-from mlc.frontends.onnx.signature import Signature
 from mlc.frontends.onnx.structure import part
 from mlc.frontends.onnx.table import Absent, Content, Items, flattened
 from mlc.frontends.onnx.tensor import Tensor

@@ -19,7 +19,7 @@ import onnx
 from xdsl.ir import SSAValue
 
 from mlc.errors import InvalidModel, MlcError, ShapeError, UnsupportedOp
-from mlc.frontends.onnx.dtypes import DTYPES, element_type_name
+from mlc.frontends.onnx.element_types import DTYPES, element_type_name
 from mlc.ir import dims
 from mlc.ir.dims import Bounds, Extent
 

@@ -21,7 +21,7 @@ from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto
 from mlc.errors import InvalidModel, MlcError, UnsupportedOp
 from mlc.frontends.onnx import embedded
 from mlc.frontends.onnx.cut import cut
-from mlc.frontends.onnx.dtypes import DTYPES, element_type_name
+from mlc.frontends.onnx.element_types import DTYPES, element_type_name
 from mlc.frontends.onnx.tensor import Tensor
 from mlc.ir.dtypes import TABLE, unpacked
 from mlc.ir.types import numpy_dtype

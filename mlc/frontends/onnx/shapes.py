@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mlc.frontends.onnx.dtypes import DTYPES
+from mlc.frontends.onnx.element_types import DTYPES
 from mlc.frontends.onnx.node import Node
 from mlc.ir import dims
 from mlc.ir.dims import Bounds, Dim, Extent

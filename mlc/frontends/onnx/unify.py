@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from mlc.frontends.onnx.signature import Range, Signature, symbol_name
+from mlc.frontends.onnx.inputs import Range, Signature, symbol_name
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import Check

@@ -12,7 +12,7 @@ from xdsl.ir import SSAValue
 
 from mlc.errors import ShapeNote
 from mlc.frontends.onnx import shapes
-from mlc.frontends.onnx.dtypes import ELEMENT_TYPES
+from mlc.frontends.onnx.element_types import ELEMENT_TYPES
 from mlc.frontends.onnx.shapes import Known
 from mlc.frontends.onnx.table import Absent, Items
 from mlc.frontends.onnx.tensor import Tensor

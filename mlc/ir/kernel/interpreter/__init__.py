@@ -7,8 +7,8 @@ It is slow and strict: accesses outside a view, views that are not what their ty
 result), and, on request, tiles that touch each other's elements are found here, before machine code hides them.
 """
 
-from mlc.ir.kernel.interpreter.kernels import run_kernel
+from mlc.ir.kernel.interpreter.main_function import run_program
 from mlc.ir.kernel.interpreter.memory import Counters
-from mlc.ir.kernel.interpreter.program import run_program
+from mlc.ir.kernel.interpreter.one_kernel import run_kernel
 
 __all__ = ["Counters", "run_kernel", "run_program"]

@@ -15,7 +15,7 @@ from xdsl.ir import Block, Operation, Region, SSAValue
 
 from mlc.errors import InternalError
 from mlc.ir.kernel.extents import Extent, factors
-from mlc.ir.kernel.interpreter.arithmetic import compute
+from mlc.ir.kernel.interpreter.arith import compute
 from mlc.ir.kernel.interpreter.memory import Counters, label
 
 Frame = list[Any]

@@ -21,7 +21,7 @@ from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from mlc.errors import InternalError
-from mlc.ir.kernel.interpreter.arithmetic import FOLDS, compute, fold
+from mlc.ir.kernel.interpreter.arith import FOLDS, compute, fold
 from mlc.ir.kernel.interpreter.engine import Compiler, Frame, Step, steps
 from mlc.ir.kernel.interpreter.memory import View, label, strided
 from mlc.ir.kernel.kernel import loops_of

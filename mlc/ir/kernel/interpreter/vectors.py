@@ -9,7 +9,7 @@ from xdsl.dialects import vector
 from xdsl.dialects.builtin import DYNAMIC_INDEX, VectorType
 
 from mlc.errors import InternalError
-from mlc.ir.kernel.interpreter.arithmetic import KINDS, fold
+from mlc.ir.kernel.interpreter.arith import KINDS, fold
 from mlc.ir.kernel.interpreter.engine import Compiler, Frame, Step, steps
 from mlc.ir.kernel.interpreter.memory import View, dtype_of, label
 

@@ -1,4 +1,4 @@
-"""Write the miniature models of this folder: `python -m tests.onnx_models.export [NAME ...]` (needs PyTorch).
+"""Write the miniature models of this folder: `python -m tests.onnx_models.miniatures [NAME ...]` (needs PyTorch).
 
 Each of the benchmarks' architectures at a few tens of KiB, through both exporters, with symbolic sizes.
 """
@@ -10,7 +10,7 @@ import onnx
 
 from benchmarks.architectures import ARCHITECTURES
 from benchmarks.export import export
-from benchmarks.signature import EXPORTERS, file_name, write
+from benchmarks.model_inputs import EXPORTERS, file_name, write
 
 FOLDER = Path(__file__).parent
 

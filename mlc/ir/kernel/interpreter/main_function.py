@@ -16,7 +16,6 @@ from mlc.ir.alias import fronts_of
 from mlc.ir.dims import Extent
 from mlc.ir.interpreter import require, require_writable, solve_symbols
 from mlc.ir.kernel.interpreter.engine import Compiler, Frame, Machine, Step, steps
-from mlc.ir.kernel.interpreter.kernels import Argument, evaluated, packed_view
 from mlc.ir.kernel.interpreter.memory import (
     Counters,
     Shadow,
@@ -28,6 +27,7 @@ from mlc.ir.kernel.interpreter.memory import (
     row_major,
     unwritten,
 )
+from mlc.ir.kernel.interpreter.one_kernel import Argument, evaluated, packed_view
 from mlc.ir.kernel.pack import Pack, pack
 from mlc.ir.kernel.program import BufferOp, CallOp, CountOp, RowOp, SizeOp, ViewOp, WeightOp, memref_of, shape_of
 from mlc.ir.module import Module

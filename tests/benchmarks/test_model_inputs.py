@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from benchmarks.signature import Input, Signature, extent, linear_term, read, write
+from benchmarks.model_inputs import Input, Signature, extent, linear_term, read, write
 from tests.onnx_models import PATHS, bindings, signature
 
 SIGNATURE = Signature(

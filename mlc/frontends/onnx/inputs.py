@@ -13,7 +13,7 @@ import numpy as np
 from onnx import GraphProto, ValueInfoProto
 
 from mlc.errors import InvalidModel, MlcError, ShapeError, UnsupportedOp
-from mlc.frontends.onnx.dtypes import DTYPES, element_type_name
+from mlc.frontends.onnx.element_types import DTYPES, element_type_name
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.spelling import nearest

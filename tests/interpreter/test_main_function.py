@@ -116,10 +116,10 @@ def test_weights_in_panels_reach_a_kernel_as_it_wants_them(packed):
     from mlc.ir.kernel.pack import pack
     from mlc.ir.kernel.schedule import Level, Schedule, Stage, Vector
     from mlc.passes.loops.lower import lower
-    from tests.kernel import kernels
+    from tests.kernel import hand_made
 
     levels = (Level({"n": 32}, stage={"B": Stage("panel")}), Level({"m": 2}, {"m": "parallel"}))
-    kernel = lower(kernels.gemm("M", 37, 5, epilogue=False), Schedule(levels, Vector(("n",), 16, ("m", "n"))))
+    kernel = lower(hand_made.gemm("M", 37, 5, epilogue=False), Schedule(levels, Vector(("n",), 16, ("m", "n"))))
     weight = np.random.default_rng(1).standard_normal((5, 37)).astype(np.float32)
     store = WeightStore()
     key = store.add(pack(weight, kernel.packs["B"]) if packed else weight, "w")

@@ -13,7 +13,7 @@ import mlc
 from mlc.compiler import load
 from mlc.errors import MlcError, UnsupportedOp
 from mlc.grouped import Grouped
-from mlc.structured import Structured
+from mlc.sequences import Structured
 
 
 def parse(body: str, opset: int = 18) -> onnx.ModelProto:

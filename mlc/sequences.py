@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlc.errors import MlcError
+from mlc.frontends.onnx.inputs import open_inputs
 from mlc.frontends.onnx.reader import Model, read
-from mlc.frontends.onnx.signature import open_inputs
 from mlc.frontends.onnx.structure import Form, form_text, part, structured, written_out
 from mlc.options import CompileOptions
 from mlc.runtime.arguments import in_order, require_inputs

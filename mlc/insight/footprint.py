@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlc.insight.text import bytes_text
+from mlc.insight.numbers import bytes_text
 
 if TYPE_CHECKING:
     from mlc.ir.kernel.plan import Plan

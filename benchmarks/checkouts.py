@@ -1,8 +1,8 @@
 """Whole models by two checkouts of mlc, side by side: is this one slower than the one before?
 
     git worktree add ../before REVISION
-    python -m benchmarks.trees --before ../before
-    python -m benchmarks.trees --before ../before --model bert resnet50 --threads 1 --rounds 15
+    python -m benchmarks.checkouts --before ../before
+    python -m benchmarks.checkouts --before ../before --model bert resnet50 --threads 1 --rounds 15
 
 Each checkout has a process and a cache of its own; their turns alternate, so that a change of the machine's speed meets both. A row is the
 median over rounds of each turn's median, before / now: above 1 is faster than before. Export the models first: `python -m benchmarks.models`.
@@ -94,8 +94,8 @@ def compare(model: Path, feeds: Path, before: Path, threads: int, rounds: int, s
 
 
 def main() -> None:
+    from benchmarks.model_inputs import read
     from benchmarks.models import BUILD
-    from benchmarks.signature import read
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, required=True, help="the other checkout")

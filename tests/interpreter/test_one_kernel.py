@@ -12,8 +12,8 @@ from mlc.ir.kernel.schedule import Level, Scalar, Schedule, Stage, Vector
 from mlc.ir.kernel.target import cpu_target
 from mlc.passes.kernel.rules.cpu import lower_for_cpu
 from mlc.passes.loops.lower import lower
-from tests.interpreter.text import function
-from tests.kernel import kernels
+from tests.interpreter.ops_from_text import function
+from tests.kernel import hand_made
 
 target = st.sampled_from(["x86-64-v2", "x86-64-v3", "x86-64-v4"])
 
@@ -105,7 +105,7 @@ size = st.integers(1, 40)
 def test_a_contraction_with_epilogue_at_every_stage(m, n, k, arch, transposed, weight, symbolic):
     extents = [name if name in symbolic else number for name, number in (("M", m), ("N", n), ("K", k))]
     known = weight and not symbolic & {"N", "K"}
-    every_stage(gemm(m, n, k, transposed), kernels.gemm(*extents, weight=known, transposed=transposed), arch)
+    every_stage(gemm(m, n, k, transposed), hand_made.gemm(*extents, weight=known, transposed=transposed), arch)
 
 
 @given(
@@ -118,20 +118,20 @@ def test_a_contraction_with_epilogue_at_every_stage(m, n, k, arch, transposed, w
 )
 @settings(max_examples=15)
 def test_a_convolution_at_every_stage(h, w, ic, oc, stride, arch):
-    every_stage(conv(h, w, ic, oc, 3, stride), kernels.conv(h, w, ic, oc, 3, stride), arch)
+    every_stage(conv(h, w, ic, oc, 3, stride), hand_made.conv(h, w, ic, oc, 3, stride), arch)
 
 
 @given(rows=st.integers(1, 7), columns=size, arch=target, symbolic=st.booleans())
 @settings(max_examples=15)
 def test_softmax_at_every_stage(rows, columns, arch, symbolic):
-    kernel = kernels.softmax("rows" if symbolic else rows, "columns" if symbolic else columns, 0.5)
+    kernel = hand_made.softmax("rows" if symbolic else rows, "columns" if symbolic else columns, 0.5)
     every_stage(softmax(rows, columns, 0.5), kernel, arch)
 
 
 @given(rows=st.integers(1, 7), columns=st.integers(2, 40), arch=target, symbolic=st.booleans())
 @settings(max_examples=15)
 def test_layer_norm_at_every_stage(rows, columns, arch, symbolic):
-    kernel = kernels.layer_norm("rows" if symbolic else rows, "columns" if symbolic else columns)
+    kernel = hand_made.layer_norm("rows" if symbolic else rows, "columns" if symbolic else columns)
     every_stage(layer_norm(rows, columns), kernel, arch)
 
 
@@ -140,7 +140,7 @@ def test_layer_norm_at_every_stage(rows, columns, arch, symbolic):
 def test_the_scalar_leaf(m, n, k):
     sample = gemm(m, n, k, False)
     lower(
-        kernels.gemm("M", "N", "K", weight=False),
+        hand_made.gemm("M", "N", "K", weight=False),
         Schedule((Level({"m": 1}, {"m": "parallel"}),), Scalar()),
         sample.check,
     )
@@ -152,7 +152,7 @@ def lowered_gemm(m: int = 9, n: int = 5, k: int = 4) -> Kernel:
         (Level({"n": 16}, stage={"B": Stage("panel")}), Level({"m": 2}, {"m": "parallel"})),
         Vector(("n",), 16, ("m", "n")),
     )
-    return lower(kernels.gemm(m, n, k), schedule)
+    return lower(hand_made.gemm(m, n, k), schedule)
 
 
 def test_a_range_of_tiles_writes_its_rows_alone():
@@ -184,7 +184,7 @@ def test_loads_are_counted_where_a_register_tile_saves_them():
     schedule = Schedule((Level({"m": 2, "n": 4}),), Vector(("n",), 4, ("m", "n")))
     counters = Counters()
     arrays = {"A": random(n, n), "B": random(n, n), "D": np.empty((n, n), np.float32)}
-    run_kernel(lower(kernels.gemm(n, n, n, epilogue=False, weight=False), schedule), arrays, counters=counters)
+    run_kernel(lower(hand_made.gemm(n, n, n, epilogue=False, weight=False), schedule), arrays, counters=counters)
     assert counters.loads == {"A": n**3 // 4, "B": n**3 // 2}
     assert counters.stores == {"D": n * n}
     # each tile of two rows of A comes once; B comes again for each of them
@@ -202,7 +202,7 @@ def test_arguments_that_do_not_fit_are_refused():
     with pytest.raises(ShapeError, match=r"buffer 'R' has the strides \[1, 9\]"):
         run_kernel(kernel, {**sample.arrays, "R": np.zeros((5, 9), np.float32).T})
     with pytest.raises(ShapeError, match="the extent 'M' is not given|takes the extent 'M'"):
-        run_kernel(lower(kernels.gemm("M", 5, 4), Schedule((), Scalar())), [np.zeros(0, np.float32)] * 5)
+        run_kernel(lower(hand_made.gemm("M", 5, 4), Schedule((), Scalar())), [np.zeros(0, np.float32)] * 5)
 
 
 RACY = """func.func @racy(%x: memref<8xf32>, %y: memref<8xf32>, %begin: index {kernel.role = "begin"}, %end: index {kernel.role = "end"})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlc.errors import InternalError
 from mlc.ir.kernel.interpreter import run_kernel
-from tests.interpreter.text import function
+from tests.interpreter.ops_from_text import function
 
 DTYPES = {"i8": np.int8, "i16": np.int16, "i32": np.int32, "i64": np.int64, "f16": np.float16, "f32": np.float32, "f64": np.float64,
           "bf16": ml_dtypes.bfloat16, "i1": np.bool_}  # fmt: skip
