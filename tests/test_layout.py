@@ -129,3 +129,45 @@ def test_no_file_imports_one_that_imports_it() -> None:
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
     assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
     assert circle(imports_of(files)) == []
+
+
+# Rooms whose files are named after the ops they are about: the folder says what is done with them.
+FAMILIES = ("mlc/frontends/onnx/ops/", "mlc/ir/graph/", "mlc/passes/graph/simplify/")
+# A file here is a command: it has the name that a user types.
+COMMANDS = ("mlc/cli", "benchmarks")
+NAMED_TWICE = {
+    "base": "what the ops of the graph dialect share, and what passes share",
+}
+
+
+def subject(path: str) -> str:
+    """What a file may share its name with: others of its kind."""
+    if path.startswith(FAMILIES):
+        return "a family of ops"
+    folder, _, name = path.rpartition("/")
+    if folder in COMMANDS:
+        return "a command"
+    return "a test" if name.startswith("test_") else path
+
+
+def same_names(paths: list[str]) -> dict[str, set[str]]:
+    """Names that stand for several subjects. What a command shows or measures, and what a test tests, may have its name."""
+    found: dict[str, set[str]] = {}
+    for path in paths:
+        found.setdefault(path.rpartition("/")[2].removesuffix(".py"), set()).add(subject(path))
+    return {name: kinds for name, kinds in found.items() if len(kinds - {"a command", "a test"}) > 1}
+
+
+def test_no_two_files_of_one_name_could_be_taken_for_each_other() -> None:
+    """Where this fires, two files share a name although neither is a family of ops, a command or a test. Name the newer one by what it
+    holds that the older does not; if their docstrings could be exchanged, they may be one file. A pair that nobody could mistake is
+    entered in NAMED_TWICE with what each is."""
+    assert same_names(["mlc/passes/plan.py", "mlc/ir/plan.py"]) == {"plan": {"mlc/passes/plan.py", "mlc/ir/plan.py"}}
+    assert same_names(["mlc/ir/graph/reduce.py", "mlc/frontends/onnx/ops/reduce.py", "mlc/cli/reduce.py"]) == {}
+    paths = [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("mlc", "benchmarks", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.stem not in ("__init__", "__main__", "conftest")
+    ]
+    assert same_names(paths).keys() == NAMED_TWICE.keys(), same_names(paths)
