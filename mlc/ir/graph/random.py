@@ -29,11 +29,9 @@ from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, emit
 from mlc.ir.graph.composites import CompositeOp
 from mlc.ir.graph.elementwise import PointwiseOp, apply, apply_cast
+from mlc.ir.philox import FACTORS, INCREMENTS, ROUNDS, philox
 from mlc.ir.types import dtype_of, is_float, is_half, shape_of, shape_text, tensor, tensor_type, type_text
 
-_ROUNDS = 10
-_FACTORS = (0xD2511F53, 0xCD9E8D57)
-_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 _KEYS = (1 << 32) - 1  # the step of keys made from keys
 _DIGITS = {"bf16": 8, "f16": 11, "f32": 24}  # significant bits: as many are drawn
 _PAIR = "u32[2]"
@@ -87,12 +85,12 @@ class PhiloxOp(PointwiseOp):
             high = b.insert(arith.ShRUIOp(whole, scalar.constant(b, "u64", 32))).result
             return scalar.cast(b, "u64", "u32", high), scalar.cast(b, "u64", "u32", whole)
 
-        for turn in range(_ROUNDS):
+        for turn in range(ROUNDS):
             if turn:
                 k0, k1 = (
-                    b.insert(arith.AddiOp(k, number(by))).result for k, by in zip((k0, k1), _INCREMENTS, strict=True)
+                    b.insert(arith.AddiOp(k, number(by))).result for k, by in zip((k0, k1), INCREMENTS, strict=True)
                 )
-            (high0, low0), (high1, low1) = product(c0, _FACTORS[0]), product(c2, _FACTORS[1])
+            (high0, low0), (high1, low1) = product(c0, FACTORS[0]), product(c2, FACTORS[1])
             c0, c1, c2, c3 = xor(xor(high1, c1), k0), low1, xor(xor(high0, c3), k1), low0
         is_word = lambda value: b.insert(arith.CmpiOp(word, number(value), "eq")).result
         low = scalar.select(b, is_word(0), c0, c1)
@@ -101,19 +99,6 @@ class PhiloxOp(PointwiseOp):
 
     def on(self, *operands: SSAValue) -> SSAValue:
         return emit(PhiloxOp(*operands))[0]
-
-
-def philox(
-    c0: np.ndarray, c1: np.ndarray, c2: np.ndarray, c3: np.ndarray, k0: np.ndarray, k1: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The four words for each counter and key, u32 arrays of one shape."""
-    for turn in range(_ROUNDS):
-        if turn:
-            k0, k1 = k0 + np.uint32(_INCREMENTS[0]), k1 + np.uint32(_INCREMENTS[1])
-        first, second = (c.astype(np.uint64) * np.uint64(f) for c, f in zip((c0, c2), _FACTORS, strict=True))
-        high0, high1 = ((p >> np.uint64(32)).astype(np.uint32) for p in (first, second))
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, second.astype(np.uint32), high0 ^ c3 ^ k1, first.astype(np.uint32)
-    return c0, c1, c2, c3
 
 
 @irdl_op_definition
