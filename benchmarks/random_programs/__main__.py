@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from benchmarks.random_programs.programs import Program, Unfit, draw, model_of, smaller
+from benchmarks.random_programs.drawing import Program, Unfit, draw, model_of, smaller
 from benchmarks.random_programs.worker import Verdict, Worker
 
 FAILED = ("wrong", "internal", "crash", "hang")

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from xdsl.ir import Operation
 
 import mlc
-from benchmarks.random_programs.programs import Program, model_of
+from benchmarks.random_programs.drawing import Program, model_of
 from benchmarks.random_programs.worker import Verdict
 from mlc.ir.graph.constants import WeightOp
 from mlc.ir.interpreter import run

@@ -6,7 +6,7 @@ import multiprocessing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from benchmarks.random_programs.programs import Program
+from benchmarks.random_programs.drawing import Program
 
 SECONDS = 120.0  # for one program, after which it hangs: on a busy machine the first takes long
 

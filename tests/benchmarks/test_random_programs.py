@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.random_programs.__main__ import main, shrink
-from benchmarks.random_programs.programs import Program, Unfit, draw, model_of
+from benchmarks.random_programs.drawing import Program, Unfit, draw, model_of
 from benchmarks.random_programs.trial import inputs_of, largest_integer, shaken, trial
 from benchmarks.random_programs.worker import Verdict, Worker
 
