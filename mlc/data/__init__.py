@@ -9,9 +9,9 @@ stopped and resumed changes it. NumPy alone is needed.
 """
 
 from mlc.data.dataset import ArrayDataset, Dataset, Subset, random_split
+from mlc.data.draws import Draws
 from mlc.data.loader import DataLoader
 from mlc.data.metrics import Accuracy, Mean
-from mlc.data.random import Draws
 from mlc.data.transforms import CenterCrop, Compose, Normalize, RandomCrop, RandomHorizontalFlip, Transform
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from mlc.data.random import permutation
+from mlc.data.draws import permutation
 from mlc.errors import MlcError, ShapeError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlc.data.dataset import batch
-from mlc.data.random import Draws, permutation
+from mlc.data.draws import Draws, permutation
 from mlc.data.transforms import Transform
 from mlc.errors import MlcError
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mlc.data.random import Draws
+from mlc.data.draws import Draws
 from mlc.errors import ShapeError
 
 
