@@ -31,10 +31,10 @@ from xdsl.ir import SSAValue
 
 from mlc.codegen.llvm.object import compile_text, load
 from mlc.codegen.llvm.printer import emit
+from mlc.ir.kernel.cpu import cpu_target
 from mlc.ir.kernel.interpreter import Counters, run_kernel
 from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.schedule import Level, Schedule, Vector
-from mlc.ir.kernel.target import cpu_target
 from mlc.passes.loops.lower import lower
 
 
@@ -191,7 +191,7 @@ def show(step: Step, n: int, levels: int | None = None) -> None:
     """The IR of a step: as written, after each level (the first `levels` of them), after the leaf."""
     kernel = matmul(n)
     seen = [f"// {step.name}: {step.schedule}\n{text(kernel)}"]
-    lower(kernel, step.schedule, lambda level, kernel: seen.append(f"// after {level}\n{text(kernel)}"), WIDE)
+    lower(kernel, step.schedule, WIDE, lambda level, kernel: seen.append(f"// after {level}\n{text(kernel)}"))
     print("\n\n".join(seen if levels is None else seen[1 : levels + 1]))
 
 

@@ -24,7 +24,7 @@ from mlc.ir import safetensors
 from mlc.ir.dims import Extent
 from mlc.ir.files import require_path
 from mlc.ir.graph.control import GroupOp
-from mlc.ir.kernel.target import cpu_target, supports
+from mlc.ir.kernel.cpu import cpu_target, supports
 from mlc.ir.module import Module
 from mlc.ir.variants import Variant, require_possible, variant_text
 from mlc.ir.weights import WeightStore

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace, source: Model, console: Console) -> int:
     """Exit code 4 with --strict where its code does not run on this machine."""
-    from mlc.ir.kernel.target import cpu_target, supports
+    from mlc.ir.kernel.cpu import cpu_target, supports
     from mlc.runtime.package import read
 
     require_as_compiled(args, source)

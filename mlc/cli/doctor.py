@@ -58,7 +58,7 @@ def _cpu() -> Finding:
     from mlc.codegen.llvm.object import compile_text, load
     from mlc.codegen.llvm.threads import available_cpus
     from mlc.errors import InternalError, MlcError
-    from mlc.ir.kernel.target import cpu_target
+    from mlc.ir.kernel.cpu import cpu_target
 
     try:
         target = cpu_target()

@@ -29,6 +29,7 @@ from mlc.passes.graph.simplify import Simplify
 from mlc.passes.graph.transposes import MoveTransposes
 from mlc.passes.graph.weights_to_arguments import ArgumentsToWeights, WeightsToArguments
 from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, OutlineKernels, PlanArena
+from mlc.passes.kernel.rules.table import AT_HAND
 from mlc.passes.kernel.specialise import Specialise
 
 PassClass = TypeVar("PassClass", bound=Pass)
@@ -100,7 +101,7 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
     return [step for level, step in levels if level <= opt_level and step.name not in left_out]
 
 
-def lowering_passes(target: str = "native", fuse: bool = True, sizes: str = "") -> list[Pass]:
+def lowering_passes(target: str = AT_HAND, fuse: bool = True, sizes: str = "") -> list[Pass]:
     """From a graph to loops that a printer takes. Without `fuse` every op is a kernel of its own; `sizes` get kernels of their own."""
     grouping = Fuse() if fuse else Fuse(max_ops=1)
     special = [Specialise(sizes)] if sizes else []
@@ -109,12 +110,12 @@ def lowering_passes(target: str = "native", fuse: bool = True, sizes: str = "") 
 
 def pipeline(
     opt_level: int = 2,
-    target: str = "native",
+    target: str = AT_HAND,
     disable: Iterable[str] = (),
     passes: str | Sequence[Pass | str] | None = None,
     sizes: str = "",
 ) -> list[Pass]:
-    """All passes from an imported module to loops for a CPU. `passes`, as text or one by one, take the place of the graph passes; the name
+    """All passes from an imported module to loops for the machine `target`. `passes`, as text or one by one, take the place of the graph passes; the name
     "default" among them stands for those of the level. They may name some of the last ones too, which are then not added again. `sizes` get code of their own, as in "N@8;N@1,T@128"."""
     left_out = set(disable)
     if needed := sorted(left_out & {kind.name for kind in (*BEFORE_FUSION, *LOWERING)}):

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from mlc.ir.kernel.cpu import CpuTarget
 from mlc.ir.kernel.plan import Plan
-from mlc.ir.kernel.target import CpuTarget
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from mlc.codegen.llvm.object import check_runs_here, load
 from mlc.codegen.llvm.threads import pool, thread_count
 from mlc.errors import InternalError, InvalidModel, MlcError
 from mlc.ir import dims
+from mlc.ir.kernel.cpu import CpuTarget, cpu_target
 from mlc.ir.kernel.plan import Plan, TensorSpec
-from mlc.ir.kernel.target import CpuTarget, cpu_target
 from mlc.runtime.arguments import in_order, require_inputs, require_outputs
 from mlc.runtime.arrays import (
     DTYPES,

@@ -34,8 +34,8 @@ from mlc.errors import InvalidModel, MlcError
 from mlc.ir import work
 from mlc.ir.dtypes import BY_NUMPY, BY_SAFETENSORS, TABLE
 from mlc.ir.files import replacing
+from mlc.ir.kernel.cpu import CpuTarget
 from mlc.ir.kernel.plan import ALIGNMENT, Plan
-from mlc.ir.kernel.target import CpuTarget
 from mlc.runtime.artifact import Artifact
 
 FORMAT = 3

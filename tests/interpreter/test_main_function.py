@@ -113,13 +113,15 @@ def test_a_size_that_is_counted_while_the_program_runs():
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_weights_in_panels_reach_a_kernel_as_it_wants_them(packed):
+    from mlc.ir.kernel.cpu import cpu_target
     from mlc.ir.kernel.pack import pack
     from mlc.ir.kernel.schedule import Level, Schedule, Stage, Vector
     from mlc.passes.loops.lower import lower
     from tests.kernel import hand_made
 
     levels = (Level({"n": 32}, stage={"B": Stage("panel")}), Level({"m": 2}, {"m": "parallel"}))
-    kernel = lower(hand_made.gemm("M", 37, 5, epilogue=False), Schedule(levels, Vector(("n",), 16, ("m", "n"))))
+    schedule = Schedule(levels, Vector(("n",), 16, ("m", "n")))
+    kernel = lower(hand_made.gemm("M", 37, 5, epilogue=False), schedule, cpu_target("x86-64-v4"))
     weight = np.random.default_rng(1).standard_normal((5, 37)).astype(np.float32)
     store = WeightStore()
     key = store.add(pack(weight, kernel.packs["B"]) if packed else weight, "w")

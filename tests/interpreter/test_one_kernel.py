@@ -6,10 +6,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlc.errors import InternalError, ShapeError
+from mlc.ir.kernel.cpu import cpu_target
 from mlc.ir.kernel.interpreter import Counters, run_kernel
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Level, Scalar, Schedule, Stage, Vector
-from mlc.ir.kernel.target import cpu_target
 from mlc.passes.kernel.rules.cpu import lower_for_cpu
 from mlc.passes.loops.lower import lower
 from tests.interpreter.ops_from_text import function
@@ -142,6 +142,7 @@ def test_the_scalar_leaf(m, n, k):
     lower(
         hand_made.gemm("M", "N", "K", weight=False),
         Schedule((Level({"m": 1}, {"m": "parallel"}),), Scalar()),
+        cpu_target(),
         sample.check,
     )
     assert sample.stages[-1] == "Scalar"
@@ -152,7 +153,7 @@ def lowered_gemm(m: int = 9, n: int = 5, k: int = 4) -> Kernel:
         (Level({"n": 16}, stage={"B": Stage("panel")}), Level({"m": 2}, {"m": "parallel"})),
         Vector(("n",), 16, ("m", "n")),
     )
-    return lower(hand_made.gemm(m, n, k), schedule)
+    return lower(hand_made.gemm(m, n, k), schedule, cpu_target("x86-64-v4"))
 
 
 def test_a_range_of_tiles_writes_its_rows_alone():
@@ -184,7 +185,9 @@ def test_loads_are_counted_where_a_register_tile_saves_them():
     schedule = Schedule((Level({"m": 2, "n": 4}),), Vector(("n",), 4, ("m", "n")))
     counters = Counters()
     arrays = {"A": random(n, n), "B": random(n, n), "D": np.empty((n, n), np.float32)}
-    run_kernel(lower(hand_made.gemm(n, n, n, epilogue=False, weight=False), schedule), arrays, counters=counters)
+    run_kernel(
+        lower(hand_made.gemm(n, n, n, epilogue=False, weight=False), schedule, cpu_target()), arrays, counters=counters
+    )
     assert counters.loads == {"A": n**3 // 4, "B": n**3 // 2}
     assert counters.stores == {"D": n * n}
     # each tile of two rows of A comes once; B comes again for each of them
@@ -202,7 +205,9 @@ def test_arguments_that_do_not_fit_are_refused():
     with pytest.raises(ShapeError, match=r"buffer 'R' has the strides \[1, 9\]"):
         run_kernel(kernel, {**sample.arrays, "R": np.zeros((5, 9), np.float32).T})
     with pytest.raises(ShapeError, match="the extent 'M' is not given|takes the extent 'M'"):
-        run_kernel(lower(hand_made.gemm("M", 5, 4), Schedule((), Scalar())), [np.zeros(0, np.float32)] * 5)
+        run_kernel(
+            lower(hand_made.gemm("M", 5, 4), Schedule((), Scalar()), cpu_target()), [np.zeros(0, np.float32)] * 5
+        )
 
 
 RACY = """func.func @racy(%x: memref<8xf32>, %y: memref<8xf32>, %begin: index {kernel.role = "begin"}, %end: index {kernel.role = "end"})

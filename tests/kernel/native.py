@@ -11,10 +11,10 @@ import numpy as np
 from mlc.codegen.llvm.object import compile_text, load
 from mlc.codegen.llvm.printer import argument_types, emit
 from mlc.ir import dims
+from mlc.ir.kernel.cpu import CpuTarget, cpu_target, supports
 from mlc.ir.kernel.kernel import Kernel, strides_of
 from mlc.ir.kernel.pack import pack
 from mlc.ir.kernel.schedule import Schedule
-from mlc.ir.kernel.target import CpuTarget, cpu_target, supports
 from mlc.passes.kernel.rules.cpu import lower_for_cpu
 from mlc.passes.loops.lower import lower
 
@@ -24,7 +24,7 @@ class Native:
 
     def __init__(self, kernel: Kernel, schedule: Schedule | None = None, target=None, after: Callable | None = None):
         self.target = target or cpu_target()
-        self.kernel = lower(kernel, schedule, after) if schedule else kernel
+        self.kernel = lower(kernel, schedule, self.target, after) if schedule else kernel
         self.text = emit(kernel.functions(), self.target)
         self.library = load([compile_text(self.text, self.target, kernel.optimise)])
         types = argument_types(kernel.op)

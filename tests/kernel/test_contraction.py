@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlc.ir.kernel.cpu import cpu_target
 from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.schedule import Vector
-from mlc.ir.kernel.target import cpu_target
 from mlc.passes.kernel.rules.cpu import DEEP, choose, lower_for_cpu, prepare
 from tests.kernel import hand_made
 from tests.kernel.native import RUNNABLE, Native, close, floats, run

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from xdsl.dialects import math
 
+from mlc.ir.kernel.cpu import cpu_target
 from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.scalar_ops import GeluOp, RemainderOp, SoftplusOp, gelu, softplus
 from mlc.ir.kernel.schedule import Scalar, Schedule, Vector
-from mlc.ir.kernel.target import cpu_target
 from mlc.passes.loops.lower import lower
 from tests.kernel.native import RUNNABLE, Native
 
@@ -65,7 +65,7 @@ def function(op, operands: int, size: int) -> Kernel:
 
 def evaluate(op, leaf, target, *xs: np.ndarray) -> np.ndarray:
     y = np.zeros_like(xs[0])
-    native = Native(lower(function(op, len(xs), y.size), Schedule((), leaf)), target=target)
+    native = Native(lower(function(op, len(xs), y.size), Schedule((), leaf), target), target=target)
     native({**{f"X{n}": x for n, x in enumerate(xs)}, "Y": y})
     return y
 

@@ -12,8 +12,8 @@ from xdsl.ir import Block
 from xdsl.rewriter import InsertPoint
 
 from mlc.ir import types
+from mlc.ir.kernel.cpu import cpu_target
 from mlc.ir.kernel.kernel import Buffer, Kernel, index
-from mlc.ir.kernel.target import cpu_target
 from mlc.ir.types import signless
 from mlc.passes.kernel.rules.cpu import lower_for_cpu
 from mlc.passes.loops.scf_blocks import for_loop

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from mlc.errors import MlcError
 from mlc.ir.kernel import schedule as grammar
+from mlc.ir.kernel.cpu import CpuTarget
 from mlc.ir.kernel.interpreter import run_kernel
 from mlc.ir.kernel.kernel import Buffer, Kernel, loops_of
 from mlc.ir.kernel.schedule import Level, Scalar, Schedule, Stage, Vector
-from mlc.ir.kernel.target import CpuTarget, Lowering
+from mlc.ir.kernel.target import Lowering
 from mlc.passes.kernel.lowering import lowered
 from mlc.passes.kernel.rules.cpu import prepare
 from mlc.passes.loops.lower import lower

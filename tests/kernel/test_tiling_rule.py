@@ -11,10 +11,10 @@ from mlc.errors import InternalError
 from mlc.ir import builder as g
 from mlc.ir import interpreter
 from mlc.ir.kernel.access import L
+from mlc.ir.kernel.cpu import CpuTarget
 from mlc.ir.kernel.interpreter import run_kernel, run_program
 from mlc.ir.kernel.kernel import Buffer, Kernel, loops_attr, loops_of
 from mlc.ir.kernel.schedule import Scalar, Schedule
-from mlc.ir.kernel.target import CpuTarget
 from mlc.ir.module import Module
 from mlc.passes.kernel.rules.cpu import lower_for_cpu
 from mlc.passes.loops.lower import lower
@@ -57,14 +57,14 @@ SUMS = X.sum(1)
 @pytest.mark.parametrize("level", ["Level(r = 2)", "Level(r = 2 parallel)", "Level(r = 4)"])
 def test_a_read_of_another_tile_refuses_the_schedule(level: str) -> None:
     schedule = Schedule.parse(f"{level} | Scalar")
-    np.testing.assert_allclose(computed(lower(scaled("r"), schedule)), X * 2 * SUMS[:, None], rtol=1e-5)
+    np.testing.assert_allclose(computed(lower(scaled("r"), schedule, NARROW)), X * 2 * SUMS[:, None], rtol=1e-5)
     with pytest.raises(Refused, match="'s' is read at another place"):
-        lower(scaled("c"), schedule)
+        lower(scaled("c"), schedule, NARROW)
 
 
 def test_a_loop_that_reduces_is_not_tiled_with_what_reads_the_sum() -> None:
     with pytest.raises(Refused, match="'s' (reduces over c|is read at another place)"):
-        lower(scaled("r"), Schedule.parse("Level(r = 1, c = 2) | Scalar"))
+        lower(scaled("r"), Schedule.parse("Level(r = 1, c = 2) | Scalar"), NARROW)
 
 
 def test_threads_do_not_share_a_part_of_a_kernel() -> None:
@@ -75,7 +75,7 @@ def test_threads_do_not_share_a_part_of_a_kernel() -> None:
     kernel.return_()
     kernel.finish()
     with pytest.raises(Refused, match="threads would share a part of the kernel"):
-        lower(kernel, Schedule.parse("Level(c = 2 parallel) | Scalar"))
+        lower(kernel, Schedule.parse("Level(c = 2 parallel) | Scalar"), NARROW)
 
 
 @pytest.mark.parametrize("where", ["r", "c"])
@@ -90,7 +90,7 @@ def test_a_tile_that_its_ops_leave_is_found() -> None:
         if isinstance(op, GenericOp):
             op.attributes["loops"] = loops_attr(dict.fromkeys(loops_of(op), 7))
     with pytest.raises(InternalError, match=r"\[0, 6\] on axis 0 of 's' lies outside of its 6 elements"):
-        lower(kernel, Schedule((), Scalar()))
+        lower(kernel, Schedule((), Scalar()), NARROW)
 
 
 def windows_with_borders(kind: str) -> Module:
@@ -133,6 +133,6 @@ def shifted(read: int) -> Kernel:
 
 
 def test_a_read_one_element_further_refuses_the_schedule() -> None:
-    lower(shifted(0), Schedule.parse("Level(i = 2) | Scalar"))
+    lower(shifted(0), Schedule.parse("Level(i = 2) | Scalar"), NARROW)
     with pytest.raises(Refused, match="'t' is read at another place"):
-        lower(shifted(1), Schedule.parse("Level(i = 2) | Scalar"))
+        lower(shifted(1), Schedule.parse("Level(i = 2) | Scalar"), NARROW)

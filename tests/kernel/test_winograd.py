@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mlc.ir.kernel.access import L
+from mlc.ir.kernel.cpu import cpu_target
 from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.schedule import Level, Scalar, Schedule, Stage, Vector
-from mlc.ir.kernel.target import cpu_target
 from tests.kernel import hand_made
 from tests.kernel.native import Native, close, floats
 

@@ -10,9 +10,9 @@ from mlc.codegen.llvm.build import compile_module
 from mlc.ir import builder as g
 from mlc.ir import interpreter
 from mlc.ir.dims import Extent
+from mlc.ir.kernel.cpu import cpu_target
 from mlc.ir.kernel.interpreter import run_program
 from mlc.ir.kernel.program import CallOp
-from mlc.ir.kernel.target import cpu_target
 from mlc.ir.module import Module
 from mlc.passes.kernel.draft import Plan
 from mlc.passes.manager import PassManager

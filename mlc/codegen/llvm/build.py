@@ -21,10 +21,10 @@ from mlc.codegen.llvm.printer import emit
 from mlc.codegen.llvm.workers import ObjectCompiler
 from mlc.errors import InternalError
 from mlc.ir import work
+from mlc.ir.kernel.cpu import CpuTarget
 from mlc.ir.kernel.plan import Plan
 from mlc.ir.kernel.program import CallOp
 from mlc.ir.kernel.stubs import is_stub, known_as
-from mlc.ir.kernel.target import CpuTarget
 from mlc.ir.module import Module
 
 ENTRY = "mlc_entry"

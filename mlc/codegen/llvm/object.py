@@ -17,7 +17,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from mlc.errors import InternalError, TargetUnavailable
-from mlc.ir.kernel.target import CpuTarget, cpu_target, supports
+from mlc.ir.kernel.cpu import CpuTarget, cpu_target, supports
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm

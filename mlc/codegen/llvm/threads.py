@@ -21,8 +21,8 @@ from pathlib import Path
 
 from mlc.codegen.llvm.object import Library, compile_text, load
 from mlc.errors import MlcError
+from mlc.ir.kernel.cpu import cpu_target
 from mlc.ir.kernel.plan import GRAIN
-from mlc.ir.kernel.target import cpu_target
 
 SPIN = 4000  # pauses: about 70 us, the gap between two kernels of a model
 LARGEST = 256

@@ -23,7 +23,7 @@ from mlc.codegen.llvm.object import compile_text, versions
 from mlc.codegen.llvm.threads import available_cpus
 from mlc.errors import InternalError
 from mlc.ir import work
-from mlc.ir.kernel.target import CpuTarget, cpu_target
+from mlc.ir.kernel.cpu import CpuTarget, cpu_target
 
 _log = logging.getLogger("mlc.compile")
 

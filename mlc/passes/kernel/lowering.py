@@ -26,13 +26,12 @@ from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Leaf, Level, Schedule
 from mlc.ir.kernel.stubs import KNOWN, KnownKernels
-from mlc.ir.kernel.target import CpuTarget, cpu_target
+from mlc.ir.kernel.target import Target
 from mlc.ir.module import Module, context
 from mlc.passes.base import Pass, Stage
 from mlc.passes.kernel.arena import plan_arena
 from mlc.passes.kernel.outline import outline
-from mlc.passes.kernel.rules.cpu import choose, prepare, scalar
-from mlc.passes.kernel.rules.loop_facts import Group
+from mlc.passes.kernel.rules.table import AT_HAND, RULES, target_of
 from mlc.passes.loops.lower import steps, without_collections
 from mlc.passes.loops.refused import Refused
 
@@ -52,32 +51,33 @@ class OutlineKernels(Pass):
 
 @dataclass(frozen=True)
 class ChooseSchedules(Pass):
-    """Write a schedule on each kernel, for the CPU `target`."""
+    """Write a schedule on each kernel, for the machine `target`."""
 
     name: ClassVar[str] = "schedule"
     takes: ClassVar[tuple[Stage, ...]] = ("kernels", "schedules")
     gives: ClassVar[Stage] = "schedules"
-    target: str = "native"
+    target: str = AT_HAND
 
     def run(self, module: Module) -> None:
-        target = cpu_target(self.target)
+        target = target_of(self.target)
+        rules = RULES[target.kind]
         for function in kernels(module):
             work.at(function.sym_name.data)
             kernel = Kernel.from_func(function)
             if not kernel.schedule:  # one that is there is about the loops as they stand
-                prepare(kernel)
-                kernel.schedule = str(choose(kernel, target))
+                rules.prepare(kernel)
+                kernel.schedule = str(rules.choose(kernel, target))
                 kernel.finish()
 
 
 @dataclass(frozen=True)
 class LowerKernels(Pass):
-    """Rewrite each kernel to loops for the CPU `target`, as its schedule says."""
+    """Rewrite each kernel to loops for the machine `target`, as its schedule says."""
 
     name: ClassVar[str] = "lower"
     takes: ClassVar[tuple[Stage, ...]] = ("schedules",)
     gives: ClassVar[Stage] = "loops"
-    target: str = "native"
+    target: str = AT_HAND
 
     def run(self, module: Module) -> None:
         calls = _calls(module)
@@ -86,12 +86,12 @@ class LowerKernels(Pass):
             _put(module, function, self.kernel(function), calls)
 
     def kernel(self, function: FuncOp) -> Kernel:
-        return lowered(function, cpu_target(self.target))
+        return lowered(function, target_of(self.target))
 
     def stops(self, module: Module) -> Iterator[str]:
         """All kernels level by level: in the module, each level of theirs is applied as far as they have one, and last the leaves. The module
         is whole at each stop, and the pass goes on from its text."""
-        calls, target = _calls(module), cpu_target(self.target)
+        calls, target = _calls(module), target_of(self.target)
         going = [(function, stepwise(function, target)) for function in list(kernels(module))]
         waiting = [Kernel.from_func(function) for function, _ in going]
         for number in range(1, max((levels_of(kernel) for kernel in waiting), default=0) + 1):
@@ -136,10 +136,10 @@ class LowerNewKernels(LowerKernels):
         object.__setattr__(self, "known", known)  # no option of the pass: it does not change what a module means
 
     def kernel(self, function: FuncOp) -> Kernel:
-        return lowered_once(function, cpu_target(self.target), self.known)
+        return lowered_once(function, target_of(self.target), self.known)
 
 
-def lowered_once(function: FuncOp, target: CpuTarget, known: KnownKernels) -> Kernel:
+def lowered_once(function: FuncOp, target: Target, known: KnownKernels) -> Kernel:
     """A kernel as loops, or its stub; either says under which key its machine code is kept."""
     key = known.key(Kernel.from_func(function).key())
     text = known.find(key)
@@ -154,7 +154,7 @@ def lowered_once(function: FuncOp, target: CpuTarget, known: KnownKernels) -> Ke
     return kernel
 
 
-def lowered(function: FuncOp, target: CpuTarget) -> Kernel:
+def lowered(function: FuncOp, target: Target) -> Kernel:
     """A kernel as loops."""
     kernel = Kernel.from_func(function)  # where its schedule is applied already
     with without_collections():
@@ -164,25 +164,25 @@ def lowered(function: FuncOp, target: CpuTarget) -> Kernel:
     return kernel
 
 
-def stepwise(function: FuncOp, target: CpuTarget) -> Iterator[tuple[Kernel, Level | Leaf]]:
+def stepwise(function: FuncOp, target: Target) -> Iterator[tuple[Kernel, Level | Leaf]]:
     """A kernel after each part of its schedule. One that refuses the schedule that the rules chose becomes plain loops, and its report says
     why; a schedule of somebody else's is an error."""
     kernel = Kernel.from_func(function.clone())
     if not kernel.schedule:
         raise InternalError(f"kernel '{kernel.name}' has no schedule: run the pass schedule first")
-    schedule = Schedule.parse(kernel.schedule)
+    schedule, rules = Schedule.parse(kernel.schedule), RULES[target.kind]
     try:
         for part in steps(kernel, schedule, target):
             yield kernel, part
     except Refused as refusal:
         kernel = Kernel.from_func(function.clone())
-        if kernel.applied or choose(kernel, target) != schedule:
+        if kernel.applied or rules.choose(kernel, target) != schedule:
             raise MlcError(
                 f"kernel '{kernel.name}': {schedule}: {refusal}",
                 remedy="Write another schedule, or leave out kernel.schedule for the one that mlc chooses.",
             ) from refusal
         kernel.report.append(f"scalar loops instead of {kernel.schedule}: {refusal}")
-        for part in steps(kernel, scalar(Group(kernel)), target):
+        for part in steps(kernel, rules.plain(kernel), target):
             yield kernel, part
 
 

@@ -21,7 +21,7 @@ from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, erase, loops_of, space_of, type_of
 from mlc.ir.kernel.schedule import Vector
-from mlc.ir.kernel.target import CpuTarget
+from mlc.ir.kernel.target import Target
 from mlc.passes.loops.lanes import Lanes
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.stage import loop_along
@@ -29,7 +29,7 @@ from mlc.passes.loops.tile_view import valid_sizes
 from mlc.passes.loops.vector_leaf import Tile, rows_of_scratch
 
 
-def outline_leaves(kernel: Kernel, leaf: Vector, target: CpuTarget) -> None:
+def outline_leaves(kernel: Kernel, leaf: Vector, target: Target) -> None:
     """Replace every innermost tile by a call. Raises Refused where the vector leaf cannot compute one."""
     outliner = Outliner(kernel, leaf)
     for run in list(tiles(kernel.op)):

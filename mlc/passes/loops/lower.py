@@ -1,6 +1,6 @@
 """A kernel and its schedule -> loops -> leaf: level after level, each of which prints, verifies, parses back and can be gone on from.
 
-lower(kernel, Schedule((Level({"n": 32}, stage={"B": Stage("panel")}), Level({"m": 14})), Vector(("n",), 16, ("m", "n"))))
+lower(kernel, Schedule((Level({"n": 32}, stage={"B": Stage("panel")}), Level({"m": 14})), Vector(("n",), 16, ("m", "n"))), target)
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Leaf, Level, Scalar, Schedule, Vector
-from mlc.ir.kernel.target import CpuTarget, cpu_target
+from mlc.ir.kernel.target import Target
 from mlc.passes.loops.leaves import outline_leaves
 from mlc.passes.loops.scalar_leaf import lower_scalar
 from mlc.passes.loops.scratch import place_scratch
@@ -20,20 +20,20 @@ from mlc.passes.loops.tiling_rule import verify_bounds
 from mlc.passes.loops.verify import verify_schedule
 
 # How the innermost tiles become code, by the kind of leaf.
-LEAVES: Mapping[type, Callable[[Kernel, Leaf, CpuTarget], None]] = {Vector: outline_leaves, Scalar: lower_scalar}  # type: ignore[dict-item]
+LEAVES: Mapping[type, Callable[[Kernel, Leaf, Target], None]] = {Vector: outline_leaves, Scalar: lower_scalar}  # type: ignore[dict-item]
 
 
 def lower(
     kernel: Kernel,
     schedule: Schedule,
+    target: Target,
     after: Callable[[str, Kernel], None] | None = None,
-    target: CpuTarget | None = None,
 ) -> Kernel:
-    """Rewrite the kernel in place to what the printers take, for a target (this machine). `after(part, kernel)` sees it after each level and
+    """Rewrite the kernel in place to what the printers for a target take. `after(part, kernel)` sees it after each level and
     the leaf. Raises MlcError for a schedule that does not fit, before anything is rewritten, and Refused where its parts turn out not to go
     together; the kernel is then half rewritten."""
     with without_collections():
-        for part in steps(kernel, schedule, target or cpu_target()):
+        for part in steps(kernel, schedule, target):
             if after:
                 kernel.finish()
                 after(str(part), kernel)
@@ -41,7 +41,7 @@ def lower(
     return kernel
 
 
-def steps(kernel: Kernel, schedule: Schedule, target: CpuTarget) -> Iterator[Level | Leaf]:
+def steps(kernel: Kernel, schedule: Schedule, target: Target) -> Iterator[Level | Leaf]:
     """Apply the parts of a schedule that the kernel has not had yet, one at a time; each is given when it is done."""
     verify_schedule(kernel, schedule, target)
     kernel.schedule = str(schedule)

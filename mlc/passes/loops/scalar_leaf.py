@@ -23,13 +23,13 @@ from xdsl.rewriter import InsertPoint
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Kernel, erase, float_attr, index, loops_of, strides_of, type_of
 from mlc.ir.kernel.schedule import Scalar
-from mlc.ir.kernel.target import CpuTarget
+from mlc.ir.kernel.target import Target
 from mlc.passes.loops.narrow import expand_scalar, needs_expansion
 from mlc.passes.loops.scf_blocks import for_loop
 from mlc.passes.loops.tile_view import accesses, valid_sizes
 
 
-def lower_scalar(kernel: Kernel, leaf: Scalar, target: CpuTarget) -> None:
+def lower_scalar(kernel: Kernel, leaf: Scalar, target: Target) -> None:
     """Every structured op, anywhere in the kernel."""
     for run in list(neighbours(kernel.op)):
         for group in jammed(run):

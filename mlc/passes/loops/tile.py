@@ -31,7 +31,7 @@ from mlc.ir.kernel.access import Affine, write_map
 from mlc.ir.kernel.extents import Extent, product, tile_count
 from mlc.ir.kernel.kernel import Kernel, allocation, erase, loops_attr, loops_of, type_of
 from mlc.ir.kernel.schedule import Level
-from mlc.ir.kernel.target import CpuTarget
+from mlc.ir.kernel.target import Target
 from mlc.passes.loops.pieces import Pieces, short_or_long
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.scf_blocks import branch, for_loop
@@ -40,7 +40,7 @@ from mlc.passes.loops.tile_view import Part, Size, Slice, accesses, slice_of, su
 from mlc.passes.loops.tiling_rule import obstacle
 
 
-def tile(kernel: Kernel, level: Level, lanes: Mapping[str, int], target: CpuTarget) -> None:
+def tile(kernel: Kernel, level: Level, lanes: Mapping[str, int], target: Target) -> None:
     """`lanes`: the loops that the leaf will spread over so many lanes."""
     before = dict(kernel.buffers)
     for run in list(runs(kernel.op, level)):
@@ -82,7 +82,7 @@ def _alike(first: Operation, second: Operation, level: Level) -> bool:
 
 
 class TileRun:
-    def __init__(self, kernel: Kernel, level: Level, lanes: Mapping[str, int], target: CpuTarget, run: list[GenericOp]):
+    def __init__(self, kernel: Kernel, level: Level, lanes: Mapping[str, int], target: Target, run: list[GenericOp]):
         self.kernel, self.level, self.lanes, self.target, self.run = kernel, level, lanes, target, run
         self.guarded = target.lowering.partial == "guard"
         self.extents = {name: extent for op in run for name, extent in loops_of(op).items()}

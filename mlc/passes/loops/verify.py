@@ -24,7 +24,7 @@ from mlc.ir.kernel.extents import Extent
 from mlc.ir.kernel.fit import Facts, error, verify_fit
 from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, type_of
 from mlc.ir.kernel.schedule import Level, Schedule, Vector
-from mlc.ir.kernel.target import CpuTarget
+from mlc.ir.kernel.target import Target
 from mlc.passes.loops.body import BodyOps
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.tile_view import accesses
@@ -35,7 +35,7 @@ COPIES = (
 VOLUME = 1 << 15  # elements that all leaves of a kernel compute in straight code; seconds of compilation
 
 
-def verify_schedule(kernel: Kernel, schedule: Schedule, target: CpuTarget) -> None:
+def verify_schedule(kernel: Kernel, schedule: Schedule, target: Target) -> None:
     """Raises MlcError, about the first part of the schedule that cannot be applied as it says."""
     verify_fit(kernel, schedule)
     facts = Facts.of(kernel)
@@ -49,7 +49,7 @@ def verify_schedule(kernel: Kernel, schedule: Schedule, target: CpuTarget) -> No
         _verify_leaf(facts, schedule.leaf, sizes, target)
 
 
-def _verify_known(kernel: Kernel, level: Level, target: CpuTarget) -> None:
+def _verify_known(kernel: Kernel, level: Level, target: Target) -> None:
     """Nothing that the lowering would leave out."""
     knows = target.lowering
     for bind in level.bind.values():
@@ -126,7 +126,7 @@ def _verify_copies(kernel: Kernel, schedule: Schedule, sizes: dict[str, Sizes]) 
     )
 
 
-def _verify_leaf(facts: Facts, leaf: Vector, sizes: dict[str, Sizes], target: CpuTarget) -> None:
+def _verify_leaf(facts: Facts, leaf: Vector, sizes: dict[str, Sizes], target: Target) -> None:
     """What stays in registers fits there, and straight code stays short."""
     kernel = facts.kernel
     if why := not_for_vectors(facts.ops):

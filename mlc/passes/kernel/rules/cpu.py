@@ -16,9 +16,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import ceil, prod
 
+from mlc.ir.kernel.cpu import cpu_target
 from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, type_of
 from mlc.ir.kernel.schedule import Binding, Level, Scalar, Schedule, Stage, Vector
-from mlc.ir.kernel.target import CpuTarget
+from mlc.ir.kernel.target import Target
 from mlc.passes.kernel.accumulate import accumulate_in_temporaries
 from mlc.passes.kernel.merge import merge_loops
 from mlc.passes.kernel.rules.loop_facts import Group, Operand
@@ -34,6 +35,11 @@ DEEP = 256  # products of a sum from which on finding a tile's place by division
 CHUNK = 4096  # elements of a run of element-wise work: long enough to pay for a thread's next tile
 
 
+def target(arch: str) -> Target:
+    """The CPU of that name: "native" or one of the x86-64 levels. Raises TargetUnavailable for any other."""
+    return cpu_target(arch)
+
+
 def prepare(kernel: Kernel) -> None:
     """Bring the kernel's structured ops into the form that rules know: reductions in temporaries, loops merged."""
     accumulate_in_temporaries(kernel)
@@ -41,7 +47,7 @@ def prepare(kernel: Kernel) -> None:
     kernel.finish()
 
 
-def lower_for_cpu(kernel: Kernel, target: CpuTarget, after: Callable[[str, Kernel], None] | None = None) -> Kernel:
+def lower_for_cpu(kernel: Kernel, target: Target, after: Callable[[str, Kernel], None] | None = None) -> Kernel:
     """Merge loops, choose a schedule and apply it. A schedule that a leaf refuses is replaced by the scalar one, and the kernel's report says
     so. The kernel is rewritten or, in that case, replaced: use what is returned."""
     prepare(kernel)
@@ -49,16 +55,16 @@ def lower_for_cpu(kernel: Kernel, target: CpuTarget, after: Callable[[str, Kerne
         after("merge", kernel)
     schedule = choose(kernel, target)
     if isinstance(schedule.leaf, Scalar):
-        return lower(kernel, schedule, after, target)
+        return lower(kernel, schedule, target, after)
     whole = kernel.clone()
     try:
-        return lower(kernel, schedule, after, target)
+        return lower(kernel, schedule, target, after)
     except Refused as why:
         whole.report.append(f"scalar loops instead of {schedule}: {why}")
-        return lower(whole, scalar(Group(whole)), after, target)
+        return lower(whole, plain(whole), target, after)
 
 
-def choose(kernel: Kernel, target: CpuTarget) -> Schedule:
+def choose(kernel: Kernel, target: Target) -> Schedule:
     """A schedule for a kernel that is prepared. Reasons for scalar loops go to kernel.report."""
     group = Group(kernel)
     if why := group.strange_code():
@@ -77,6 +83,11 @@ def choose(kernel: Kernel, target: CpuTarget) -> Schedule:
     why = "its parts have no loop in common" if apart else "no loop runs through the result by unit steps"
     kernel.report.append(f"scalar loops: {why}")
     return scalar(group)
+
+
+def plain(kernel: Kernel) -> Schedule:
+    """Scalar loops, which every kernel has."""
+    return scalar(Group(kernel))
 
 
 def scalar(group: Group) -> Schedule:
@@ -106,7 +117,7 @@ def even(extent: int, largest: int) -> int:
 
 
 class Rule:
-    def __init__(self, group: Group, target: CpuTarget):
+    def __init__(self, group: Group, target: Target):
         self.group, self.target = group, target
         wide = any(element_bytes(type_of(o.value).element_type) == 8 for ops in group.operands for o in ops)
         self.bytes = 8 if wide else 4

@@ -1,0 +1,49 @@
+"""The rules by the kind of machine, and the machine that a pass's option `target` names.
+
+schedule{target=x86-64-v3}     a machine of the kind "cpu", which is meant where none is named
+schedule{target=cuda:sm_90}    one of another kind;  schedule{target=cuda}: the one at hand
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from mlc.ir.kernel.kernel import Kernel
+from mlc.ir.kernel.schedule import Schedule
+from mlc.ir.kernel.target import Target
+from mlc.passes.kernel.rules import cpu
+
+DEFAULT = "cpu"
+AT_HAND = "native"
+
+
+class Rules(Protocol):
+    """How kernels are scheduled for a kind of machine."""
+
+    def target(self, arch: str) -> Target:
+        """The machine called `arch` among those of the kind; AT_HAND is the one at hand. Raises TargetUnavailable for any other name."""
+
+    def prepare(self, kernel: Kernel) -> None:
+        """Bring the kernel's structured ops into the form that `choose` knows."""
+
+    def choose(self, kernel: Kernel, target: Target) -> Schedule:
+        """A schedule for a kernel that is prepared. What it has to say goes to kernel.report."""
+
+    def plain(self, kernel: Kernel) -> Schedule:
+        """One that is never refused: it takes the place of a chosen one whose parts turn out not to go together."""
+
+
+RULES: dict[str, Rules] = {"cpu": cpu}
+
+
+def target_of(text: str) -> Target:
+    """The machine that an option names. Raises TargetUnavailable."""
+    kind, colon, arch = text.partition(":")
+    if kind in RULES:
+        return RULES[kind].target(arch if colon else AT_HAND)
+    return RULES[DEFAULT].target(text)
+
+
+def option_of(kind: str, arch: str) -> str:
+    """The text of the option for a machine; the inverse of target_of."""
+    return arch if kind == DEFAULT else f"{kind}:{arch}"
