@@ -39,7 +39,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Step:
+class Divergence:
     """The first that differs: the node that gives it, all that the kernel of each side computes, the numbers, and what the graphs say of them."""
 
     node: str
@@ -58,7 +58,7 @@ class PackageComparison:
     error: float
     agrees: bool
     outputs: tuple[Difference, ...]
-    first: Step | None = None
+    first: Divergence | None = None
     values: int = 0  # intermediate results that both have
 
 
@@ -98,8 +98,8 @@ def _in_order(side: Side, names: Sequence[str], arrays: Sequence[np.ndarray]) ->
     return [by_name[name] for name in names]
 
 
-def _output(worst: Difference) -> Step:
-    return Step("", ((), ()), ("", ""), worst.error, worst.tolerance, f"output '{worst.name}' {worst.text}", "")
+def _output(worst: Difference) -> Divergence:
+    return Divergence("", ((), ()), ("", ""), worst.error, worst.tolerance, f"output '{worst.name}' {worst.text}", "")
 
 
 # What a call leaves in memory ----------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ class _Search:
     def _compare(self, got: np.ndarray, want: np.ndarray) -> Difference:
         return compare_arrays("", got.reshape(want.shape), want, self.rtol, self.atol)
 
-    def memory(self, side: int, outputs: Sequence[np.ndarray], names: Sequence[str]) -> Step | None:
+    def memory(self, side: int, outputs: Sequence[np.ndarray], names: Sequence[str]) -> Divergence | None:
         """Outputs that change when every buffer has memory of its own: two buffers lie over each other while both are in use."""
         apart = [self.looks[side].outputs[name] for name in names]
         wrong = [d for d in compare_outputs(names, outputs, apart, self.rtol, self.atol) if not d.agrees]
@@ -237,9 +237,9 @@ class _Search:
             return None
         text = f"output '{wrong[0].name}' {wrong[0].text}"
         verdict = f"{self.names[side]} gives other numbers when no two of its buffers share memory, and these are the reference here"
-        return Step("", ((), ()), ("", ""), wrong[0].error, wrong[0].tolerance, text, verdict)
+        return Divergence("", ((), ()), ("", ""), wrong[0].error, wrong[0].tolerance, text, verdict)
 
-    def kernel(self) -> Step | None:
+    def kernel(self) -> Divergence | None:
         """The first value whose numbers differ where the graphs agree about them. Where neither is what its graph says, something may have
         been written over it: such values come last."""
         unclear = None
@@ -252,7 +252,7 @@ class _Search:
                 unclear = unclear or self._step(difference, value, other)
         return unclear
 
-    def graph(self) -> Step | None:
+    def graph(self) -> Divergence | None:
         """The first value about which the graphs differ, of nodes that give the same number of values in both."""
         mine, others = (self._by_name(look) for look in self.looks)
         for value in self.looks[0].values:
@@ -283,9 +283,9 @@ class _Search:
             found[value.name].append(value)
         return found
 
-    def _step(self, difference: Difference, value: _Value, other: _Value, verdict: str = "") -> Step:
+    def _step(self, difference: Difference, value: _Value, other: _Value, verdict: str = "") -> Divergence:
         text = f"its result in {self.names[1]} {difference.text.replace('the reference', self.names[0])}"
-        return Step(
+        return Divergence(
             value.name,
             (value.nodes, other.nodes),
             (value.kernel, other.kernel),

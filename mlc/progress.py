@@ -33,7 +33,7 @@ class Event:
 Progress = Callable[[Event], None]
 
 
-class Step:
+class OpenStage:
     """One stage in progress: `at` reports where it stands, `text` is its summary in the end."""
 
     def __init__(self, stage: str, progress: Progress | None):
@@ -57,9 +57,9 @@ class Step:
 
 
 @contextmanager
-def stage(name: str, progress: Progress | None, seconds: dict[str, float] | None = None) -> Iterator[Step]:
+def stage(name: str, progress: Progress | None, seconds: dict[str, float] | None = None) -> Iterator[OpenStage]:
     """A stage; its time is added to `seconds` under its name. Of a stage that fails no end is reported."""
-    step = Step(name, progress)
+    step = OpenStage(name, progress)
     with watched(*((None, None) if progress is None else (step.at, step.part))):
         yield step
     took = step.finish()

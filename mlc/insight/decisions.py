@@ -101,7 +101,7 @@ def _work(function: FuncOp, call: program.CallOp) -> tuple[Extent, Extent]:
     buffers = dict.fromkeys(v for v in call.arguments if isinstance(v.type, MemRefType))
     bytes: Extent = 0
     for value in buffers:
-        bytes = bytes + dims.prod(program.shape_of(value)) * element_bytes(program.memref_of(value).element_type)
+        bytes = bytes + dims.prod(program.buffer_shape(value)) * element_bytes(program.memref_of(value).element_type)
     return flops, bytes
 
 

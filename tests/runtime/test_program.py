@@ -12,7 +12,7 @@ from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
 from mlc.ir.dims import symbol
-from mlc.ir.kernel.program import BufferOp, CallOp, KernelDialect, RowOp, SizeOp, ViewOp, memref_type, shape_of
+from mlc.ir.kernel.program import BufferOp, CallOp, KernelDialect, RowOp, SizeOp, ViewOp, buffer_shape, memref_type
 from mlc.ir.types import DimsAttr
 
 N, S = symbol("N"), symbol("S")
@@ -70,10 +70,10 @@ def test_a_program_reads_back_as_printed():
 
 def test_every_memref_has_named_extents():
     module = parse(PROGRAM)
-    shapes = [shape_of(op.results[0]) for op in module.walk() if isinstance(op, BufferOp | ViewOp | RowOp)]
+    shapes = [buffer_shape(op.results[0]) for op in module.walk() if isinstance(op, BufferOp | ViewOp | RowOp)]
     assert shapes == [(N, 768), (12 * N, 64), (64,), (1,)]
     (main,) = [op for op in module.walk() if isinstance(op, func.FuncOp)]
-    assert shape_of(main.body.block.args[0]) == (N, 768)
+    assert buffer_shape(main.body.block.args[0]) == (N, 768)
 
 
 def test_constructors_state_the_same_as_text():

@@ -36,7 +36,7 @@ from mlc.ir.dims import Extent
 from mlc.ir.kernel.cpu import cpu_target
 from mlc.ir.kernel.kernel import element_bytes
 from mlc.ir.kernel.plan import Equality, Launch, Lifetime, Plan, Step, TensorSpec
-from mlc.ir.kernel.program import BufferOp, CallOp, CountOp, RowOp, SizeOp, ViewOp, WeightOp, clock, memref_of, shape_of
+from mlc.ir.kernel.program import BufferOp, CallOp, CountOp, RowOp, SizeOp, ViewOp, WeightOp, clock, memref_of, buffer_shape
 from mlc.ir.module import Module
 
 PART = 256  # calls and copies of a function
@@ -185,7 +185,7 @@ class Emitter:
                 raise InternalError(f"argument {arg.index} of @main is neither input nor output")
             alias = text_of(attr, KERNEL_ALIAS) or None
             front = text_of(attr, KERNEL_FRONT) or None
-            spec = TensorSpec(text_of(attr, "kernel.name"), text_of(attr, "kernel.dtype"), shape_of(arg), alias, front)
+            spec = TensorSpec(text_of(attr, "kernel.name"), text_of(attr, "kernel.dtype"), buffer_shape(arg), alias, front)
             (inputs if role == "input" else outputs).append((arg, spec))
         io = {arg: number for number, (arg, _) in enumerate([*inputs, *outputs])}
         return tuple(spec for _, spec in inputs), tuple(spec for _, spec in outputs), io
@@ -256,7 +256,7 @@ class Emitter:
         return None
 
     def strides(self, value: SSAValue) -> list[Extent]:
-        shape = shape_of(value)
+        shape = buffer_shape(value)
         return [dims.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
     # Ops -------------------------------------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ class Emitter:
         for axis, (have, want) in enumerate(zip(strides, fixed, strict=True)):
             if want is not None and have != want and shape[axis] != 1:
                 raise InternalError(
-                    f"kernel '{kernel.name}' takes {type}, not extents {[str(e) for e in shape_of(value)]}"
+                    f"kernel '{kernel.name}' takes {type}, not extents {[str(e) for e in buffer_shape(value)]}"
                 )
         return [self.pointer(value), *(self.extent(strides[axis]) for axis in open_axes(type))]
 
@@ -369,7 +369,7 @@ class Emitter:
             tiles = self.extent(count)
         if count == 1:
             return [tiles, "0", "0"]
-        touched = [dims.prod(shape_of(v)) * element_bytes(memref_of(v).element_type) for v in buffers]
+        touched = [dims.prod(buffer_shape(v)) * element_bytes(memref_of(v).element_type) for v in buffers]
         self.launches.append(
             Launch(sum(touched[1:], start=touched[0]) if touched else 0, 1 << 20 if count is None else count)
         )

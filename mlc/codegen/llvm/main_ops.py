@@ -12,7 +12,7 @@ from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.kernel import element_bytes
-from mlc.ir.kernel.program import memref_of, shape_of
+from mlc.ir.kernel.program import buffer_shape, memref_of
 
 _ARITH = {
     "arith.addi": "add",
@@ -161,7 +161,7 @@ def store(emitter: Emitter, op: Operation) -> None:
 
 def copy(emitter: Emitter, op: Operation) -> None:
     source, target = op.operands
-    size = dims.prod(shape_of(source)) * element_bytes(memref_of(source).element_type)
+    size = dims.prod(buffer_shape(source)) * element_bytes(memref_of(source).element_type)
     emitter.line(
         f"call void @llvm.memmove.p0.p0.i64(ptr {emitter.pointer(target)}, ptr {emitter.pointer(source)}, "
         f"i64 {emitter.extent(size)}, i1 false)"

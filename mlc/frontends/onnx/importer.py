@@ -36,7 +36,7 @@ from mlc.frontends.onnx.functions import Functions
 from mlc.frontends.onnx.inputs import Signature
 from mlc.frontends.onnx.node import NeedsSize, NeedsValue, Node, Question, canonical_domain, node_name
 from mlc.frontends.onnx.reader import Model
-from mlc.frontends.onnx.shapes import Known
+from mlc.frontends.onnx.shapes import Entries
 from mlc.frontends.onnx.structure import part
 from mlc.frontends.onnx.table import Absent, Content, Items, flattened
 from mlc.frontends.onnx.tensor import Tensor
@@ -143,7 +143,7 @@ class Importer:
                 file=self.file,
             )
         return replace(
-            record, shape=array.shape, known=shapes.known(array, record.dtype), constant=True, contents=array
+            record, shape=array.shape, known=shapes.entries_of(array, record.dtype), constant=True, contents=array
         )
 
     def _check_size(self, graph: GraphProto) -> None:
@@ -262,11 +262,11 @@ class Scope:
             record.contents = array
         return array
 
-    def _known(self, record: Record) -> Known | None:
+    def _known(self, record: Record) -> Entries | None:
         if record.known is None and record.may_be_known:
             array = self._contents(record)
             if array is not None:
-                record.known = shapes.known(array, record.dtype)
+                record.known = shapes.entries_of(array, record.dtype)
         return record.known
 
     def sources(self, name: str) -> tuple[str, ...]:
@@ -522,11 +522,11 @@ class Scope:
             )  # more than `count` are omitted ones, as was checked
         return handler(node, *values)
 
-    def _evaluate(self, node: Node, operands: Sequence[Record | None]) -> list[Known] | None:
+    def _evaluate(self, node: Node, operands: Sequence[Record | None]) -> list[Entries] | None:
         if not shapes.has_rule(node):
             return None
         if node.op_type in ("Shape", "Size"):
-            entries: list[Known | None] = [None] * len(operands)
+            entries: list[Entries | None] = [None] * len(operands)
         else:
             if not all(r is None or r.may_be_known for r in operands):
                 return None
@@ -542,7 +542,7 @@ class Scope:
     def bounds(self) -> Bounds:
         return self.importer.signature.bounds
 
-    def _bind_known(self, name: str, known: Known, node: Node, operands: Sequence[Record | None]) -> None:
+    def _bind_known(self, name: str, known: Entries, node: Node, operands: Sequence[Record | None]) -> None:
         def make() -> SSAValue:
             handler = table.find(node.domain, node.op_type, node.version)
             if handler is None:

@@ -43,7 +43,7 @@ Entry = int | bool | Dim | Ratio
 
 
 @dataclass(frozen=True)
-class Known:
+class Entries:
     """A tensor by its entries."""
 
     dtype: str
@@ -54,7 +54,7 @@ class Known:
         return all(isinstance(e, int) for e in self.entries.flat)
 
 
-def known(array: np.ndarray, dtype: str) -> Known | None:
+def entries_of(array: np.ndarray, dtype: str) -> Entries | None:
     """Entries of a constant array; None where it is too large, or holds a number that is no exact entry (NaN, 0.1)."""
     if array.size > LARGEST:
         return None
@@ -64,7 +64,7 @@ def known(array: np.ndarray, dtype: str) -> Known | None:
             entries[at] = _entry(number.item())
         except Undecided:
             return None
-    return Known(dtype, entries)
+    return Entries(dtype, entries)
 
 
 def _entry(number: float) -> Entry:
@@ -135,7 +135,7 @@ def is_equal(x: Extent, y: Extent) -> Extent:
 class _Rules:
     """The rules for one node: its operands as entries (None where not known), the operands' shapes, the bounds of symbols."""
 
-    def __init__(self, node: Node, operands: Sequence[Known | None], shapes: Sequence[Shape | None], bounds: Bounds):
+    def __init__(self, node: Node, operands: Sequence[Entries | None], shapes: Sequence[Shape | None], bounds: Bounds):
         self.node = node
         self.operands = operands
         self.shapes = shapes
@@ -260,7 +260,7 @@ class _Rules:
             out = self.each(function, out, self.entries(i))
         return out
 
-    def cast(self) -> Known:
+    def cast(self) -> Entries:
         dtype = DTYPES.get(self.node.int("to"))
         if dtype is None:
             raise Undecided
@@ -284,7 +284,7 @@ class _Rules:
                 return x
             return int(x)
 
-        return Known(dtype, self.unary(convert))
+        return Entries(dtype, self.unary(convert))
 
     # Structure
 
@@ -329,7 +329,7 @@ class _Rules:
             raise Undecided
         return np.broadcast_to(x, out)
 
-    def constant_of_shape(self) -> Known:
+    def constant_of_shape(self) -> Entries:
         shape = self.numbers(0)
         if math.prod(shape) > LARGEST or min(shape, default=0) < 0:
             raise Undecided
@@ -339,7 +339,7 @@ class _Rules:
             raise Undecided
         out = np.empty(shape, object)
         out[...] = value.ravel()[0].item()
-        return Known(dtype_name(value.dtype), out)
+        return Entries(dtype_name(value.dtype), out)
 
     def range(self) -> np.ndarray:
         start, limit, step = (self.numbers(i)[0] for i in (0, 1, 2))
@@ -422,10 +422,10 @@ def _slice(start: int, end: int, step: int, extent: int) -> slice:
     return slice(start, None if end < 0 else end, step)
 
 
-def _shape_of(r: _Rules) -> Known:
+def _shape_of(r: _Rules) -> Entries:
     shape = r.shape()
     start, end = r.node.int("start", 0), r.node.int("end", None)
-    return Known("i64", np.array([*shape[slice(start, end)], None], object)[:-1])
+    return Entries("i64", np.array([*shape[slice(start, end)], None], object)[:-1])
 
 
 def _whole(round_up: bool) -> Callable[[_Rules], np.ndarray]:
@@ -439,10 +439,10 @@ def _whole(round_up: bool) -> Callable[[_Rules], np.ndarray]:
     return rule
 
 
-def _compare(test: Callable[[int], bool]) -> Callable[[_Rules], Known]:
-    def rule(r: _Rules) -> Known:
+def _compare(test: Callable[[int], bool]) -> Callable[[_Rules], Entries]:
+    def rule(r: _Rules) -> Entries:
         one = r.entries(0).size == r.entries(1).size == 1  # whole masks are left to the ops
-        return Known("bool", r.binary(lambda x, y: (r.compared if one else r.decided)(x, y, test)))
+        return Entries("bool", r.binary(lambda x, y: (r.compared if one else r.decided)(x, y, test)))
 
     return rule
 
@@ -465,10 +465,10 @@ def _divide(r: _Rules) -> np.ndarray:
     return r.binary(_divide_float if is_float(r.dtype) else r.divide)
 
 
-_RULES: Mapping[str, Callable[[_Rules], Known | np.ndarray | list[np.ndarray]]] = {
+_RULES: Mapping[str, Callable[[_Rules], Entries | np.ndarray | list[np.ndarray]]] = {
     "Abs": lambda r: r.unary(lambda x: x if r.decided(x, 0, lambda s: s >= 0) else _negate(x)),
     "Add": lambda r: r.binary(_add),
-    "And": lambda r: Known("bool", r.binary(_and)),
+    "And": lambda r: Entries("bool", r.binary(_and)),
     "Cast": lambda r: r.cast(),
     "Ceil": _whole(round_up=True),
     "Concat": lambda r: np.concatenate([r.entries(i) for i in range(len(r.node.inputs))], r.node.int("axis", 1)),
@@ -490,9 +490,9 @@ _RULES: Mapping[str, Callable[[_Rules], Known | np.ndarray | list[np.ndarray]]] 
     "Mod": lambda r: r.binary(r.modulo),
     "Mul": lambda r: r.binary(_multiply),
     "Neg": lambda r: r.unary(_negate),
-    "NonZero": lambda r: Known("i64", r.nonzero()),
+    "NonZero": lambda r: Entries("i64", r.nonzero()),
     "Not": lambda r: r.unary(_not),
-    "Or": lambda r: Known("bool", r.binary(_or)),
+    "Or": lambda r: Entries("bool", r.binary(_or)),
     "Range": lambda r: r.range(),
     "ReduceMax": lambda r: r.reduce(lambda x, y: r.extreme(x, y, largest=True), None),
     "ReduceMin": lambda r: r.reduce(lambda x, y: r.extreme(x, y, largest=False), None),
@@ -501,7 +501,7 @@ _RULES: Mapping[str, Callable[[_Rules], Known | np.ndarray | list[np.ndarray]]] 
     "Reshape": lambda r: r.reshape(),
     "ScatterND": lambda r: r.scatter(),
     "Shape": _shape_of,
-    "Size": lambda r: Known("i64", _objects(dims.prod(r.shape()))),
+    "Size": lambda r: Entries("i64", _objects(dims.prod(r.shape()))),
     "Slice": lambda r: r.slice(),
     "Split": lambda r: r.split(),
     "Squeeze": lambda r: r.squeeze(),
@@ -519,8 +519,8 @@ def has_rule(node: Node) -> bool:
 
 
 def evaluate(
-    node: Node, operands: Sequence[Known | None], shapes: Sequence[Shape | None], bounds: Bounds
-) -> list[Known] | None:
+    node: Node, operands: Sequence[Entries | None], shapes: Sequence[Shape | None], bounds: Bounds
+) -> list[Entries] | None:
     """The outputs of a node by their entries, or None.
 
     Floating-point arithmetic on plain numbers is left to the ops, which round as the dtype does; here it concerns sizes only.
@@ -535,18 +535,18 @@ def evaluate(
         result = rule(_Rules(node, operands, shapes, bounds))
     except (Undecided, ValueError, IndexError, TypeError):
         return None  # malformed operands are the handler's to report
-    if isinstance(result, Known):
+    if isinstance(result, Entries):
         outputs = [result]
     else:
         data = next((k for k in (operands[1:] if node.op_type == "Where" else operands) if k is not None), None)
         if data is None:
             return None
         pieces = result if isinstance(result, list) else [result]
-        outputs = [Known(data.dtype, np.asarray(piece, object)) for piece in pieces]
+        outputs = [Entries(data.dtype, np.asarray(piece, object)) for piece in pieces]
     return outputs if all(_is_exact(k) for k in outputs) else None
 
 
-def _is_exact(tensor: Known) -> bool:
+def _is_exact(tensor: Entries) -> bool:
     """Whether its dtype holds the numbers among the entries; where they wrap, the ops compute them."""
     if not is_integer(tensor.dtype):
         return True
@@ -554,5 +554,5 @@ def _is_exact(tensor: Known) -> bool:
     return all(low <= e <= high for e in tensor.entries.flat if isinstance(e, int))
 
 
-def _is_symbolic(tensor: Known) -> bool:
+def _is_symbolic(tensor: Entries) -> bool:
     return any(isinstance(part, Dim) for e in tensor.entries.flat for part in _parts(e))

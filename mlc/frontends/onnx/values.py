@@ -13,7 +13,7 @@ from xdsl.ir import SSAValue
 from mlc.errors import ShapeNote
 from mlc.frontends.onnx import shapes
 from mlc.frontends.onnx.element_types import ELEMENT_TYPES
-from mlc.frontends.onnx.shapes import Known
+from mlc.frontends.onnx.shapes import Entries
 from mlc.frontends.onnx.table import Absent, Items
 from mlc.frontends.onnx.tensor import Tensor
 from mlc.ir.types import Shape, dtype_of, numpy_dtype, shape_of, shape_text
@@ -40,7 +40,7 @@ class Record:
     origin: str
     value: SSAValue | None = None
     tensor: Tensor | None = None
-    known: Known | None = None
+    known: Entries | None = None
     contents: np.ndarray | None = None
     make: Callable[[], SSAValue] | None = None
     constant: bool = False

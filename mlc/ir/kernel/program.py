@@ -71,30 +71,30 @@ def memref_of(value: SSAValue) -> MemRefType:
     return value.type
 
 
-def shape_of(value: SSAValue) -> Shape:
+def buffer_shape(value: SSAValue) -> Shape:
     """The extents of a memref in @main: of an argument by its attributes, of a result by its op, of what a loop carries or a branch
     gives by what comes in."""
     op = value.owner
     if isinstance(op, BufferOp | ViewOp):
         return op.dims.extents()
     if isinstance(op, RowOp):
-        return shape_of(op.base)[1:]
+        return buffer_shape(op.base)[1:]
     shape = memref_of(value).get_shape()
     if DYNAMIC_INDEX not in shape:
         return tuple(shape)
     assert isinstance(value, BlockArgument | OpResult)
     match op:
         case scf.ForOp():
-            return shape_of(op.iter_args[value.index])
+            return buffer_shape(op.iter_args[value.index])
         case scf.IfOp():
             assert op.true_region.block.last_op is not None
-            return shape_of(op.true_region.block.last_op.operands[value.index])
+            return buffer_shape(op.true_region.block.last_op.operands[value.index])
         case arith.SelectOp():
-            return shape_of(op.lhs)
+            return buffer_shape(op.lhs)
         case Block():
             parent = op.parent_op()
             if isinstance(parent, scf.ForOp):
-                return shape_of(parent.iter_args[value.index - 1])
+                return buffer_shape(parent.iter_args[value.index - 1])
             attrs = getattr(parent, "arg_attrs", None)
             found = attrs.data[value.index].data.get("kernel.dims") if attrs is not None else None
             if isinstance(found, DimsAttr):
@@ -237,7 +237,7 @@ class ViewOp(IRDLOperation):
         _check(self.result.type, shape)
         if memref_of(self.base).element_type != self.result.type.element_type:
             raise VerifyException(f"{self.base.type} and {self.result.type} differ in their elements")
-        have, want = dims.prod(shape_of(self.base)), dims.prod(shape)
+        have, want = dims.prod(buffer_shape(self.base)), dims.prod(shape)
         if isinstance(have, int) and isinstance(want, int) and have != want:
             raise VerifyException(f"{self.base.type} has {have} elements, {self.result.type} {want}")
 

@@ -17,7 +17,7 @@ from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.kernel.kernel import element_bytes
 from mlc.ir.kernel.plan import Lifetime
-from mlc.ir.kernel.program import BufferOp, RowOp, ViewOp, clock, memref_of, shape_of
+from mlc.ir.kernel.program import BufferOp, RowOp, ViewOp, buffer_shape, clock, memref_of
 from mlc.ir.module import counted_sizes
 
 
@@ -31,7 +31,7 @@ def plan_arena(main: func.FuncOp) -> list[Lifetime]:
     found = []
     for buffer in buffers:
         used = [_step(user, steps) for user in _users(buffer.result)]
-        extents = [dims.ceiling(extent, counted) for extent in shape_of(buffer.result)]
+        extents = [dims.ceiling(extent, counted) for extent in buffer_shape(buffer.result)]
         size = dims.prod(extents) * element_bytes(memref_of(buffer.result).element_type)
         found.append(Lifetime(size, min(used), max(used)) if used else Lifetime(0, 0, 0))
     main.attributes["kernel.arena"] = ArrayAttr(

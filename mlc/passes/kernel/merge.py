@@ -39,7 +39,7 @@ def merge_loops(kernel: Kernel) -> None:
     ops = [op for op in kernel.block.ops if isinstance(op, GenericOp)]
     if not ops:
         return
-    loops = Loops(kernel, ops)
+    loops = MergeableLoops(kernel, ops)
     loops.drop_unit_loops()
     loops.drop_unit_axes()
     while pair := loops.mergeable():
@@ -47,7 +47,7 @@ def merge_loops(kernel: Kernel) -> None:
     loops.write()
 
 
-class Loops:
+class MergeableLoops:
     """The kernel's loops and accesses in a form that is easy to change; `write` puts them back."""
 
     def __init__(self, kernel: Kernel, ops: list[GenericOp]):

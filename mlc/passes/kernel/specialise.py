@@ -34,7 +34,7 @@ from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.kernel.extents import Extent, factors, product
 from mlc.ir.kernel.kernel import Kernel, allocation, buffer_type, index, loops_attr, loops_of, type_of
-from mlc.ir.kernel.program import CallOp, SizeOp, ViewOp, shape_of
+from mlc.ir.kernel.program import CallOp, SizeOp, ViewOp, buffer_shape
 from mlc.ir.module import Module
 from mlc.ir.variants import Variant, parse, require_possible, variant_text
 from mlc.passes.base import Pass, Stage
@@ -84,7 +84,7 @@ class Specialiser:
         buffers = [v for v in call.arguments if isinstance(v.type, MemRefType)]
         extents = dict(zip(general.extents, (v for v in call.arguments if v not in buffers), strict=True))
         try:
-            shapes = [tuple(dims.substitute(extent, variant) for extent in shape_of(v)) for v in buffers]
+            shapes = [tuple(dims.substitute(extent, variant) for extent in buffer_shape(v)) for v in buffers]
             known = {
                 name: dims.substitute(v.owner.extent, variant)
                 for name, v in extents.items()
@@ -98,7 +98,7 @@ class Specialiser:
         views = {
             n: ViewOp(v, shape)
             for n, (v, shape) in enumerate(zip(buffers, shapes, strict=True))
-            if shape != shape_of(v)
+            if shape != buffer_shape(v)
         }
         seen = [views[n].result if n in views else v for n, v in enumerate(buffers)]
         left = [v for name, v in extents.items() if name not in sizes]

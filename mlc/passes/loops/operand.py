@@ -36,7 +36,7 @@ class Surroundings(Protocol):
 
 
 class Reader(Protocol):
-    """What an operand asks of its step (vector.Step): the loops that stand around the reads and writes."""
+    """What an operand asks of its step (vector_leaf.LeafOp): the loops that stand around the reads and writes."""
 
     op: GenericOp
     lanes: Lanes

@@ -53,7 +53,7 @@ class Tile:
     around: dict[str, SSAValue] = field(default_factory=dict)  # loops around all steps, and where they stand
 
     def lower(self, b: Builder, run: Sequence[GenericOp]) -> None:
-        steps = [Step(self, op) for op in run]
+        steps = [LeafOp(self, op) for op in run]
         if (name := loop_around(steps)) is not None:
             const, stop = self.function.const, self.function.extent(steps[0].extents[name])
 
@@ -72,9 +72,9 @@ class Tile:
         return self.buffers.get(value) is value
 
 
-def jammed(steps: Sequence[Step]) -> Iterator[list[Step]]:
+def jammed(steps: Sequence[LeafOp]) -> Iterator[list[LeafOp]]:
     """Neighbouring loops over the vector loop become one, unless the later needs the earlier's reduction."""
-    group: list[Step] = []
+    group: list[LeafOp] = []
     for step in steps:
         same = bool(group) and all(
             s.across_looped and not s.sequential and s.extents == group[0].extents and s.may_precede(step)
@@ -88,7 +88,7 @@ def jammed(steps: Sequence[Step]) -> Iterator[list[Step]]:
         yield group
 
 
-def loop_around(steps: Sequence[Step]) -> str | None:
+def loop_around(steps: Sequence[LeafOp]) -> str | None:
     """A loop that all steps have, that none unrolls or reduces over, and that they may run through together."""
     for name in steps[0].sequential:
         shared = all(name in s.sequential and name in s.result_loops and name not in s.reduced for s in steps)
@@ -100,7 +100,7 @@ def loop_around(steps: Sequence[Step]) -> str | None:
 def rows_of_scratch(run: Sequence[GenericOp], temporaries: Sequence[SSAValue], leaf: Vector) -> list[SSAValue]:
     """The temporaries of a tile that one loop fills and another reads."""
     shell = Tile(None, leaf, None, {v: v for v in temporaries}, {})  # type: ignore[arg-type]
-    while name := loop_around(steps := [Step(shell, op) for op in run]):
+    while name := loop_around(steps := [LeafOp(shell, op) for op in run]):
         shell.around[name] = None  # type: ignore[assignment]
     groups = list(jammed(steps))
     found = []
@@ -114,7 +114,7 @@ def rows_of_scratch(run: Sequence[GenericOp], temporaries: Sequence[SSAValue], l
     return list(dict.fromkeys(found))
 
 
-class Step:
+class LeafOp:
     """One structured op of a tile."""
 
     def __init__(self, tile: Tile, op: GenericOp):
@@ -145,7 +145,7 @@ class Step:
         self.body = BodyOps(op)
         self.by_pieces = self.carries and self.leaf.pieces > 0 and is_sum(op)
 
-    def may_precede(self, later: Step) -> bool:
+    def may_precede(self, later: LeafOp) -> bool:
         """In one loop: does `later` read what this step writes only where it was just written, and no unfinished reduction?"""
         target = self.result.value
         reads = [operand.access for operand in later.operands if operand.value is target]
@@ -295,7 +295,7 @@ class AcrossLoop:
 
     A static rest is unrolled; a run-time one is a loop over single vectors and one vector, full or not, with a mask."""
 
-    def __init__(self, group: list[Step]):
+    def __init__(self, group: list[LeafOp]):
         self.group, self.first = group, group[0]
         self.lanes, self.function = self.first.lanes, self.first.tile.function
         self.points = self.first.points()
@@ -355,7 +355,7 @@ class AcrossLoop:
         for s in self.group:
             mine = [left.pop(0) for _ in grid] if s.carries else []
 
-            def evaluate(b: Builder, ivs: Mapping, acc: list, s: Step = s) -> list[SSAValue]:
+            def evaluate(b: Builder, ivs: Mapping, acc: list, s: LeafOp = s) -> list[SSAValue]:
                 return s.evaluate(b, grid, ivs, acc if s.carries else None, seen)
 
             after += s.nest(b, s.sequential, {}, evaluate, mine)

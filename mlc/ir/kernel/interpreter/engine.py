@@ -1,6 +1,6 @@
 """Functions turned into Python closures: each op becomes a step on a frame, a list that holds the values of one call.
 
-A family of ops registers how its steps are made:  @steps("scf.for") def make(compiler, op) -> Step
+A family of ops registers how its steps are made:  @steps("scf.for") def make(compiler, op) -> Action
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from mlc.ir.kernel.interpreter.arith import compute
 from mlc.ir.kernel.interpreter.memory import Counters, label
 
 Frame = list[Any]
-Step = Callable[[Frame], None]
-Maker = Callable[["Compiler", Any], Step]
+Action = Callable[[Frame], None]
+Maker = Callable[["Compiler", Any], Action]
 
 _MAKERS: dict[str, Maker] = {}
 
@@ -88,7 +88,7 @@ class Compiler:
     def slots(self, values: Sequence[SSAValue]) -> list[int]:
         return [self.slot(value) for value in values]
 
-    def block(self, block: Block) -> list[Step]:
+    def block(self, block: Block) -> list[Action]:
         """The steps of a block, without its terminator."""
         self._defined.update(block.args)
         found = [self.step(op) for op in list(block.ops)[:-1]]
@@ -103,13 +103,13 @@ class Compiler:
                 raise InternalError(f"{label(op)} uses %{value.name_hint} before it is defined")
         self._defined.update(op.results)
 
-    def region(self, region: Region) -> tuple[list[Step], list[int]]:
+    def region(self, region: Region) -> tuple[list[Action], list[int]]:
         """The steps of a region of one block, and where what it yields is."""
         last = region.block.last_op
         assert last is not None
         return self.block(region.block), self.slots(last.operands)
 
-    def step(self, op: Operation) -> Step:
+    def step(self, op: Operation) -> Action:
         self.check_defined(op)
         if make := _MAKERS.get(op.name):
             return make(self, op)
@@ -117,7 +117,7 @@ class Compiler:
             return self.computed(op, function)
         raise InternalError(f"the interpreter does not run {label(op)}")
 
-    def computed(self, op: Operation, function: Callable[..., Any]) -> Step:
+    def computed(self, op: Operation, function: Callable[..., Any]) -> Action:
         """result = function(operands)."""
         result = self.slot(op.results[0])
         match self.slots(op.operands):

@@ -15,7 +15,7 @@ from mlc.ir import dims
 from mlc.ir.alias import fronts_of
 from mlc.ir.dims import Extent
 from mlc.ir.interpreter import require, require_writable, solve_symbols
-from mlc.ir.kernel.interpreter.engine import Compiler, Frame, Machine, Step, steps
+from mlc.ir.kernel.interpreter.engine import Action, Compiler, Frame, Machine, steps
 from mlc.ir.kernel.interpreter.memory import (
     Counters,
     Shadow,
@@ -29,7 +29,7 @@ from mlc.ir.kernel.interpreter.memory import (
 )
 from mlc.ir.kernel.interpreter.one_kernel import Argument, evaluated, packed_view
 from mlc.ir.kernel.pack import Pack, pack
-from mlc.ir.kernel.program import BufferOp, CallOp, CountOp, RowOp, SizeOp, ViewOp, WeightOp, memref_of, shape_of
+from mlc.ir.kernel.program import BufferOp, CallOp, CountOp, RowOp, SizeOp, ViewOp, WeightOp, buffer_shape, memref_of
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
 
@@ -78,7 +78,9 @@ def run_program(
     attrs = main.arg_attrs.data if main.arg_attrs is not None else ()
     texts = [{k: v.data for k, v in attr.data.items() if isinstance(v, StringAttr)} for attr in attrs]
     shapes = {
-        t["kernel.name"]: shape_of(arg) for t, arg in zip(texts, main.args, strict=True) if t["kernel.role"] == "input"
+        t["kernel.name"]: buffer_shape(arg)
+        for t, arg in zip(texts, main.args, strict=True)
+        if t["kernel.role"] == "input"
     }
     if len(inputs) != len(shapes):
         raise ShapeError(f"the program takes {len(shapes)} inputs ({', '.join(shapes)}), {len(inputs)} were given")
@@ -87,7 +89,7 @@ def run_program(
     number_of = {name: number for number, name in enumerate(shapes)}
     for text, arg in zip(texts, main.args, strict=True):
         name, role, dtype = (text[f"kernel.{key}"] for key in ("name", "role", "dtype"))
-        shape = run.shape(shape_of(arg))
+        shape = run.shape(buffer_shape(arg))
         if role == "input":
             array = next(given)
             if number_of[name] in aliases.values():
@@ -99,7 +101,7 @@ def run_program(
                 raise ShapeError(f"{name}: dtype is {array.dtype}, the program takes {numpy_dtype(dtype)}")
             elements = flat(array, dtype_of(memref_of(arg).element_type), name)
         else:
-            shape = run.reserved(shape_of(arg))
+            shape = run.reserved(buffer_shape(arg))
             elements = unwritten(int(np.prod(shape)), dtype_of(memref_of(arg).element_type))
             outputs.append((arg, elements.view(numpy_dtype(dtype))))
         arguments.append(run.memory(name, elements, shape))
@@ -115,7 +117,7 @@ def run_program(
         run.call(main, arguments)
     found = []
     for number, (arg, elements) in enumerate(outputs):
-        shape = run.shape(shape_of(arg))
+        shape = run.shape(buffer_shape(arg))
         alias = aliases.get(number)
         found.append(inputs[alias] if alias is not None else elements[: int(np.prod(shape))].reshape(shape))
     return found
@@ -129,7 +131,7 @@ def _run_of(c: Compiler) -> Run:
 
 # Memory and sizes ----------------------------------------------------------------------------------------------------
 @steps("kernel.size")
-def _size(c: Compiler, op: SizeOp) -> Step:
+def _size(c: Compiler, op: SizeOp) -> Action:
     run, result, extent = _run_of(c), c.slot(op.result), op.extent
 
     def step(frame: Frame) -> None:
@@ -139,7 +141,7 @@ def _size(c: Compiler, op: SizeOp) -> Step:
 
 
 @steps("kernel.weight")
-def _weight(c: Compiler, op: WeightOp) -> Step:
+def _weight(c: Compiler, op: WeightOp) -> Action:
     run, result, type = _run_of(c), c.slot(op.result), cast(MemRefType, op.result.type)
     dtype, key = dtype_of(type.element_type), op.key.data
 
@@ -168,7 +170,7 @@ def _wanted_pack(run: Run, op: WeightOp) -> Pack:
 
 
 @steps("kernel.buffer")
-def _buffer(c: Compiler, op: BufferOp) -> Step:
+def _buffer(c: Compiler, op: BufferOp) -> Action:
     run, result, name = _run_of(c), c.slot(op.result), f"buffer {op.number.data}"
     dtype, extents = dtype_of(memref_of(op.result).element_type), op.dims.extents()
 
@@ -180,7 +182,7 @@ def _buffer(c: Compiler, op: BufferOp) -> Step:
 
 
 @steps("kernel.view")
-def _view(c: Compiler, op: ViewOp) -> Step:
+def _view(c: Compiler, op: ViewOp) -> Action:
     run, base, result, extents = _run_of(c), c.slot(op.base), c.slot(op.result), op.dims.extents()
 
     def step(frame: Frame) -> None:
@@ -192,9 +194,9 @@ def _view(c: Compiler, op: ViewOp) -> Step:
 
 
 @steps("kernel.row")
-def _row(c: Compiler, op: RowOp) -> Step:
+def _row(c: Compiler, op: RowOp) -> Action:
     run, base, position, result = _run_of(c), c.slot(op.base), c.slot(op.position), c.slot(op.result)
-    extents = shape_of(op.base)
+    extents = buffer_shape(op.base)
 
     def step(frame: Frame) -> None:
         whole: View = frame[base]
@@ -207,7 +209,7 @@ def _row(c: Compiler, op: RowOp) -> Step:
 
 
 @steps("kernel.count")
-def _count(c: Compiler, op: CountOp) -> Step:
+def _count(c: Compiler, op: CountOp) -> Action:
     run, buffer, symbol = _run_of(c), c.slot(op.buffer), op.symbol.data
 
     def step(frame: Frame) -> None:
@@ -226,7 +228,7 @@ def _signature(function: FuncOp) -> list[Argument]:
 
 
 @steps("kernel.call")
-def _call(c: Compiler, op: CallOp) -> Step:
+def _call(c: Compiler, op: CallOp) -> Action:
     run, kernel = _run_of(c), _run_of(c).function(op.kernel, op)
     signature = _signature(kernel)
     buffers = [v for v in op.arguments if isinstance(v.type, MemRefType)]
@@ -276,7 +278,7 @@ def _stated(value: SSAValue) -> tuple[Extent, ...] | None:
     """The extents that a memref has by its op: a size that was counted since changes them. Packed weights have none."""
     if isinstance(value.owner, WeightOp):
         return None
-    return shape_of(value)
+    return buffer_shape(value)
 
 
 def _argument(

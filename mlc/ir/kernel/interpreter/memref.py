@@ -11,12 +11,12 @@ from xdsl.dialects.builtin import DYNAMIC_INDEX, DenseIntOrFPElementsAttr, Index
 from xdsl.ir import Operation
 
 from mlc.errors import InternalError
-from mlc.ir.kernel.interpreter.engine import Compiler, Frame, Step, steps
+from mlc.ir.kernel.interpreter.engine import Action, Compiler, Frame, steps
 from mlc.ir.kernel.interpreter.memory import View, allocated, dtype_of, label, row_major, space_of
 
 
 @steps("memref.alloc", "memref.alloca")
-def _alloc(c: Compiler, op: memref.AllocOp) -> Step:
+def _alloc(c: Compiler, op: memref.AllocOp) -> Action:
     type, result = op.memref.type, c.slot(op.memref)
     assert isinstance(type, MemRefType)
     sizes = c.mixed(op.dynamic_sizes, type.get_shape(), DYNAMIC_INDEX)
@@ -34,12 +34,12 @@ def _alloc(c: Compiler, op: memref.AllocOp) -> Step:
 
 
 @steps("memref.dealloc", "memref.assume_alignment")
-def _nothing(c: Compiler, op: Operation) -> Step:
+def _nothing(c: Compiler, op: Operation) -> Action:
     return _renamed(c, op) if op.results else lambda frame: None
 
 
 @steps("memref.cast", "memref.memory_space_cast")
-def _renamed(c: Compiler, op: Operation) -> Step:
+def _renamed(c: Compiler, op: Operation) -> Action:
     source, result = c.slot(op.operands[0]), c.slot(op.results[0])
     space = space_of(op.results[0].type)  # type: ignore[arg-type]
 
@@ -51,7 +51,7 @@ def _renamed(c: Compiler, op: Operation) -> Step:
 
 
 @steps("memref.subview")
-def _subview(c: Compiler, op: memref.SubviewOp) -> Step:
+def _subview(c: Compiler, op: memref.SubviewOp) -> Action:
     source, result = c.slot(op.source), c.slot(op.result)
     offsets = c.mixed(op.offsets, op.static_offsets.get_values(), DYNAMIC_INDEX)
     sizes = c.mixed(op.sizes, op.static_sizes.get_values(), DYNAMIC_INDEX)
@@ -106,7 +106,7 @@ def _agree(op: Operation, view: View, shape: tuple[int, ...], strides: Any) -> N
 
 
 @steps("memref.reinterpret_cast")
-def _reinterpret(c: Compiler, op: memref.ReinterpretCastOp) -> Step:
+def _reinterpret(c: Compiler, op: memref.ReinterpretCastOp) -> Action:
     source, result = c.slot(op.source), c.slot(op.result)
     offsets = c.mixed(op.offsets, op.static_offsets.get_values(), DYNAMIC_INDEX)
     sizes = c.mixed(op.sizes, op.static_sizes.get_values(), DYNAMIC_INDEX)
@@ -121,7 +121,7 @@ def _reinterpret(c: Compiler, op: memref.ReinterpretCastOp) -> Step:
 
 
 @steps("memref.view")
-def _retyped(c: Compiler, op: memref.ViewOp) -> Step:
+def _retyped(c: Compiler, op: memref.ViewOp) -> Action:
     source, shift, result = c.slot(op.source), c.slot(op.byte_shift), c.slot(op.result)
     type = op.result.type
     assert isinstance(type, MemRefType)
@@ -145,7 +145,7 @@ def _retyped(c: Compiler, op: memref.ViewOp) -> Step:
 
 
 @steps("memref.collapse_shape")
-def _collapsed(c: Compiler, op: memref.CollapseShapeOp) -> Step:
+def _collapsed(c: Compiler, op: memref.CollapseShapeOp) -> Action:
     source, result = c.slot(op.src), c.slot(op.result)
 
     def step(frame: Frame) -> None:
@@ -167,7 +167,7 @@ def _collapsed(c: Compiler, op: memref.CollapseShapeOp) -> Step:
 
 
 @steps("memref.expand_shape")
-def _expanded(c: Compiler, op: memref.ExpandShapeOp) -> Step:
+def _expanded(c: Compiler, op: memref.ExpandShapeOp) -> Action:
     source, result = c.slot(op.src), c.slot(op.result)
     shape = c.mixed(op.output_shape, op.static_output_shape.get_values(), DYNAMIC_INDEX)
 
@@ -192,7 +192,7 @@ def _groups(op: memref.CollapseShapeOp | memref.ExpandShapeOp) -> list[list[int]
 
 
 @steps("memref.dim")
-def _dim(c: Compiler, op: memref.DimOp) -> Step:
+def _dim(c: Compiler, op: memref.DimOp) -> Action:
     source, axis, result = c.slot(op.source), c.slot(op.index), c.slot(op.result)
 
     def step(frame: Frame) -> None:
@@ -203,7 +203,7 @@ def _dim(c: Compiler, op: memref.DimOp) -> Step:
 
 # Single elements and copies -----------------------------------------------------------------------------------------
 @steps("memref.load")
-def _load(c: Compiler, op: memref.LoadOp) -> Step:
+def _load(c: Compiler, op: memref.LoadOp) -> Action:
     source, at, result = c.slot(op.memref), c.slots(op.indices), c.slot(op.res)
     index = isinstance(op.res.type, IndexType)
     watched = c.machine.watched
@@ -220,7 +220,7 @@ def _load(c: Compiler, op: memref.LoadOp) -> Step:
 
 
 @steps("memref.store")
-def _store(c: Compiler, op: memref.StoreOp) -> Step:
+def _store(c: Compiler, op: memref.StoreOp) -> Action:
     value, target, at = c.slot(op.value), c.slot(op.memref), c.slots(op.indices)
     watched = c.machine.watched
 
@@ -235,7 +235,7 @@ def _store(c: Compiler, op: memref.StoreOp) -> Step:
 
 
 @steps("memref.copy")
-def _copy(c: Compiler, op: memref.CopyOp) -> Step:
+def _copy(c: Compiler, op: memref.CopyOp) -> Action:
     source, target = c.slots(op.operands)
 
     def step(frame: Frame) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from xdsl.dialects import func, scf
 
 from mlc.errors import InternalError
-from mlc.ir.kernel.interpreter.engine import Compiler, Frame, Step, steps
+from mlc.ir.kernel.interpreter.engine import Action, Compiler, Frame, steps
 from mlc.ir.kernel.interpreter.memory import label
 
 
 @steps("scf.for")
-def _for(c: Compiler, op: scf.ForOp) -> Step:
+def _for(c: Compiler, op: scf.ForOp) -> Action:
     start, stop, by = c.slots([op.lb, op.ub, op.step])
     iv, *carried = c.slots(op.body.block.args)
     first, results = c.slots(op.iter_args), c.slots(op.results)
@@ -37,7 +37,7 @@ def _move(frame: Frame, sources: list[int], targets: list[int]) -> None:
 
 
 @steps("scf.if")
-def _if(c: Compiler, op: scf.IfOp) -> Step:
+def _if(c: Compiler, op: scf.IfOp) -> Action:
     condition, results = c.slot(op.cond), c.slots(op.results)
     branches = [c.region(r) if r.blocks else ([], []) for r in (op.false_region, op.true_region)]
 
@@ -51,7 +51,7 @@ def _if(c: Compiler, op: scf.IfOp) -> Step:
 
 
 @steps("scf.while")
-def _while(c: Compiler, op: scf.WhileOp) -> Step:
+def _while(c: Compiler, op: scf.WhileOp) -> Action:
     first, results = c.slots(op.arguments), c.slots(op.results)
     before, after = c.slots(op.before_region.block.args), c.slots(op.after_region.block.args)
     test, (condition, *passed) = c.region(op.before_region)
@@ -74,7 +74,7 @@ def _while(c: Compiler, op: scf.WhileOp) -> Step:
 
 
 @steps("scf.index_switch")
-def _switch(c: Compiler, op: scf.IndexSwitchOp) -> Step:
+def _switch(c: Compiler, op: scf.IndexSwitchOp) -> Action:
     value, results = c.slot(op.arg), c.slots(op.results)
     default = c.region(op.default_region)
     cases = dict(zip(op.cases.get_values(), map(c.region, op.case_regions), strict=True))
@@ -89,7 +89,7 @@ def _switch(c: Compiler, op: scf.IndexSwitchOp) -> Step:
 
 
 @steps("func.call")
-def _call(c: Compiler, op: func.CallOp) -> Step:
+def _call(c: Compiler, op: func.CallOp) -> Action:
     arguments, results = c.slots(op.arguments), c.slots(op.results)
     machine, name = c.machine, op.callee.root_reference.data
 

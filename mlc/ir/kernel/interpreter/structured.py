@@ -22,7 +22,7 @@ from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from mlc.errors import InternalError
 from mlc.ir.kernel.interpreter.arith import FOLDS, compute, fold
-from mlc.ir.kernel.interpreter.engine import Compiler, Frame, Step, steps
+from mlc.ir.kernel.interpreter.engine import Action, Compiler, Frame, steps
 from mlc.ir.kernel.interpreter.memory import View, label, strided
 from mlc.ir.kernel.kernel import loops_of
 
@@ -43,7 +43,7 @@ class Form:
         return used[0] if len(used) == 1 and self.coefficients[used[0]] == 1 and not self.constant else None
 
 
-class Operand:
+class StridedOperand:
     """An operand of one run, as the loops see it."""
 
     def __init__(self, view: View, access: Sequence[Form], loops: int):
@@ -106,7 +106,7 @@ class Body:
         return {v.index for v in used if isinstance(v, BlockArgument) and v.block is self.block}
 
     def evaluate(
-        self, results: Sequence[SSAValue], operands: Sequence[Operand], box: Box, outside: Mapping[SSAValue, Any]
+        self, results: Sequence[SSAValue], operands: Sequence[StridedOperand], box: Box, outside: Mapping[SSAValue, Any]
     ) -> list[Any]:
         values: dict[SSAValue, Any] = dict(outside)
         for number in self.arguments(results):
@@ -151,7 +151,7 @@ class Reduction:
             return None
         return Reduction(body, op, others[0])
 
-    def cost(self, operands: Sequence[Operand], box: Box) -> int:
+    def cost(self, operands: Sequence[StridedOperand], box: Box) -> int:
         """Elements of the largest array that `fold` makes."""
         if self.factors is None:
             return volume(box)
@@ -162,7 +162,7 @@ class Reduction:
         return max(sizes)
 
     def fold(
-        self, operands: Sequence[Operand], box: Box, reduced: tuple[int, ...], outside: Mapping[SSAValue, Any]
+        self, operands: Sequence[StridedOperand], box: Box, reduced: tuple[int, ...], outside: Mapping[SSAValue, Any]
     ) -> Any:
         """Over the reduced loops, which stay as axes of extent 1."""
         shape = [end - begin for begin, end in box]
@@ -243,7 +243,7 @@ class Structured:
             return
         for view, access in zip(views, self.accesses, strict=True):
             self.check(view, access, extents)
-        operands = [Operand(v, access, len(extents)) for v, access in zip(views, self.accesses, strict=True)]
+        operands = [StridedOperand(v, access, len(extents)) for v, access in zip(views, self.accesses, strict=True)]
         for loop in self.parallel:
             if extents[loop] > 1 and not all(o.depends[loop] for o in operands[self.inputs :]):
                 raise InternalError(
@@ -310,7 +310,7 @@ class Structured:
         if any(low < 0 or high >= there for (low, high), there in zip(spans, view.shape, strict=True)):
             raise view.outside(self.op, [f"{low}..{high}" for low, high in spans])
 
-    def overlaps(self, operands: Sequence[Operand], outside: Mapping[SSAValue, Any]) -> bool:
+    def overlaps(self, operands: Sequence[StridedOperand], outside: Mapping[SSAValue, Any]) -> bool:
         """Is what is written also read at another place? Then the order of the points counts."""
         for out in operands[self.inputs :]:
             if any(outside[v].storage is out.view.storage for v in self.body.loaded if v in outside):
@@ -322,7 +322,7 @@ class Structured:
         return False
 
     # Ways to run -----------------------------------------------------------------------------------------------------
-    def map(self, operands: Sequence[Operand], box: Box, outside: Mapping[SSAValue, Any]) -> None:
+    def map(self, operands: Sequence[StridedOperand], box: Box, outside: Mapping[SSAValue, Any]) -> None:
         """The body on every point of a box at once."""
         self.watch(operands, box)
         found = self.body.evaluate(self.body.yielded, operands, box, outside)
@@ -330,7 +330,7 @@ class Structured:
             out.array(box)[...] = value
 
     def fold(
-        self, reduction: Reduction, operands: Sequence[Operand], whole: Box, outside: Mapping[SSAValue, Any]
+        self, reduction: Reduction, operands: Sequence[StridedOperand], whole: Box, outside: Mapping[SSAValue, Any]
     ) -> None:
         out = operands[-1]
         for box in pieces(whole, range(len(whole)), lambda b: reduction.cost(operands, b)):
@@ -339,7 +339,7 @@ class Structured:
             target = out.array(box)
             target[...] = reduction.ufunc(target, value)
 
-    def point_by_point(self, frame: Frame, operands: Sequence[Operand], box: Box) -> None:
+    def point_by_point(self, frame: Frame, operands: Sequence[StridedOperand], box: Box) -> None:
         for point in product(*(range(*span) for span in box)):
             self.point[:] = point
             at = [o.offset + sum(i * s for i, s in zip(point, o.steps, strict=True)) for o in operands]
@@ -353,7 +353,7 @@ class Structured:
                 operand.view.storage.wrote(position, 1)
                 operand.view.elements[position] = frame[slot]
 
-    def watch(self, operands: Sequence[Operand], box: Box) -> None:
+    def watch(self, operands: Sequence[StridedOperand], box: Box) -> None:
         """Tells the storage what a box reads and writes: each operand once per point."""
         if not self.c.machine.watched:
             return
@@ -398,12 +398,12 @@ def _access(attr: Any) -> list[Form]:
 
 
 @steps("linalg.generic")
-def _generic(c: Compiler, op: GenericOp) -> Step:
+def _generic(c: Compiler, op: GenericOp) -> Action:
     return Structured(c, op).run
 
 
 @steps("linalg.index")
-def _index(c: Compiler, op: IndexOp) -> Step:
+def _index(c: Compiler, op: IndexOp) -> Action:
     assert op.parent is not None
     point, loop, result = c.points[op.parent], op.dim.value.data, c.slot(op.result)
 

@@ -10,12 +10,12 @@ from xdsl.dialects.builtin import DYNAMIC_INDEX, VectorType
 
 from mlc.errors import InternalError
 from mlc.ir.kernel.interpreter.arith import KINDS, fold
-from mlc.ir.kernel.interpreter.engine import Compiler, Frame, Step, steps
+from mlc.ir.kernel.interpreter.engine import Action, Compiler, Frame, steps
 from mlc.ir.kernel.interpreter.memory import View, dtype_of, label
 
 
 @steps("vector.load", "vector.maskedload")
-def _vector_load(c: Compiler, op: vector.LoadOp | vector.MaskedLoadOp) -> Step:
+def _vector_load(c: Compiler, op: vector.LoadOp | vector.MaskedLoadOp) -> Action:
     source, at, result = c.slot(op.base), c.slots(op.indices), c.slot(op.results[0])
     lanes = _lanes(op.results[0].type)
     mask, rest = c.slots([op.mask, op.pass_thru]) if isinstance(op, vector.MaskedLoadOp) else (None, 0)
@@ -39,7 +39,7 @@ def _vector_load(c: Compiler, op: vector.LoadOp | vector.MaskedLoadOp) -> Step:
 
 
 @steps("vector.store", "vector.maskedstore")
-def _vector_store(c: Compiler, op: vector.StoreOp | vector.MaskedStoreOp) -> Step:
+def _vector_store(c: Compiler, op: vector.StoreOp | vector.MaskedStoreOp) -> Action:
     stored = op.value_to_store if isinstance(op, vector.MaskedStoreOp) else op.vector
     value, target, at = c.slot(stored), c.slot(op.base), c.slots(op.indices)
     lanes = _lanes(stored.type)
@@ -75,7 +75,7 @@ def _reach(mask: np.ndarray) -> int:
 
 # Between lanes -------------------------------------------------------------------------------------------------------
 @steps("vector.broadcast")
-def _broadcast(c: Compiler, op: vector.BroadcastOp) -> Step:
+def _broadcast(c: Compiler, op: vector.BroadcastOp) -> Action:
     type = op.vector.type
     assert isinstance(type, VectorType)
     dtype, shape = dtype_of(type.element_type), type.get_shape()
@@ -83,13 +83,13 @@ def _broadcast(c: Compiler, op: vector.BroadcastOp) -> Step:
 
 
 @steps("vector.create_mask")
-def _mask(c: Compiler, op: vector.CreateMaskOp) -> Step:
+def _mask(c: Compiler, op: vector.CreateMaskOp) -> Action:
     lanes = np.arange(_lanes(op.mask_vector.type))
     return c.computed(op, lambda count: lanes < count)
 
 
 @steps("vector.extract")
-def _extract(c: Compiler, op: vector.ExtractOp) -> Step:
+def _extract(c: Compiler, op: vector.ExtractOp) -> Action:
     source, result = c.slot(op.vector), c.slot(op.result)
     at = c.mixed(op.dynamic_position, op.static_position.get_values(), DYNAMIC_INDEX)
 
@@ -100,7 +100,7 @@ def _extract(c: Compiler, op: vector.ExtractOp) -> Step:
 
 
 @steps("vector.insert")
-def _insert(c: Compiler, op: vector.InsertOp) -> Step:
+def _insert(c: Compiler, op: vector.InsertOp) -> Action:
     source, into, result = c.slot(op.source), c.slot(op.dest), c.slot(op.result)
     at = c.mixed(op.dynamic_position, op.static_position.get_values(), DYNAMIC_INDEX)
 
@@ -113,13 +113,13 @@ def _insert(c: Compiler, op: vector.InsertOp) -> Step:
 
 
 @steps("vector.shuffle")
-def _shuffle(c: Compiler, op: vector.ShuffleOp) -> Step:
+def _shuffle(c: Compiler, op: vector.ShuffleOp) -> Action:
     order = np.array(op.mask.get_values())
     return c.computed(op, lambda x, y: np.concatenate([x, y])[order])
 
 
 @steps("vector.reduction")
-def _reduction(c: Compiler, op: vector.ReductionOp) -> Step:
+def _reduction(c: Compiler, op: vector.ReductionOp) -> Action:
     kind = op.kind.data.value
     if kind not in KINDS:
         raise InternalError(f"the interpreter does not run {label(op)} {kind}")
@@ -130,7 +130,7 @@ def _reduction(c: Compiler, op: vector.ReductionOp) -> Step:
 
 
 @steps("arith.select")
-def _select(c: Compiler, op: Any) -> Step:
+def _select(c: Compiler, op: Any) -> Action:
     if isinstance(op.cond.type, VectorType):
         return c.computed(op, np.where)
     return c.computed(op, lambda condition, x, y: x if condition else y)

@@ -22,7 +22,7 @@ from mlc.ir.kernel.schedule import Binding, Level, Scalar, Schedule, Stage, Vect
 from mlc.ir.kernel.target import Target
 from mlc.passes.kernel.accumulate import accumulate_in_temporaries
 from mlc.passes.kernel.merge import merge_loops
-from mlc.passes.kernel.rules.loop_facts import Group, Operand
+from mlc.passes.kernel.rules.loop_facts import LoopFacts, OperandFacts
 from mlc.passes.loops.lower import lower
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.sums import PIECE, is_sum, long_loop
@@ -66,7 +66,7 @@ def lower_for_cpu(kernel: Kernel, target: Target, after: Callable[[str, Kernel],
 
 def choose(kernel: Kernel, target: Target) -> Schedule:
     """A schedule for a kernel that is prepared. Reasons for scalar loops go to kernel.report."""
-    group = Group(kernel)
+    group = LoopFacts(kernel)
     if why := group.strange_code():
         kernel.report.append(f"scalar loops: {why}")
         return Schedule((), Scalar())
@@ -87,10 +87,10 @@ def choose(kernel: Kernel, target: Target) -> Schedule:
 
 def plain(kernel: Kernel) -> Schedule:
     """Scalar loops, which every kernel has."""
-    return scalar(Group(kernel))
+    return scalar(LoopFacts(kernel))
 
 
-def scalar(group: Group) -> Schedule:
+def scalar(group: LoopFacts) -> Schedule:
     """The loops that all ops share become one nest, so that what they hand to each other is one element; the innermost one stays whole where
     rows do, so that LLVM can vectorise it."""
     if not group.ops or group.backwards():
@@ -117,7 +117,7 @@ def even(extent: int, largest: int) -> int:
 
 
 class Rule:
-    def __init__(self, group: Group, target: Target):
+    def __init__(self, group: LoopFacts, target: Target):
         self.group, self.target = group, target
         wide = any(element_bytes(type_of(o.value).element_type) == 8 for ops in group.operands for o in ops)
         self.bytes = 8 if wide else 4
@@ -148,10 +148,10 @@ class Rule:
     def reduces(self, number: int) -> bool:
         return bool(set(loops_of(self.group.ops[number])) & self.group.reduced)
 
-    def unit(self, operand: Operand, loop: str) -> bool:
+    def unit(self, operand: OperandFacts, loop: str) -> bool:
         return operand.step(loop) == 1
 
-    def window_of(self, operand: Operand, loop: str) -> bool:
+    def window_of(self, operand: OperandFacts, loop: str) -> bool:
         """Is the loop added to another where it indexes?"""
         return any(loop in form.terms and len(form.terms) > 1 for form in operand.access)
 
@@ -181,7 +181,7 @@ class Rule:
             tall = even(rows, min(most, self.registers(vectors)))
         return tall, vectors
 
-    def stage(self, number: int, n: str, panel: Operand, many_rows: bool) -> dict[str, Stage]:
+    def stage(self, number: int, n: str, panel: OperandFacts, many_rows: bool) -> dict[str, Stage]:
         """A weight is packed at compile time. A computed operand is copied where that pays: always if n is strided in it."""
         name = self.group.kernel.name_of(panel.value)
         if name is None:
@@ -197,13 +197,13 @@ class Rule:
             return {}
         return stage if not self.unit(panel, n) or (many_rows and self.aliased(panel)) else {}
 
-    def aliased(self, operand: Operand) -> bool:
+    def aliased(self, operand: OperandFacts) -> bool:
         """Do its rows begin at multiples of 2048 bytes?"""
         steps = [operand.step(loop) for loop in operand.loops]
         return any(step is not None and step > 1 and step * self.bytes % 2048 == 0 for step in steps)
 
     def product(
-        self, number: int, n: str, rows: list[str], batch: list[str], panel: Operand, other: Operand
+        self, number: int, n: str, rows: list[str], batch: list[str], panel: OperandFacts, other: OperandFacts
     ) -> Schedule | None:
         """[batch] m n k: n in panels, m in the rows of a register tile."""
         group, depth = self.group, self.depth(number)
@@ -243,7 +243,7 @@ class Rule:
         return all(name in self.group.kernel.weights for name in staged)
 
     def convolution(
-        self, number: int, n: str, rows: list[str], batch: list[str], panel: Operand, other: Operand
+        self, number: int, n: str, rows: list[str], batch: list[str], panel: OperandFacts, other: OperandFacts
     ) -> Schedule | None:
         """[batch] (image) oh ow oc kh kw.ic: a tile is a piece of an output row, or several whole short rows."""
         group = self.group

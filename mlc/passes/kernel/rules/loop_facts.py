@@ -17,7 +17,7 @@ from mlc.passes.loops.tile_view import accesses
 from mlc.passes.loops.verify import backwards, not_for_vectors
 
 
-class Operand:
+class OperandFacts:
     """A buffer as one op reads or writes it."""
 
     def __init__(self, value: SSAValue, access: tuple[Affine, ...]):
@@ -36,14 +36,15 @@ class Operand:
         return total
 
 
-class Group:
+class LoopFacts:
     """The structured ops of a kernel."""
 
     def __init__(self, kernel: Kernel):
         self.kernel = kernel
         self.ops = [op for op in kernel.block.ops if isinstance(op, GenericOp)]
         self.operands = [
-            [Operand(value, access) for value, access in zip(op.operands, accesses(op), strict=True)] for op in self.ops
+            [OperandFacts(value, access) for value, access in zip(op.operands, accesses(op), strict=True)]
+            for op in self.ops
         ]
         self.loops: dict[str, Extent] = {name: extent for op in self.ops for name, extent in loops_of(op).items()}
         self.reduced: set[str] = set()
@@ -67,7 +68,7 @@ class Group:
         return max(range(len(self.ops)), key=lambda n: (len(loops_of(self.ops[n])), n))
 
     @cached_property
-    def results(self) -> list[Operand]:
+    def results(self) -> list[OperandFacts]:
         """What leaves the kernel."""
         return [ops[-1] for ops in self.operands if self.kernel.is_argument(ops[-1].value)]
 
