@@ -36,7 +36,18 @@ from mlc.ir.dims import Extent
 from mlc.ir.kernel.cpu import cpu_target
 from mlc.ir.kernel.kernel import element_bytes
 from mlc.ir.kernel.plan import Equality, Launch, Lifetime, Plan, Step, TensorSpec
-from mlc.ir.kernel.program import BufferOp, CallOp, CountOp, RowOp, SizeOp, ViewOp, WeightOp, clock, memref_of, buffer_shape
+from mlc.ir.kernel.program import (
+    BufferOp,
+    CallOp,
+    CountOp,
+    RowOp,
+    SizeOp,
+    ViewOp,
+    WeightOp,
+    buffer_shape,
+    clock,
+    memref_of,
+)
 from mlc.ir.module import Module
 
 PART = 256  # calls and copies of a function
@@ -185,7 +196,9 @@ class Emitter:
                 raise InternalError(f"argument {arg.index} of @main is neither input nor output")
             alias = text_of(attr, KERNEL_ALIAS) or None
             front = text_of(attr, KERNEL_FRONT) or None
-            spec = TensorSpec(text_of(attr, "kernel.name"), text_of(attr, "kernel.dtype"), buffer_shape(arg), alias, front)
+            spec = TensorSpec(
+                text_of(attr, "kernel.name"), text_of(attr, "kernel.dtype"), buffer_shape(arg), alias, front
+            )
             (inputs if role == "input" else outputs).append((arg, spec))
         io = {arg: number for number, (arg, _) in enumerate([*inputs, *outputs])}
         return tuple(spec for _, spec in inputs), tuple(spec for _, spec in outputs), io
