@@ -135,6 +135,7 @@ def test_no_file_imports_one_that_imports_it() -> None:
 FAMILIES = ("mlc/frontends/onnx/ops/", "mlc/ir/graph/", "mlc/passes/graph/simplify/")
 # A file here is a command: it has the name that a user types.
 COMMANDS = ("mlc/cli", "benchmarks")
+TARGETS = ("cpu", "cuda")  # what a stage knows of one machine, and only that stage
 NAMED_TWICE = {
     "base": "what the ops of the graph dialect share, and what passes share",
 }
@@ -147,6 +148,8 @@ def subject(path: str) -> str:
     folder, _, name = path.rpartition("/")
     if folder in COMMANDS:
         return "a command"
+    if name.removesuffix(".py") in TARGETS:
+        return "a target"
     return "a test" if name.startswith("test_") else path
 
 
@@ -159,7 +162,7 @@ def same_names(paths: list[str]) -> dict[str, set[str]]:
 
 
 def test_no_two_files_of_one_name_could_be_taken_for_each_other() -> None:
-    """Where this fires, two files share a name although neither is a family of ops, a command or a test. Name the newer one by what it
+    """Where this fires, two files share a name although neither is about a family of ops, a target, a command or a test. Name the newer one by what it
     holds that the older does not; if their docstrings could be exchanged, they may be one file. A pair that nobody could mistake is
     entered in NAMED_TWICE with what each is."""
     assert same_names(["mlc/passes/plan.py", "mlc/ir/plan.py"]) == {"plan": {"mlc/passes/plan.py", "mlc/ir/plan.py"}}

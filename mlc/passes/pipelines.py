@@ -29,7 +29,7 @@ from mlc.passes.graph.simplify import Simplify
 from mlc.passes.graph.transposes import MoveTransposes
 from mlc.passes.graph.weights_to_arguments import ArgumentsToWeights, WeightsToArguments
 from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, OutlineKernels, PlanArena
-from mlc.passes.kernel.rules.table import AT_HAND
+from mlc.passes.kernel.rules.by_target import AT_HAND
 from mlc.passes.kernel.specialise import Specialise
 
 PassClass = TypeVar("PassClass", bound=Pass)

@@ -31,7 +31,7 @@ from mlc.ir.module import Module, context
 from mlc.passes.base import Pass, Stage
 from mlc.passes.kernel.arena import plan_arena
 from mlc.passes.kernel.outline import outline
-from mlc.passes.kernel.rules.table import AT_HAND, RULES, target_of
+from mlc.passes.kernel.rules.by_target import AT_HAND, RULES, target_of
 from mlc.passes.loops.lower import steps, without_collections
 from mlc.passes.loops.refused import Refused
 
