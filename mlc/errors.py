@@ -123,6 +123,20 @@ class OutOfRange(MlcError, IndexError):
     """A value in the array for an input is a position in a tensor that has none there."""
 
 
+class NoDerivative(MlcError):
+    """An op between an input and a result has no derivative rule; the gradient is not taken for zero."""
+
+    def __init__(
+        self, op: str, reason: str = "", *, node: str | int | None = None, file: str | PathLike[str] | None = None
+    ):
+        super().__init__(
+            f"{op} has no derivative{f': {reason}' if reason else ''}",
+            node=node,
+            file=file,
+            remedy="Where its result shall count as a constant, put stop_gradient behind it.",
+        )
+
+
 @dataclass(frozen=True)
 class UnsupportedKind:
     """One kind of operator that cannot be compiled: its name with domain, the nodes that are of it, and why."""

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from mlc.errors import MlcError
 from mlc.ir.spelling import nearest
+from mlc.passes.autodiff.differentiate import Autodiff
 from mlc.passes.base import Pass, require_pass
 from mlc.passes.graph.batch_norm import FoldBatchNorm
 from mlc.passes.graph.cse import Cse
@@ -54,6 +55,7 @@ PASSES: dict[str, type[Pass]] = {
         Dce,
         WeightsToArguments,
         ArgumentsToWeights,
+        Autodiff,
         GrowInPlace,
         Fuse,
         *LOWERING,

@@ -33,9 +33,10 @@ from xdsl.irdl import IRDLOperation
 from xdsl.rewriter import InsertPoint
 from xdsl.utils.exceptions import VerifyException
 
-from mlc.errors import MlcError, ShapeError
+from mlc.errors import MlcError, NoDerivative, ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
+from mlc.ir.graph.derivative import Algebra, Tangent, Tangents
 from mlc.ir.types import type_text
 
 Evaluate = Callable[[Extent], int]  # resolves an extent under the binding of a run
@@ -202,8 +203,20 @@ def require_at_least(extent: Extent, low: Extent, what: str) -> None:
         position.checks.append(Check(*check, f"{asking}: {what}" if asking else what))
 
 
+def location_file(op: Operation) -> str | None:
+    """file:line, or the file, that an op came from."""
+    place = op.location
+    while isinstance(place, NameLoc):
+        place = place.parameters[1]  # type: ignore[assignment]
+    return f"{place.filename.data}:{place.line.data}" if isinstance(place, FileLineColLoc) else None
+
+
 class GraphOp(IRDLOperation):
-    """An op on tensors. Subclasses state `infer_types` from operands and attributes, and `evaluate`."""
+    """An op on tensors. Subclasses state `infer_types` from operands and attributes, `evaluate`, and what derivatives need of them.
+
+    flat    whatever its operands are, derivatives take the results for constants
+    linear  the operands in each of which, the others being given, the op is linear: those that `transpose_rule` knows
+    """
 
     def infer_types(self) -> Sequence[TensorType]:
         """The result types that operands and attributes decide. Raises ShapeError."""
@@ -212,6 +225,39 @@ class GraphOp(IRDLOperation):
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
         """The meaning in NumPy. `at` gives the value of a symbolic extent."""
         raise NotImplementedError(self.name)
+
+    @property
+    def flat(self) -> bool:
+        return False
+
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return ()
+
+    def jvp(self, g: Algebra, tangents: Tangents) -> Sequence[Tangent]:
+        """The tangents of the results, given those of the operands. This one is of ops that are linear in each of their operands alone.
+
+        Raises NoDerivative where the op states no derivative.
+        """
+        total: Tangent = None
+        for position, t in enumerate(tangents):
+            if t is not None:
+                if position not in self.linear:
+                    raise self.no_derivative()
+                copy = self.clone()
+                copy.operands = [t if n == position else x for n, x in enumerate(self.operands)]
+                total = g.accumulate(total, emit(copy)[0])
+        return [total]
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        """The cotangent of the operand in this position, one of `linear`, given that of the result."""
+        raise self.no_derivative()
+
+    def no_derivative(self, reason: str = "") -> NoDerivative:
+        """The error that says where the op stands."""
+        return NoDerivative(
+            self.name.removeprefix("graph."), reason, node=location_name(self), file=location_file(self)
+        )
 
     def verify_(self) -> None:
         try:

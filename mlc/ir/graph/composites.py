@@ -271,6 +271,10 @@ class StopGradientOp(CompositeOp):
     def decompose(self, *operands: SSAValue) -> SSAValue:
         return operands[0]
 
+    @property
+    def flat(self) -> bool:
+        return True
+
 
 # Builder functions -------------------------------------------------------------------------------------------------------
 

@@ -29,8 +29,9 @@ from xdsl.traits import Pure
 
 from mlc.errors import DTypeError, MlcError, ShapeError
 from mlc.ir.dtypes import TABLE
-from mlc.ir.graph import scalar, storage
+from mlc.ir.graph import partials, scalar, storage
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, widened
+from mlc.ir.graph.derivative import Algebra, Partial, Tangent, Tangents
 from mlc.ir.graph.scalar import Body
 from mlc.ir.graph.storage import ROUNDINGS, Rounding
 from mlc.ir.kernel.scalar_ops import gelu, lanewise, rounded, softplus
@@ -88,19 +89,43 @@ class ElementwiseOp(PointwiseOp):
     def scalar_body(self, b: Builder, *values: SSAValue) -> SSAValue:
         return self.ROW.scalar(b, dtype_of(self.operands[-1]), *values)
 
+    @property
+    def flat(self) -> bool:
+        return bool(self.ROW.jvp) and not any(self.ROW.jvp)
+
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return tuple(n for n, partial in enumerate(self.ROW.jvp) if partial is not None)
+
+    def jvp(self, g: Algebra, tangents: Tangents) -> list[Tangent]:
+        if not self.ROW.jvp:
+            raise self.no_derivative()
+        total: Tangent = None
+        for partial, t in zip(self.ROW.jvp, tangents, strict=True):
+            if partial is not None and t is not None:
+                total = g.accumulate(total, partial(g, t, self.results[0], *self.operands))
+        return [total]
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        """The partial derivative is a factor at each element: a diagonal map, which is its own transpose."""
+        partial = self.ROW.jvp[position]
+        return None if partial is None else partial(g, cotangent, self.results[0], *self.operands)
+
     def on(self, *operands: SSAValue) -> SSAValue:
         return emit(type(self)(*operands))[0]
 
 
 @dataclass(frozen=True)
 class Row:
-    """name, number of operands, dtypes it takes, meaning in NumPy, scalar spelling; `to_bool` for predicates."""
+    """name, number of operands, dtypes it takes, meaning in NumPy, scalar spelling, partial derivatives by operand (a None among them: 0);
+    `to_bool` for predicates."""
 
     name: str
     arity: int
     takes: Kind
     evaluate: Callable[..., Any]
     scalar: Body
+    jvp: tuple[Partial | None, ...] = ()
     to_bool: bool = False
     doc: str = ""
 
@@ -169,33 +194,34 @@ def _wide(function: Callable[..., Any]) -> Callable[..., Any]:
 
 _F = scalar.widened
 _ROWS = (
-    Row("neg", 1, "number", np.negative, _F(scalar.negate)),
-    Row("abs", 1, "number", np.abs, _F(scalar.absolute), doc="The derivative at 0 is 0."),
-    Row("sign", 1, "number", np.sign, _F(scalar.sign)),
-    Row("exp", 1, "float", _wide(np.exp), _F(scalar.unary(math.ExpOp))),
-    Row("log", 1, "float", _wide(np.log), _F(scalar.unary(math.LogOp))),
-    Row("sqrt", 1, "float", _wide(np.sqrt), _F(scalar.unary(math.SqrtOp))),
-    Row("rsqrt", 1, "float", _wide(lambda x: 1 / np.sqrt(x)), _F(scalar.unary(math.RsqrtOp))),
-    Row("reciprocal", 1, "float", _wide(lambda x: 1 / x), _F(scalar.reciprocal)),
-    Row("sin", 1, "float", _wide(np.sin), _F(scalar.unary(math.SinOp))),
-    Row("cos", 1, "float", _wide(np.cos), _F(scalar.unary(math.CosOp))),
-    Row("tan", 1, "float", _wide(np.tan), _F(scalar.unary(math.TanOp))),
-    Row("asin", 1, "float", _wide(np.arcsin), _F(scalar.unary(math.AsinOp))),
-    Row("acos", 1, "float", _wide(np.arccos), _F(scalar.unary(math.AcosOp))),
-    Row("atan", 1, "float", _wide(np.arctan), _F(scalar.unary(math.AtanOp))),
-    Row("sinh", 1, "float", _wide(np.sinh), _F(scalar.unary(math.SinhOp))),
-    Row("cosh", 1, "float", _wide(np.cosh), _F(scalar.unary(math.CoshOp))),
-    Row("asinh", 1, "float", _wide(np.arcsinh), _F(scalar.unary(math.AsinhOp))),
-    Row("acosh", 1, "float", _wide(np.arccosh), _F(scalar.unary(math.AcoshOp))),
-    Row("atanh", 1, "float", _wide(np.arctanh), _F(scalar.unary(math.AtanhOp))),
-    Row("tanh", 1, "float", _wide(np.tanh), _F(scalar.unary(math.TanhOp))),
-    Row("erf", 1, "float", _wide(lanewise(pymath.erf)), _F(scalar.unary(math.ErfOp))),
+    Row("neg", 1, "number", np.negative, _F(scalar.negate), (partials.neg,)),
+    Row("abs", 1, "number", np.abs, _F(scalar.absolute), (partials.absolute,), doc="The derivative at 0 is 0."),
+    Row("sign", 1, "number", np.sign, _F(scalar.sign), partials.FLAT),
+    Row("exp", 1, "float", _wide(np.exp), _F(scalar.unary(math.ExpOp)), (partials.exp,)),
+    Row("log", 1, "float", _wide(np.log), _F(scalar.unary(math.LogOp)), (partials.log,)),
+    Row("sqrt", 1, "float", _wide(np.sqrt), _F(scalar.unary(math.SqrtOp)), (partials.sqrt,)),
+    Row("rsqrt", 1, "float", _wide(lambda x: 1 / np.sqrt(x)), _F(scalar.unary(math.RsqrtOp)), (partials.rsqrt,)),
+    Row("reciprocal", 1, "float", _wide(lambda x: 1 / x), _F(scalar.reciprocal), (partials.reciprocal,)),
+    Row("sin", 1, "float", _wide(np.sin), _F(scalar.unary(math.SinOp)), (partials.sin,)),
+    Row("cos", 1, "float", _wide(np.cos), _F(scalar.unary(math.CosOp)), (partials.cos,)),
+    Row("tan", 1, "float", _wide(np.tan), _F(scalar.unary(math.TanOp)), (partials.tan,)),
+    Row("asin", 1, "float", _wide(np.arcsin), _F(scalar.unary(math.AsinOp)), (partials.asin,)),
+    Row("acos", 1, "float", _wide(np.arccos), _F(scalar.unary(math.AcosOp)), (partials.acos,)),
+    Row("atan", 1, "float", _wide(np.arctan), _F(scalar.unary(math.AtanOp)), (partials.atan,)),
+    Row("sinh", 1, "float", _wide(np.sinh), _F(scalar.unary(math.SinhOp)), (partials.sinh,)),
+    Row("cosh", 1, "float", _wide(np.cosh), _F(scalar.unary(math.CoshOp)), (partials.cosh,)),
+    Row("asinh", 1, "float", _wide(np.arcsinh), _F(scalar.unary(math.AsinhOp)), (partials.asinh,)),
+    Row("acosh", 1, "float", _wide(np.arccosh), _F(scalar.unary(math.AcoshOp)), (partials.acosh,)),
+    Row("atanh", 1, "float", _wide(np.arctanh), _F(scalar.unary(math.AtanhOp)), (partials.atanh,)),
+    Row("tanh", 1, "float", _wide(np.tanh), _F(scalar.unary(math.TanhOp)), (partials.tanh,)),
+    Row("erf", 1, "float", _wide(lanewise(pymath.erf)), _F(scalar.unary(math.ErfOp)), (partials.erf,)),
     Row(
         "gelu",
         1,
         "float",
         _wide(gelu),
         _F(scalar.gelu),
+        (partials.gelu,),
         doc="x * Phi(x), Phi the distribution function of the normal distribution. Hendrycks, Gimpel 2016.",
     ),
     Row(
@@ -204,6 +230,7 @@ _ROWS = (
         "float",
         _wide(np.expm1),
         _F(scalar.unary(math.ExpM1Op)),
+        (partials.expm1,),
         doc="exp(x) - 1, precise where x is tiny.",
     ),
     Row(
@@ -212,6 +239,7 @@ _ROWS = (
         "float",
         _wide(np.log1p),
         _F(scalar.unary(math.Log1pOp)),
+        (partials.log1p,),
         doc="log(1 + x), precise where x is tiny.",
     ),
     Row(
@@ -220,39 +248,86 @@ _ROWS = (
         "float",
         _wide(softplus),
         _F(scalar.softplus),
+        (partials.softplus,),
         doc="log(1 + exp(x)), which overflows for no x.",
     ),
-    Row("sigmoid", 1, "float", _wide(lambda x: 1 / (1 + np.exp(-x))), _F(scalar.sigmoid)),
+    Row("sigmoid", 1, "float", _wide(lambda x: 1 / (1 + np.exp(-x))), _F(scalar.sigmoid), (partials.sigmoid,)),
     Row(
-        "relu", 1, "number", lambda x: np.maximum(x, np.zeros_like(x)), _F(scalar.relu), doc="The derivative at 0 is 0."
+        "relu",
+        1,
+        "number",
+        lambda x: np.maximum(x, np.zeros_like(x)),
+        _F(scalar.relu),
+        (partials.relu,),
+        doc="The derivative at 0 is 0.",
     ),
-    Row("floor", 1, "float", _wide(np.floor), _F(scalar.unary(math.FloorOp))),
-    Row("ceil", 1, "float", _wide(np.ceil), _F(scalar.unary(math.CeilOp))),
+    Row("floor", 1, "float", _wide(np.floor), _F(scalar.unary(math.FloorOp)), partials.FLAT),
+    Row("ceil", 1, "float", _wide(np.ceil), _F(scalar.unary(math.CeilOp)), partials.FLAT),
     Row(
         "round",
         1,
         "float",
         _wide(np.rint),
         _F(scalar.unary(math.RoundEvenOp)),
+        partials.FLAT,
         doc="Halves go to the even neighbour.",
     ),
     Row("bit_not", 1, "integer", np.invert, scalar.invert),
     Row("logical_not", 1, "bool", np.logical_not, scalar.invert),
     Row("is_nan", 1, "float", np.isnan, _F(scalar.is_nan), to_bool=True),
     Row("is_inf", 1, "float", np.isinf, _F(scalar.is_inf), to_bool=True),
-    Row("add", 2, "number", np.add, _F(scalar.binary(arith.AddfOp, arith.AddiOp))),
-    Row("sub", 2, "number", np.subtract, _F(scalar.binary(arith.SubfOp, arith.SubiOp))),
-    Row("mul", 2, "number", np.multiply, _F(scalar.binary(arith.MulfOp, arith.MuliOp))),
-    Row("div", 2, "number", _int_divide, _F(scalar.divide), doc="Integers truncate toward zero; x / 0 is 0 for them."),
-    Row("pow", 2, "number", _power, _F(scalar.power)),
-    Row("mod", 2, "number", _int_safe(np.mod), _F(scalar.modulo), doc="The sign of the divisor, as in Python."),
-    Row("fmod", 2, "number", _int_safe(np.fmod), _F(scalar.remainder), doc="The sign of the dividend, as in C."),
+    Row("add", 2, "number", np.add, _F(scalar.binary(arith.AddfOp, arith.AddiOp)), (partials.same, partials.same)),
+    Row(
+        "sub",
+        2,
+        "number",
+        np.subtract,
+        _F(scalar.binary(arith.SubfOp, arith.SubiOp)),
+        (partials.same, partials.negated),
+    ),
+    Row(
+        "mul",
+        2,
+        "number",
+        np.multiply,
+        _F(scalar.binary(arith.MulfOp, arith.MuliOp)),
+        (partials.mul_lhs, partials.mul_rhs),
+    ),
+    Row(
+        "div",
+        2,
+        "number",
+        _int_divide,
+        _F(scalar.divide),
+        (partials.div_lhs, partials.div_rhs),
+        doc="Integers truncate toward zero; x / 0 is 0 for them.",
+    ),
+    Row("pow", 2, "number", _power, _F(scalar.power), (partials.pow_base, partials.pow_exponent)),
+    Row(
+        "mod",
+        2,
+        "number",
+        _int_safe(np.mod),
+        _F(scalar.modulo),
+        (partials.same, partials.mod_rhs),
+        doc="The sign of the divisor, as in Python.",
+    ),
+    Row(
+        "fmod",
+        2,
+        "number",
+        _int_safe(np.fmod),
+        _F(scalar.remainder),
+        (partials.same, partials.mod_rhs),
+        doc="The sign of the dividend, as in C.",
+    ),
     Row(
         "maximum",
         2,
         "any",
         np.maximum,
         _F(scalar.binary(arith.MaximumfOp, arith.MaxSIOp, arith.MaxUIOp)),
+        partials.maximum,
         doc="A NaN wins.",
     ),
     Row(
@@ -261,6 +336,7 @@ _ROWS = (
         "any",
         np.minimum,
         _F(scalar.binary(arith.MinimumfOp, arith.MinSIOp, arith.MinUIOp)),
+        partials.minimum,
         doc="A NaN wins.",
     ),
     Row("bit_and", 2, "integer", np.bitwise_and, scalar.binary(None, arith.AndIOp)),
@@ -283,6 +359,7 @@ _ROWS = (
         "moved",
         np.where,
         lambda b, dtype, c, x, y: scalar.select(b, c, x, y),
+        (None, partials.select_x, partials.select_y),
         doc="x where the condition holds, else y.",
     ),
 )
@@ -365,6 +442,13 @@ class CastOp(PointwiseOp):
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         return cast_array(operands[0], dtype_of(self.result), *self.mode)
+
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return (0,) if is_float(dtype_of(self.x)) and is_float(dtype_of(self.result)) else ()
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        return g.cast(cotangent, dtype_of(self.x))
 
     def scalar_body(self, b: Builder, *values: SSAValue) -> SSAValue:
         return scalar.cast(b, dtype_of(self.x), dtype_of(self.result), values[0], *self.mode)

@@ -22,6 +22,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_equal, shaped, widened
+from mlc.ir.graph.derivative import Algebra, Tangent
 from mlc.ir.types import DimsAttr, dtype_of, numpy_dtype, shape_of, shape_text, tensor
 
 
@@ -79,6 +80,21 @@ class ContractOp(GraphOp):
         lhs, rhs = map(widened, operands)
         with np.errstate(all="ignore"):
             return np.asarray(np.einsum(self.spec.data, lhs, rhs, optimize=True)).astype(numpy_dtype(dtype), copy=False)
+
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return (0, 1)
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        """The same op with its maps exchanged; along an axis that this operand alone had, which was summed, the cotangent repeats."""
+        left, right, out = labels(self.spec.data)
+        mine, theirs = (left, right) if position == 0 else (right, left)
+        kept = "".join(name for name in mine if name in out or name in theirs)
+        if position == 0:
+            found = g.contract(cotangent, self.rhs, f"{out},{right}->{kept}")
+        else:
+            found = g.contract(self.lhs, cotangent, f"{left},{out}->{kept}")
+        return g.broadcast(found, shape_of(self.operands[position]), [mine.index(name) for name in kept])
 
 
 @irdl_op_definition

@@ -26,7 +26,8 @@ from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_at_least, require_equal, shaped
 from mlc.ir.graph.constants import IN_TEXT, constant, dimension, scalar
-from mlc.ir.graph.shape import fitted, normal_axis, reshape
+from mlc.ir.graph.derivative import Algebra, Tangent, Tangents
+from mlc.ir.graph.shape import fitted, full, normal_axis, reshape
 from mlc.ir.types import DimsAttr, dtype_of, shape_of, shape_text, tensor
 
 
@@ -75,6 +76,26 @@ class SliceOp(GraphOp):
         ):
             index.append(at(start) + step * np.arange(at(size)))
         return x[np.ix_(*index)] if index else x
+
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return (0,)
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        """Zeros around and between, of which a slice that runs backwards is turned round first."""
+        low: list[Extent] = []
+        high: list[Extent] = []
+        steps, sizes = self.steps.get_values(), shape_of(self.result)
+        for start, step, size, whole in zip(self.starts.extents(), steps, sizes, shape_of(self.x), strict=True):
+            if isinstance(size, int) and size == 0:
+                start = 0
+            elif step < 0:
+                start = start + (size - 1) * step
+            low.append(start)
+            high.append(whole - start - dilated(size, abs(step)))
+        backwards = [a for a, step in enumerate(steps) if step < 0]
+        turned = reverse(cotangent, backwards) if backwards else cotangent
+        return g.pad(turned, low, high, interior=[abs(step) - 1 for step in steps])
 
 
 @irdl_op_definition
@@ -146,6 +167,26 @@ class PadOp(GraphOp):
         low, high = ([at(e) for e in edge.extents()] for edge in (self.low, self.high))
         return padded(x, value, low, high, [i + 1 for i in self.between])
 
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return (0, 1)
+
+    def jvp(self, g: Algebra, tangents: Tangents) -> list[Tangent]:
+        """Linear in both at once."""
+        x, value = g.zeros(self.operands, tangents)
+        return [g.pad(x, self.low.extents(), self.high.extents(), value, self.between)]
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        """x: its places, with zeros for what was taken away. The value: the sum over all others."""
+        low, high = self.low.extents(), self.high.extents()
+        if position == 1:
+            mine = full(shape_of(self.x), False, "bool")
+            filled = pad(mine, low, high, True, self.between)
+            return g.reduce(g.select(filled, cotangent, g.like(cotangent, 0)), range(len(low)))
+        before, behind = ([dims.dmax(0, -1 * e) for e in edge] for edge in (low, high))
+        whole = g.pad(cotangent, before, behind)
+        return g.slice(whole, [dims.dmax(0, e) for e in low], shape_of(self.x), [i + 1 for i in self.between])
+
 
 def dilated(extent: Extent, by: int) -> Extent:
     """The extent of an axis whose elements stand `by` apart; 0 of none."""
@@ -213,6 +254,21 @@ class ConcatenateOp(GraphOp):
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         return np.concatenate(operands, self.axis.value.data)
+
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return tuple(range(len(self.xs)))
+
+    def jvp(self, g: Algebra, tangents: Tangents) -> list[Tangent]:
+        """Linear in all operands at once."""
+        return [g.concatenate(g.zeros(self.operands, tangents), self.axis.value.data)]
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        axis, sizes = self.axis.value.data, shape_of(self.xs[position])
+        start: Extent = 0
+        for x in self.xs[:position]:
+            start = start + shape_of(x)[axis]
+        return g.slice(cotangent, [start if a == axis else 0 for a in range(len(sizes))], sizes)
 
 
 # Builder functions -------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from mlc.ir.dims import Extent
 from mlc.ir.graph import constants, elementwise
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_at_least, widened
+from mlc.ir.graph.derivative import Algebra, Tangent, Tangents
 from mlc.ir.types import (
     DimsAttr,
     dtype_of,
@@ -107,6 +108,34 @@ class ReduceOp(GraphOp):
             else:
                 result = _NUMPY[kind](wide, axis=tuple(self.axes.get_values()))
         return np.asarray(result).astype(dtype, copy=False)
+
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return (0,) if self.kind.data == "sum" else ()
+
+    def jvp(self, g: Algebra, tangents: Tangents) -> Sequence[Tangent]:
+        """Equal elements share the derivative of a max or min evenly; that of a product is right at zeros too."""
+        (t,), axes, x = tangents, self.axes.get_values(), self.x
+        if t is None or self.kind.data == "sum":
+            return super().jvp(g, tangents)
+        if self.kind.data == "prod":
+            return [g.reduce(g.mul(t, self._products_of_others(g)), axes)]
+        ties = g.cast(g.apply("eq", x, g.spread(self.result, shape_of(x), axes)), dtype_of(x))
+        return [g.div(g.reduce(g.mul(t, ties), axes), g.reduce(ties, axes))]
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        return g.spread(cotangent, shape_of(self.x), self.axes.get_values())
+
+    def _products_of_others(self, g: Algebra) -> SSAValue:
+        """For each element the product of all others that fall together with it: of those before it times those behind."""
+        shape, axes = shape_of(self.x), list(self.axes.get_values())
+        order = [*(a for a in range(len(shape)) if a not in axes), *axes]
+        moved = g.transpose(self.x, order)
+        rows = [*(shape[a] for a in order[: len(order) - len(axes)]), dims.prod([shape[a] for a in axes])]
+        lines = g.reshape(moved, rows)
+        before, behind = (cumulative(lines, -1, "prod", exclusive=True, reverse=turned) for turned in (False, True))
+        product = g.reshape(g.mul(before, behind), shape_of(moved))
+        return g.transpose(product, [order.index(a) for a in range(len(order))])
 
 
 @irdl_op_definition

@@ -19,6 +19,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_equal, shaped
 from mlc.ir.graph.constants import scalar
+from mlc.ir.graph.derivative import Algebra, Tangent
 from mlc.ir.types import Shape, dtype_of, shape_of, shape_text, tensor
 
 
@@ -59,6 +60,14 @@ class BroadcastOp(GraphOp):
         (x,) = operands
         return np.broadcast_to(x.reshape([shape[a] if a in axes else 1 for a in range(len(shape))]), shape)
 
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return (0,)
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        axes = self.axes.get_values()
+        return g.reduce(cotangent, [a for a in range(len(shape_of(cotangent))) if a not in axes])
+
 
 @irdl_op_definition
 class ReshapeOp(GraphOp):
@@ -91,6 +100,13 @@ class ReshapeOp(GraphOp):
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         return operands[0].reshape([at(e) for e in shape_of(self.result)])
 
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return (0,)
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        return g.reshape(cotangent, shape_of(self.x))
+
 
 @irdl_op_definition
 class TransposeOp(GraphOp):
@@ -121,6 +137,14 @@ class TransposeOp(GraphOp):
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         return np.transpose(operands[0], self.permutation.get_values())
+
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return (0,)
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        permutation = list(self.permutation.get_values())
+        return g.transpose(cotangent, [permutation.index(a) for a in range(len(permutation))])
 
 
 # Builder functions -------------------------------------------------------------------------------------------------------

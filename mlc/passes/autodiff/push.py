@@ -1,0 +1,43 @@
+"""Forward mode: tangents of results, given those of inputs, by one walk forwards; each op's jvp stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xdsl.builder import Builder
+from xdsl.ir import Block, SSAValue
+from xdsl.rewriter import InsertPoint
+
+from mlc.errors import InternalError
+from mlc.ir.graph.base import GraphOp, building, location
+from mlc.ir.graph.control import ControlOp
+from mlc.ir.graph.derivative import Tangent
+from mlc.ir.types import dtype_of, is_float
+from mlc.passes.autodiff import algebra
+
+
+def push(block: Block, tangents: Mapping[SSAValue, SSAValue]) -> list[Tangent]:
+    """The tangents of what the block's terminator returns, given those of some values; None for what does not depend on them.
+
+    Raises NoDerivative naming the first op on the way that has none.
+    """
+    known = dict(tangents)
+    for op in list(block.ops):
+        given = [known.get(x) for x in op.operands]
+        if not op.results or all(t is None for t in given):
+            continue
+        assert isinstance(op, GraphOp), op.name
+        if op.flat or not any(is_float(dtype_of(y)) for y in op.results):
+            continue
+        with building(Builder(InsertPoint.after(op))), location(op.location):
+            results = list(op.results)
+            if isinstance(op, ControlOp):
+                raise op.no_derivative()
+            found = op.jvp(algebra, given)
+            for y, t in zip(results, found, strict=True):
+                if t is not None and is_float(dtype_of(y)):
+                    if t.type != y.type:
+                        raise InternalError(f"the jvp of {op.name} gives {t.type} for a result {y.type}")
+                    known[y] = t
+    assert block.last_op is not None
+    return [known.get(x) for x in block.last_op.operands]
