@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from mlc import numpy
     from mlc.comparison import compare
     from mlc.compiler import compile, load, load_executable
     from mlc.errors import (
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     )
     from mlc.extensions import load_extension
     from mlc.frontends.onnx.table import handles
+    from mlc.frontends.trace.traced import TensorSpec, dim
     from mlc.ir.module import Module, register_op
+    from mlc.jit import jit
+    from mlc.numpy import Tensor
     from mlc.options import CompileOptions, DimRange
     from mlc.passes.base import Pass
     from mlc.passes.manager import PassManager
@@ -51,13 +55,17 @@ _HOMES = {
     ),
     "mlc.extensions": ("load_extension",),
     "mlc.frontends.onnx.table": ("handles",),
+    "mlc.frontends.trace.traced": ("TensorSpec", "dim"),
     "mlc.ir.module": ("Module", "register_op"),
+    "mlc.jit": ("jit",),
+    "mlc.numpy": ("Tensor",),
     "mlc.options": ("CompileOptions", "DimRange"),
     "mlc.passes.base": ("Pass",),
     "mlc.passes.manager": ("PassManager",),
     "mlc.passes.pipelines": ("register_pass",),
     "mlc.runtime.executable": ("Executable",),
 }
+_MODULES = ("numpy",)
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -75,20 +83,27 @@ __all__ = [
     "PassManager",
     "ShapeError",
     "TargetUnavailable",
+    "Tensor",
+    "TensorSpec",
     "UnsupportedOp",
     "__version__",
     "compare",
     "compile",
+    "dim",
     "handles",
+    "jit",
     "load",
     "load_executable",
     "load_extension",
+    "numpy",
     "register_op",
     "register_pass",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"mlc.{name}")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'mlc' has no attribute {name!r}")

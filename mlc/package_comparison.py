@@ -17,8 +17,9 @@ from xdsl.ir import Operation, SSAValue
 
 from mlc.errors import MlcError
 from mlc.insight.fusion import sources
-from mlc.ir.graph.base import location_name, observing
+from mlc.ir.graph.base import location_name
 from mlc.ir.graph.control import GroupOp
+from mlc.ir.graph.evaluation import observing
 from mlc.ir.graph.shape import ReshapeOp
 from mlc.ir.interpreter import run, unshared
 from mlc.ir.module import Module

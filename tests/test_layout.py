@@ -132,11 +132,18 @@ def test_no_file_imports_one_that_imports_it() -> None:
 
 
 # Rooms whose files are named after the ops they are about: the folder says what is done with them.
-FAMILIES = ("mlc/codegen/python/forms/", "mlc/frontends/onnx/ops/", "mlc/ir/graph/", "mlc/passes/graph/simplify/")
+FAMILIES = (
+    "mlc/codegen/python/forms/",
+    "mlc/frontends/onnx/ops/",
+    "mlc/frontends/trace/functions/",
+    "mlc/ir/graph/",
+    "mlc/passes/graph/simplify/",
+)
 # A file here is a command: it has the name that a user types.
 COMMANDS = ("mlc/cli", "benchmarks")
 TARGETS = ("cpu", "cuda")  # what a stage knows of one machine, and only that stage
 NAMED_TWICE = {
+    "tensor": "tensors of ONNX files as arrays, and the tensors that users of Python compute with",
     "base": "what the ops of the graph dialect share, and what passes share",
 }
 

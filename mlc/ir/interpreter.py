@@ -49,7 +49,8 @@ def run(
     aliases = module.aliases
     for argument in aliases.values():
         require_writable(arrays[argument], module.input_names[argument])
-    return overwrite(evaluate(main, module, arrays, binding, observe), arrays, aliases)
+    with np.errstate(all="ignore"):
+        return overwrite(evaluate(main, module, arrays, binding, observe), arrays, aliases)
 
 
 def overwrite(

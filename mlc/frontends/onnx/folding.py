@@ -78,7 +78,8 @@ def _evaluate(op: Operation, weights: WeightStore, values: Values) -> None:
             raise _Unknown
         values.room -= size
     try:
-        results = op.evaluate(_number, *(values[operand] for operand in op.operands))
+        with np.errstate(all="ignore"):
+            results = op.evaluate(_number, *(values[operand] for operand in op.operands))
     except ShapeError as error:  # gathering from nothing
         raise _Unknown from error
     for result, array in zip(op.results, results if isinstance(results, tuple) else (results,), strict=True):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from xdsl.builder import Builder
@@ -223,8 +224,15 @@ class GraphOp(IRDLOperation):
         raise NotImplementedError(self.name)
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
-        """The meaning in NumPy. `at` gives the value of a symbolic extent."""
-        raise NotImplementedError(self.name)
+        """The meaning in NumPy. `at` gives the value of a symbolic extent. Who calls it has set NumPy's error state (`np.errstate`)."""
+        if type(self).evaluator is GraphOp.evaluator:
+            raise NotImplementedError(self.name)
+        return self.evaluator(at)(*operands)
+
+    def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray | tuple[np.ndarray, ...]]:
+        """`evaluate` as a function of the operands alone, for many calls: an op that is called often states this one, with what its attributes
+        and sizes decide looked up beforehand."""
+        return partial(self.evaluate, at)
 
     @property
     def flat(self) -> bool:
@@ -290,34 +298,3 @@ def widened(x: np.ndarray) -> np.ndarray:
 
 def strings(values: Sequence[str]) -> ArrayAttr[StringAttr]:
     return ArrayAttr([StringAttr(v) for v in values])
-
-
-Observe = Callable[[Operation, tuple[np.ndarray, ...]], None]
-_observed: ContextVar[Observe | None] = ContextVar("observed", default=None)
-
-
-@contextmanager
-def observing(observe: Observe | None) -> Iterator[None]:
-    """Let `observe` see the results of every op in a body that is evaluated inside, in each of its turns."""
-    token = _observed.set(observe)
-    try:
-        yield
-    finally:
-        _observed.reset(token)
-
-
-def run_block(block: Block, arguments: Sequence[np.ndarray], at: Evaluate) -> tuple[np.ndarray, ...]:
-    """Evaluate a closed body with NumPy; the terminator's operands are the results."""
-    values: dict[SSAValue, np.ndarray] = dict(zip(block.args, arguments, strict=True))
-    observe = _observed.get()
-    for op in block.ops:
-        operands = [values[operand] for operand in op.operands]
-        if op.next_op is None and not op.results:
-            return tuple(operands)
-        assert isinstance(op, GraphOp), op.name
-        result = op.evaluate(at, *operands)
-        found = result if isinstance(result, tuple) else (result,)
-        if observe is not None:
-            observe(op, found)
-        values.update(zip(op.results, found, strict=True))
-    return ()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from xdsl.dialects.builtin import BoolAttr, FloatAttr, IntegerAttr, TensorType, f64, i64
@@ -27,9 +27,21 @@ from mlc.errors import DTypeError, ShapeError
 from mlc.ir import dims
 from mlc.ir.graph import constants, elementwise, linear, reduce
 from mlc.ir.graph import shape as shapes
-from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, require_equal, run_block
+from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, require_equal
 from mlc.ir.graph.control import YieldOp
-from mlc.ir.types import dtype_of, is_float, is_half, shape_of, shape_text, tensor, tensor_type, type_text
+from mlc.ir.graph.evaluation import Evaluation
+from mlc.ir.types import (
+    dtype_of,
+    is_float,
+    is_half,
+    is_static,
+    shape_of,
+    shape_of_type,
+    shape_text,
+    tensor,
+    tensor_type,
+    type_text,
+)
 
 _apply = elementwise.apply
 
@@ -54,8 +66,22 @@ class CompositeOp(GraphOp):
             emit(YieldOp([found] if isinstance(found, SSAValue) else found))
         return block
 
-    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
-        return run_block(self.body(), operands, at)
+    def evaluator(self, at: Evaluate) -> Callable[..., tuple[np.ndarray, ...]]:
+        """Composites of one class, one set of attributes and the same static operands share their decomposition."""
+        types = tuple([tensor_type(operand) for operand in self.operands])
+        if not all(is_static(shape_of_type(t)) for t in types):
+            return Evaluation(self.body(), at)
+        key = (type(self), *self.properties.items(), *self.attributes.items(), types)
+        found = _evaluations.get(key)
+        if found is None:
+            if len(_evaluations) >= _MOST_EVALUATIONS:
+                _evaluations.clear()
+            found = _evaluations[key] = Evaluation(self.body(), at)
+        return found
+
+
+_MOST_EVALUATIONS = 1024
+_evaluations: dict[Hashable, Evaluation] = {}
 
 
 def require_float(op: str, x: SSAValue) -> None:

@@ -24,7 +24,8 @@ from xdsl.utils.exceptions import VerifyException
 
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir.dims import Extent
-from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, run_block
+from mlc.ir.graph.base import Evaluate, GraphOp, building, emit
+from mlc.ir.graph.evaluation import Evaluation
 from mlc.ir.graph.fusion_rule import misplaced_in
 from mlc.ir.types import DimsAttr, dtype_of, numpy_dtype, shape_of, shape_of_type, tensor, tensor_type, type_text
 
@@ -157,8 +158,9 @@ class ScanOp(ControlOp):
         )
         steps = range(length)
         ys = [np.zeros([at(e) for e in shape_of(r)], numpy_dtype(dtype_of(r))) for r in self.outputs[carried:]]
+        step = Evaluation(self.body.block, at)
         for t in reversed(steps) if self.reverse.value.data else steps:
-            results = run_block(self.body.block, [*carries, *(x[t] for x in xs), *constants], at)
+            results = step(*carries, *(x[t] for x in xs), *constants)
             carries = results[:carried]
             for y, value in zip(ys, results[carried:], strict=True):
                 y[t] = value
@@ -238,8 +240,9 @@ class WhileOp(ControlOp):
         condition, *inputs = operands
         carries, constants, t = tuple(inputs[:carried]), inputs[carried:], 0
         ys = [np.zeros([at(e) for e in shape_of(r)], numpy_dtype(dtype_of(r))) for r in self.outputs[carried:]]
+        step = Evaluation(self.body.block, at)
         while condition and (most is None or t < most):
-            condition, *results = run_block(self.body.block, [*carries, *constants], at)
+            condition, *results = step(*carries, *constants)
             carries = tuple(results[:carried])
             for y, value in zip(ys, results[carried:], strict=True):
                 y[t] = value
@@ -286,7 +289,7 @@ class IfOp(ControlOp):
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
         condition, *inputs = operands
-        return run_block((self.then if condition else self.otherwise).block, inputs, at)
+        return Evaluation((self.then if condition else self.otherwise).block, at)(*inputs)
 
 
 @irdl_op_definition
@@ -328,7 +331,7 @@ class CallOp(ControlOp):
         return self.infer(self.inputs, self.callee.data, self.body.block)
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
-        return run_block(self.body.block, operands, at)
+        return Evaluation(self.body.block, at)(*operands)
 
 
 @irdl_op_definition
@@ -362,7 +365,7 @@ class GroupOp(GraphOp):
             )
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
-        return run_block(self.body.block, operands, at)
+        return Evaluation(self.body.block, at)(*operands)
 
 
 def source_of(value: SSAValue) -> SSAValue:

@@ -81,10 +81,16 @@ class ElementwiseOp(PointwiseOp):
     def infer_types(self) -> Sequence[TensorType]:
         return [infer(self.ROW, self.operands)]
 
-    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            result = self.ROW.evaluate(*operands)
-        return np.asarray(result).astype(numpy_dtype(dtype_of(self.results[0])), copy=False)
+    def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
+        function, dtype = self.ROW.evaluate, numpy_dtype(dtype_of(self.results[0]))
+
+        def evaluate(*operands: np.ndarray) -> np.ndarray:
+            found = function(*operands)
+            if type(found) is np.ndarray and found.dtype == dtype:
+                return found
+            return np.asarray(found).astype(dtype, copy=False)
+
+        return evaluate
 
     def scalar_body(self, b: Builder, *values: SSAValue) -> SSAValue:
         return self.ROW.scalar(b, dtype_of(self.operands[-1]), *values)
@@ -440,8 +446,9 @@ class CastOp(PointwiseOp):
             raise MlcError(f"cast: no rounding {self.mode[1]!r}; there are {', '.join(ROUNDINGS)}")
         return [tensor(shape_of(self.x), dtype_of(self.result))]
 
-    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
-        return cast_array(operands[0], dtype_of(self.result), *self.mode)
+    def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
+        dtype, mode = dtype_of(self.result), self.mode
+        return lambda x: cast_array(x, dtype, *mode)
 
     @property
     def linear(self) -> tuple[int, ...]:
@@ -471,11 +478,10 @@ def cast_array(x: np.ndarray, dtype: str, saturate: bool = True, rounding: Round
         return storage.encode_array(x, target, saturate, rounding)
     if dtype == "bool":
         return x.astype(np.float32) != 0 if source_float and x.dtype != np.float64 else x != 0
-    with np.errstate(all="ignore"):
-        if source_float and is_integer(dtype):
-            info = np.iinfo(target.numpy)
-            return _whole(x, info.min, info.max, target.numpy)
-        return rounded(x, target.numpy)
+    if source_float and is_integer(dtype):
+        info = np.iinfo(target.numpy)
+        return _whole(x, info.min, info.max, target.numpy)
+    return rounded(x, target.numpy)
 
 
 def _whole(x: np.ndarray, low: float, high: float, target: np.dtype) -> np.ndarray:

@@ -8,7 +8,8 @@ Layout strings name each axis: n batch, c channels, o and i output and input cha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -31,6 +32,19 @@ def labels(spec: str) -> tuple[str, str, str]:
     operands, result = spec.split("->")
     lhs, rhs = operands.split(",")
     return lhs, rhs, result
+
+
+def _is_matmul(spec: str) -> bool:
+    """Whether numpy.matmul computes it: "mk,kn->mn", with the same leading axes on both operands and the result, or on none but the first."""
+    lhs, rhs, result = labels(spec)
+    lead = result[:-2]
+    return (
+        len(lhs) == len(result) >= 2
+        and len(rhs) in (2, len(result))
+        and lhs == lead + result[-2] + lhs[-1]
+        and rhs == (lead if len(rhs) > 2 else "") + lhs[-1] + result[-1]
+        and lhs[-1] not in result
+    )
 
 
 @irdl_op_definition
@@ -75,11 +89,10 @@ class ContractOp(GraphOp):
     def infer_types(self) -> Sequence[TensorType]:
         return [self.infer(self.lhs, self.rhs, self.spec.data)]
 
-    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
-        dtype = dtype_of(self.result)
-        lhs, rhs = map(widened, operands)
-        with np.errstate(all="ignore"):
-            return np.asarray(np.einsum(self.spec.data, lhs, rhs, optimize=True)).astype(numpy_dtype(dtype), copy=False)
+    def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
+        dtype, spec = numpy_dtype(dtype_of(self.result)), self.spec.data
+        product = np.matmul if _is_matmul(spec) else partial(np.einsum, spec, optimize=True)
+        return lambda lhs, rhs: np.asarray(product(widened(lhs), widened(rhs))).astype(dtype, copy=False)
 
     @property
     def linear(self) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -68,14 +68,17 @@ class SliceOp(GraphOp):
     def infer_types(self) -> Sequence[TensorType]:
         return [self.infer(self.x, self.starts.extents(), shape_of(self.result), self.steps.get_values())]
 
-    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
-        (x,) = operands
+    def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
         index = []
         for start, size, step in zip(
             self.starts.extents(), shape_of(self.result), self.steps.get_values(), strict=True
         ):
-            index.append(at(start) + step * np.arange(at(size)))
-        return x[np.ix_(*index)] if index else x
+            first, count = at(start), at(size)
+            stop = first + count * step
+            # an axis of none may start anywhere; no stop leads to the beginning from behind
+            index.append(builtins.slice(first, stop if stop >= 0 else None, step) if count else builtins.slice(0, 0))
+        found = tuple(index)
+        return lambda x: x[found]
 
     @property
     def linear(self) -> tuple[int, ...]:

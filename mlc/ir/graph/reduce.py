@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -93,21 +94,18 @@ class ReduceOp(GraphOp):
     def infer_types(self) -> Sequence[TensorType]:
         return [self.infer(self.x, self.axes.get_values(), self.kind.data)]
 
-    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
-        (x,) = operands
-        dtype, kind = numpy_dtype(dtype_of(self.result)), self.kind.data
-        wide = widened(x)
-        with np.errstate(all="ignore"):
-            if kind in ("max", "min"):
-                start = identity(kind, dtype_of(self.result))
-                result = _NUMPY[kind](wide, axis=tuple(self.axes.get_values()), initial=start)
-            elif (
-                kind == "sum" and wide.dtype == np.float32
-            ):  # compiled code adds by pieces, NumPy's order depends on the axes
-                result = np.add.reduce(wide, axis=tuple(self.axes.get_values()), dtype=np.float64)
-            else:
-                result = _NUMPY[kind](wide, axis=tuple(self.axes.get_values()))
-        return np.asarray(result).astype(dtype, copy=False)
+    def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
+        name, kind, axes = dtype_of(self.result), self.kind.data, tuple(self.axes.get_values())
+        dtype, fold = numpy_dtype(name), partial(_NUMPY[kind], axis=axes)
+        if kind in ("max", "min"):
+            fold = partial(fold, initial=identity(kind, name))
+        elif kind == "sum" and (name == "f32" or is_half(name)):
+            fold = partial(fold, dtype=np.float64)  # compiled code adds by pieces, NumPy's order depends on the axes
+
+        def evaluate(x: np.ndarray) -> np.ndarray:
+            return np.asarray(fold(widened(x))).astype(dtype, copy=False)
+
+        return evaluate
 
     @property
     def linear(self) -> tuple[int, ...]:
@@ -235,8 +233,7 @@ class CumulativeOp(GraphOp):
         if self.exclusive.value.data and x.shape[axis]:
             first = np.full_like(np.take(wide, [0], axis), identity(kind, dtype_of(self.x)))
             wide = np.concatenate([first, np.delete(wide, -1, axis)], axis)
-        with np.errstate(all="ignore"):
-            result = _ACCUMULATE[kind](wide, axis=axis, dtype=wide.dtype)
+        result = _ACCUMULATE[kind](wide, axis=axis, dtype=wide.dtype)
         return (np.flip(result, axis) if self.reverse.value.data else result).astype(x.dtype)
 
 

@@ -5,7 +5,7 @@ Extents in attributes are dimension expressions; a result shape that operands do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -55,10 +55,10 @@ class BroadcastOp(GraphOp):
     def infer_types(self) -> Sequence[TensorType]:
         return [self.infer(self.x, shape_of(self.result), self.axes.get_values())]
 
-    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
-        shape, axes = [at(e) for e in shape_of(self.result)], self.axes.get_values()
-        (x,) = operands
-        return np.broadcast_to(x.reshape([shape[a] if a in axes else 1 for a in range(len(shape))]), shape)
+    def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
+        shape, axes = tuple(at(e) for e in shape_of(self.result)), self.axes.get_values()
+        apart = tuple(shape[a] if a in axes else 1 for a in range(len(shape)))
+        return lambda x: np.broadcast_to(x.reshape(apart), shape)
 
     @property
     def linear(self) -> tuple[int, ...]:
@@ -97,8 +97,9 @@ class ReshapeOp(GraphOp):
         )
         return [tensor(shape_of(self.result), dtype_of(self.x))]
 
-    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
-        return operands[0].reshape([at(e) for e in shape_of(self.result)])
+    def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
+        shape = tuple(at(e) for e in shape_of(self.result))
+        return lambda x: x.reshape(shape)
 
     @property
     def linear(self) -> tuple[int, ...]:
@@ -135,8 +136,9 @@ class TransposeOp(GraphOp):
     def infer_types(self) -> Sequence[TensorType]:
         return [self.infer(self.x, self.permutation.get_values())]
 
-    def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
-        return np.transpose(operands[0], self.permutation.get_values())
+    def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
+        permutation = tuple(self.permutation.get_values())
+        return lambda x: x.transpose(permutation)
 
     @property
     def linear(self) -> tuple[int, ...]:

@@ -173,7 +173,8 @@ def _evaluate(op: GraphOp, arrays: Sequence[np.ndarray]) -> np.ndarray:
     def at(e: Extent) -> int:
         return dims.evaluate(e, {})
 
-    result = op.evaluate(at, *arrays)
+    with np.errstate(all="ignore"):
+        result = op.evaluate(at, *arrays)
     return np.ascontiguousarray(result[0] if isinstance(result, tuple) else result).reshape(
         [at(e) for e in shape_of(op.results[0])]
     )

@@ -1,0 +1,104 @@
+"""Run a function of the IR at once: its ops are built for the first operands of a signature, and evaluated with NumPy for all of them.
+
+A signature is the function, its parameters, and the shape and dtype of each operand (of a Python number its type).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from contextvars import copy_context
+from typing import Any
+
+import numpy as np
+from xdsl.ir import Block, SSAValue
+
+from mlc.errors import DTypeError
+from mlc.frontends.trace.functions.promotion import Operand, Weak
+from mlc.ir.dims import Extent
+from mlc.ir.graph.base import building, emit
+from mlc.ir.graph.control import YieldOp
+from mlc.ir.graph.evaluation import Evaluation
+from mlc.ir.types import dtype_name, numpy_dtype, tensor
+
+Function = Callable[..., SSAValue | Sequence[SSAValue]]
+_MOST = 4096  # signatures that are kept; the oldest goes first
+_calls: dict[Hashable, Call] = {}
+
+with np.errstate(all="ignore"):
+    _quiet = (
+        copy_context()
+    )  # NumPy's error state belongs to it: entering it costs less than setting the state for each call
+
+
+class Call:
+    """What is known about a function at one signature: its ops as a closed body, and how to run it.
+
+    `body` has an argument for each operand but the Python numbers, which come behind in the order in which the function asked for them;
+    `numbers` tells which operand each is and its dtype. `single` says that the result is one tensor, not several.
+    """
+
+    __slots__ = ("body", "function", "numbers", "operands", "params", "run", "single")
+
+    def __init__(self, function: Function, params: tuple[tuple[str, Any], ...], signature: Sequence[tuple[Any, Any]]):
+        self.function, self.params = function, params
+        self.numbers: list[tuple[int, np.dtype]] = []
+        self.operands = [number for number, (shape, _) in enumerate(signature) if shape is not None]
+        self.body = Block(arg_types=[tensor(s, dtype_name(d)) for s, d in signature if s is not None])
+        arguments = iter(self.body.args)
+        values: list[Operand] = [
+            next(arguments) if shape is not None else self._number(number, kind)
+            for number, (shape, kind) in enumerate(signature)
+        ]
+        with building(self.body, checks=[]):
+            found = function(*values, **dict(params))
+            self.single = isinstance(found, SSAValue)
+            emit(YieldOp([found] if isinstance(found, SSAValue) else list(found)))
+        self.run = self._runner()
+
+    def _number(self, operand: int, kind: type) -> Weak:
+        made: dict[str, SSAValue] = {}
+
+        def make(dtype: str) -> SSAValue:
+            if dtype not in made:
+                made[dtype] = self.body.insert_arg(tensor((), dtype), len(self.body.args))
+                self.numbers.append((operand, numpy_dtype(dtype)))
+            return made[dtype]
+
+        return Weak(kind, make)
+
+    def _runner(self) -> Callable[..., Any]:
+        evaluation = Evaluation(self.body, _static)
+        if self.single and len(evaluation.steps) == 1 and not evaluation.constants:
+            (_, only, reads), (result,) = evaluation.steps[0], evaluation.results
+            if reads == tuple(range(len(self.body.args))) and result == len(reads):
+                return only
+        return (lambda *arrays: evaluation(*arrays)[0]) if self.single else evaluation
+
+    def __call__(self, data: Sequence[Any]) -> Any:
+        """The result of operands that have this signature: an array, or a tuple of them."""
+        if self.numbers:
+            arrays = [data[number] for number in self.operands]
+            for number, dtype in self.numbers:
+                try:
+                    arrays.append(np.array(data[number], dtype))
+                except OverflowError as error:
+                    raise DTypeError(f"the number {data[number]} is out of the range of {dtype}") from error
+            data = arrays
+        return _quiet.copy().run(self.run, *data)
+
+
+def _static(extent: Extent) -> int:
+    assert isinstance(extent, int)
+    return extent
+
+
+def call_of(function: Function, params: tuple[tuple[str, Any], ...], signature: Sequence[tuple[Any, Any]]) -> Call:
+    """The call of a signature, (shape, dtype) or (None, type of a number) for each operand; made where it is new."""
+    key = (function, params, *signature)
+    found = _calls.get(key)
+    if found is None:
+        made = Call(function, params, signature)
+        while len(_calls) >= _MOST:
+            _calls.pop(next(iter(_calls)), None)
+        found = _calls[key] = made
+    return found

@@ -1,0 +1,100 @@
+"""Functions traced into modules, and compiled: each gives what the same function of NumPy arrays gives."""
+
+import logging
+
+import numpy as np
+import pytest
+
+import mlc
+import mlc.numpy as mnp
+from mlc.errors import MlcError
+
+
+def mlp(params: dict, x):
+    hidden = mnp.tanh(x @ params["w"] + params["b"])
+    return {"loss": (hidden**2).mean(), "hidden": hidden}
+
+
+def arguments(rows: int = 3) -> tuple:
+    rng = np.random.default_rng(0)
+    return {"w": rng.normal(size=(4, 5)), "b": rng.normal(size=5)}, rng.normal(size=(rows, 4))
+
+
+def test_a_function_gives_the_same_at_once_traced_and_compiled() -> None:
+    params, x = arguments()
+    expected = np.tanh(x @ params["w"] + params["b"])
+    staged = mlc.jit(mlp).trace(params, x)
+    assert staged.module.input_names == ["params.b", "params.w", "x"]
+    assert staged.module.output_names == ["result.hidden", "result.loss"]
+    hidden, loss = staged.module.run(params["b"], params["w"], x)
+    np.testing.assert_allclose(hidden, expected, rtol=1e-12)
+    np.testing.assert_allclose(loss, (expected**2).mean(), rtol=1e-12)
+    tensors = {name: mlc.Tensor(value) for name, value in params.items()}
+    for result in (mlp(tensors, mlc.Tensor(x)), mlc.jit(mlp)(params, x), staged.compile()(params, x)):
+        np.testing.assert_allclose(result["hidden"], expected, rtol=1e-12)
+        np.testing.assert_allclose(result["loss"], (expected**2).mean(), rtol=1e-12)
+
+
+def test_each_op_knows_the_line_that_it_came_from() -> None:
+    text = mlc.jit(mlp).trace(*arguments()).module.text(locations=True)
+    line = mlp.__code__.co_firstlineno
+    assert f'test_trace.py":{line + 1}:' in text and f'test_trace.py":{line + 2}:' in text
+
+
+def test_one_compilation_serves_every_size_of_a_symbol(caplog: pytest.LogCaptureFixture) -> None:
+    centred = mlc.jit(lambda x: x - x.sum(0) / x.shape[0], shapes={"x": ("N", 3)})
+    with caplog.at_level(logging.INFO, "mlc.trace"):
+        for rows in (1, 2, 7):
+            x = np.random.default_rng(rows).normal(size=(rows, 3))
+            np.testing.assert_allclose(centred(x), x - x.mean(0), atol=1e-12)
+    assert len(caplog.records) == 1 and "x f64[N, 3]" in caplog.text
+
+
+def test_a_number_is_an_argument_without_a_dtype_of_its_own() -> None:
+    scale = mlc.jit(lambda x, rate: x * rate + 1)
+    x = np.ones(3, np.float32)
+    assert scale(x, 0.5).dtype == np.float32 and scale(x, 2).dtype == np.float32
+    assert np.asarray(scale(np.ones(3, np.int64), 0.5)).tolist() == [1.5, 1.5, 1.5]
+
+
+def test_static_arguments_decide_what_is_traced() -> None:
+    def act(x, kind: str = "relu"):
+        return mnp.maximum(x, 0) if kind == "relu" else -x
+
+    found = mlc.jit(act, static="kind")
+    assert np.asarray(found(np.array([-1.0, 2.0]))).tolist() == [0, 2]
+    assert np.asarray(found(np.array([-1.0, 2.0]), kind="negative")).tolist() == [1, -2]
+    with pytest.raises(MlcError, match=r"static=\['kind'\]"):
+        mlc.jit(act)(np.ones(2), kind="relu")
+
+
+def test_a_traced_value_has_no_number() -> None:
+    for use in (float, bool, int, lambda x: x.numpy(), lambda x: 1 if x > 0 else 2, np.asarray):
+        with pytest.raises(MlcError, match=r"asks for the numbers of a traced value, (f64|bool)\[\]") as error:
+            mlc.jit(lambda x: use(x)).trace(np.float64(1))  # noqa: B023
+        assert error.value.file is not None and "test_trace.py" in str(error.value.file)
+
+
+def test_a_traced_value_is_no_use_outside() -> None:
+    kept = []
+    mlc.jit(lambda x: kept.append(x) or x).trace(np.ones(2))
+    with pytest.raises(MlcError, match=r"f64\[2\], is used outside of '<lambda>'"):
+        kept[0] + 1
+
+
+def test_tensors_are_immutable() -> None:
+    x = mlc.Tensor([1.0, 2.0])
+    with pytest.raises(MlcError, match="tensors are immutable") as error:
+        x[0] = 3
+    assert "x.at[...].set(value)" in str(error.value)
+    with pytest.raises(ValueError, match="read-only"):
+        x.numpy()[0] = 3
+    y = x
+    y += 1
+    assert np.asarray(x).tolist() == [1, 2] and np.asarray(y).tolist() == [2, 3]
+
+
+def test_shapes_that_do_not_fit_name_the_line_and_the_operands() -> None:
+    with pytest.raises(MlcError) as error:
+        mlc.Tensor(np.ones((2, 3))) + mlc.Tensor(np.ones((4,), np.float32))
+    assert "test_trace.py" in str(error.value) and "f64[2, 3]" in str(error.value) and "f32[4]" in str(error.value)
