@@ -127,13 +127,16 @@ class NoDerivative(MlcError):
     """An op between an input and a result has no derivative rule; the gradient is not taken for zero."""
 
     def __init__(
-        self, op: str, reason: str = "", *, node: str | int | None = None, file: str | PathLike[str] | None = None
+        self,
+        op: str,
+        reason: str = "",
+        *,
+        node: str | int | None = None,
+        file: str | PathLike[str] | None = None,
+        remedy: str = "Where its result shall count as a constant, put stop_gradient behind it.",
     ):
         super().__init__(
-            f"{op} has no derivative{f': {reason}' if reason else ''}",
-            node=node,
-            file=file,
-            remedy="Where its result shall count as a constant, put stop_gradient behind it.",
+            f"{op} has no derivative{f': {reason}' if reason else ''}", node=node, file=file, remedy=remedy
         )
 
 

@@ -24,12 +24,7 @@ LATER = {
     "gather",
     "scatter",
     "prefix",
-    "scan",
     "while",
-    "if",
-    "call",
-    "lstm",
-    "gru",
 }
 
 

@@ -15,10 +15,12 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.errors import InternalError
 from mlc.ir.graph.base import GraphOp, building, emit, location
-from mlc.ir.graph.control import ControlOp
+from mlc.ir.graph.control import CallOp, IfOp, ScanOp, WhileOp
 from mlc.ir.graph.derivative import Tangent, Tangents
 from mlc.passes.autodiff import algebra
 from mlc.passes.autodiff.activity import activity, is_flat
+from mlc.passes.autodiff.branches import pull_branches
+from mlc.passes.autodiff.loops import pull_scan, pull_while
 
 
 def pull(block: Block, seeds: Iterable[tuple[SSAValue, SSAValue]], wanted: Sequence[SSAValue]) -> list[Tangent]:
@@ -56,8 +58,13 @@ def pullback(op: Operation, given: Tangents, active: Sequence[bool]) -> Sequence
     assert isinstance(op, GraphOp), op.name
     if is_flat(op) or not any(active):
         return [None] * len(active)
-    if isinstance(op, ControlOp):
-        raise op.no_derivative()
+    match op:
+        case ScanOp():
+            return pull_scan(op, given, active, pull)
+        case IfOp() | CallOp():
+            return pull_branches(op, given, active, pull)
+        case WhileOp():
+            return pull_while(op, given, active)
     positions = [n for n, a in enumerate(active) if a]
     if len(op.results) == 1 and set(positions) <= set(op.linear):
         (c,) = given

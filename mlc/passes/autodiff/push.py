@@ -10,10 +10,12 @@ from xdsl.rewriter import InsertPoint
 
 from mlc.errors import InternalError
 from mlc.ir.graph.base import GraphOp, building, location
-from mlc.ir.graph.control import ControlOp
-from mlc.ir.graph.derivative import Tangent
+from mlc.ir.graph.control import CallOp, IfOp, ScanOp, WhileOp
+from mlc.ir.graph.derivative import Tangent, Tangents
 from mlc.ir.types import dtype_of, is_float
 from mlc.passes.autodiff import algebra
+from mlc.passes.autodiff.branches import push_branches
+from mlc.passes.autodiff.loops import push_loop
 
 
 def push(block: Block, tangents: Mapping[SSAValue, SSAValue]) -> list[Tangent]:
@@ -29,15 +31,20 @@ def push(block: Block, tangents: Mapping[SSAValue, SSAValue]) -> list[Tangent]:
         assert isinstance(op, GraphOp), op.name
         if op.flat or not any(is_float(dtype_of(y)) for y in op.results):
             continue
-        with building(Builder(InsertPoint.after(op))), location(op.location):
-            results = list(op.results)
-            if isinstance(op, ControlOp):
-                raise op.no_derivative()
-            found = op.jvp(algebra, given)
-            for y, t in zip(results, found, strict=True):
-                if t is not None and is_float(dtype_of(y)):
-                    if t.type != y.type:
-                        raise InternalError(f"the jvp of {op.name} gives {t.type} for a result {y.type}")
-                    known[y] = t
+        results = list(op.results)
+        with building(Builder(InsertPoint.before(op))), location(op.location):
+            match op:
+                case ScanOp() | WhileOp():
+                    found: Tangents = push_loop(op, given, push)
+                case IfOp() | CallOp():
+                    found = push_branches(op, given, push)
+                case _:
+                    with building(Builder(InsertPoint.after(op))):
+                        found = op.jvp(algebra, given)
+        for y, t in zip(results, found, strict=True):
+            if t is not None and is_float(dtype_of(y)):
+                if t.type != y.type:
+                    raise InternalError(f"the jvp of {op.name} gives {t.type} for a result {y.type}")
+                known[y] = t
     assert block.last_op is not None
     return [known.get(x) for x in block.last_op.operands]
