@@ -32,6 +32,7 @@ from mlc.errors import DTypeError, ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Evaluate, GraphOp
+from mlc.ir.graph.derivative import Algebra, Tangent, Tangents
 from mlc.ir.types import dtype_of, rank_of, shape_of, shape_text, tensor
 
 
@@ -86,6 +87,13 @@ class PrefixOp(GraphOp):
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
         count, *xs = operands
         return tuple(x[: max(0, int(count))] for x in xs)
+
+    def jvp(self, g: Algebra, tangents: Tangents) -> list[Tangent]:
+        """The front of the tangents: the size is known by now."""
+        return [
+            None if t is None else g.slice(t, [0] * rank_of(t), shape_of(front))
+            for t, front in zip(tangents[1:], self.outputs, strict=True)
+        ]
 
 
 @irdl_op_definition

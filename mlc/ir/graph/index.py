@@ -22,8 +22,10 @@ from xdsl.traits import Pure
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
+from mlc.ir.graph import constants, parts
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_at_least, require_equal, steps_around, widened
+from mlc.ir.graph.derivative import Algebra, Tangent, Tangents
 from mlc.ir.types import dtype_of, is_integer, shape_of, shape_text, tensor
 
 _COMBINE: dict[str, Callable[..., Any]] = {
@@ -114,6 +116,17 @@ class GatherOp(GraphOp):
         clamped = [np.clip(p, 0, n - 1) for p, n in zip(where, x.shape, strict=True)]
         return np.broadcast_to(x[tuple(clamped)], shape) if clamped else np.broadcast_to(x, shape)
 
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return (0,)
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        """Each cotangent is added where its element came from; what was clamped came from the edge."""
+        axes = self.axes.get_values()
+        wrapped, last = _wrapped(g, self.x, self.indices, axes)
+        inside = g.apply("minimum", g.apply("maximum", wrapped, shapes.full_like(wrapped, 0)), last)
+        return emit(ScatterOp(g.like(self.x, 0), inside, cotangent, self.loops.get_values(), axes, "add"))[0]
+
 
 @irdl_op_definition
 class ScatterOp(GraphOp):
@@ -178,8 +191,84 @@ class ScatterOp(GraphOp):
         _COMBINE[self.kind.data](wide, flat, widened(updates[inside]))
         return wide.astype(x.dtype, copy=False)
 
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return {"set": (0, 2), "add": (0, 2), "mul": (0,)}.get(self.kind.data, ())
+
+    def jvp(self, g: Algebra, tangents: Tangents) -> Sequence[Tangent]:
+        """Equal numbers share the derivative of a max or min evenly. Of a product, second derivatives are right where at most one factor is 0."""
+        x, u, kind = self.x, self.updates, self.kind.data
+        tx, tu = g.zeros((x, u), (tangents[0], tangents[2]))
+        if kind in ("set", "add"):
+            return [self._like(tx, tu, kind)]
+        if kind == "mul":
+            return [g.add(self._like(tx, u, "mul"), self._products_of_others(g, tu))]
+        mine = g.cast(g.apply("eq", x, self.result), dtype_of(x))
+        theirs = g.cast(g.apply("eq", u, self._at(self.result)), dtype_of(x))
+        return [g.div(self._like(g.mul(tx, mine), g.mul(tu, theirs), "add"), self._like(mine, theirs, "add"))]
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        kind, u = self.kind.data, self.updates
+        if position == 0:
+            return (
+                {"set": self._like(cotangent, g.like(u, 0), "set"), "add": cotangent}[kind]
+                if kind != "mul"
+                else self._like(cotangent, u, "mul")
+            )
+        back = self._at(cotangent)
+        return g.select(self._last_ones(g) if kind == "set" else self._inside(g), back, g.like(back, 0))
+
+    def _like(self, x: SSAValue, updates: SSAValue, kind: str) -> SSAValue:
+        """Other updates of another x at the same positions."""
+        return emit(ScatterOp(x, self.indices, updates, self.loops.get_values(), self.axes.get_values(), kind))[0]
+
+    def _at(self, x: SSAValue) -> SSAValue:
+        """The elements of an x of the same shape at the positions; of those out of range any."""
+        return emit(GatherOp(x, self.indices, self.loops.get_values(), self.axes.get_values()))[0]
+
+    def _last_ones(self, g: Algebra) -> SSAValue:
+        """Which of the updates are in the result: the last of those with one position, and none that is out of range."""
+        shape = shape_of(self.updates)
+        numbers = g.reshape(constants.iota([dims.prod(shape)], 0, "i64"), shape)
+        winners = self._like(shapes.full(shape_of(self.x), -1, "i64"), numbers, "set")
+        return g.apply("eq", self._at(winners), numbers)
+
+    def _inside(self, g: Algebra) -> SSAValue:
+        """Which of the updates have a position in x."""
+        loops = list(self.loops.get_values())
+        wrapped, last = _wrapped(g, self.x, self.indices, self.axes.get_values())
+        fits = g.apply(
+            "logical_and", g.apply("ge", wrapped, shapes.full_like(wrapped, 0)), g.apply("le", wrapped, last)
+        )
+        every = g.reduce(fits, [len(loops)], "and")
+        return g.broadcast(g.transpose(every, np.argsort(loops).tolist()), shape_of(self.updates), sorted(loops))
+
+    def _products_of_others(self, g: Algebra, tu: SSAValue) -> SSAValue:
+        """What a product changes by where its factors among the updates do: with no zero among them the product times the sum of tu / u, with one
+        the product of the others times its tu."""
+        x, u = self.x, self.updates
+        zero = g.apply("eq", u, g.like(u, 0))
+        count = self._like(g.like(x, 0), g.cast(zero, dtype_of(u)), "add")
+        safe = g.select(zero, g.like(u, 1), u)
+        rest = self._like(x, safe, "mul")
+        none = self._like(g.like(x, 0), g.select(zero, g.like(tu, 0), g.div(tu, safe)), "add")
+        one = self._like(g.like(x, 0), g.select(zero, tu, g.like(tu, 0)), "add")
+        single = g.select(g.apply("eq", count, g.like(count, 1)), g.mul(rest, one), g.like(rest, 0))
+        return g.select(g.apply("eq", count, g.like(count, 0)), g.mul(rest, none), single)
+
 
 # Builder functions -------------------------------------------------------------------------------------------------------
+
+
+def _wrapped(g: Algebra, x: SSAValue, indices: SSAValue, axes: Sequence[int]) -> tuple[SSAValue, SSAValue]:
+    """(positions counted from the start, the last position that there is), both of the shape of the indices. i64."""
+    wide = g.cast(indices, "i64")
+    looked_up = [e for e, a in zip(shape_of(x), axes, strict=True) if a == -1]
+    column = len(shape_of(indices)) - 1
+    extents = shapes.broadcast(parts.extents(looked_up), shape_of(indices), [column])
+    negative = g.apply("lt", wide, shapes.full_like(wide, 0))
+    wrapped = g.select(negative, g.apply("add", wide, extents), wide)
+    return wrapped, g.apply("sub", extents, shapes.full_like(extents, 1))
 
 
 def _at_positions(x: SSAValue, indices: SSAValue, loops: Sequence[int], axes: Sequence[int]) -> SSAValue:

@@ -25,6 +25,7 @@ from mlc.ir.graph import constants, index, parts
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, emit, widened
 from mlc.ir.graph.composites import CompositeOp
+from mlc.ir.graph.derivative import Algebra, Tangent
 from mlc.ir.graph.elementwise import apply, apply_cast
 from mlc.ir.graph.reduce import identity
 from mlc.ir.graph.window import Padding, WindowOp, WindowsOp, filled, geometry, infer
@@ -134,6 +135,14 @@ class WindowPickOp(WindowOp, CompositeOp):
         found = index.gather(shapes.reshape(x, [dims.prod(list(shape_of(x)))]), flat, 0)
         return shapes.reshape(found, shape_of(self.result))
 
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return (0,)
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        lists = [p.get_values() for p in (self.window, self.strides, self.dilations)]
+        return window_put(cotangent, self.places, shape_of(self.x), lists[0], lists[1], self.padding, lists[2])
+
 
 @irdl_op_definition
 class WindowPutOp(WindowsOp):
@@ -179,6 +188,14 @@ class WindowPutOp(WindowsOp):
         result = np.zeros(prod(shape), widened(values).dtype)
         np.add.at(result, flat[inside], widened(values[inside]))
         return result.reshape(shape).astype(values.dtype)
+
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return (0,)
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        lists = [p.get_values() for p in (self.window, self.strides, self.dilations)]
+        return window_pick(cotangent, self.places, lists[0], lists[1], self.padding, lists[2])
 
 
 def numbers_of(op: WindowsOp, at: Evaluate, places: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

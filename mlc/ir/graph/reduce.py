@@ -19,6 +19,7 @@ from mlc.ir.graph import constants, elementwise
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_at_least, widened
 from mlc.ir.graph.derivative import Algebra, Tangent, Tangents
+from mlc.ir.graph.index import GatherOp
 from mlc.ir.types import (
     DimsAttr,
     dtype_of,
@@ -236,6 +237,56 @@ class CumulativeOp(GraphOp):
         result = _ACCUMULATE[kind](wide, axis=axis, dtype=wide.dtype)
         return (np.flip(result, axis) if self.reverse.value.data else result).astype(x.dtype)
 
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return (0,) if self.kind.data == "sum" else ()
+
+    def jvp(self, g: Algebra, tangents: Tangents) -> Sequence[Tangent]:
+        """A max or min takes from the latest of equals; a product is right at zeros too."""
+        (t,), axis, kind = tangents, self.axis.value.data, self.kind.data
+        if t is None or kind == "sum":
+            return super().jvp(g, tangents)
+        return [self._product(g, t, axis) if kind == "prod" else self._latest(g, t, axis)]
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        turned = not self.reverse.value.data
+        return cumulative(cotangent, self.axis.value.data, "sum", bool(self.exclusive.value.data), turned)
+
+    def _product(self, g: Algebra, t: SSAValue, axis: int) -> SSAValue:
+        """d = 0; for each element: d, before = d * x + before * t, before * x"""
+        reverse, exclusive = bool(self.reverse.value.data), bool(self.exclusive.value.data)
+        rank = len(shape_of(t))
+        order = [axis, *(a for a in range(rank) if a != axis)]
+        xs, ts = g.transpose(self.x, order), g.transpose(t, order)
+        before = cumulative(xs, 0, "prod", exclusive=True, reverse=reverse)
+
+        def step(carries: Slices, slices: Slices, _: Slices) -> tuple[list[SSAValue], list[SSAValue]]:
+            (d,), (x, change, product) = carries, slices
+            after = g.add(g.mul(d, x), g.mul(change, product))
+            return [after], [d if exclusive else after]
+
+        start = shapes.full(shape_of(xs)[1:], 0, dtype_of(xs))
+        _, (found,) = g.scan(step, [start], [xs, ts, before], shape_of(xs)[0], reverse=reverse)
+        return g.transpose(found, [order.index(a) for a in range(rank)])
+
+    def _latest(self, g: Algebra, t: SSAValue, axis: int) -> SSAValue:
+        """t at the place of the running extreme, which moves on to each element that equals it or is NaN."""
+        x, reverse, shape = self.x, bool(self.reverse.value.data), shape_of(self.x)
+        best = cumulative(x, axis, self.kind.data, reverse=reverse)
+        place = constants.iota(shape, axis, "i64")
+        there = g.apply("logical_or", g.apply("eq", x, best), g.apply("is_nan", x))
+        first = (
+            shapes.broadcast(constants.dimension(shape[axis] - 1), shape, []) if reverse else shapes.full_like(place, 0)
+        )
+        places = cumulative(g.select(there, place, first), axis, "min" if reverse else "max", reverse=reverse)
+        found = taken(t, places, axis)
+        if not self.exclusive.value.data:
+            return found
+        low, high = ([int(a == axis and edge != reverse) for a in range(len(shape))] for edge in (True, False))
+        return g.pad(
+            found, [e - f for e, f in zip(low, high, strict=True)], [f - e for e, f in zip(low, high, strict=True)]
+        )
+
 
 @irdl_op_definition
 class TopKOp(GraphOp):
@@ -287,6 +338,21 @@ class TopKOp(GraphOp):
             order = np.argsort(keys, axis=axis, kind="stable")
         order = np.take(order, range(k), axis)
         return np.take_along_axis(x, order, axis), order.astype(np.int64)
+
+    def jvp(self, g: Algebra, tangents: Tangents) -> list[Tangent]:
+        """From the places that were chosen, the first of equals."""
+        (t,) = tangents
+        return [None if t is None else taken(t, self.indices, self.axis.value.data), None]
+
+
+Slices = tuple[SSAValue, ...]
+
+
+def taken(x: SSAValue, places: SSAValue, axis: int) -> SSAValue:
+    """The elements of x at places along an axis, which are there."""
+    rank = len(shape_of(x))
+    axes = [-1 if a == axis else a for a in range(rank)]
+    return emit(GatherOp(x, shapes.unsqueeze(places, [rank]), list(range(rank)), axes))[0]
 
 
 # Builder functions -------------------------------------------------------------------------------------------------------

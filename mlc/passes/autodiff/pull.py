@@ -19,7 +19,7 @@ from mlc.ir.graph.control import CallOp, IfOp, ScanOp, WhileOp
 from mlc.ir.graph.derivative import Tangent, Tangents
 from mlc.passes.autodiff import algebra
 from mlc.passes.autodiff.activity import activity, is_flat
-from mlc.passes.autodiff.branches import pull_branches
+from mlc.passes.autodiff.conditionals import pull_branches
 from mlc.passes.autodiff.loops import pull_scan, pull_while
 
 

@@ -14,7 +14,7 @@ from mlc.ir.graph.control import CallOp, IfOp, ScanOp, WhileOp
 from mlc.ir.graph.derivative import Tangent, Tangents
 from mlc.ir.types import dtype_of, is_float
 from mlc.passes.autodiff import algebra
-from mlc.passes.autodiff.branches import push_branches
+from mlc.passes.autodiff.conditionals import push_branches
 from mlc.passes.autodiff.loops import push_loop
 
 
