@@ -25,7 +25,7 @@ import mlc
 from benchmarks.run import RESULTS, machine, markdown
 from mlc.codegen.llvm.object import compile_text, load
 from mlc.ir import builder as g
-from mlc.ir.kernel.cpu import CpuTarget, cpu_target
+from mlc.ir.kernel.cpu_target import CpuTarget, cpu_target
 from mlc.ir.module import Module
 from mlc.runtime.executable import Executable
 

@@ -31,7 +31,7 @@ from xdsl.ir import SSAValue
 
 from mlc.codegen.llvm.object import compile_text, load
 from mlc.codegen.llvm.printer import emit
-from mlc.ir.kernel.cpu import cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.interpreter import Counters, run_kernel
 from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.schedule import Level, Schedule, Vector

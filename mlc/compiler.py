@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from mlc.backends import backend
 from mlc.errors import InvalidModel, MlcError, TargetUnavailable
 from mlc.insight.numbers import bytes_text
 from mlc.ir import safetensors
 from mlc.ir.dims import Extent
 from mlc.ir.files import require_path
 from mlc.ir.graph.control import GroupOp
-from mlc.ir.kernel.cpu import cpu_target, supports
 from mlc.ir.module import Module
 from mlc.ir.variants import Variant, require_possible, variant_text
 from mlc.ir.weights import WeightStore
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from mlc.cases import Specialising
-    from mlc.codegen.llvm.build import NativeCode
-    from mlc.codegen.llvm.kernel_cache import KernelCache
+    from mlc.codegen.code import Code
     from mlc.grouped import Grouped
     from mlc.insight.footprint import CallMemory
+    from mlc.ir.kernel.stubs import KnownKernels
     from mlc.passes.base import Pass
     from mlc.passes.manager import PassManager, Selection
     from mlc.runtime.executable import Executable
@@ -171,7 +171,8 @@ class Compilation:
 
     def __post_init__(self) -> None:
         _check_available(self.options)
-        self.target = cpu_target(self.options.arch)
+        self.backend = backend(self.options.target)
+        self.target = self.backend.rules.target(self.options.arch)
         self.portable: Module | None = None  # the last module before the target has a say
         self._digest: Callable[[], str | None] = lambda: None
         self._given: Module | None = None  # where it is the caller's own, who may replace its weights
@@ -193,20 +194,17 @@ class Compilation:
             step.text = headline(module)
         return module
 
-    def known(self) -> KernelCache | None:
+    def known(self) -> KnownKernels | None:
         """The kernels of earlier compilations; none where the cache is off or someone looks at the IR on its way."""
-        from mlc.codegen.llvm.cache import ObjectCache
-        from mlc.codegen.llvm.kernel_cache import KernelCache
-
         look = self.inspection != Inspection() or self.options.verify_each
-        return None if look or not self.options.cache else KernelCache(self.target, ObjectCache())
+        return None if look or not self.options.cache else self.backend.generator.known(self.target)
 
     def lower(
         self,
         module: Module,
         passes: Sequence[Pass] | None = None,
         watch: Watch | None = None,
-        known: KernelCache | None = None,
+        known: KnownKernels | None = None,
     ) -> Module:
         """The module after the pipeline of the options (or after `passes`); the one given stays as it is. `watch` sees it after each pass.
         Kernels that are `known` become stubs, which only `generate` with the same cache can use."""
@@ -214,6 +212,7 @@ class Compilation:
         from mlc.insight.fusion import boundaries
         from mlc.insight.pages import write_index
         from mlc.passes.kernel.lowering import LowerKernels, LowerNewKernels
+        from mlc.passes.kernel.rules.by_target import option_of
         from mlc.passes.kernel.specialise import Specialise
         from mlc.passes.loops.lower import without_collections
         from mlc.passes.pipelines import pipeline
@@ -221,7 +220,8 @@ class Compilation:
         options = self.options
         if passes is None:
             sizes = ";".join(map(variant_text, options.specialise))
-            every = pipeline(options.opt_level, options.arch, options.disable_passes, options.passes, sizes)
+            target = option_of(self.backend.name, options.arch)
+            every = pipeline(options.opt_level, target, options.disable_passes, options.passes, sizes)
             done = done_before(module)
             if sizes and Specialise.name in done:
                 raise MlcError(f"a module of loops cannot be specialised for {sizes}", remedy="Give the model itself.")
@@ -272,14 +272,13 @@ class Compilation:
             changed.indices = index_ranges(module)
         return changed
 
-    def generate(self, lowered: Module, known: KernelCache | None = None) -> NativeCode:
-        """Machine code of a lowered module, from the cache where it is known."""
-        from mlc.codegen.llvm.build import compile_module
-        from mlc.codegen.llvm.cache import ObjectCache
-
+    def generate(self, lowered: Module, known: KnownKernels | None = None) -> Code:
+        """Code of a lowered module, from the cache where it is known."""
         with stage("codegen", self.progress, self.seconds) as step:
-            cache = known.objects if known is not None else ObjectCache() if self.options.cache else None
-            code = compile_module(lowered, self.target, cache, known=known, denormals=self.options.denormals)
+            options = self.options
+            code = self.backend.generator.compile(
+                lowered, self.target, known=known, cache=options.cache, denormals=options.denormals
+            )
             self.report["objects"] = {"compiled": code.compiled, "cached": code.cached}
             scalar = len(code.optimised)
             step.text = f"{len(code.texts) - 1} kernels" + (f", {scalar} of them scalar" if scalar else "")
@@ -296,9 +295,9 @@ class Compilation:
         bytes = {key: weights.nbytes(key) for key in plan.weights}
         return call_memory(plan, bytes, weights.packed, sizes, self.options.threads)
 
-    def link(self, module: Module, lowered: Module, code: NativeCode) -> Executable:
+    def link(self, module: Module, lowered: Module, code: Code) -> Executable:
         """The executable of a module that was lowered and compiled."""
-        from mlc.codegen.llvm.threads import available_cpus
+        from mlc.ir.processors import available_cpus
         from mlc.runtime.executable import Executable
 
         with stage("link", self.progress, self.seconds) as step:
@@ -449,7 +448,7 @@ def load_executable(
     package = read(require_path(path))
     if verify:
         package.verify()
-    missing = supports(cpu_target(), package.target)
+    missing = package.target.missing()
     return loaded(package, threads) if strict or not missing else _rebuilt(package, missing, threads, progress)
 
 
@@ -475,11 +474,6 @@ def _rebuilt(package: Package, missing: list[str], threads: int | None, progress
 
 def _check_available(options: CompileOptions) -> None:
     """Raises TargetUnavailable for what this version has no code for."""
-    if options.target != "cpu":
-        raise TargetUnavailable(
-            f"this version of mlc has no {options.target} backend",
-            remedy="Targets: cpu (native code for this machine or a named one).",
-        )
     if options.precision != "f32" or options.keep_f32:
         raise TargetUnavailable(f"this version of mlc computes in the model's own types, not in {options.precision}")
     if options.settings:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
+from mlc.backends import require_backend
 from mlc.errors import MlcError
 from mlc.ir.variants import Variant, as_variant
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from mlc.passes.base import Pass
 
-Target = Literal["cpu", "cuda", "python"]
 Precision = Literal["f32", "tf32", "bf16", "f16"]
 Denormals = Literal["flush", "keep"]
 
@@ -42,8 +42,8 @@ class DimRange:
 class CompileOptions:
     """Options of `mlc.compile`.
 
-    target           "cpu" (native code through LLVM), "cuda", or "python" (readable NumPy source)
-    arch             CPU or GPU to build for: "native", "x86-64-v3", ...; "native" is the machine at hand
+    target           kind of machine to build for: "cpu" (native code through LLVM), or another backend that is registered
+    arch             machine of that kind: "native", "x86-64-v3", ...; "native" is the machine at hand
     shapes           input name -> extents; a number fixes an axis, a name makes it (or keeps it) symbolic
     dims             symbol -> bounds; a plain number fixes the symbol, a pair (low, high) bounds it
     specialise       sizes that get code of their own beside the code for every size, each as {symbol: size}; a call runs the code
@@ -68,7 +68,7 @@ class CompileOptions:
     settings         further choices as key -> text (`--opt conv=fft`)
     """
 
-    target: Target = "cpu"
+    target: str = "cpu"
     arch: str = "native"
     shapes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     dims: Mapping[str, DimRange] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class CompileOptions:
         return cls(**given)
 
     def __post_init__(self) -> None:
-        _one_of("target", self.target, get_args(Target))
+        require_backend(self.target)
         _one_of("precision", self.precision, get_args(Precision))
         _one_of("denormals", self.denormals, get_args(Denormals))
         if self.until is not None and not isinstance(self.until, str):

@@ -144,6 +144,7 @@ COMMANDS = ("mlc/cli", "benchmarks")
 TARGETS = ("cpu", "cuda")  # what a stage knows of one machine, and only that stage
 NAMED_TWICE = {
     "tensor": "tensors of ONNX files as arrays, and the tensors that users of Python compute with",
+    "backends": "the kinds of machines that mlc compiles for, and the runtimes that conformance is measured of",
     "base": "what the ops of the graph dialect share, and what passes share",
 }
 

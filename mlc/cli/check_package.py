@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace, source: Model, console: Console) -> int:
     """Exit code 4 with --strict where its code does not run on this machine."""
-    from mlc.ir.kernel.cpu import cpu_target, supports
     from mlc.runtime.package import read
 
     require_as_compiled(args, source)
@@ -29,7 +28,7 @@ def run(args: argparse.Namespace, source: Model, console: Console) -> int:
     package.verify()
     plan, report = package.plan, package.report
     memory = _memory(args, package, source)
-    missing = supports(cpu_target(), package.target)
+    missing = package.target.missing()
     if missing and args.strict:
         raise TargetUnavailable(
             f"the code in {source.name} is for {package.target.name}, and this machine has no {', '.join(missing)}",

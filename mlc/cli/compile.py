@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlc.backends import backend
 from mlc.cli import flags
 from mlc.cli.command_line import Parser, UsageError
 from mlc.cli.console import Console
@@ -28,9 +29,8 @@ from mlc.cli.writing import (
 
 if TYPE_CHECKING:
     from mlc.compiler import Compilation
-    from mlc.ir.module import Module
 
-SUFFIX = {"package": ".mlc", "mlir": ".mlir", "llvm": ".ll", "asm": ".s", "obj": ".o", "so": ".so"}
+SUFFIX = {"package": ".mlc", "mlir": ".mlir", "so": ".so"}  # and what the generator of the target writes
 _OTHER = {"so": (".dylib", ".dll"), "obj": (".obj",), "asm": (".asm", ".S")}
 _BINARY = ("package", "obj", "so")
 
@@ -41,7 +41,11 @@ def configure(parser: Parser) -> None:
     group.add_argument(
         "-o", "--output", metavar="OUT", help="default: the model's name with another suffix, here; -: standard output"
     )
-    group.add_argument("--emit", choices=SUFFIX, help="what OUT holds; guessed from its suffix, else package")
+    group.add_argument(
+        "--emit",
+        metavar="KIND",
+        help="what OUT holds: package, mlir, so, or for cpu llvm, asm, obj; guessed from its suffix, else package",
+    )
     group.add_argument("--header", metavar="FILE", help="with --emit so: also write a C header")
     flags.verify(group, "run the result and compare")
     flags.trace(group, "the passes and code generation")
@@ -113,22 +117,26 @@ def _write(kind: str, out: Path, args: argparse.Namespace, session: Session, con
             console.note("the weights are not written: they go beside a file, as with -o OUT.mlir")
         return written
     with writing(out) as path:
-        path.write_bytes(_stage(kind, compilation, lowered))
+        options, generator = compilation.options, compilation.backend.generator
+        path.write_bytes(generator.write(kind, lowered, compilation.target, options.denormals))
     return [out]
 
 
 def _headline(compilation: Compilation) -> str:
     import mlc
-    from mlc.codegen.llvm.threads import thread_count
+    from mlc.ir.processors import thread_count
 
     threads = thread_count(compilation.options.threads)
-    return f"mlc {mlc.__version__} | target cpu: {compilation.target} | {threads} threads"
+    return f"mlc {mlc.__version__} | target {compilation.backend.name}: {compilation.target} | {threads} threads"
 
 
 def _output(args: argparse.Namespace, source: Model, console: Console) -> tuple[str, Path]:
     """What to write, and where. Raises UsageError or MlcError where that cannot be."""
-    by_suffix = {suffix: kind for kind, suffix in SUFFIX.items()}
+    suffix_of = {**SUFFIX, **backend(args.target).generator.emits}
+    by_suffix = {suffix: kind for kind, suffix in suffix_of.items()}
     kind = args.emit
+    if kind is not None and kind not in suffix_of:
+        raise UsageError.unknown("kind of output", kind, suffix_of)
     if kind is None and args.output:
         kind = by_suffix.get(Path(args.output).suffix)
     if args.stop_after:
@@ -139,9 +147,9 @@ def _output(args: argparse.Namespace, source: Model, console: Console) -> tuple[
     if args.header and kind != "so":
         raise UsageError(f"--header is for shared libraries, and this is {kind}", remedy="Add --emit so.")
     stem = Path(source.path.name).stem if source.path else "model"
-    target = args.output or stem + SUFFIX[kind]
+    target = args.output or stem + suffix_of[kind]
     read = partial(files_read, args, source)
-    suffixes = (SUFFIX[kind], *_OTHER.get(kind, ()))
+    suffixes = (suffix_of[kind], *_OTHER.get(kind, ()))
     require_outputs({"-o": target, "--header": args.header, "--trace": args.trace}, read, suffixes)
     out = Path(target)
     if target == STDOUT:
@@ -155,17 +163,3 @@ def _output(args: argparse.Namespace, source: Model, console: Console) -> tuple[
     if kind == "mlir":
         require_module(target, read)
     return kind, out
-
-
-def _stage(kind: str, compilation: Compilation, lowered: Module) -> bytes:
-    """LLVM IR, assembly or one object with everything, entry included."""
-    from mlc.codegen.llvm.build import module_text
-    from mlc.codegen.llvm.object import assembly, compile_text
-
-    text = module_text(lowered, compilation.target, compilation.options.denormals)
-    optimise = any("kernel.optimise" in op.attributes for op in lowered.op.ops)
-    if kind == "llvm":
-        return text.encode()
-    if kind == "asm":
-        return assembly(text, compilation.target, optimise).encode()
-    return compile_text(text, compilation.target, optimise)

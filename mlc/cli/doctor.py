@@ -56,9 +56,9 @@ def _packages() -> list[Finding]:
 
 def _cpu() -> Finding:
     from mlc.codegen.llvm.object import compile_text, load
-    from mlc.codegen.llvm.threads import available_cpus
     from mlc.errors import InternalError, MlcError
-    from mlc.ir.kernel.cpu import cpu_target
+    from mlc.ir.kernel.cpu_target import cpu_target
+    from mlc.ir.processors import available_cpus
 
     try:
         target = cpu_target()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 
+from mlc.backends import summaries
 from mlc.cli.command_line import Parser
 
 
@@ -46,7 +47,12 @@ def model(parser: Parser, what: str = "MODEL") -> None:
 def target(parser: Parser) -> None:
     """For what machine, how far, with which passes."""
     group = parser.add_argument_group("compilation")
-    group.add_argument("--target", default="cpu", metavar="TARGET", help="cpu (default) or cuda")
+    group.add_argument(
+        "--target",
+        default="cpu",
+        metavar="TARGET",
+        help=", ".join(f"{name} ({summary})" for name, summary in summaries().items()),
+    )
     group.add_argument("--arch", default="native", metavar="CPU", help="native (default), x86-64-v2, -v3 or -v4")
     group.add_argument("--threads", type=positive, metavar="N", help="largest number of threads a call uses")
     for level, does in enumerate(

@@ -62,7 +62,7 @@ def call_memory(
     """`weights` are bytes by key, `packed` the keys of those in panels. Raises MlcError where sizes do not fit, or the machine has less."""
     from dataclasses import replace
 
-    from mlc.codegen.llvm.threads import thread_count
+    from mlc.ir.processors import thread_count
     from mlc.runtime.binding import Binder
 
     threads = thread_count(threads)

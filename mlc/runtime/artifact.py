@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mlc.ir.kernel.cpu import CpuTarget
 from mlc.ir.kernel.plan import Plan
+from mlc.ir.kernel.target import Target
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Artifact:
     plan: Plan
     objects: Sequence[bytes]
     weights: Mapping[str, np.ndarray]
-    target: CpuTarget
+    target: Target
     entry: str
     report: dict[str, Any]
     module_text: str

@@ -25,11 +25,13 @@ import numpy as np
 from numpy import ndarray
 
 from mlc.codegen.llvm.object import check_runs_here, load
-from mlc.codegen.llvm.threads import pool, thread_count
+from mlc.codegen.llvm.threads import pool
 from mlc.errors import InternalError, InvalidModel, MlcError
 from mlc.ir import dims
-from mlc.ir.kernel.cpu import CpuTarget, cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.plan import Plan, TensorSpec
+from mlc.ir.kernel.target import Target
+from mlc.ir.processors import thread_count
 from mlc.runtime.arguments import in_order, require_inputs, require_outputs
 from mlc.runtime.arrays import (
     DTYPES,
@@ -128,7 +130,7 @@ class Executable:
         objects: Sequence[bytes],
         weights: Mapping[str, np.ndarray],
         *,
-        target: CpuTarget | None = None,
+        target: Target | None = None,
         threads: int | None = None,
         entry: str = "mlc_entry",
         report: dict[str, Any] | None = None,

@@ -19,6 +19,7 @@ from mlc.codegen.llvm.object import compile_text
 from mlc.codegen.llvm.threads import pool_text
 from mlc.errors import MlcError, TargetUnavailable
 from mlc.ir.files import replacing, require_path, write_text
+from mlc.ir.kernel.cpu_target import CpuTarget
 from mlc.ir.kernel.plan import ALIGNMENT
 from mlc.runtime.artifact import Artifact
 from mlc.runtime.binding import Solver
@@ -35,7 +36,12 @@ def export_library(
     if header is not None and os.path.realpath(require_path(header)) == os.path.realpath(path):
         raise MlcError(f"the header and the library have the same path, {path}", remedy="Name another for one.")
     name = library_name(path)
-    plan = artifact.plan
+    plan, target = artifact.plan, artifact.target
+    if not isinstance(target, CpuTarget):
+        raise TargetUnavailable(
+            f"a shared library holds code for CPUs, and this executable is for {target.name}",
+            remedy="Compile the model with target='cpu', or save a package.",
+        )
     if begins := [spec for spec in plan.outputs if spec.front is not None]:
         raise MlcError(
             f"a library keeps nothing between runs, and the output '{begins[0].name}' grows in the memory of '{begins[0].front}'",
@@ -49,9 +55,9 @@ def export_library(
         interface = emit_interface(plan, symbols, name, artifact.entry, offsets)
         parts = [
             *artifact.objects,
-            compile_text(interface, artifact.target),
-            compile_text(pool_text(), artifact.target),
-            compile_text(_weights_text(name, work / "weights.bin"), artifact.target),
+            compile_text(interface, target),
+            compile_text(pool_text(), target),
+            compile_text(_weights_text(name, work / "weights.bin"), target),
         ]
         files = [f"{number}.o" for number in range(len(parts))]
         for file, content in zip(files, parts, strict=True):

@@ -24,9 +24,9 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from mlc.errors import InvalidModel, MlcError
 from mlc.ir import work
 from mlc.ir.dtypes import BY_NUMPY, BY_SAFETENSORS, TABLE
 from mlc.ir.files import replacing
-from mlc.ir.kernel.cpu import CpuTarget
+from mlc.ir.kernel.cpu_target import CpuTarget
 from mlc.ir.kernel.plan import ALIGNMENT, Plan
 from mlc.runtime.artifact import Artifact
 
@@ -83,17 +83,7 @@ def _write(
     manifest = {
         "format": FORMAT,
         "mlc": sys.modules["mlc"].__version__,
-        "target": {
-            "kind": "cpu",
-            "name": target.name,
-            "features": target.features,
-            "lanes": target.lanes,
-            "registers": target.registers,
-            "l1": target.l1,
-            "l2": target.l2,
-            "fma": target.fma,
-            "arch": target.arch,
-        },
+        "target": {"kind": target.kind, **asdict(cast(Any, target))},
         "threads": artifact.threads,
         "entry": artifact.entry,
         "weights": {key: hashlib.sha256(_bytes(array)).hexdigest() for key, array in artifact.weights.items()},

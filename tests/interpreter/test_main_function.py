@@ -113,7 +113,7 @@ def test_a_size_that_is_counted_while_the_program_runs():
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_weights_in_panels_reach_a_kernel_as_it_wants_them(packed):
-    from mlc.ir.kernel.cpu import cpu_target
+    from mlc.ir.kernel.cpu_target import cpu_target
     from mlc.ir.kernel.pack import pack
     from mlc.ir.kernel.schedule import Level, Schedule, Stage, Vector
     from mlc.passes.loops.lower import lower

@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlc.errors import InternalError, ShapeError
-from mlc.ir.kernel.cpu import cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.interpreter import Counters, run_kernel
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Level, Scalar, Schedule, Stage, Vector

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from xdsl.dialects import math
 
-from mlc.ir.kernel.cpu import cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.scalar_ops import GeluOp, RemainderOp, SoftplusOp, gelu, softplus
 from mlc.ir.kernel.schedule import Scalar, Schedule, Vector

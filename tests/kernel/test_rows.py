@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from xdsl.dialects import arith
 
-from mlc.ir.kernel.cpu import cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.schedule import Vector
 from mlc.passes.kernel.rules.cpu import choose, prepare

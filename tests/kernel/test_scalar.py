@@ -12,7 +12,7 @@ from xdsl.ir import Block
 from xdsl.rewriter import InsertPoint
 
 from mlc.ir import types
-from mlc.ir.kernel.cpu import cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.kernel import Buffer, Kernel, index
 from mlc.ir.types import signless
 from mlc.passes.kernel.rules.cpu import lower_for_cpu

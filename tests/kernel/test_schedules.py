@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mlc.errors import MlcError
 from mlc.ir.kernel import schedule as grammar
-from mlc.ir.kernel.cpu import CpuTarget
+from mlc.ir.kernel.cpu_target import CpuTarget
 from mlc.ir.kernel.interpreter import run_kernel
 from mlc.ir.kernel.kernel import Buffer, Kernel, loops_of
 from mlc.ir.kernel.schedule import Level, Scalar, Schedule, Stage, Vector

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlc.ir.kernel.cpu import cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.passes.kernel.rules.cpu import lower_for_cpu
 from tests.kernel import hand_made
 from tests.kernel.native import close, floats, run

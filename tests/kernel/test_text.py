@@ -11,7 +11,7 @@ from xdsl.parser import Parser
 from xdsl.printer import Printer
 
 from mlc.errors import InternalError, MlcError
-from mlc.ir.kernel.cpu import CpuTarget
+from mlc.ir.kernel.cpu_target import CpuTarget
 from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.schedule import Level, Scalar, Schedule, Stage, Vector
 from mlc.ir.kernel.vector_ops import dialects

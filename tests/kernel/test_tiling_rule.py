@@ -11,7 +11,7 @@ from mlc.errors import InternalError
 from mlc.ir import builder as g
 from mlc.ir import interpreter
 from mlc.ir.kernel.access import L
-from mlc.ir.kernel.cpu import CpuTarget
+from mlc.ir.kernel.cpu_target import CpuTarget
 from mlc.ir.kernel.interpreter import run_kernel, run_program
 from mlc.ir.kernel.kernel import Buffer, Kernel, loops_attr, loops_of
 from mlc.ir.kernel.schedule import Scalar, Schedule

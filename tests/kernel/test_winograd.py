@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlc.ir.kernel.access import L
-from mlc.ir.kernel.cpu import cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.schedule import Level, Scalar, Schedule, Stage, Vector
 from tests.kernel import hand_made

@@ -20,7 +20,7 @@ from mlc.cli import main
 from mlc.codegen.llvm.float_mode import FloatMode
 from mlc.codegen.llvm.object import compile_text, load
 from mlc.errors import MlcError, ShapeError
-from mlc.ir.kernel.cpu import cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.numeric import compare_arrays
 from tests.frontends.one_node import model
 from tests.runtime.test_portable import foreign

@@ -10,7 +10,7 @@ from mlc.codegen.llvm.build import compile_module
 from mlc.ir import builder as g
 from mlc.ir import interpreter
 from mlc.ir.dims import Extent
-from mlc.ir.kernel.cpu import cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.interpreter import run_program
 from mlc.ir.kernel.program import CallOp
 from mlc.ir.module import Module

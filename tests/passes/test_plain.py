@@ -180,7 +180,7 @@ def test_a_row_of_updates_is_added_in_vectors(dtype):
     """In the machine code of the kernel; an element is a memory operand or a vector of them."""
     from mlc.codegen.llvm.object import assembly
     from mlc.codegen.llvm.printer import emit
-    from mlc.ir.kernel.cpu import cpu_target
+    from mlc.ir.kernel.cpu_target import cpu_target
 
     made = module(
         [((50, 256), dtype), ((9, 1), "i64"), ((9, 256), dtype)], lambda x, i, u: g.scatter_nd(x, i, u, "add")

@@ -5,7 +5,7 @@ import pytest
 
 from mlc.codegen.llvm.build import compile_module, neutral
 from mlc.codegen.llvm.cache import ObjectCache
-from mlc.ir.kernel.cpu import cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.pack import pack
 from mlc.ir.module import Module
 from mlc.passes.kernel.arena import plan_arena

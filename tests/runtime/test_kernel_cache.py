@@ -9,7 +9,7 @@ from mlc.codegen.llvm.cache import ObjectCache
 from mlc.codegen.llvm.kernel_cache import KernelCache
 from mlc.errors import InternalError
 from mlc.ir import builder as g
-from mlc.ir.kernel.cpu import cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.program import CallOp
 from mlc.ir.kernel.stubs import is_stub
 from mlc.ir.module import Module

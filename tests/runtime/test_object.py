@@ -10,7 +10,7 @@ from mlc.codegen.llvm.cache import ObjectCache, cache_directory
 from mlc.codegen.llvm.object import assembly, check_runs_here, compile_text, load
 from mlc.codegen.llvm.workers import ObjectCompiler, compile_all
 from mlc.errors import InternalError, TargetUnavailable
-from mlc.ir.kernel.cpu import CpuTarget, cpu_target
+from mlc.ir.kernel.cpu_target import CpuTarget, cpu_target
 
 
 def scale(name: str, factor: float) -> str:

@@ -12,7 +12,7 @@ import pytest
 from mlc.codegen.llvm import threads
 from mlc.codegen.llvm.object import compile_text, load
 from mlc.errors import MlcError
-from mlc.ir import dims
+from mlc.ir import dims, processors
 from mlc.ir.kernel import plan
 from mlc.runtime.binding import Binder
 
@@ -125,15 +125,15 @@ def test_the_pool_works_in_parent_and_child_after_a_fork():
 def test_thread_count_follows_its_sources_in_order(monkeypatch):
     monkeypatch.delenv("MLC_NUM_THREADS", raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert threads.thread_count() == threads.available_cpus() >= 1
+    assert processors.thread_count() == processors.available_cpus() >= 1
     monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
-    assert threads.thread_count() == 3
+    assert processors.thread_count() == 3
     monkeypatch.setenv("MLC_NUM_THREADS", "5")
-    assert threads.thread_count() == 5
-    assert threads.thread_count(2) == 2
+    assert processors.thread_count() == 5
+    assert processors.thread_count(2) == 2
     monkeypatch.setenv("MLC_NUM_THREADS", "many")
     with pytest.raises(MlcError, match="MLC_NUM_THREADS is 'many'"):
-        threads.thread_count()
+        processors.thread_count()
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_container_quotas_are_read(tmp_path, files, quota):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    assert threads._quota(tmp_path) == quota
+    assert processors._quota(tmp_path) == quota
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 
 from xdsl.dialects import func
 
+from mlc.codegen.code import Code
 from mlc.codegen.llvm.cache import ObjectCache
 from mlc.codegen.llvm.entry import emit_entry
 from mlc.codegen.llvm.float_mode import FloatMode
@@ -21,25 +21,12 @@ from mlc.codegen.llvm.printer import emit
 from mlc.codegen.llvm.workers import ObjectCompiler
 from mlc.errors import InternalError
 from mlc.ir import work
-from mlc.ir.kernel.cpu import CpuTarget
-from mlc.ir.kernel.plan import Plan
+from mlc.ir.kernel.cpu_target import CpuTarget
 from mlc.ir.kernel.program import CallOp
 from mlc.ir.kernel.stubs import is_stub, known_as
 from mlc.ir.module import Module
 
 ENTRY = "mlc_entry"
-
-
-@dataclass(frozen=True)
-class NativeCode:
-    """Objects with the plan of their entry. `texts` holds the LLVM IR by name of the kernel, and of the entry."""
-
-    objects: list[bytes]
-    plan: Plan
-    texts: dict[str, str]
-    compiled: int = 0
-    cached: int = 0
-    optimised: frozenset[str] = field(default_factory=frozenset)  # names of texts that LLVM's passes improve
 
 
 def compile_module(
@@ -49,7 +36,7 @@ def compile_module(
     helpers: int | None = None,
     known: KernelCache | None = None,
     denormals: str = "flush",
-) -> NativeCode:
+) -> Code:
     """Machine code of a module whose kernels are loops and whose @main is planned.
 
     Stubs stand for kernels that `known` has found; kernels that were looked for in vain are remembered there. What becomes of `denormals`
@@ -88,7 +75,7 @@ def compile_module(
         for item in learnt:
             assert known is not None
             known.remember(*item)
-        return NativeCode(
+        return Code(
             objects, entry.plan, texts, compiler.compiled, len(objects) - compiler.compiled, frozenset(optimised)
         )
 

@@ -12,7 +12,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from mlc.ir.kernel.cpu import CpuTarget
+from mlc.ir.kernel.cpu_target import CpuTarget
 
 LIMIT = 512 << 20
 _DIGEST = 32

@@ -33,7 +33,7 @@ from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.alias import KERNEL_ALIAS, KERNEL_FRONT
 from mlc.ir.dims import Extent
-from mlc.ir.kernel.cpu import cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.kernel import element_bytes
 from mlc.ir.kernel.plan import Equality, Launch, Lifetime, Plan, Step, TensorSpec
 from mlc.ir.kernel.program import (

@@ -15,7 +15,7 @@ from xdsl.dialects import func
 
 from mlc.codegen.llvm.cache import ObjectCache
 from mlc.codegen.llvm.object import versions
-from mlc.ir.kernel.cpu import CpuTarget
+from mlc.ir.kernel.cpu_target import CpuTarget
 from mlc.ir.kernel.stubs import stub_of
 from mlc.ir.text import text_of
 

@@ -17,7 +17,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from mlc.errors import InternalError, TargetUnavailable
-from mlc.ir.kernel.cpu import CpuTarget, cpu_target, supports
+from mlc.ir.kernel.cpu_target import CpuTarget, cpu_target
+from mlc.ir.kernel.target import Target
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -89,9 +90,9 @@ def _machine(target: CpuTarget) -> llvm.TargetMachine:
     )
 
 
-def check_runs_here(target: CpuTarget) -> None:
+def check_runs_here(target: Target) -> None:
     """Raise TargetUnavailable, naming what is missing, where code for `target` would stop with an illegal instruction."""
-    if missing := supports(cpu_target(), target):
+    if missing := target.missing():
         raise TargetUnavailable(
             f"code for {target.name} does not run here: this machine has no {', '.join(missing)}",
             remedy="Compile for this machine, or with --arch x86-64-v2 for any.",

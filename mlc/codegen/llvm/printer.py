@@ -9,7 +9,7 @@ from xdsl.dialects import func
 from mlc.codegen.llvm import memref_ops, ops
 from mlc.codegen.llvm.function import Function, argument_types
 from mlc.codegen.llvm.intrinsics import LIBM
-from mlc.ir.kernel.cpu import CpuTarget
+from mlc.ir.kernel.cpu_target import CpuTarget
 
 __all__ = ["argument_types", "emit", "library_calls"]
 

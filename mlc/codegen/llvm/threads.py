@@ -13,20 +13,16 @@ an open pool; the next `start` makes new ones.
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import threading
 from functools import cache
-from pathlib import Path
 
 from mlc.codegen.llvm.object import Library, compile_text, load
-from mlc.errors import MlcError
-from mlc.ir.kernel.cpu import cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.plan import GRAIN
+from mlc.ir.processors import LARGEST
 
 SPIN = 4000  # pauses: about 70 us, the gap between two kernels of a model
-LARGEST = 256
-
 LAUNCHES = 40  # that tell what one costs
 PATIENCE = (
     SPIN // 4
@@ -305,37 +301,3 @@ class Pool:
 def pool() -> Pool:
     """The pool of this process; its code is compiled on first use."""
     return Pool()
-
-
-# ---------------------------------------------------------------- how many
-
-
-def thread_count(limit: int | None = None) -> int:
-    """Threads a call may use: `limit`, else MLC_NUM_THREADS, else OMP_NUM_THREADS, else what the process may run on."""
-    if limit is not None:
-        return max(1, min(limit, LARGEST))
-    for name in ("MLC_NUM_THREADS", "OMP_NUM_THREADS"):
-        if text := os.environ.get(name, "").split(",")[0].strip():  # OpenMP allows one number per nesting level
-            if not text.isdigit() or not int(text):
-                raise MlcError(f"{name} is '{text}'", remedy="Give a number of threads, 1 or more.")
-            return min(int(text), LARGEST)
-    return available_cpus()
-
-
-def available_cpus() -> int:
-    """CPUs this process may use: its affinity, cut to the quota of its container."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(Path("/sys/fs/cgroup"))
-    return max(1, min(cpus, cpus if quota is None else math.ceil(quota), LARGEST))
-
-
-def _quota(root: Path) -> float | None:
-    """CPUs per the control group, version 2 (cpu.max) or 1 (cpu.cfs_quota_us); None where there is no limit."""
-    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        try:
-            words = [word for file in files for word in (root / file).read_text().split()]
-        except OSError:
-            continue
-        if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]):
-            return int(words[0]) / int(words[1])
-    return None

@@ -20,10 +20,10 @@ from typing import IO, Self
 
 from mlc.codegen.llvm.cache import ObjectCache
 from mlc.codegen.llvm.object import compile_text, versions
-from mlc.codegen.llvm.threads import available_cpus
 from mlc.errors import InternalError
 from mlc.ir import work
-from mlc.ir.kernel.cpu import CpuTarget, cpu_target
+from mlc.ir.kernel.cpu_target import CpuTarget, cpu_target
+from mlc.ir.processors import available_cpus
 
 _log = logging.getLogger("mlc.compile")
 

@@ -1,4 +1,4 @@
-"""What passes ask of a machine: a description, never its name. Each backend has a dataclass of its own that answers (cpu.py)."""
+"""What passes ask of a machine: a description, never its name. Each backend has a dataclass of its own that answers (cpu_target.py)."""
 
 from __future__ import annotations
 
@@ -51,3 +51,6 @@ class Target(Protocol):
     def l1(self) -> int: ...
     @property
     def l2(self) -> int: ...
+
+    def missing(self) -> list[str]:
+        """What code for it needs and the machine at hand lacks, as words for a message; empty where the code runs here."""

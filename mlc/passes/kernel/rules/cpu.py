@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import ceil, prod
 
-from mlc.ir.kernel.cpu import cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, type_of
 from mlc.ir.kernel.schedule import Binding, Level, Scalar, Schedule, Stage, Vector
 from mlc.ir.kernel.target import Target

@@ -46,6 +46,9 @@ class CpuTarget:
     def triple(self) -> str:
         return f"{self.arch}-unknown-linux-gnu"
 
+    def missing(self) -> list[str]:
+        return _lacks(cpu_target(), self)
+
     def __str__(self) -> str:
         return f"{self.name}: {self.lanes} lanes f32, {self.registers} registers, L1 {self.l1 >> 10} K, L2 {self.l2 >> 10} K"
 
@@ -95,8 +98,8 @@ def _cache_sizes() -> tuple[int, int]:
     return found[1], found[2]
 
 
-def supports(host: CpuTarget, wanted: CpuTarget) -> list[str]:
-    """What `wanted` needs and `host` lacks, as words for a message; empty if code for `wanted` runs on `host`."""
+def _lacks(host: CpuTarget, wanted: CpuTarget) -> list[str]:
+    """What `wanted` needs and `host` has not, as words for a message."""
     missing = []
     if host.arch != wanted.arch:
         missing.append(f"architecture {wanted.arch} (this machine is {host.arch})")

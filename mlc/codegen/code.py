@@ -1,0 +1,53 @@
+"""What becomes of a lowered module, whatever the machine: the code, and what the compiler asks of whoever generates it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mlc.ir.kernel.plan import Plan
+from mlc.ir.kernel.stubs import KnownKernels
+from mlc.ir.kernel.target import Target
+from mlc.ir.module import Module
+
+
+@dataclass(frozen=True)
+class Code:
+    """Objects, whatever the machine loads, with the plan of the calls. `texts` holds what they were made from, by name of the kernel."""
+
+    objects: list[bytes]
+    plan: Plan
+    texts: dict[str, str]
+    compiled: int = 0
+    cached: int = 0
+    optimised: frozenset[str] = field(
+        default_factory=frozenset
+    )  # names of texts of plain loops, which a compiler improves
+    entry: str = ""  # the symbol of a function that calls every kernel, where there is one
+
+
+class Generator(Protocol):
+    """Makes code of modules whose kernels are loops and whose @main is planned."""
+
+    @property
+    def emits(self) -> Mapping[str, str]:
+        """What else it can write: the name for `--emit` -> the suffix of the file."""
+
+    def known(self, target: Target) -> KnownKernels | None:
+        """The kernels whose code is kept on this machine; None where none is kept."""
+
+    def compile(
+        self,
+        module: Module,
+        target: Target,
+        *,
+        known: KnownKernels | None = None,
+        cache: bool = True,
+        denormals: str = "flush",
+    ) -> Code:
+        """The code of a module, from the cache where it is there. Stubs stand for kernels that `known` has found; those that were looked for
+        in vain are remembered there."""
+
+    def write(self, what: str, module: Module, target: Target, denormals: str = "flush") -> bytes:
+        """One of `emits`."""
