@@ -31,7 +31,7 @@ from mlc.frontends.trace.tracing import current_trace, user_line
 from mlc.ir.dims import Extent
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
-from mlc.options import CompileOptions, Target
+from mlc.options import CompileOptions
 from mlc.runtime.executable import Executable
 
 _log = logging.getLogger("mlc.trace")
@@ -58,7 +58,7 @@ class Staged:
         """The structure of what the function returns, whose leaves are the outputs of the module."""
         return self.traced.results
 
-    def lower(self, target: Target | None = None) -> Lowered:
+    def lower(self, target: str | None = None) -> Lowered:
         """The function on its way to a target, that of the options where none is named."""
         return Lowered(self.traced, self.options if target is None else replace(self.options, target=target))
 
@@ -160,7 +160,7 @@ class Jitted:
         """The function traced for arguments like these: tensors, arrays, numbers, mlc.TensorSpec, and pytrees of them."""
         return Staged(self._traced(arguments_of(self.function, self.static, args, kwargs)), self.options)
 
-    def lower(self, *args: Any, target: Target | None = None, **kwargs: Any) -> Lowered:
+    def lower(self, *args: Any, target: str | None = None, **kwargs: Any) -> Lowered:
         return self.trace(*args, **kwargs).lower(target)
 
     def _traced(self, call: Arguments) -> Traced:
