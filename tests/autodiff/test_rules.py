@@ -12,7 +12,8 @@ from mlc.ir.graph.composites import CompositeOp
 from mlc.ir.graph.elementwise import OPS
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
-from tests.autodiff.derivatives import Spec, built, check_derivatives, floats
+from mlc.passes.manager import PassManager
+from tests.autodiff.derivatives import Spec, built, check_derivatives, derived, floats, weighted
 from tests.ir.examples import EXAMPLES, Example
 
 WITHOUT = {
@@ -145,3 +146,17 @@ def test_every_op_has_a_rule_or_a_reason(kind: type[GraphOp]) -> None:
         assert states or issubclass(kind, CompositeOp)
     else:
         assert kind.jvp is GraphOp.jvp and kind.linear is GraphOp.linear
+
+
+OWN = {"softmax", "log_softmax", "silu", "gelu_tanh", "layer_norm", "rms_norm"}
+
+
+@pytest.mark.parametrize("example", [e for e in EXAMPLES if e.op in OWN], ids=str)
+def test_a_composite_s_own_rule_is_the_rule_of_its_decomposition(example: Example) -> None:
+    module = weighted(in_double(example))
+    arrays = [a.astype(np.float64) for a in example.arrays()]
+    arrays += [np.random.default_rng(0).standard_normal(y.shape) for y in in_double(example).run(*arrays)]
+    own, plain = (derived(m, floats(m), "gradient") for m in (module, PassManager("decompose").run(module)))
+    assert f"graph.{example.op}" in str(own)  # it keeps its name
+    for mine, theirs in zip(own.run(*arrays), plain.run(*arrays), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-13, atol=1e-13)

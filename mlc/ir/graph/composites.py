@@ -29,6 +29,7 @@ from mlc.ir.graph import constants, elementwise, linear, reduce
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, require_equal
 from mlc.ir.graph.control import YieldOp
+from mlc.ir.graph.derivative import Algebra, Tangent, Tangents
 from mlc.ir.graph.evaluation import Evaluation
 from mlc.ir.types import (
     dtype_of,
@@ -129,6 +130,15 @@ class SoftmaxOp(RowwiseOp):
         inverse = shapes.broadcast(_apply("reciprocal", total), shape_of(x), others)
         return elementwise.apply_cast(_apply("mul", e, inverse), dtype_of(x))
 
+    def jvp(self, g: Algebra, tangents: Tangents) -> list[Tangent]:
+        """y * (t - sum(y * t)), in f32 of halves."""
+        (t,), y, axes = tangents, at_least_f32(self.result), [self.axis.value.data]
+        if t is None:
+            return [None]
+        weighted = g.mul(y, at_least_f32(t))
+        total = g.spread(g.reduce(weighted, axes), shape_of(y), axes)
+        return [g.cast(g.sub(weighted, g.mul(y, total)), dtype_of(self.x))]
+
 
 @irdl_op_definition
 class LogSoftmaxOp(RowwiseOp):
@@ -145,6 +155,15 @@ class LogSoftmaxOp(RowwiseOp):
         centred = _apply("sub", wide, shapes.broadcast(top, shape_of(x), others))
         total = log_of_sum(centred, [axis], keepdims=False)
         return elementwise.apply_cast(_apply("sub", centred, shapes.broadcast(total, shape_of(x), others)), dtype_of(x))
+
+    def jvp(self, g: Algebra, tangents: Tangents) -> list[Tangent]:
+        """t - sum(exp(y) * t), in f32 of halves."""
+        (t,), y, axes = tangents, at_least_f32(self.result), [self.axis.value.data]
+        if t is None:
+            return [None]
+        wide = at_least_f32(t)
+        total = g.spread(g.reduce(g.mul(wide, g.apply("exp", y)), axes), shape_of(y), axes)
+        return [g.cast(g.sub(wide, total), dtype_of(self.x))]
 
 
 def log_of_sum(centred: SSAValue, axes: Sequence[int], keepdims: bool) -> SSAValue:
@@ -184,6 +203,18 @@ class GeluTanhOp(CompositeOp):
         e = _apply("exp", _apply("mul", x, _apply("add", cubic, number(slope))))
         return elementwise.apply_cast(_apply("div", x, _apply("add", e, number(1.0))), dtype_of(operands[0]))
 
+    def jvp(self, g: Algebra, tangents: Tangents) -> list[Tangent]:
+        """s + x * s * (1 - s) * 2 u', where s = 1 / (1 + exp(-2 u)) and u' = sqrt(2 / pi) * (1 + 3 * 0.044715 x^2)"""
+        (t,), x = tangents, at_least_f32(self.x)
+        if t is None:
+            return [None]
+        slope, square = 2 * math.sqrt(2 / math.pi), g.mul(x, x)
+        inner = g.mul(x, g.add(g.scale(square, 0.044715 * slope), g.like(x, slope)))
+        s = g.apply("sigmoid", inner)
+        rise = g.add(g.scale(square, 3 * 0.044715 * slope), g.like(x, slope))
+        factor = g.add(s, g.mul(g.mul(x, rise), g.mul(s, g.sub(g.like(s, 1), s))))
+        return [g.cast(g.mul(at_least_f32(t), factor), dtype_of(self.x))]
+
 
 @irdl_op_definition
 class SiluOp(CompositeOp):
@@ -205,6 +236,13 @@ class SiluOp(CompositeOp):
     def decompose(self, *operands: SSAValue) -> SSAValue:
         (x,) = operands
         return _apply("mul", x, _apply("sigmoid", x))
+
+    def jvp(self, g: Algebra, tangents: Tangents) -> list[Tangent]:
+        """s + y * (1 - s), where s = sigmoid(x)"""
+        (t,), s = tangents, g.apply("sigmoid", self.x)
+        if t is None:
+            return [None]
+        return [g.mul(t, g.add(s, g.mul(self.result, g.sub(g.like(s, 1), s))))]
 
 
 @irdl_op_definition

@@ -3,6 +3,7 @@ channels (instance, group)."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from xdsl.dialects.builtin import DenseArrayBase, FloatAttr, IntegerAttr, TensorType, f64, i64
@@ -24,8 +25,9 @@ from mlc.ir.graph import reduce
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import emit, ints, require_equal
 from mlc.ir.graph.composites import CompositeOp, at_least_f32, require_float
+from mlc.ir.graph.derivative import Algebra, Tangent, Tangents
 from mlc.ir.graph.elementwise import apply, apply_cast
-from mlc.ir.types import dtype_of, is_float, shape_of, shape_text, tensor_type, type_text
+from mlc.ir.types import Shape, dtype_of, is_float, shape_of, shape_text, tensor_type, type_text
 
 
 class NormalizationOp(CompositeOp):
@@ -52,6 +54,40 @@ class NormalizationOp(CompositeOp):
         _trailing(self.title, self.inputs[0], self.inputs[1:], self.axes.get_values())
         return [tensor_type(self.inputs[0])]
 
+    @property
+    def lead(self) -> list[int]:
+        """The axes in front of the normalised ones."""
+        return list(range(self.axes.get_values()[0]))
+
+    @abstractmethod
+    def normalized(self, x: SSAValue) -> tuple[SSAValue, SSAValue]:
+        """(x normalised, in f32 at least; the factor that x was multiplied by)"""
+
+    def inverse(self, square: SSAValue, shape: Shape) -> SSAValue:
+        """1 / sqrt(square + epsilon), repeated along the normalised axes."""
+        shifted = apply("add", square, shapes.full_like(square, self.epsilon.value.data))
+        return shapes.broadcast(apply("rsqrt", shifted), shape, self.lead)
+
+    def changed(self, g: Algebra, tangents: Tangents, centre: bool) -> Tangent:
+        """The tangent of the result. The row statistics are computed again as `decompose` does, whose values CSE finds."""
+        x, *parameters = self.inputs
+        tx, *others = tangents
+        axes, shape = list(self.axes.get_values()), shape_of(x)
+        y, inverse = self.normalized(x)
+        total: Tangent = None
+        if tx is not None:
+            t = at_least_f32(tx)
+            moved = g.sub(t, g.mul(y, g.spread(g.mean(g.mul(y, t), axes), shape, axes)))
+            moved = g.sub(moved, g.spread(g.mean(t, axes), shape, axes)) if centre else moved
+            total = g.mul(moved, inverse)
+            if parameters:
+                total = g.mul(total, g.broadcast(at_least_f32(parameters[0]), shape, axes))
+        for number, change in enumerate(others):
+            if change is not None:
+                wide = g.broadcast(at_least_f32(change), shape, axes)
+                total = g.accumulate(total, g.mul(wide, y) if number == 0 else wide)
+        return None if total is None else g.cast(total, dtype_of(x))
+
 
 @irdl_op_definition
 class LayerNormOp(NormalizationOp):
@@ -64,14 +100,18 @@ class LayerNormOp(NormalizationOp):
 
     def decompose(self, *operands: SSAValue) -> SSAValue:
         x, *parameters = operands
+        return _scaled(self.normalized(x)[0], parameters, self.axes.get_values(), dtype_of(x))
+
+    def normalized(self, x: SSAValue) -> tuple[SSAValue, SSAValue]:
         axes, wide = list(self.axes.get_values()), at_least_f32(x)
-        lead = list(range(axes[0]))
-        mean = shapes.broadcast(reduce.mean(wide, axes), shape_of(x), lead)
+        mean = shapes.broadcast(reduce.mean(wide, axes), shape_of(x), self.lead)
         centred = apply("sub", wide, mean)
-        variance = reduce.mean(apply("mul", centred, centred), axes)
-        shifted = apply("add", variance, shapes.full_like(variance, self.epsilon.value.data))
-        y = apply("mul", centred, shapes.broadcast(apply("rsqrt", shifted), shape_of(x), lead))
-        return _scaled(y, parameters, axes, dtype_of(x))
+        inverse = self.inverse(reduce.mean(apply("mul", centred, centred), axes), shape_of(x))
+        return apply("mul", centred, inverse), inverse
+
+    def jvp(self, g: Algebra, tangents: Tangents) -> list[Tangent]:
+        """r * (t - mean(t) - y * mean(y * t)) of y, the normalised x, and r = 1 / sqrt(var + epsilon)"""
+        return [self.changed(g, tangents, centre=True)]
 
 
 @irdl_op_definition
@@ -82,11 +122,16 @@ class RmsNormOp(NormalizationOp):
 
     def decompose(self, *operands: SSAValue) -> SSAValue:
         x, *parameters = operands
-        axes, wide = list(self.axes.get_values()), at_least_f32(x)
-        square = reduce.mean(apply("mul", wide, wide), axes)
-        shifted = apply("add", square, shapes.full_like(square, self.epsilon.value.data))
-        y = apply("mul", wide, shapes.broadcast(apply("rsqrt", shifted), shape_of(x), list(range(axes[0]))))
-        return _scaled(y, parameters, axes, dtype_of(x))
+        return _scaled(self.normalized(x)[0], parameters, self.axes.get_values(), dtype_of(x))
+
+    def normalized(self, x: SSAValue) -> tuple[SSAValue, SSAValue]:
+        wide = at_least_f32(x)
+        inverse = self.inverse(reduce.mean(apply("mul", wide, wide), list(self.axes.get_values())), shape_of(x))
+        return apply("mul", wide, inverse), inverse
+
+    def jvp(self, g: Algebra, tangents: Tangents) -> list[Tangent]:
+        """r * (t - y * mean(y * t)) of y, the normalised x, and r = 1 / sqrt(mean(x * x) + epsilon)"""
+        return [self.changed(g, tangents, centre=False)]
 
 
 def _trailing(op: str, x: SSAValue, parameters: Sequence[SSAValue], axes: Sequence[int]) -> None:
