@@ -9,7 +9,7 @@ demo: $(VENV)/.run
 	$(BIN)/mlc demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n auto --dist loadfile
 
 # Full-size exported models, with symbolic sizes, against onnxruntime; ONNX's conformance cases that passed before still pass.
 test-peers: $(VENV)/.bench
