@@ -85,10 +85,7 @@ def convolution(height: int, channels: int, out: int, window: int, stride: int, 
         shape: tuple[int | str, ...] = ("N", "H", "W", channels) if sizes == "run" else (1, height, height, channels)
         with m.function(inputs=[("x", shape, "f32")]) as (x,):
             weight, bias = g.weight(_normal(window, window, channels, out), "w"), g.weight(_normal(out), "b")
-            y = g.convolution(
-                x, weight, [stride] * 2, [(window // 2,) * 2] * 2,
-                x_layout="n01c", weight_layout="01io", result_layout="n01c",
-            )  # fmt: skip
+            y = g.convolution(x, weight, "n01c,01co->n01o", [stride] * 2, [(window // 2,) * 2] * 2)
             m.outputs([("y", g.relu(g.add(y, g.broadcast_to(bias, g.shape_of(y)))))])
         return m.finish()
 

@@ -12,7 +12,8 @@ from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.graph.base import location_name
 from mlc.ir.graph.control import ControlOp, GroupOp, IfOp, YieldOp
-from mlc.ir.graph.linear import ContractOp, ConvolutionOp
+from mlc.ir.graph.convolution import ConvolutionOp
+from mlc.ir.graph.linear import ContractOp
 from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.shape import ReshapeOp
 from mlc.ir.graph.window import ReduceWindowOp

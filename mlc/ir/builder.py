@@ -55,12 +55,13 @@ from mlc.ir.graph.composites import (
 )
 from mlc.ir.graph.constants import IN_TEXT, WeightOp, dimension, iota, scalar
 from mlc.ir.graph.control import call, cond, scan, while_loop
+from mlc.ir.graph.convolution import convolution
 from mlc.ir.graph.counted import NonZeroOp, PrefixOp
 from mlc.ir.graph.detection import non_max_suppression
 from mlc.ir.graph.elementwise import apply_bitcast as bitcast
 from mlc.ir.graph.elementwise import apply_cast as cast
 from mlc.ir.graph.index import gather, gather_elements, gather_nd, scatter_elements, scatter_nd
-from mlc.ir.graph.linear import contract, convolution, matmul
+from mlc.ir.graph.linear import contract, matmul
 from mlc.ir.graph.norms import batch_norm, group_norm, instance_norm, layer_norm, rms_norm, standardized
 from mlc.ir.graph.packed import unpack
 from mlc.ir.graph.parts import concatenate, extents, pad, reverse, slice, slice_axis, split

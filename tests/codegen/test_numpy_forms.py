@@ -207,16 +207,11 @@ def test_recurrent_layers_take_lengths_biases_and_any_order_of_gates(reverse):
 def test_convolutions_of_any_layout_stride_dilation_and_border_agree(dtype):
     def build(x, w, v):
         return [
-            g.convolution(x, w, [2, 1], [(1, 2), (0, 1)], [1, 2]),
-            g.convolution(x, w, [1, 1], [(1, 1), (2, 2)], x_dilation=[2, 3]),
-            g.convolution(
-                g.transpose(x, [0, 2, 3, 1]),
-                g.transpose(w, [2, 3, 1, 0]),
-                x_layout="n01c",
-                weight_layout="01io",
-                result_layout="n01c",
-            ),
+            g.convolution(x, w, strides=[2, 1], padding=[(1, 2), (0, 1)], dilations=[1, 2]),
+            g.convolution(x, w, padding=[(1, 1), (2, 2)], x_dilation=[2, 3]),
+            g.convolution(g.transpose(x, [0, 2, 3, 1]), g.transpose(w, [2, 3, 1, 0]), "n01c,01co->n01o"),
             g.convolution(x, v, groups=2),
+            g.convolution(x, w, padding=[(-1, 1), (2, -2)]),
         ]
 
     module = module_of(build, ((2, 4, "H", 7), dtype), ((6, 4, 3, 2), dtype), ((6, 2, 1, 3), dtype))

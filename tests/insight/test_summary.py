@@ -23,7 +23,7 @@ def test_a_convolution_counts_its_taps_and_a_reduction_its_operand() -> None:
     m = g.module_builder()
     with m.function(inputs=[("x", (2, 3, 8, 8), "f32")]) as (x,):
         weight = g.weight(np.zeros((4, 3, 3, 3), np.float32), "w")
-        y = g.convolution(x, weight, (1, 1), [(1, 1), (1, 1)], (1, 1))
+        y = g.convolution(x, weight, padding=[(1, 1), (1, 1)])
         m.outputs([("y", g.reduce(y, [2, 3], "sum"))])
     module = m.finish()
     assert flops(module) == 2 * (2 * 4 * 8 * 8) * (3 * 3 * 3) + 2 * 4 * 8 * 8

@@ -267,7 +267,9 @@ def _normalised(x: np.ndarray, centre: bool) -> np.ndarray:
 
 def _structural() -> list[Example]:
     f = "f32"
-    conv = lambda s, p, groups=1: lambda x, w: g.convolution(x, w, [s, s], [(p, p), (p, p)], groups=groups)
+    conv = lambda s, p, groups=1: (
+        lambda x, w: g.convolution(x, w, strides=[s, s], padding=[(p, p), (p, p)], groups=groups)
+    )
     return [
         Example("constant", [], lambda: g.constant(np.array([0.5, -np.inf, 1e-30], np.float32)), lambda: np.array([0.5, -np.inf, 1e-30], np.float32), {}),
         Example("weight", [], lambda: g.constant(np.arange(40, dtype=np.float32)), lambda: np.arange(40, dtype=np.float32), {}),

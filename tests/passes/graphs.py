@@ -183,12 +183,10 @@ def _convolution(draw, rng, x, values):
     y = g.convolution(
         x,
         weight,
+        f"nc{digits},oc{digits}->no{digits}",
         padding=[(size // 2, size // 2)] * spatial,
         strides=[draw(st.sampled_from([1, 2]))] * spatial if all(isinstance(e, int) for e in shape[2:]) else None,
         groups=shape[1] if depthwise else 1,
-        x_layout=f"nc{digits}",
-        weight_layout=f"oi{digits}",
-        result_layout=f"nc{digits}",
     )
     return [g.relu(g.add(y, g.broadcast(_weight(rng, [out]), shape_of(y), [1])))]
 

@@ -123,9 +123,8 @@ def test_native_code_computes_what_the_graph_says(example: Example) -> None:
 
 
 def test_the_number_of_channels_of_a_grouped_convolution_may_be_a_symbol() -> None:
-    layouts = {"x_layout": "nc0", "weight_layout": "oi0", "result_layout": "nc0"}
     module = model(
-        lambda x, w: g.convolution(x, w, padding=[(1, 1)], groups=2, **layouts),
+        lambda x, w: g.convolution(x, w, "nc0,oc0->no0", padding=[(1, 1)], groups=2),
         ((2, 4, "H"), "f32"),
         (("M", 2, 3), "f32"),
     )

@@ -26,8 +26,7 @@ def convolution(x: SSAValue, w: SSAValue, groups: int) -> SSAValue:
     image, kernel = g.reshape(g.broadcast(x, [n, n, n], [0, 1]), [1, n, n, n]), g.reshape(w, [1, 1, n, n])
     if groups != 1:
         kernel = g.slice_axis(kernel, 2, 0, 1)
-    layouts = {"x_layout": "n01c", "weight_layout": "01io", "result_layout": "n01c"}
-    return g.reshape(g.convolution(image, kernel, groups=groups, **layouts), [n, n, n])
+    return g.reshape(g.convolution(image, kernel, "n01c,01co->n01o", groups=groups), [n, n, n])
 
 
 def row_sums(x: SSAValue, axis: int) -> SSAValue:

@@ -13,8 +13,9 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.composites import CompositeOp
 from mlc.ir.graph.control import CallOp, GroupOp, IfOp, ScanOp, WhileOp
+from mlc.ir.graph.convolution import ConvolutionOp
 from mlc.ir.graph.elementwise import ElementwiseOp
-from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
+from mlc.ir.graph.linear import ContractOp, labels
 from mlc.ir.graph.pick import WindowPlaceOp, WindowPutOp
 from mlc.ir.graph.reduce import ArgReduceOp, CumulativeOp, ReduceOp
 from mlc.ir.graph.window import ReduceWindowOp
@@ -29,9 +30,8 @@ def flops_of(op: Operation) -> Extent:
             extents = dict(zip(left + right, shape_of(op.lhs) + shape_of(op.rhs), strict=True))
             return 2 * dims.prod(list(extents.values()))
         case ConvolutionOp():
-            _, weight, _ = op.layout
-            taps = [e for e, axis in zip(shape_of(op.weight), weight, strict=True) if axis != "o"]
-            return 2 * dims.prod([*shape_of(op.result), *taps])
+            extents = dict(zip(op.labels[1], shape_of(op.weight), strict=True))
+            return 2 * dims.prod([*shape_of(op.result), *(extents[c] for c in op.folded)])
         case CompositeOp():
             return work_of(op.body())
         case ScanOp():

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.ir.dims import Extent
-from mlc.ir.graph.linear import ContractOp, ConvolutionOp
+from mlc.ir.graph.convolution import ConvolutionOp
+from mlc.ir.graph.linear import ContractOp
 from mlc.ir.graph.parts import PadOp
 from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.views import Place, is_view, looked_through, reads_through

@@ -28,6 +28,11 @@ class Affine:
     def __mul__(self, by: int) -> Affine:
         return Affine({n: c * by for n, c in self.terms.items() if by}, self.constant * by)
 
+    def over(self, by: int) -> Affine:
+        """A by-th of this, which is a multiple of `by`."""
+        assert all(c % by == 0 for c in (self.constant, *self.terms.values())), (self, by)
+        return Affine({n: c // by for n, c in self.terms.items()}, self.constant // by)
+
     def __neg__(self) -> Affine:
         return self * -1
 

@@ -18,8 +18,9 @@ from xdsl.ir import SSAValue
 from mlc.ir import builder as g
 from mlc.ir.graph.base import location
 from mlc.ir.graph.constants import ConstantOp, WeightOp
+from mlc.ir.graph.convolution import ConvolutionOp
 from mlc.ir.graph.elementwise import OPS, ElementwiseOp
-from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
+from mlc.ir.graph.linear import ContractOp, labels
 from mlc.ir.graph.norms import BatchNormOp
 from mlc.ir.graph.shape import BroadcastOp, ReshapeOp
 from mlc.ir.module import Module
@@ -144,20 +145,11 @@ def _scaled(op: ConvolutionOp | ContractOp, factor: BroadcastOp) -> SSAValue | N
 def _with_factor(op: ConvolutionOp | ContractOp, factor: BroadcastOp) -> SSAValue | None:
     axes = factor.axes.get_values()
     if isinstance(op, ConvolutionOp):
-        _, layout, out = op.layout
-        if not _known(op.weight) or [out[a] for a in axes] != ["c"]:
+        _, letters, made = op.labels
+        spots = [letters.find(made[a]) for a in axes]
+        if not _known(op.weight) or any(made[a].isdigit() for a in axes) or -1 in spots or spots != sorted(spots):
             return None
-        weight = g.mul(op.weight, g.broadcast(factor.x, shape_of(op.weight), [layout.index("o")]))
-        return g.convolution(
-            op.x,
-            weight,
-            op.strides.get_values(),
-            op.padding,
-            op.dilations.get_values(),
-            op.x_dilation.get_values(),
-            op.groups.value.data,
-            *op.layout,
-        )
+        return op.on(op.x, g.mul(op.weight, g.broadcast(factor.x, shape_of(op.weight), spots)))
     *names, out = labels(op.spec.data)
     for side in (1, 0):
         places = [names[side].find(out[a]) for a in axes]

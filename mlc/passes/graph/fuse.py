@@ -21,11 +21,12 @@ from xdsl.ir import Block, Operation, SSAValue
 from mlc.ir import work
 from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.control import ControlOp, GroupOp, YieldOp
+from mlc.ir.graph.convolution import ConvolutionOp
 from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.fusion_rule import Frame, misplaced
 from mlc.ir.graph.index import GatherOp
-from mlc.ir.graph.linear import ContractOp, ConvolutionOp
+from mlc.ir.graph.linear import ContractOp
 from mlc.ir.graph.packed import UnpackOp
 from mlc.ir.graph.parts import ConcatenateOp, PadOp, SliceOp
 from mlc.ir.graph.reduce import ReduceOp
@@ -247,7 +248,8 @@ class Fusion:
                 for reader in more:
                     self.add(group, reader)
                 tip = more[-1]
-            self.take_border(group, tip)
+            if not (isinstance(op, ConvolutionOp) and op.is_spread):  # that has a kernel for each of its phases
+                self.take_border(group, tip)
 
     def take_border(self, group: Group, tip: Operation) -> None:
         """A constant border around the result is written in place: the padded buffer is the group's result."""

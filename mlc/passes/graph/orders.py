@@ -18,6 +18,7 @@ from mlc.ir.dims import Extent
 from mlc.ir.graph.base import emit
 from mlc.ir.graph.composites import LogSoftmaxOp, SoftmaxOp
 from mlc.ir.graph.constants import ConstantOp, IotaOp, WeightOp
+from mlc.ir.graph.convolution import ConvolutionOp
 from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.index import GatherOp
 from mlc.ir.graph.linear import ContractOp, labels
@@ -125,6 +126,20 @@ def _contract(op: ContractOp, operands: Sequence[Stored]) -> Results:
     lhs, rhs, out = labels(op.spec.data)
     names = ["".join(permuted(text, x.order)) for text, x in zip((lhs, rhs), operands, strict=True)]
     result = g.contract(operands[0].value, operands[1].value, f"{names[0]},{names[1]}->{out}")
+    return [Stored(result, identity(result))]
+
+
+def channels_innermost(names: Sequence[str]) -> bool:
+    """Of x, weight and result of a convolution: neighbours in weight and result are channels of the result, those in x are no pixels."""
+    x, weight, result = names
+    return weight[-1] == result[-1] and not weight[-1].isdigit() and not x[-1].isdigit()
+
+
+def _convolution(op: ConvolutionOp, operands: Sequence[Stored]) -> Results:
+    names = ["".join(permuted(text, x.order)) for text, x in zip(op.labels, operands, strict=False)]
+    if not channels_innermost([*names, op.labels[2]]):
+        return None
+    result = op.on(operands[0].value, operands[1].value, f"{names[0]},{names[1]}->{op.labels[2]}")
     return [Stored(result, identity(result))]
 
 
@@ -270,6 +285,7 @@ RULES: dict[type[Operation], Callable[[Any, Sequence[Stored]], Results]] = {
     TransposeOp: _transpose,
     PointwiseOp: _pointwise,
     ContractOp: _contract,
+    ConvolutionOp: _convolution,
     ReshapeOp: _reshape,
     ReduceOp: _reduce,
     ArgReduceOp: _arg_reduce,

@@ -19,7 +19,7 @@ from mlc.ir import builder as g
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import emit
-from mlc.ir.graph.linear import ConvolutionOp
+from mlc.ir.graph.convolution import ConvolutionOp, reach
 from mlc.ir.graph.parts import PadOp, dilated
 from mlc.ir.graph.pick import WindowPlaceOp, WindowPutOp
 from mlc.ir.graph.reduce import identity
@@ -47,23 +47,31 @@ class ExpandPadding(Pass):
 
 @rule(ConvolutionOp)
 def pad_before_convolution(op: ConvolutionOp, module: Module) -> SSAValue | None:
-    """convolution(x, padding) -> convolution(pad(x, 0)); transposed convolutions keep theirs, which lies between elements"""
-    if all(is_zero(e) for pair in op.padding for e in pair) or any(d != 1 for d in op.x_dilation.get_values()):
+    """convolution(x, padding) -> convolution(pad(x, 0)); what padding takes away stays, and so does the rest where elements of x stand apart
+
+    Elements `apart` from each other are padded by one for as many zeros. Where sizes decide whether an edge takes away, the pad does it; where
+    they decide which phase of the elements comes first, the zeros between them are written.
+    """
+    low, high, between, left, apart = [], [], [], [], []
+    extents = dict(zip(op.labels[0], shape_of(op.x), strict=True))
+    for c, (lo, hi), by in zip(op.spatial, op.padding, op.x_dilation.get_values(), strict=True):
+        written = by != 1 and not isinstance(lo, int)
+        if written:
+            hi, step = hi + reach(extents[c], by) - dilated(extents[c], by), 1
+        else:
+            step = by
+        pads = [0 if isinstance(e, int) and e <= 0 else dims.floordiv(e + step - 1, step) for e in (lo, hi)]
+        low.append(pads[0])
+        high.append(pads[1])
+        between.append(by - 1 if written else 0)
+        left.append((lo - pads[0] * step, hi - pads[1] * step))
+        apart.append(step)
+    if all(map(is_zero, (*low, *high))) and not any(between):
         return None
-    layout, padding = op.layout[0], op.padding
-    around = [padding[int(c)] if c.isdigit() else (0, 0) for c in layout]
-    if any(isinstance(e, int) and e < 0 for pair in around for e in pair):
-        return None
-    result = g.convolution(
-        _padded(op.x, around, 0),
-        op.weight,
-        op.strides.get_values(),
-        None,
-        op.dilations.get_values(),
-        op.x_dilation.get_values(),
-        op.groups.value.data,
-        *op.layout,
-    )
+    of = lambda values: [values[int(c)] if c.isdigit() else 0 for c in op.labels[0]]
+    wide = g.pad(op.x, of(low), of(high), g.scalar(0, dtype_of(op.x)), of(between))
+    lists = [p.get_values() for p in (op.strides, op.dilations)]
+    result = g.convolution(wide, op.weight, op.spec.data, lists[0], left, lists[1], apart)
     return g.reshape(result, shape_of(op.result))
 
 
@@ -159,7 +167,3 @@ def _positions(
 def _taken(edge: Extent) -> Extent:
     """How many an edge takes away: max(0, -edge)."""
     return dims.dmax(0, -1 * edge)
-
-
-def _padded(x: SSAValue, around: list[tuple[Extent, Extent]], value: float | bool) -> SSAValue:
-    return g.pad(x, [lo for lo, _ in around], [hi for _, hi in around], g.scalar(value, dtype_of(x)))

@@ -27,7 +27,8 @@ Access = tuple[Affine, ...]
 @dataclass(eq=False)
 class Memory:
     """A buffer or temporary of a plan, or the part of one that begins at `starts`. `pinned`: bodies compute addresses in it, or it is a part,
-    so its axes stay as they are."""
+    so its axes stay as they are. `holds`: along each axis it has every `step`-th element of its value from `first` on, (first, step); all of
+    them where it is empty."""
 
     name: str
     shape: list[Extent]
@@ -37,6 +38,13 @@ class Memory:
     pinned: bool = False
     whole: Memory | None = None
     starts: Sequence[Extent] = ()
+    holds: tuple[tuple[int, int], ...] = ()
+
+    def place(self, at: Access) -> Access:
+        """Where the memory has the element of its value at `at`."""
+        if not self.holds:
+            return at
+        return tuple((form - first).over(step) for form, (first, step) in zip(at, self.holds, strict=True))
 
     @property
     def bound(self) -> bool:

@@ -23,9 +23,10 @@ from mlc.ir.graph import scalar
 from mlc.ir.graph.base import GraphOp
 from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.control import GroupOp, source_of, yielded
+from mlc.ir.graph.convolution import ConvolutionOp
 from mlc.ir.graph.elementwise import ElementwiseOp, PointwiseOp
 from mlc.ir.graph.fusion_rule import misplaced_in
-from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
+from mlc.ir.graph.linear import ContractOp, labels
 from mlc.ir.graph.parts import ConcatenateOp, PadOp, SliceOp, dilated
 from mlc.ir.graph.pick import WindowPlaceOp
 from mlc.ir.graph.reduce import ArgReduceOp, ReduceOp, identity
@@ -33,8 +34,9 @@ from mlc.ir.graph.window import ReduceWindowOp
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
 from mlc.ir.types import dtype_of, is_float, is_half, rank_of, shape_of
+from mlc.passes.kernel.arg_reduce import arg_reduce
 from mlc.passes.kernel.draft import Access, Context, Memory, Plan, Step
-from mlc.passes.kernel.guarded import arg_reduce, guarded_reads
+from mlc.passes.kernel.phases import Every, Phase, phases
 from mlc.passes.kernel.scalar_expression import Expression, place, widen
 
 COPIES = (PadOp, ConcatenateOp)  # written piece by piece, each piece at an offset
@@ -82,17 +84,18 @@ class Node:
 
 
 Piece = tuple[SSAValue, list[Extent]]
+Part = Piece | Phase  # what one of several kernels of a group computes
 Starts = Mapping[Operation, Sequence[Extent]]
 
 
 def plan_group(
-    group: GroupOp, name: str, piece: Piece | None = None, starts: Starts | None = None
+    group: GroupOp, name: str, part: Part | None = None, starts: Starts | None = None
 ) -> tuple[Plan, list[Memory | None], list[Memory]]:
     """The plan, and the memories of the group's operands and results, in order; None for an operand that it has no need of.
 
-    What is joined has a kernel for each `piece`. `starts` stand in for those of slices of operands.
+    What is joined has a kernel for each `part`, as parts_of gives them. `starts` stand in for those of slices of operands.
     """
-    return GroupPlan(group, name, piece, starts or {}).build()
+    return GroupPlan(group, name, part, starts or {}).build()
 
 
 def pieces(value: SSAValue) -> list[Piece]:
@@ -112,15 +115,26 @@ def pieces(value: SSAValue) -> list[Piece]:
     return [(value, [])]
 
 
-def pieces_of(group: GroupOp) -> list[Piece]:
-    """What a group's result is copied from by a kernel each; nothing where one kernel computes it."""
+def parts_of(group: GroupOp) -> Sequence[Part]:
+    """What a group's result is copied from by a kernel each, or the phases of a convolution; nothing where one kernel computes it."""
+    convolution = _convolution(group)
+    if convolution is not None and convolution.is_spread:
+        return phases(convolution)
     copied = [pieces(value) for value in yielded(group.body.block) if isinstance(value.owner, COPIES)]
     return max(copied, key=len, default=[])
 
 
+def _convolution(group: GroupOp) -> ConvolutionOp | None:
+    return next((op for op in group.body.block.ops if isinstance(op, ConvolutionOp)), None)
+
+
 class GroupPlan:
-    def __init__(self, group: GroupOp, name: str, piece: Piece | None, starts: Starts):
-        self.group, self.block, self.piece = group, group.body.block, piece
+    def __init__(self, group: GroupOp, name: str, part: Part | None, starts: Starts):
+        self.group, self.block = group, group.body.block
+        self.piece = part if isinstance(part, tuple) else None
+        self.convolution, self.phase = _convolution(group), part if isinstance(part, Mapping) else {}
+        if self.convolution is not None and not self.phase:
+            (self.phase,) = phases(self.convolution)
         if (value := misplaced_in(group.kind.data, group.body.block)) is not None:
             raise InternalError(
                 f"outline: a group reads its own {dtype_of(value)}{list(shape_of(value))} at another place"
@@ -193,7 +207,7 @@ class GroupPlan:
             case ContractOp() as op:
                 return [f"{label}@{number}" for label in labels(op.spec.data)[2]]
             case ConvolutionOp() as op:
-                return [f"{_CONV_NAMES.get(c, c)}@{number}" for c in op.layout[2]]
+                return [f"{_POSITIONS.get(c, c)}@{number}" for c in op.labels[2]]
         return [f"d{axis}@{number}" for axis in range(len(shape_of(value)))]
 
     def _folded(self, value: SSAValue, number: int) -> dict[str, Extent]:
@@ -209,12 +223,9 @@ class GroupPlan:
             case (ReduceWindowOp() | WindowPlaceOp()) as op:
                 return {f"w{a}@{number}": w for a, w in enumerate(op.window.get_values()) if w > 1}
             case ConvolutionOp() as op:
-                _, weight, _ = op.layout
-                return {
-                    f"{_TAP_NAMES.get(c, c)}@{number}": e
-                    for c, e in zip(weight, shape_of(op.weight), strict=True)
-                    if c != "o"
-                }
+                extents = dict(zip(op.labels[1], shape_of(op.weight), strict=True))
+                extents |= {c: along.taps.number for c, along in self.phase.items()}
+                return {f"{_TAPS.get(c, c)}@{number}": extents[c] for c in op.folded}
         return {}
 
     # Names of loops -----------------------------------------------------------------------------------------------------
@@ -299,7 +310,7 @@ class GroupPlan:
             case ReduceOp() as op:
                 return [(op.x, _woven(at, [Affine({n: 1}) for n in node.folded], op.axes.get_values()))]
             case ConvolutionOp() as op:
-                return _conv_places(op, node.axes, list(node.folded))
+                return _conv_places(op, self.phase, node.axes, list(node.folded))
             case ReduceWindowOp() as op:
                 return [(op.x, _tapped(op, at, list(node.folded)))]
             case WindowPlaceOp() as op:
@@ -320,7 +331,11 @@ class GroupPlan:
             outputs_here = node.value in self.results
             accumulates = isinstance(node.value.owner, ACCUMULATES)
             if accumulates:
-                memory = self.plan.memory(shape_of(node.value), _accumulator(node.value), "acc", temporary=True)
+                positions = self._positions(node)
+                shape = [every.number for every in positions]
+                memory = self.plan.memory(shape, _accumulator(node.value), "acc", temporary=True)
+                if any(every.step != 1 for every in positions):
+                    memory.holds = tuple((every.first, every.step) for every in positions)
                 self._accumulate(node, memory)
                 self.memory[node.value] = memory
                 if outputs_here:
@@ -350,11 +365,19 @@ class GroupPlan:
         return memory
 
     def _loops(self, node: Node) -> dict[str, Extent]:
-        return dict(zip(node.axes, shape_of(node.value), strict=True))
+        return dict(zip(node.axes, [every.number for every in self._positions(node)], strict=True))
+
+    def _positions(self, node: Node) -> list[Every]:
+        """Of the value that this kernel computes, along each axis: a phase's, or all."""
+        found = [Every(0, 1, e) for e in shape_of(node.value)]
+        if self.convolution is not None:
+            for axis, c in enumerate(self.convolution.labels[2]):
+                found[axis] = self.phase[c].positions if c in self.phase else found[axis]
+        return found
 
     def _elementwise(self, node: Node, value: SSAValue, memory: Memory) -> None:
         """memory[d] = value at d."""
-        at = tuple(Affine({n: 1}) for n in node.axes)
+        at = tuple(Affine({n: e.step}, e.first) for n, e in zip(node.axes, self._positions(node), strict=True))
         expression = Expression(dict(self.memory))
         expression.collect(value, at)
         self.plan.extents += expression.extents
@@ -441,10 +464,8 @@ class GroupPlan:
                 self._fold(node, memory, _multiply_add(dtype))
             case ConvolutionOp():
                 self._fill(node, memory, 0)
-                if _plain(op):
+                if 0 not in node.folded.values():  # some positions between elements of x see no tap
                     self._fold(node, memory, _multiply_add(dtype))
-                else:
-                    self.plan.steps.append(guarded_reads(op, self.memory, node.axes, node.folded, memory, self.plan))
             case ReduceWindowOp():
                 fold, _ = scalar.reduction(op.kind.data)
                 if any(e != 0 for pair in op.padding for e in pair) or max(op.apart, default=1) > 1:
@@ -504,8 +525,9 @@ class GroupPlan:
         self.plan.steps.append(Step(loops, list(expression.reads), (memory, at), body, folded, indexed))
 
 
-_CONV_NAMES = {"n": "n", "c": "oc", "0": "oh", "1": "ow", "2": "od"}
-_TAP_NAMES = {"i": "ic", "0": "kh", "1": "kw", "2": "kd"}
+_CHANNELS = {"o": "oc", "c": "ic"}
+_POSITIONS = _CHANNELS | {"0": "oh", "1": "ow"} | {f"{d}": f"o{d}" for d in range(2, 10)}
+_TAPS = _CHANNELS | {"0": "kh", "1": "kw"} | {f"{d}": f"k{d}" for d in range(2, 10)}
 
 
 def _accumulator(value: SSAValue) -> str:
@@ -545,30 +567,16 @@ def _tapped(op: ReduceWindowOp | WindowPlaceOp, at: Access, folded: Sequence[str
     return tuple(found)
 
 
-def _plain(op: ConvolutionOp) -> bool:
-    """No padding, no dilation of x, groups of one: every tap reads an element that is there, at an affine place."""
-    return (
-        (op.groups.value.data == 1 or is_depthwise(op))
-        and all(e == 0 for pair in op.padding for e in pair)
-        and all(d == 1 for d in op.x_dilation.get_values())
-    )
-
-
-def is_depthwise(op: ConvolutionOp) -> bool:
-    """One input channel per group and as many output channels as groups."""
-    _, weight, _ = op.layout
-    extents = dict(zip(weight, shape_of(op.weight), strict=True))
-    return extents["i"] == 1 and extents["o"] == op.groups.value.data
-
-
-def _conv_places(op: ConvolutionOp, axes: Sequence[str], folded: Sequence[str]) -> list[tuple[SSAValue, Access]]:
-    x_layout, w_layout, out_layout = op.layout
-    at = {c: Affine({n: 1}) for c, n in zip(out_layout, axes, strict=True)}
-    taps = {c: Affine({n: 1}) for c, n in zip([c for c in w_layout if c != "o"], folded, strict=True)}
-    channel = at["c"] if is_depthwise(op) else taps["i"]
-    spatial = sorted(c for c in x_layout if c.isdigit())
-    where = {"n": at["n"], "c": channel}
-    for d, c in enumerate(spatial):
-        where[c] = at[c] * op.strides.get_values()[d] + taps[c] * op.dilations.get_values()[d]
-    weight = {**taps, "o": at["c"]}
-    return [(op.x, tuple(where[c] for c in x_layout)), (op.weight, tuple(weight[c] for c in w_layout))]
+def _conv_places(
+    op: ConvolutionOp, phase: Phase, axes: Sequence[str], folded: Sequence[str]
+) -> list[tuple[SSAValue, Access]]:
+    x, weight, result = op.labels
+    positions = {c: Affine({n: 1}) for c, n in zip(result, axes, strict=True)}
+    taps = {c: Affine({n: 1}) for c, n in zip(op.folded, folded, strict=True)}
+    letters = {**positions, **taps}
+    under = {c: positions[c] * along.by_position + taps[c] * along.by_tap + along.first for c, along in phase.items()}
+    tapped = {c: taps[c] * along.taps.step + along.taps.first for c, along in phase.items()}
+    return [
+        (op.x, tuple(under[c] if c in under else letters[c] for c in x)),
+        (op.weight, tuple(tapped[c] if c in tapped else letters[c] for c in weight)),
+    ]

@@ -36,7 +36,7 @@ from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.module import Module
 from mlc.ir.types import DimsAttr, dtype_of, shape_of, signless
-from mlc.passes.kernel.group_plan import Piece, Starts, pieces_of, plan_group
+from mlc.passes.kernel.group_plan import Part, Starts, parts_of, plan_group
 from mlc.passes.kernel.nest import Written
 from mlc.passes.kernel.placement import place
 from mlc.passes.kernel.plain import overwrites_alone, plain_op, write_border, write_plain
@@ -248,7 +248,7 @@ class Outline:
         if key not in self.overwrites:
             if (alone := plain_op(op)) is not None:
                 found = overwrites_alone(alone, op.body.block.args[operand])
-            elif pieces_of(op):
+            elif parts_of(op):
                 found = False
             else:
                 plan, arguments, written = plan_group(op, self._fresh(op.kind.data))
@@ -270,15 +270,15 @@ class Outline:
                 by_name = dict(zip(kernel.extents, extents, strict=True))
                 shape = tuple(by_name[e] if isinstance(e, str) else e for e in kernel.shapes[kernel.buffers["y0"]])
                 kernels.append(Made(self._shared(kernel), [len(op.inputs) + number], [shape], extents, []))
-        pieces: Sequence[Piece | None] = pieces_of(op) or [None]
-        return [*kernels, *filter(None, (self._make_main(op, piece, over, starts) for piece in pieces[first:]))]
+        parts: Sequence[Part | None] = parts_of(op) or [None]
+        return [*kernels, *filter(None, (self._make_main(op, part, over, starts) for part in parts[first:]))]
 
-    def _make_main(self, op: GroupOp, piece: Piece | None, over: Mapping[int, int], starts: Starts) -> Made | None:
+    def _make_main(self, op: GroupOp, part: Part | None, over: Mapping[int, int], starts: Starts) -> Made | None:
         """The kernel of a group or of a piece of its result, and which memory of a call (operands, results, spare results) each of its buffers
         is. None where there is nothing to compute."""
         if (alone := plain_op(op)) is not None:
             return self._made(op, alone, write_plain(alone, self._fresh(alone.name.removeprefix("graph."))))
-        plan, arguments, written = plan_group(op, self._fresh(op.kind.data), piece, starts)
+        plan, arguments, written = plan_group(op, self._fresh(op.kind.data), part, starts)
         if not plan.steps:
             return None
         for result, operand in over.items():

@@ -48,7 +48,8 @@ class Expression:
         while value not in self.memory and reads_through(value.owner):
             value, at = looked_through(value.owner, at)
         if value in self.memory:
-            self.reads.setdefault((self.memory[value], at), len(self.reads))
+            memory = self.memory[value]
+            self.reads.setdefault((memory, memory.place(at)), len(self.reads))
             return
         if (value, at) in self.seen:  # a value that is used twice has as many readers as there are paths to it
             return
@@ -105,7 +106,7 @@ class Expression:
                 value, at = looked_through(value.owner, at)
             if value in self.memory:  # an accumulator may be wider than the value it is read as
                 memory = self.memory[value]
-                return scalar.cast(b, memory.dtype, dtype_of(value), inputs[self.reads[memory, at]])
+                return scalar.cast(b, memory.dtype, dtype_of(value), inputs[self.reads[memory, memory.place(at)]])
             key = (value, at)
             if key not in done:
                 done[key] = compute(value, at)

@@ -2,7 +2,7 @@
 // A factor per channel goes into the weight; the offset joins the bias.
 func.func @main(%x: tensor<?x3x8x8xf32, #graph.dims<["N", "", "", ""]>>) -> (tensor<?x20x6x6xf32, #graph.dims<["N", "", "", ""]>>) {
   %0 = graph.weight @conv.weight : tensor<20x3x3x3xf32>
-  %1 = graph.convolution %x, %0 {strides = array<i64: 1, 1>, low = #graph.dims<["0", "0"]>, high = #graph.dims<["0", "0"]>, dilations = array<i64: 1, 1>, x_dilation = array<i64: 1, 1>, groups = 1 : i64, layouts = ["nc01", "oi01", "nc01"]} : tensor<?x3x8x8xf32, #graph.dims<["N", "", "", ""]>>, tensor<20x3x3x3xf32> -> tensor<?x20x6x6xf32, #graph.dims<["N", "", "", ""]>>
+  %1 = graph.convolution %x, %0 "nc01,oc01->no01" {strides = array<i64: 1, 1>, low = #graph.dims<["0", "0"]>, high = #graph.dims<["0", "0"]>, dilations = array<i64: 1, 1>, x_dilation = array<i64: 1, 1>} : tensor<?x3x8x8xf32, #graph.dims<["N", "", "", ""]>>, tensor<20x3x3x3xf32> -> tensor<?x20x6x6xf32, #graph.dims<["N", "", "", ""]>>
   %2 = graph.weight @conv.bias : tensor<20xf32>
   %3 = graph.broadcast %2 {axes = array<i64: 1>} : tensor<20xf32> -> tensor<?x20x6x6xf32, #graph.dims<["N", "", "", ""]>>
   %4 = graph.add %1, %3 : tensor<?x20x6x6xf32, #graph.dims<["N", "", "", ""]>>, tensor<?x20x6x6xf32, #graph.dims<["N", "", "", ""]>> -> tensor<?x20x6x6xf32, #graph.dims<["N", "", "", ""]>>
@@ -29,7 +29,7 @@ func.func @main(%x: tensor<?x3x8x8xf32, #graph.dims<["N", "", "", ""]>>) -> (ten
 builtin.module {
   func.func @main(%x: tensor<?x3x8x8xf32, #graph.dims<["N", "", "", ""]>>) -> tensor<?x20x6x6xf32, #graph.dims<["N", "", "", ""]>> {
     %0 = graph.weight @conv.weight.folded : tensor<20x3x3x3xf32>
-    %1 = graph.convolution %x, %0 {strides = array<i64: 1, 1>, low = #graph.dims<["0", "0"]>, high = #graph.dims<["0", "0"]>, dilations = array<i64: 1, 1>, x_dilation = array<i64: 1, 1>, groups = 1 : i64, layouts = ["nc01", "oi01", "nc01"]} : tensor<?x3x8x8xf32, #graph.dims<["N", "", "", ""]>>, tensor<20x3x3x3xf32> -> tensor<?x20x6x6xf32, #graph.dims<["N", "", "", ""]>>
+    %1 = graph.convolution %x, %0 "nc01,oc01->no01" {strides = array<i64: 1, 1>, low = #graph.dims<["0", "0"]>, high = #graph.dims<["0", "0"]>, dilations = array<i64: 1, 1>, x_dilation = array<i64: 1, 1>} : tensor<?x3x8x8xf32, #graph.dims<["N", "", "", ""]>>, tensor<20x3x3x3xf32> -> tensor<?x20x6x6xf32, #graph.dims<["N", "", "", ""]>>
     %2 = graph.weight @conv.bias.folded : tensor<20xf32>
     %3 = graph.broadcast %2 {axes = array<i64: 1>} : tensor<20xf32> -> tensor<?x20x6x6xf32, #graph.dims<["N", "", "", ""]>>
     %4 = graph.add %1, %3 : tensor<?x20x6x6xf32, #graph.dims<["N", "", "", ""]>>, tensor<?x20x6x6xf32, #graph.dims<["N", "", "", ""]>> -> tensor<?x20x6x6xf32, #graph.dims<["N", "", "", ""]>>

@@ -9,7 +9,7 @@ func.func @main(%x: tensor<?x3x8x8xf32, #graph.dims<["N", "", "", ""]>>, %z: ten
   %mean = graph.weight @mean : tensor<4xf32>
   %root = graph.weight @root : tensor<4xf32>
   %variance = graph.mul %root, %root : tensor<4xf32>, tensor<4xf32> -> tensor<4xf32>
-  %0 = graph.convolution %x, %w {dilations = array<i64: 1, 1>, groups = 1 : i64, high = #graph.dims<["0", "0"]>, layouts = ["nc01", "oi01", "nc01"], low = #graph.dims<["0", "0"]>, strides = array<i64: 1, 1>, x_dilation = array<i64: 1, 1>} : tensor<?x3x8x8xf32, #graph.dims<["N", "", "", ""]>>, tensor<4x3x3x3xf32> -> tensor<?x4x6x6xf32, #graph.dims<["N", "", "", ""]>>
+  %0 = graph.convolution %x, %w "nc01,oc01->no01" {dilations = array<i64: 1, 1>, high = #graph.dims<["0", "0"]>, low = #graph.dims<["0", "0"]>, strides = array<i64: 1, 1>, x_dilation = array<i64: 1, 1>} : tensor<?x3x8x8xf32, #graph.dims<["N", "", "", ""]>>, tensor<4x3x3x3xf32> -> tensor<?x4x6x6xf32, #graph.dims<["N", "", "", ""]>>
   %1 = graph.broadcast %b {axes = array<i64: 1>} : tensor<4xf32> -> tensor<?x4x6x6xf32, #graph.dims<["N", "", "", ""]>>
   %2 = graph.add %0, %1 : tensor<?x4x6x6xf32, #graph.dims<["N", "", "", ""]>>, tensor<?x4x6x6xf32, #graph.dims<["N", "", "", ""]>> -> tensor<?x4x6x6xf32, #graph.dims<["N", "", "", ""]>>
   %3 = graph.batch_norm %2, %scale, %bias, %mean, %variance {axis = 1 : i64, epsilon = 1.000000e-05 : f64} : tensor<?x4x6x6xf32, #graph.dims<["N", "", "", ""]>>, tensor<4xf32>, tensor<4xf32>, tensor<4xf32>, tensor<4xf32> -> tensor<?x4x6x6xf32, #graph.dims<["N", "", "", ""]>>
@@ -40,7 +40,7 @@ builtin.module {
     %6 = graph.sub %bias, %5 : tensor<4xf32>, tensor<4xf32> -> tensor<4xf32>
     %7 = graph.broadcast %4 {axes = array<i64: 0>} : tensor<4xf32> -> tensor<4x3x3x3xf32>
     %8 = graph.mul %w, %7 : tensor<4x3x3x3xf32>, tensor<4x3x3x3xf32> -> tensor<4x3x3x3xf32>
-    %9 = graph.convolution %x, %8 {strides = array<i64: 1, 1>, low = #graph.dims<["0", "0"]>, high = #graph.dims<["0", "0"]>, dilations = array<i64: 1, 1>, x_dilation = array<i64: 1, 1>, groups = 1 : i64, layouts = ["nc01", "oi01", "nc01"]} : tensor<?x3x8x8xf32, #graph.dims<["N", "", "", ""]>>, tensor<4x3x3x3xf32> -> tensor<?x4x6x6xf32, #graph.dims<["N", "", "", ""]>>
+    %9 = graph.convolution %x, %8 "nc01,oc01->no01" {strides = array<i64: 1, 1>, low = #graph.dims<["0", "0"]>, high = #graph.dims<["0", "0"]>, dilations = array<i64: 1, 1>, x_dilation = array<i64: 1, 1>} : tensor<?x3x8x8xf32, #graph.dims<["N", "", "", ""]>>, tensor<4x3x3x3xf32> -> tensor<?x4x6x6xf32, #graph.dims<["N", "", "", ""]>>
     %10 = graph.mul %b, %4 : tensor<4xf32>, tensor<4xf32> -> tensor<4xf32>
     %11 = graph.add %10, %6 : tensor<4xf32>, tensor<4xf32> -> tensor<4xf32>
     %12 = graph.broadcast %11 {axes = array<i64: 1>} : tensor<4xf32> -> tensor<?x4x6x6xf32, #graph.dims<["N", "", "", ""]>>

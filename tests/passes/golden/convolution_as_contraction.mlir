@@ -3,7 +3,7 @@
 func.func @main(%x: tensor<?x?x?x8xf32, #graph.dims<["N", "H", "W", ""]>>) -> (tensor<?x20xf32, #graph.dims<["N", ""]>>) {
   %0 = graph.transpose %x {permutation = array<i64: 0, 3, 1, 2>} : tensor<?x?x?x8xf32, #graph.dims<["N", "H", "W", ""]>> -> tensor<?x8x?x?xf32, #graph.dims<["N", "", "H", "W"]>>
   %1 = graph.weight @a : tensor<20x8x1x1xf32>
-  %2 = graph.convolution %0, %1 {strides = array<i64: 1, 1>, low = #graph.dims<["0", "0"]>, high = #graph.dims<["0", "0"]>, dilations = array<i64: 1, 1>, x_dilation = array<i64: 1, 1>, groups = 1 : i64, layouts = ["nc01", "oi01", "nc01"]} : tensor<?x8x?x?xf32, #graph.dims<["N", "", "H", "W"]>>, tensor<20x8x1x1xf32> -> tensor<?x20x?x?xf32, #graph.dims<["N", "", "H", "W"]>>
+  %2 = graph.convolution %0, %1 "nc01,oc01->no01" {strides = array<i64: 1, 1>, low = #graph.dims<["0", "0"]>, high = #graph.dims<["0", "0"]>, dilations = array<i64: 1, 1>, x_dilation = array<i64: 1, 1>} : tensor<?x8x?x?xf32, #graph.dims<["N", "", "H", "W"]>>, tensor<20x8x1x1xf32> -> tensor<?x20x?x?xf32, #graph.dims<["N", "", "H", "W"]>>
   %3 = graph.relu %2 : tensor<?x20x?x?xf32, #graph.dims<["N", "", "H", "W"]>> -> tensor<?x20x?x?xf32, #graph.dims<["N", "", "H", "W"]>>
   %4 = graph.reduce %3 "max" {axes = array<i64: 2, 3>} : tensor<?x20x?x?xf32, #graph.dims<["N", "", "H", "W"]>> -> tensor<?x20xf32, #graph.dims<["N", ""]>>
   func.return %4 : tensor<?x20xf32, #graph.dims<["N", ""]>>

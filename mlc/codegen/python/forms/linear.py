@@ -6,8 +6,9 @@ from mlc.codegen.python.forms.reduce import narrowed, widened
 from mlc.codegen.python.numpy_expression import PRODUCT, Expr
 from mlc.codegen.python.registry import form
 from mlc.codegen.python.writer import Writer, whole
-from mlc.ir.graph.linear import ContractOp, ConvolutionOp, labels
-from mlc.ir.types import dtype_of, is_half, shape_of
+from mlc.ir.graph.convolution import ConvolutionOp
+from mlc.ir.graph.linear import ContractOp, labels
+from mlc.ir.types import dtype_of, is_half
 
 
 @form(ContractOp)
@@ -43,33 +44,16 @@ def _product(spec: str) -> str | None:
 @form(ConvolutionOp)
 def _convolution(w: Writer, op: ConvolutionOp) -> Expr:
     dtype = dtype_of(op.result)
-    spatial = sorted(c for c in op.layout[0] if c.isdigit())
-    normal = (["n", "c", *spatial], ["o", "i", *spatial], ["n", "c", *spatial])
-    x, weight = (
-        widened(_turned(w.array(v).atom, layout, order), dtype)
-        for v, layout, order in zip(op.operands, op.layout, normal, strict=False)
-    )
-    text = w.call("conv", x, weight, **_steps(w, op))
-    back = _turned(narrowed(w, text, dtype), "".join(normal[2]), list(op.layout[2]))
-    return whole(op.result, back)
-
-
-def _turned(text: str, layout: str, order: list[str]) -> str:
-    """An array whose axes lie in one order, in another."""
-    permutation = [layout.index(c) for c in order]
-    if permutation == sorted(permutation):
-        return text
-    return f"{text}.transpose({', '.join(map(str, permutation))})"
+    x, weight = (widened(w.array(v).atom, dtype) for v in op.operands)
+    text = w.call("conv", x, weight, f'"{op.spec.data}"', **_steps(w, op))
+    return whole(op.result, narrowed(w, text, dtype))
 
 
 def _steps(w: Writer, op: ConvolutionOp) -> dict[str, str | None]:
-    rank = len(shape_of(op.x)) - 2
     named: dict[str, str | None] = {}
     for name, values in (("strides", op.strides), ("dilations", op.dilations), ("x_dilation", op.x_dilation)):
         numbers = values.get_values()
-        named[name] = None if list(numbers) == [1] * rank else f"[{', '.join(map(str, numbers))}]"
+        named[name] = None if list(numbers) == [1] * len(op.spatial) else f"[{', '.join(map(str, numbers))}]"
     edges = ", ".join(f"({w.size(lo)}, {w.size(hi)})" for lo, hi in op.padding)
     named["padding"] = f"[{edges}]" if any(e != 0 for pair in op.padding for e in pair) else None
-    groups = op.groups.value.data
-    named["groups"] = str(groups) if groups != 1 else None
-    return {name: named[name] for name in ("strides", "padding", "dilations", "x_dilation", "groups")}
+    return {name: named[name] for name in ("strides", "padding", "dilations", "x_dilation")}

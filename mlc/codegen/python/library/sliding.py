@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LETTERS = "abcdefhjklmpqrstuvwxyz"  # of axes, but for those that conv names itself
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # of axes
 
 
 def pad(
@@ -47,33 +47,36 @@ def windows(
 def conv(
     x: np.ndarray,
     weight: np.ndarray,
+    spec: str,
     strides: Sequence[int] | None = None,
     padding: Sequence[tuple[int, int]] | None = None,
     dilations: Sequence[int] | None = None,
     x_dilation: Sequence[int] | None = None,
-    groups: int = 1,
 ) -> np.ndarray:
-    """Cross-correlation of x [n, c, *sizes] with weight [o, c / groups, *taps]: [n, o, *positions].
+    """Cross-correlation, of axes named as einsum names them, with digits for those that windows run over: "nc01,oc01->no01".
 
     x_dilation puts zeros between the elements of x first, which makes it a transposed convolution.
     """
-    n, (o, i, *taps) = len(x), weight.shape
-    ones = [1] * len(taps)
+    names, weight_names, _ = spec.replace("->", ",").split(",")
+    free = [c for c in LETTERS if c not in spec]
+    digits = sorted(c for c in names if c.isdigit())
+    places, taps = dict(zip(digits, free, strict=False)), dict(zip(digits, free[len(digits) :], strict=False))
+    per_axis = lambda values, other: [values[int(c)] if values and c.isdigit() else other for c in names]
+    sizes = dict(zip(weight_names, weight.shape, strict=True))
     taken = windows(
         x,
-        (1, 1, *taps),
-        (1, 1, *(strides or ones)),
-        ((0, 0), (0, 0), *(padding or [(0, 0)] * len(taps))),
-        (1, 1, *(dilations or ones)),
-        (1, 1, *(x_dilation or ones)),
+        [sizes[c] if c.isdigit() else 1 for c in names],
+        per_axis(strides, 1),
+        per_axis(padding, (0, 0)),
+        per_axis(dilations, 1),
+        per_axis(x_dilation, 1),
         0,
     )
-    places = taken.shape[2 : 2 + len(taps)]
-    taken = taken.reshape(n, groups, i, *places, *taps)
-    weight = weight.reshape(groups, o // groups, i, *taps)
-    p, t = LETTERS[: len(taps)], LETTERS[len(taps) : 2 * len(taps)]
-    result = np.einsum(f"ngi{p}{t},goi{t}->ngo{p}", taken, weight, optimize=True)
-    return result.reshape(n, o, *places)
+    inner = [c for c in names if c.isdigit()]
+    taken = taken.reshape(*taken.shape[: len(names)], *(sizes[c] for c in inner))
+    lhs, result = ("".join(places.get(c, c) for c in text) for text in (names, spec.split("->")[1]))
+    rhs = "".join(taps.get(c, c) for c in weight_names)
+    return np.einsum(f"{lhs}{''.join(taps[c] for c in inner)},{rhs}->{result}", taken, weight, optimize=True)
 
 
 def pool(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.table import Value, handles
-from mlc.frontends.onnx.windows import crop_or_pad, pad_window, taken_away, window_of
+from mlc.frontends.onnx.windows import crop_or_pad, taken_away, window_of
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent, prod
 from mlc.ir.types import dtype_of, is_float, numpy_dtype, rank_of, shape_of, shape_text
@@ -93,29 +92,21 @@ def convolve(node: Node, x: Value, weight: Value) -> Value:
     if len(spatial) != len(kernel) or not spatial:
         raise node.error(f"X has {len(spatial)} spatial axes, W has {len(kernel)}")
     window = window_of(node, spatial, kernel)
-    if window.crops:
-        x, window = pad_window(x, window, 0)
     return g.convolution(
         x,
         weight,
-        strides=window.strides,
-        padding=window.padding,
-        dilations=window.dilations,
+        channels_first(len(kernel)),
+        window.strides,
+        window.padding,
+        window.dilations,
         groups=node.int("group"),
-        **layouts(len(kernel)),
     )
 
 
-def layouts(spatial: int) -> Layouts:
-    """ONNX's order of axes as a convolution names it: batch, channels, then the spatial axes 0, 1, ..."""
+def channels_first(spatial: int) -> str:
+    """ONNX's order of axes: batch, channels, then the spatial axes 0, 1, ..."""
     axes = "".join(str(i) for i in range(spatial))
-    return {"x_layout": "nc" + axes, "weight_layout": "oi" + axes, "result_layout": "nc" + axes}
-
-
-class Layouts(TypedDict):
-    x_layout: str
-    weight_layout: str
-    result_layout: str
+    return f"nc{axes},oc{axes}->no{axes}"
 
 
 def static_kernel(node: Node, weight: Value) -> list[int]:
@@ -171,26 +162,13 @@ def transposed_convolution(
 ) -> Value:
     """weight [o, c / groups, kernel...] is turned around already; low and high are what the full result loses at its ends."""
     kernel = [int(k) for k in shape_of(weight)[2:]]  # type: ignore[arg-type]
-    padding: list[tuple[Extent, Extent]] = []
-    crops: list[tuple[Extent, Extent]] = []
-    for k, d, lo, hi in zip(kernel, dilations, low, high, strict=True):
-        # A convolution cannot take negative padding: what reaches beyond the kernel is cut from the result.
-        reach = (k - 1) * d
-        before = reach - lo if isinstance(lo, int) and lo <= reach else reach
-        after = reach - hi if isinstance(hi, int) and hi <= reach else reach
-        padding.append((before, after))
-        crops.append((before - reach + lo, after - reach + hi))
-    y = g.convolution(
-        x,
-        weight,
-        strides=[1] * len(kernel),
-        padding=padding,
-        dilations=dilations,
-        x_dilation=strides,
-        groups=groups,
-        **layouts(len(kernel)),
-    )
-    return crop_or_pad(y, [(0, 0), (0, 0), *((-lo, -hi) for lo, hi in crops)], 0)
+    reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
+    cut = [
+        0 if isinstance(lo, int) else lo for lo in low
+    ]  # of the result: which taps see an element must not depend on sizes
+    padding = [(far - lo + by, far - hi) for far, lo, hi, by in zip(reach, low, high, cut, strict=True)]
+    y = g.convolution(x, weight, channels_first(len(kernel)), None, padding, dilations, strides, groups)
+    return crop_or_pad(y, [(0, 0), (0, 0), *((-1 * by, 0) for by in cut)], 0)
 
 
 @handles("Col2Im", since=(18,))

@@ -78,5 +78,5 @@ def convolution(
     """Cross-correlation of x [n, c, *spatial] with weight [o, c / groups, *spatial], as deep-learning frameworks define it."""
     data, kernel = _numbers("convolution", x, weight)
     spatial = "".join(str(a) for a in range(rank_of(data) - 2))
-    layouts = ("nc" + spatial, "oi" + spatial, "nc" + spatial)
-    return g.convolution(data, kernel, strides, padding, dilations, None, groups, *layouts)
+    spec = f"nc{spatial},oc{spatial}->no{spatial}"
+    return g.convolution(data, kernel, spec, strides, padding, dilations, None, groups)

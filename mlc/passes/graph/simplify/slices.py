@@ -15,7 +15,7 @@ from xdsl.ir import SSAValue
 from mlc.ir import builder as g
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.graph.linear import ConvolutionOp
+from mlc.ir.graph.convolution import ConvolutionOp
 from mlc.ir.graph.parts import WIDE, ConcatenateOp, PadOp, SliceOp
 from mlc.ir.graph.reduce import identity
 from mlc.ir.graph.window import ReduceWindowOp
@@ -150,26 +150,15 @@ def pad_in_convolution(op: ConvolutionOp, module: Module) -> SSAValue | None:
         return None
     if not all(never_crops(e, module) for e in (*inner.low.extents(), *inner.high.extents())):
         return None
-    layout = op.layout
-    places = {c: a for a, c in enumerate(layout[0])}
+    places = {c: a for a, c in enumerate(op.labels[0])}
     low, high = inner.low.extents(), inner.high.extents()
-    spatial = sorted(c for c in places if c.isdigit())
-    if any(not is_zero(e) for c in "nc" for e in (low[places[c]], high[places[c]])):
+    if any(not is_zero(e) for c, a in places.items() if not c.isdigit() for e in (low[a], high[a])):
         return None
     # zeros between the elements of x do not come after a padding that x already has
     if any(d != 1 for d in op.x_dilation.get_values()):
         return None
-    padding = [(lo + low[places[c]], hi + high[places[c]]) for c, (lo, hi) in zip(spatial, op.padding, strict=True)]
-    return g.convolution(
-        inner.x,
-        op.weight,
-        op.strides.get_values(),
-        padding,
-        op.dilations.get_values(),
-        op.x_dilation.get_values(),
-        op.groups.value.data,
-        *layout,
-    )
+    padding = [(lo + low[places[c]], hi + high[places[c]]) for c, (lo, hi) in zip(op.spatial, op.padding, strict=True)]
+    return op.on(inner.x, op.weight, padding=padding)
 
 
 @rule(ReduceWindowOp)
