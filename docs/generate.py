@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import glob
 import io
 import os
 import re
@@ -89,7 +90,7 @@ def _command(line: str, where: str) -> None:
         return
     if words[0] != "mlc":
         raise ValueError(f"{where}: {words[0]} is no command that pages may show")
-    code = main(words[1:])
+    code = main([path for word in words[1:] for path in (sorted(glob.glob(word)) or [word])])
     if code:
         raise ValueError(f"{where}: '{line}' fails with exit code {code}")
 

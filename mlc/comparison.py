@@ -44,7 +44,13 @@ if TYPE_CHECKING:
 
 # The interpreter of loops runs about a million operations per second: above this, stages of loops are left out.
 LOOP_LIMIT = 20_000_000
-INTERPRETED = ("outline", "specialise", "schedule", "lower")  # modules of kernels that the interpreter runs
+INTERPRETED = (
+    "outline",
+    "specialise",
+    "merge-loops",
+    "schedule",
+    "lower",
+)  # modules of kernels that the interpreter runs
 ARENA = "plan-arena"
 
 

@@ -24,7 +24,6 @@ from mlc.insight.numbers import bytes_text
 from mlc.ir import safetensors
 from mlc.ir.dims import Extent
 from mlc.ir.files import require_path
-from mlc.ir.graph.control import GroupOp
 from mlc.ir.module import Module
 from mlc.ir.variants import Variant, require_possible, variant_text
 from mlc.ir.weights import WeightStore
@@ -137,13 +136,13 @@ def weights_beside(path: Path) -> list[Path]:
 def done_before(module: Module) -> frozenset[str]:
     """Names of the passes that a module shows to have run: IR text may come from any stage."""
     from mlc.passes.pipelines import BUILT_IN, LOWERING
+    from mlc.passes.stages import STAGES, stage_of
 
-    last = [kind.name for kind in LOWERING]
-    if module.is_program:
-        lowered = not any(op.name == "linalg.generic" for op in module.op.walk())
-        return BUILT_IN - set(last[4:]) if lowered else BUILT_IN - set(last[1:])
-    fused = any(isinstance(op, GroupOp) for op in module.main.walk())
-    return BUILT_IN - set(last) if fused else frozenset()
+    stage = stage_of(module)
+    if stage == "graph":
+        return frozenset()
+    ahead = STAGES[STAGES.index(stage) :]
+    return BUILT_IN - {kind.name for kind in LOWERING if not set(ahead).isdisjoint(kind.takes)}
 
 
 @dataclass(frozen=True)

@@ -29,14 +29,14 @@ from mlc.passes.graph.scales import MergeScales
 from mlc.passes.graph.simplify import Simplify
 from mlc.passes.graph.transposes import MoveTransposes
 from mlc.passes.graph.weights_to_arguments import ArgumentsToWeights, WeightsToArguments
-from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, OutlineKernels, PlanArena
+from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, MergeLoops, OutlineKernels, PlanArena
 from mlc.passes.kernel.rules.by_target import AT_HAND
 from mlc.passes.kernel.specialise import Specialise
 
 PassClass = TypeVar("PassClass", bound=Pass)
 DEFAULT = "default"
 BEFORE_FUSION = (Decompose, WriteCheckpoints, ExpandPadding)  # kernels are made of what these leave
-LOWERING = (OutlineKernels, Specialise, ChooseSchedules, LowerKernels, PlanArena)
+LOWERING = (OutlineKernels, Specialise, MergeLoops, ChooseSchedules, LowerKernels, PlanArena)
 PASSES: dict[str, type[Pass]] = {
     kind.name: kind
     for kind in (
@@ -107,7 +107,8 @@ def lowering_passes(target: str = AT_HAND, fuse: bool = True, sizes: str = "") -
     """From a graph to loops that a printer takes. Without `fuse` every op is a kernel of its own; `sizes` get kernels of their own."""
     grouping = Fuse() if fuse else Fuse(max_ops=1)
     special = [Specialise(sizes)] if sizes else []
-    return [grouping, OutlineKernels(), *special, ChooseSchedules(target), LowerKernels(target), PlanArena()]
+    loops = [MergeLoops(), ChooseSchedules(target), LowerKernels(target)]
+    return [grouping, OutlineKernels(), *special, *loops, PlanArena()]
 
 
 def pipeline(
@@ -139,8 +140,11 @@ def pipeline(
 
 
 def _with_needed(given: list[Pass]) -> list[Pass]:
-    """The passes, and what fusion needs in front of it or, where it is not among them, behind all."""
+    """The passes, with what fusion needs in front of it or, where it is not among them, behind all; and merged loops for schedules."""
     named = [step.name for step in given]
+    if ChooseSchedules.name in named and MergeLoops.name not in named:
+        place = named.index(ChooseSchedules.name)
+        given, named = [*given[:place], MergeLoops(), *given[place:]], [*named[:place], MergeLoops.name, *named[place:]]
     place = next((i for i, name in enumerate(named) if name == Fuse.name), len(given))
     needed = [kind() for kind in BEFORE_FUSION if kind.name not in named[:place]]
     past = any(name in named[:place] for name in (kind.name for kind in LOWERING))

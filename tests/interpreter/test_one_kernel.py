@@ -10,10 +10,10 @@ from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.interpreter import Counters, run_kernel
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Level, Scalar, Schedule, Stage, Vector
-from mlc.passes.kernel.rules.cpu import lower_for_cpu
 from mlc.passes.loops.lower import lower
 from tests.interpreter.ops_from_text import function
 from tests.kernel import hand_made
+from tests.kernel.native import by_rules
 
 target = st.sampled_from(["x86-64-v2", "x86-64-v3", "x86-64-v4"])
 
@@ -81,7 +81,7 @@ def layer_norm(rows: int, columns: int) -> Sample:
 
 def every_stage(sample: Sample, kernel: Kernel, arch: str) -> None:
     sample.check("as built", kernel)
-    done = lower_for_cpu(kernel, cpu_target(arch), sample.check)
+    done = by_rules(kernel, cpu_target(arch), sample.check)
     sample.check("lowered", done)
     assert len(sample.stages) >= 3
 

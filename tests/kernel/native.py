@@ -15,8 +15,24 @@ from mlc.ir.kernel.cpu_target import CpuTarget, cpu_target
 from mlc.ir.kernel.kernel import Kernel, strides_of
 from mlc.ir.kernel.pack import pack
 from mlc.ir.kernel.schedule import Schedule
-from mlc.passes.kernel.rules.cpu import lower_for_cpu
+from mlc.passes.kernel.lowering import stepwise
+from mlc.passes.kernel.merge import merge_loops
+from mlc.passes.kernel.rules.cpu import choose
 from mlc.passes.loops.lower import lower
+
+
+def by_rules(kernel: Kernel, target: CpuTarget, after: Callable[[str, Kernel], None] | None = None) -> Kernel:
+    """What the passes merge-loops, schedule and lower make of a kernel. `after` sees it behind each part."""
+    look = after or (lambda part, made: None)
+    merge_loops(kernel)
+    kernel.finish()
+    look("merge", kernel)
+    kernel.schedule = str(choose(kernel, target))
+    kernel.finish()
+    for made, part in stepwise(kernel.op, target):
+        made.finish()
+        look(str(part), made)
+    return made
 
 
 class Native:
@@ -91,7 +107,7 @@ def run(
 ) -> np.ndarray:
     """Lower, compile and run a kernel; the array `out` in a buffer of its own, whose surroundings must stay as they were."""
     target = target or cpu_target()
-    native = Native(lower_for_cpu(kernel, target), target=target)
+    native = Native(by_rules(kernel, target), target=target)
     like = arrays[out]
     raw = np.full(like.size + 2 * GUARD, 77).astype(like.dtype)
     around = raw.copy()

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.schedule import Vector
-from mlc.passes.kernel.rules.cpu import DEEP, choose, lower_for_cpu, prepare
+from mlc.passes.kernel.merge import merge_loops
+from mlc.passes.kernel.rules.cpu import DEEP, choose
 from tests.kernel import hand_made
-from tests.kernel.native import RUNNABLE, Native, close, floats, run
+from tests.kernel.native import RUNNABLE, Native, by_rules, close, floats, run
 
 SIZES = st.sampled_from([0, 1, 2, 3, 5, 7, 13, 16, 17, 31, 33, 48, 64, 67, 97])
 QUICK = settings(max_examples=12, deadline=None)
@@ -51,10 +52,10 @@ def test_one_compile_serves_every_number_of_rows(target):
 def test_rows_in_blocks_that_stay_in_a_cache_are_all_computed():
     small = replace(cpu_target(), l2=96 << 10)
     kernel = hand_made.gemm("M", 520, DEEP)
-    prepare(kernel)
+    merge_loops(kernel)
     block = choose(kernel, small).levels[0].block
     assert 2 <= block <= 12
-    native = Native(lower_for_cpu(hand_made.gemm("M", 520, DEEP), small))
+    native = Native(by_rules(hand_made.gemm("M", 520, DEEP), small))
     for rows in (0, 1, 6, 17, 84, 150, 211):
         arrays = gemm_case(rows, 520, DEEP)
         native(arrays, 3, M=rows)
@@ -63,12 +64,12 @@ def test_rows_in_blocks_that_stay_in_a_cache_are_all_computed():
 
 @pytest.mark.parametrize("target", RUNNABLE, ids=str)
 def test_a_packed_weight_is_no_larger_than_its_panels(target):
-    kernel = lower_for_cpu(hand_made.gemm(30, 96, 50), target)
+    kernel = by_rules(hand_made.gemm(30, 96, 50), target)
     assert kernel.packs["B"].elements() == 96 * 50
 
 
 def test_all_three_extents_known_at_run_time_only():
-    native = Native(lower_for_cpu(hand_made.gemm("M", "N", "K", weight=False), cpu_target()))
+    native = Native(by_rules(hand_made.gemm("M", "N", "K", weight=False), cpu_target()))
     rng = np.random.default_rng(0)
     for m, n, k in [(0, 5, 3), (5, 0, 3), (5, 3, 0), (1, 1, 1), *rng.integers(1, 100, (20, 3)).tolist()]:
         arrays = gemm_case(m, n, k)
@@ -123,7 +124,7 @@ def test_any_order_of_axes(spec, data):
 @pytest.mark.parametrize("spec", ["mk,nk->mn", "bmhk,bnhk->bhmn", "bhms,bshd->bmhd", "abk,kcd->abcd"])
 def test_contractions_take_the_vector_leaf(spec):
     kernel = contraction(spec, dict.fromkeys(set(spec) - set(",->"), 32))
-    prepare(kernel)
+    merge_loops(kernel)
     assert isinstance(choose(kernel, cpu_target("x86-64-v3")).leaf, Vector)
 
 

@@ -11,7 +11,8 @@ from mlc.ir import types
 from mlc.ir.graph import scalar
 from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.schedule import Vector
-from mlc.passes.kernel.rules.cpu import choose, prepare
+from mlc.passes.kernel.merge import merge_loops
+from mlc.passes.kernel.rules.cpu import choose
 from tests.kernel.native import RUNNABLE, run
 
 INTEGERS = [d for d in types.DTYPES if types.is_integer(d)]
@@ -61,7 +62,7 @@ def test_floats_become_the_nearest_integer_in_range(target, kind, dtype):
     ]
     x = np.array([*edges, np.nan, np.inf, -np.inf, *np.linspace(-140, 270, 40)], types.numpy_dtype(kind))
     kernel = converting([kind, dtype], len(x))
-    prepare(kernel)
+    merge_loops(kernel)
     assert isinstance(choose(kernel, target).leaf, Vector)
     found = run(
         converting([kind, dtype], len(x)), {"X": x, "Y": np.zeros(len(x), types.numpy_dtype(dtype))}, "Y", target

@@ -11,9 +11,10 @@ from xdsl.dialects import arith
 from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.schedule import Vector
-from mlc.passes.kernel.rules.cpu import choose, prepare
+from mlc.passes.kernel.merge import merge_loops
+from mlc.passes.kernel.rules.cpu import choose
 from tests.kernel import hand_made
-from tests.kernel.native import RUNNABLE, close, floats, run
+from tests.kernel.native import RUNNABLE, by_rules, close, floats, run
 
 WIDTHS = st.sampled_from([1, 3, 8, 16, 17, 40, 64, 130, 200, 401])
 QUICK = settings(max_examples=8, deadline=None)
@@ -56,7 +57,7 @@ def test_layer_norm(rows, columns, named, residual):
 @pytest.mark.parametrize("columns", [768, "C"])
 def test_rows_of_any_width_take_the_vector_leaf(columns):
     for kernel in (hand_made.softmax("R", columns, 1.0), hand_made.layer_norm("N", columns)):
-        prepare(kernel)
+        merge_loops(kernel)
         assert isinstance(choose(kernel, cpu_target("x86-64-v3")).leaf, Vector), kernel.report
 
 
@@ -65,10 +66,13 @@ def reduction(shape: tuple, keep: tuple[int, ...], combine, start: float) -> Ker
     kept = tuple(names[axis] for axis in keep)
     kernel = Kernel("reduce", {"X": Buffer(shape), "Y": Buffer(tuple(shape[axis] for axis in keep))})
     at, loops = kernel.buffers, dict(zip(names, shape, strict=True))
-    kernel.structured({n: loops[n] for n in kept}, [], (at["Y"], kept), lambda b, y: hand_made.number(b, start))
+    outer = {n: loops[n] for n in kept}
+    total = kernel.temporary(tuple(outer.values()), name="acc")
+    kernel.structured(outer, [], (total, kept), lambda b, y: hand_made.number(b, start))
     kernel.structured(
-        loops, [(at["X"], names)], (at["Y"], kept), lambda b, x, y: combine(b, y, x), set(names) - set(kept)
+        loops, [(at["X"], names)], (total, kept), lambda b, x, y: combine(b, y, x), set(names) - set(kept)
     )
+    kernel.structured(outer, [(total, kept)], (at["Y"], kept), hand_made.copied)
     kernel.return_()
     return kernel
 
@@ -129,8 +133,9 @@ def test_long_runs_are_cut_for_threads():
     loops = {"i": "N"}
     kernel = elementwise(("N",), {"X": ("i",)}, ("i",), lambda b, x, y: hand_made.relu(b, x), loops)
     x = floats(10_007)
+    tiles = by_rules(kernel.clone(), cpu_target()).tiles
     found = run(kernel, {"X": x, "Y": np.zeros_like(x)}, "Y", parts=2, N=x.size)
-    assert np.array_equal(found, np.maximum(x, 0)) and str(kernel.tiles) == "((N + 4095)//4096)"
+    assert np.array_equal(found, np.maximum(x, 0)) and str(tiles) == "((N + 4095)//4096)"
 
 
 def test_choices_by_truth_stay_in_vectors():
@@ -151,7 +156,7 @@ def test_choices_by_truth_stay_in_vectors():
     )
     kernel.return_()
     prepared = kernel.clone()
-    prepare(prepared)
+    merge_loops(prepared)
     assert isinstance(choose(prepared, cpu_target("x86-64-v3")).leaf, Vector)
     condition, x, less = floats(9, 37) > 0, floats(9, 37, seed=1), np.zeros((9, 37), bool)
     found = run(kernel, {"C": condition, "X": x, "L": less, "Y": np.zeros_like(x)}, "Y", parts=2)

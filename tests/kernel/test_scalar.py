@@ -15,10 +15,9 @@ from mlc.ir import types
 from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.kernel import Buffer, Kernel, index
 from mlc.ir.types import signless
-from mlc.passes.kernel.rules.cpu import lower_for_cpu
 from mlc.passes.loops.scf_blocks import for_loop
 from tests.kernel import hand_made
-from tests.kernel.native import Native, floats, run
+from tests.kernel.native import Native, by_rules, floats, run
 
 INTEGERS = [d for d in types.DTYPES if types.is_integer(d)]
 
@@ -165,7 +164,7 @@ def test_loops_written_by_hand_stay_as_they_are():
     b.insert(memref.StoreOp.get(first, at["F"], [const(0)]))
     kernel.return_()
     x, c, f = np.array([0, 2, 1, 3, 2, 2]), np.zeros(4, np.int64), np.zeros(1, np.int64)
-    kernel = lower_for_cpu(kernel, cpu_target())
+    kernel = by_rules(kernel, cpu_target())
     assert kernel.report == ["scalar loops: the kernel holds scf.for"]
     Native(kernel)({"X": x, "C": c, "F": f}, N=6)
     assert c.tolist() == [1, 1, 3, 1] and f.tolist() == [3]

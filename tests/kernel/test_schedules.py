@@ -19,7 +19,7 @@ from mlc.ir.kernel.kernel import Buffer, Kernel, loops_of
 from mlc.ir.kernel.schedule import Level, Scalar, Schedule, Stage, Vector
 from mlc.ir.kernel.target import Lowering
 from mlc.passes.kernel.lowering import lowered
-from mlc.passes.kernel.rules.cpu import prepare
+from mlc.passes.kernel.merge import merge_loops
 from mlc.passes.loops.lower import lower
 from tests.kernel import hand_made
 from tests.kernel.native import RUNNABLE, Native, floats
@@ -110,7 +110,7 @@ def schedules(draw, kernel: Kernel, buffers: list[str]) -> Schedule:
 def test_any_schedule_is_refused_or_computes_the_same(name, data, target, parts):
     make, shapes, extents = CASES[name]
     kernel = make()
-    prepare(kernel)
+    merge_loops(kernel)
     schedule = data.draw(schedules(kernel, list(shapes)))
     output = OUTPUTS[name.split()[0]]
     arrays = {buffer: floats(*shape) for buffer, shape in shapes.items()}

@@ -16,9 +16,10 @@ from mlc.ir.kernel.kernel import Buffer, Kernel
 from mlc.ir.kernel.schedule import Level, Scalar, Schedule, Stage, Vector
 from mlc.ir.kernel.vector_ops import dialects
 from mlc.passes.kernel.merge import merge_loops
-from mlc.passes.kernel.rules.cpu import choose, lower_for_cpu
+from mlc.passes.kernel.rules.cpu import choose
 from mlc.passes.loops.lower import lower
 from tests.kernel import hand_made
+from tests.kernel.native import by_rules
 
 WIDE = CpuTarget("x86-64-v4", "", lanes=16, registers=32)
 KERNELS = {
@@ -60,7 +61,7 @@ def test_every_level_verifies_and_parses_back(name):
         again.finish()
         assert text_of(again) == text, level
 
-    lower_for_cpu(KERNELS[name](), WIDE, look)
+    by_rules(KERNELS[name](), WIDE, look)
     assert len(texts) >= 2 and "linalg.generic" in texts[0] and "linalg.generic" not in texts[-1]
 
 

@@ -16,12 +16,12 @@ from mlc.ir.kernel.interpreter import run_kernel, run_program
 from mlc.ir.kernel.kernel import Buffer, Kernel, loops_attr, loops_of
 from mlc.ir.kernel.schedule import Scalar, Schedule
 from mlc.ir.module import Module
-from mlc.passes.kernel.rules.cpu import lower_for_cpu
 from mlc.passes.loops.lower import lower
 from mlc.passes.loops.refused import Refused
 from mlc.passes.manager import PassManager
 from mlc.passes.pipelines import pipeline
 from tests.kernel.hand_made import accumulate, add, copied, mul, zero
+from tests.kernel.native import by_rules
 
 NARROW = CpuTarget("x86-64-v3", "", lanes=8, registers=16)
 
@@ -81,7 +81,7 @@ def test_threads_do_not_share_a_part_of_a_kernel() -> None:
 @pytest.mark.parametrize("where", ["r", "c"])
 def test_the_rule_finds_a_schedule_that_computes_what_the_kernel_says(where: str) -> None:
     want = X * (SUMS[:, None] + (SUMS[:, None] if where == "r" else SUMS[None]))
-    np.testing.assert_allclose(computed(lower_for_cpu(scaled(where), NARROW)), want, rtol=1e-5)
+    np.testing.assert_allclose(computed(by_rules(scaled(where), NARROW)), want, rtol=1e-5)
 
 
 def test_a_tile_that_its_ops_leave_is_found() -> None:

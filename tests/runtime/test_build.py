@@ -9,9 +9,9 @@ from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.pack import pack
 from mlc.ir.module import Module
 from mlc.passes.kernel.arena import plan_arena
-from mlc.passes.kernel.rules.cpu import lower_for_cpu
 from mlc.runtime.executable import Executable, load_package
 from tests.kernel.hand_made import gemm
+from tests.kernel.native import by_rules
 from tests.runtime.programs import arg
 
 PROGRAM = f"""
@@ -39,7 +39,7 @@ def lowered() -> tuple[Module, dict[str, np.ndarray], list[np.ndarray]]:
     }
     weights = dict(plain)
     for name, k, weight in (("first", 48, "w"), ("second", 96, "v")):
-        kernel = lower_for_cpu(gemm("M", 96, k), cpu_target())
+        kernel = by_rules(gemm("M", 96, k), cpu_target())
         for number, op in enumerate(kernel.functions()):
             old = op.sym_name.data
             new = name if op is kernel.op else f"{name}.leaf{number}"

@@ -1,6 +1,7 @@
 """From fused groups to loops: the passes that end every pipeline.
 
     outline      groups become kernels on memrefs, @main calls them
+    merge-loops  loops of a kernel that run through memory as one become one
     schedule     each kernel gets a schedule, written on it as text: kernel.schedule = "Level(n = 32; B -> panel) | Vector(...)"
     lower        each kernel is rewritten as its schedule says, level after level; packed weights become weights of their own
     plan-arena   @main says which buffers live when
@@ -30,6 +31,7 @@ from mlc.ir.kernel.target import Target
 from mlc.ir.module import Module, context
 from mlc.passes.base import Pass, Stage
 from mlc.passes.kernel.arena import plan_arena
+from mlc.passes.kernel.merge import merge_loops
 from mlc.passes.kernel.outline import outline
 from mlc.passes.kernel.rules.by_target import AT_HAND, RULES, target_of
 from mlc.passes.loops.lower import steps, without_collections
@@ -50,6 +52,22 @@ class OutlineKernels(Pass):
 
 
 @dataclass(frozen=True)
+class MergeLoops(Pass):
+    """Make one loop of those that run through memory as one, in each kernel without a schedule: one that is there names loops."""
+
+    name: ClassVar[str] = "merge-loops"
+    takes: ClassVar[tuple[Stage, ...]] = ("kernels", "schedules")
+
+    def run(self, module: Module) -> None:
+        for function in kernels(module):
+            work.at(function.sym_name.data)
+            kernel = Kernel.from_func(function)
+            if not kernel.schedule:
+                merge_loops(kernel)
+                kernel.finish()
+
+
+@dataclass(frozen=True)
 class ChooseSchedules(Pass):
     """Write a schedule on each kernel, for the machine `target`."""
 
@@ -64,8 +82,7 @@ class ChooseSchedules(Pass):
         for function in kernels(module):
             work.at(function.sym_name.data)
             kernel = Kernel.from_func(function)
-            if not kernel.schedule:  # one that is there is about the loops as they stand
-                rules.prepare(kernel)
+            if not kernel.schedule:
                 kernel.schedule = str(rules.choose(kernel, target))
                 kernel.finish()
 

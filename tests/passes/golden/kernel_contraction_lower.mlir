@@ -1,4 +1,4 @@
-// PASSES: fuse,outline,schedule{target=x86-64-v3},lower{target=x86-64-v3}
+// PASSES: fuse,outline,merge-loops,schedule{target=x86-64-v3},lower{target=x86-64-v3}
 // Contraction as lower leaves it: a product and what follows it.
 func.func @main(%x: tensor<2x4xf32> {graph.name = "x"}) -> (tensor<2x8xf32> {graph.name = "y"}) {
   %0 = graph.weight @w : tensor<4x8xf32>

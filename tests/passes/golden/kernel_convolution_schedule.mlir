@@ -1,4 +1,4 @@
-// PASSES: fuse,outline,schedule{target=x86-64-v3}
+// PASSES: fuse,outline,merge-loops,schedule{target=x86-64-v3}
 // Convolution as schedule leaves it: 3x3, channels last.
 func.func @main(%x: tensor<1x4x4x2xf32> {graph.name = "x"}) -> (tensor<1x2x2x8xf32> {graph.name = "y"}) {
   %0 = graph.weight @w : tensor<3x3x2x8xf32>

@@ -1,4 +1,4 @@
-// PASSES: fuse,outline,schedule{target=x86-64-v3},lower{target=x86-64-v3}
+// PASSES: fuse,outline,merge-loops,schedule{target=x86-64-v3},lower{target=x86-64-v3}
 // Scatter as lower leaves it: rows are added to those that indices name.
 func.func @main(%x: tensor<6x4xf32> {graph.name = "x"}, %x1: tensor<3x1xi64> {graph.name = "x1"}, %x2: tensor<3x4xf32> {graph.name = "x2"}) -> (tensor<6x4xf32> {graph.name = "y"}) {
   %0 = graph.scatter %x, %x1, %x2 "add" {loops = array<i64: 0>, axes = array<i64: -1, 1>} : tensor<6x4xf32>, tensor<3x1xi64>, tensor<3x4xf32> -> tensor<6x4xf32>

@@ -1,4 +1,4 @@
-// PASSES: fuse,outline,schedule{target=x86-64-v3}
+// PASSES: fuse,outline,merge-loops,schedule{target=x86-64-v3}
 // Softmax as schedule leaves it: along rows of 8.
 func.func @main(%x: tensor<3x8xf32> {graph.name = "x"}) -> (tensor<3x8xf32> {graph.name = "y"}) {
   %0 = graph.reduce %x "max" {axes = array<i64: 1>} : tensor<3x8xf32> -> tensor<3xf32>

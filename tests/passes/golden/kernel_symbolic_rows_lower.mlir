@@ -1,4 +1,4 @@
-// PASSES: fuse,outline,schedule{target=x86-64-v3},lower{target=x86-64-v3}
+// PASSES: fuse,outline,merge-loops,schedule{target=x86-64-v3},lower{target=x86-64-v3}
 // Symbolic rows as lower leaves it: rows that are known when it runs, the square of each element.
 builtin.module @main attributes {graph.symbols = {M = [0 : i64]}} {
   func.func @main(%x: tensor<?x8xf32, #graph.dims<["M", ""]>> {graph.name = "x"}) -> (tensor<?x8xf32, #graph.dims<["M", ""]>> {graph.name = "y"}) {

@@ -1,4 +1,4 @@
-// PASSES: fuse,outline,schedule{target=x86-64-v3},lower{target=x86-64-v3}
+// PASSES: fuse,outline,merge-loops,schedule{target=x86-64-v3},lower{target=x86-64-v3}
 // Transpose as lower leaves it: of 8 x 4.
 func.func @main(%x: tensor<8x4xf32> {graph.name = "x"}) -> (tensor<4x8xf32> {graph.name = "y"}) {
   %0 = graph.transpose %x {permutation = array<i64: 1, 0>} : tensor<8x4xf32> -> tensor<4x8xf32>

@@ -23,11 +23,8 @@ class Rules(Protocol):
     def target(self, arch: str) -> Target:
         """The machine called `arch` among those of the kind; AT_HAND is the one at hand. Raises TargetUnavailable for any other name."""
 
-    def prepare(self, kernel: Kernel) -> None:
-        """Bring the kernel's structured ops into the form that `choose` knows."""
-
     def choose(self, kernel: Kernel, target: Target) -> Schedule:
-        """A schedule for a kernel that is prepared. What it has to say goes to kernel.report."""
+        """A schedule for a kernel whose loops are merged. What it has to say goes to kernel.report."""
 
     def plain(self, kernel: Kernel) -> Schedule:
         """One that is never refused: it takes the place of a chosen one whose parts turn out not to go together."""

@@ -12,7 +12,6 @@ Figures behind the sizes are from a Zen 4 with AVX-512 and hold for 16 and 8 lan
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from math import ceil, prod
 
@@ -20,11 +19,7 @@ from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, type_of
 from mlc.ir.kernel.schedule import Binding, Level, Scalar, Schedule, Stage, Vector
 from mlc.ir.kernel.target import Target
-from mlc.passes.kernel.accumulate import accumulate_in_temporaries
-from mlc.passes.kernel.merge import merge_loops
 from mlc.passes.kernel.rules.loop_facts import LoopFacts, OperandFacts
-from mlc.passes.loops.lower import lower
-from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.sums import PIECE, is_sum, long_loop
 from mlc.passes.loops.tiling_rule import obstacle
 
@@ -40,32 +35,8 @@ def target(arch: str) -> Target:
     return cpu_target(arch)
 
 
-def prepare(kernel: Kernel) -> None:
-    """Bring the kernel's structured ops into the form that rules know: reductions in temporaries, loops merged."""
-    accumulate_in_temporaries(kernel)
-    merge_loops(kernel)
-    kernel.finish()
-
-
-def lower_for_cpu(kernel: Kernel, target: Target, after: Callable[[str, Kernel], None] | None = None) -> Kernel:
-    """Merge loops, choose a schedule and apply it. A schedule that a leaf refuses is replaced by the scalar one, and the kernel's report says
-    so. The kernel is rewritten or, in that case, replaced: use what is returned."""
-    prepare(kernel)
-    if after:
-        after("merge", kernel)
-    schedule = choose(kernel, target)
-    if isinstance(schedule.leaf, Scalar):
-        return lower(kernel, schedule, target, after)
-    whole = kernel.clone()
-    try:
-        return lower(kernel, schedule, target, after)
-    except Refused as why:
-        whole.report.append(f"scalar loops instead of {schedule}: {why}")
-        return lower(whole, plain(whole), target, after)
-
-
 def choose(kernel: Kernel, target: Target) -> Schedule:
-    """A schedule for a kernel that is prepared. Reasons for scalar loops go to kernel.report."""
+    """A schedule for a kernel whose loops are merged. Reasons for scalar loops go to kernel.report."""
     group = LoopFacts(kernel)
     if why := group.strange_code():
         kernel.report.append(f"scalar loops: {why}")
