@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlc.ir.kernel.access import L
-from mlc.ir.kernel.cpu import cpu_target
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.kernel import Buffer, Kernel
 from tests.kernel import hand_made
 from tests.kernel.native import RUNNABLE, by_rules, close, floats, run
