@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mlc.ir.module import Module, register_op
     from mlc.jit import jit
     from mlc.numpy import Tensor
+    from mlc.numpy_source import export_python, python_source
     from mlc.options import CompileOptions, DimRange
     from mlc.passes.base import Pass
     from mlc.passes.manager import PassManager
@@ -59,6 +60,7 @@ _HOMES = {
     "mlc.ir.module": ("Module", "register_op"),
     "mlc.jit": ("jit",),
     "mlc.numpy": ("Tensor",),
+    "mlc.numpy_source": ("export_python", "python_source"),
     "mlc.options": ("CompileOptions", "DimRange"),
     "mlc.passes.base": ("Pass",),
     "mlc.passes.manager": ("PassManager",),
@@ -90,12 +92,14 @@ __all__ = [
     "compare",
     "compile",
     "dim",
+    "export_python",
     "handles",
     "jit",
     "load",
     "load_executable",
     "load_extension",
     "numpy",
+    "python_source",
     "register_op",
     "register_pass",
 ]

@@ -22,6 +22,7 @@ from mlc.cli.writing import (
     is_ours,
     require_module,
     require_outputs,
+    weights_beside,
     write_module,
     write_text,
     writing,
@@ -30,7 +31,12 @@ from mlc.cli.writing import (
 if TYPE_CHECKING:
     from mlc.compiler import Compilation
 
-SUFFIX = {"package": ".mlc", "mlir": ".mlir", "so": ".so"}  # and what the generator of the target writes
+SUFFIX = {
+    "package": ".mlc",
+    "mlir": ".mlir",
+    "so": ".so",
+    "python": ".py",
+}  # and what the generator of the target writes
 _OTHER = {"so": (".dylib", ".dll"), "obj": (".obj",), "asm": (".asm", ".S")}
 _BINARY = ("package", "obj", "so")
 
@@ -44,7 +50,7 @@ def configure(parser: Parser) -> None:
     group.add_argument(
         "--emit",
         metavar="KIND",
-        help="what OUT holds: package, mlir, so, or for cpu llvm, asm, obj; guessed from its suffix, else package",
+        help="what OUT holds: package, mlir, so, python (NumPy source; also --target python), or for cpu llvm, asm, obj; guessed from its suffix, else package",
     )
     group.add_argument("--header", metavar="FILE", help="with --emit so: also write a C header")
     flags.verify(group, "run the result and compare")
@@ -57,10 +63,12 @@ def configure(parser: Parser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     source = model(args.model)
+    _as_source(args)
     kind, out = _output(args, source, console)
     session = open_session(args, console, inspection(args), packages=False, source=source)
     assert session.compilation is not None
-    console.note(_headline(session.compilation))
+    if kind != "python":
+        console.note(_headline(session.compilation))
     if args.input or args.verify:
         session.feeds(args)  # tells what is wrong with them before the work is done
     written = _write(kind, out, args, session, console)
@@ -90,6 +98,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _as_source(args: argparse.Namespace) -> None:
+    """--target python is --emit python: source that no machine is chosen for."""
+    if args.target == "python":
+        if args.emit not in (None, "python") or args.stop_after:
+            raise UsageError("--target python writes NumPy source", remedy="Leave --emit and --stop-after out.")
+        args.target, args.emit = "cpu", "python"
+
+
 def _write(kind: str, out: Path, args: argparse.Namespace, session: Session, console: Console) -> list[Path]:
     """The stage that was asked for. Returns the files written."""
     from mlc.progress import stage
@@ -108,6 +124,8 @@ def _write(kind: str, out: Path, args: argparse.Namespace, session: Session, con
                 executable.export_library(out, args.header)
             step.text = "a package" if kind == "package" else "a shared library"
         return [out, *([Path(args.header)] if args.header else [])]
+    if kind == "python":
+        return _write_source(out, args, session, console)
     lowered = compilation.lower(module)
     if args.verify:
         verify(args, session, console)
@@ -119,6 +137,27 @@ def _write(kind: str, out: Path, args: argparse.Namespace, session: Session, con
     with writing(out) as path:
         options, generator = compilation.options, compilation.backend.generator
         path.write_bytes(generator.write(kind, lowered, compilation.target, options.denormals))
+    return [out]
+
+
+def _write_source(out: Path, args: argparse.Namespace, session: Session, console: Console) -> list[Path]:
+    """A NumPy program, after the passes that make it short to read or those that --passes names."""
+    from mlc import numpy_source
+    from mlc.passes.pipelines import parse, readable_passes
+
+    assert session.compilation is not None
+    passes = readable_passes() if args.passes is None else parse(args.passes)
+    left = [step for step in passes if step.name not in args.disable_pass]
+    module = session.compilation.lower(session.module, left)
+    if args.verify:
+        verify(args, session, console, numpy_source.executed(module))
+    beside = weights_beside(out, ".npz")
+    if str(out) != STDOUT:
+        return numpy_source.write(module, out, beside)
+    with writing(out) as path:
+        numpy_source.write(module, path, None)
+    if len(module.weights):
+        console.note("the weights are not written: they go beside a file, as with -o OUT.py")
     return [out]
 
 
@@ -149,7 +188,7 @@ def _output(args: argparse.Namespace, source: Model, console: Console) -> tuple[
     stem = Path(source.path.name).stem if source.path else "model"
     target = args.output or stem + suffix_of[kind]
     read = partial(files_read, args, source)
-    suffixes = (suffix_of[kind], *_OTHER.get(kind, ()))
+    suffixes = () if kind == "python" else (suffix_of[kind], *_OTHER.get(kind, ()))  # a .py may be anyone's
     require_outputs({"-o": target, "--header": args.header, "--trace": args.trace}, read, suffixes)
     out = Path(target)
     if target == STDOUT:
@@ -160,6 +199,6 @@ def _output(args: argparse.Namespace, source: Model, console: Console) -> tuple[
         console.output_is_stdout()
     elif not args.output and out.exists() and not is_ours(out):
         raise UsageError(f"{out} exists, and mlc did not write it", remedy=f"Add -o {out} to replace it.")
-    if kind == "mlir":
-        require_module(target, read)
+    if kind in ("mlir", "python"):
+        require_module(target, read, ".safetensors" if kind == "mlir" else ".npz")
     return kind, out

@@ -4,17 +4,22 @@ and at those that have code of their own."""
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mlc.cli import data, sizes
 from mlc.cli.console import Console
 from mlc.cli.session import Session
 
+if TYPE_CHECKING:
+    from mlc.references import Run
+
 _PREFERRED = (None, 1)  # small distinct sizes, then ones
 
 
-def verify(args: argparse.Namespace, session: Session, console: Console) -> dict[str, Any]:
-    """Raises NumericMismatch for the first binding that differs; returns what was compared."""
+def verify(args: argparse.Namespace, session: Session, console: Console, program: Run | None = None) -> dict[str, Any]:
+    """Run what was compiled, or a program in its place. Raises NumericMismatch for the first binding that differs; returns what was compared."""
     from mlc import references
     from mlc.ir.interpreter import bind
     from mlc.numeric import compare_outputs, largest, require_agreement
@@ -36,7 +41,10 @@ def verify(args: argparse.Namespace, session: Session, console: Console) -> dict
             if binding in bindings:
                 continue
             bindings.append(binding)
-            found = session.executable.run(None, session.executable.unshared(feeds))
+            if program is None:
+                found = session.executable.run(None, session.executable.unshared(feeds))
+            else:
+                found = program({name: np.array(x) for name, x in feeds.items()})
             differences = compare_outputs(session.output_names, found, run(feeds), args.rtol, args.atol)
             worst = max(worst, largest(differences))
             at = ", ".join(f"{symbol}={size}" for symbol, size in binding.items())

@@ -103,6 +103,11 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
     return [step for level, step in levels if level <= opt_level and step.name not in left_out]
 
 
+def readable_passes() -> list[Pass]:
+    """What makes a graph shorter to read: composites, layouts and weights stay as the model has them."""
+    return [Simplify(), Cse(), Dce()]
+
+
 def lowering_passes(target: str = AT_HAND, fuse: bool = True, sizes: str = "") -> list[Pass]:
     """From a graph to loops that a printer takes. Without `fuse` every op is a kernel of its own; `sizes` get kernels of their own."""
     grouping = Fuse() if fuse else Fuse(max_ops=1)

@@ -53,6 +53,7 @@ from mlc.runtime.package import Package, from_bytes, read, save, to_bytes
 from mlc.runtime.state import Stateful
 
 if TYPE_CHECKING:
+    from mlc.ir.module import Module
     from mlc.ir.weights import WeightStore
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -229,6 +230,15 @@ class Executable:
         """Write a shared library with a C interface that needs neither Python nor mlc. Raises TargetUnavailable without a linker."""
         export_library(self.artifact, path, header)
 
+    def source(self, kind: str = "python") -> str:
+        """What it computes as source text: "python" is a NumPy program of the graph as its kernels have it, fused and with the layouts
+        that were chosen. main(..., weights=) takes the weights of `store` by name."""
+        if kind != "python":
+            raise MlcError(f"there is no source of kind {kind!r}", remedy='Kinds: "python".')
+        from mlc.codegen.python.source import source
+
+        return source(self._carried_module())
+
     # Weights ---------------------------------------------------------------------------------------------------------
     @property
     def weights(self) -> dict[str, np.ndarray]:
@@ -241,16 +251,17 @@ class Executable:
         executable carries, as a package does. `store.replace(key, array)` and `refresh()` give a weight new numbers."""
         store = self._store()
         if store is None:
-            store = self._carried()
+            store = self._carried_module().weights
             self._store, self._looked_at = (lambda: store), store.looked_at()
         return store
 
-    def _carried(self) -> WeightStore:
+    def _carried_module(self) -> Module:
+        """The fused graph that a package carries."""
         from mlc.runtime.portable import read
 
         if not self.module_text:
             raise MlcError("the executable carries no module that says what its weights are made from")
-        return read(self.module_text, self.weights, "the module of the executable").weights
+        return read(self.module_text, self.weights, "the module of the executable")
 
     def refresh(self) -> None:
         """Read the weights in the store anew: those that were replaced, and panels and folded values that are made from them. The next call

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from xdsl.ir import SSAValue
 
 from mlc.codegen.python.numpy_expression import AND, ATOM, COMPARE, OR, PRODUCT, SIGN, SUM, XOR, Expr, is_builtin
 from mlc.codegen.python.registry import form
 from mlc.codegen.python.writer import Writer, joined
+from mlc.errors import UnsupportedOp
 from mlc.ir.graph.elementwise import ElementwiseOp
 from mlc.ir.graph.random import PhiloxOp
 from mlc.ir.types import dtype_of, is_half, is_integer
@@ -90,7 +92,12 @@ def _spelled(w: Writer, name: str, dtype: str, parts: Sequence[Expr]) -> tuple[s
         return f"{lhs.at(level + (level == COMPARE))} {sign} {rhs.at(level + 1)}", level
     if name in _OURS:
         return w.call(name, *(e.text for e in parts)), ATOM
-    return f"np.{_NUMPY.get(name, name)}({', '.join(e.text for e in parts)})", ATOM
+    function = _NUMPY.get(name, name)
+    if not hasattr(np, function):
+        raise UnsupportedOp(
+            f"graph.{name} has no form in NumPy", remedy="Enter its function in _NUMPY or _OURS of this file."
+        )
+    return f"np.{function}({', '.join(e.text for e in parts)})", ATOM
 
 
 def _of_integers(w: Writer, name: str, dtype: str, parts: Sequence[Expr]) -> tuple[str, int]:

@@ -67,7 +67,7 @@ def _scatter(w: Writer, op: ScatterOp) -> Expr:
     maps = [f"loops={_list(op.loops.get_values())}", f"axes={_list(op.axes.get_values())}"]
     if kind == "set":
         return whole(op.result, w.call("scatter", x.text, indices.text, updates.text, *maps))
-    texts = [widened(x.atom, dtype), indices.text, widened(updates.atom, dtype)]
+    texts = [widened(x, dtype).text, indices.text, widened(updates, dtype).text]
     return whole(op.result, narrowed(w, w.call("scatter", *texts, *maps, f"fold={_FOLDS[kind]}"), dtype))
 
 

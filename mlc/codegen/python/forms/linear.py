@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mlc.codegen.python.forms.reduce import narrowed, widened
+from mlc.codegen.python.forms.shape import may_crop
 from mlc.codegen.python.numpy_expression import PRODUCT, Expr
 from mlc.codegen.python.registry import form
 from mlc.codegen.python.writer import Writer, whole
@@ -14,15 +17,12 @@ from mlc.ir.types import dtype_of, is_half
 @form(ContractOp)
 def _contract(w: Writer, op: ContractOp) -> Expr:
     dtype, spec = dtype_of(op.result), op.spec.data
-    lhs, rhs = (w.array(v) for v in op.operands)
-    x, y = (widened(e.atom, dtype) if is_half(dtype) else e.atom for e in (lhs, rhs))
-    if (product := _product(spec)) is not None:
-        text = f"{x} @ {y}{product}"
-        if not is_half(dtype):
-            return whole(op.result, text, PRODUCT)
-        return whole(op.result, narrowed(w, f"({text})", dtype))
-    x, y = (widened(e.atom, dtype) if is_half(dtype) else e.text for e in (lhs, rhs))
-    return whole(op.result, narrowed(w, f'np.einsum("{spec}", {x}, {y}, optimize=True)', dtype))
+    x, y = (widened(w.array(v), dtype) for v in op.operands)
+    if (turned := _product(spec)) is None:
+        text = f'np.einsum("{spec}", {x.text}, {y.text}, optimize=True)'
+        return whole(op.result, narrowed(w, text, dtype))
+    text = f"{x.at(PRODUCT)} @ {y.atom}{turned}"
+    return whole(op.result, narrowed(w, f"({text})", dtype)) if is_half(dtype) else whole(op.result, text, PRODUCT)
 
 
 def _product(spec: str) -> str | None:
@@ -44,16 +44,25 @@ def _product(spec: str) -> str | None:
 @form(ConvolutionOp)
 def _convolution(w: Writer, op: ConvolutionOp) -> Expr:
     dtype = dtype_of(op.result)
-    x, weight = (widened(w.array(v).atom, dtype) for v in op.operands)
-    text = w.call("conv", x, weight, f'"{op.spec.data}"', **_steps(w, op))
+    x, weight = (widened(w.array(v), dtype).text for v in op.operands)
+    x, padding = _bordered(w, op, x)
+    strides, dilations = (_unless_ones(p.get_values()) for p in (op.strides, op.dilations))
+    text = w.call("conv", x, weight, f'"{op.spec.data}"', strides=strides, padding=padding, dilations=dilations)
     return whole(op.result, narrowed(w, text, dtype))
 
 
-def _steps(w: Writer, op: ConvolutionOp) -> dict[str, str | None]:
-    named: dict[str, str | None] = {}
-    for name, values in (("strides", op.strides), ("dilations", op.dilations), ("x_dilation", op.x_dilation)):
-        numbers = values.get_values()
-        named[name] = None if list(numbers) == [1] * len(op.spatial) else f"[{', '.join(map(str, numbers))}]"
+def _bordered(w: Writer, op: ConvolutionOp, x: str) -> tuple[str, str | None]:
+    """x and its padding; where that may take away, or something lies between the elements of x, x with all of it and no padding."""
+    if may_crop(op.padding) or op.is_spread:
+        names, apart = op.labels[0], op.x_dilation.get_values()
+        between = (
+            f"({', '.join(str(apart[int(c)] - 1 if c.isdigit() else 0) for c in names)},)" if op.is_spread else None
+        )
+        low, high = ([side[int(c)] if c.isdigit() else 0 for c in names] for side in zip(*op.padding, strict=True))
+        return w.call("pad", x, w.shape(low), w.shape(high), between=between), None
     edges = ", ".join(f"({w.size(lo)}, {w.size(hi)})" for lo, hi in op.padding)
-    named["padding"] = f"[{edges}]" if any(e != 0 for pair in op.padding for e in pair) else None
-    return {name: named[name] for name in ("strides", "padding", "dilations", "x_dilation")}
+    return x, f"[{edges}]" if any(e != 0 for pair in op.padding for e in pair) else None
+
+
+def _unless_ones(numbers: Sequence[int]) -> str | None:
+    return f"[{', '.join(map(str, numbers))}]" if any(n != 1 for n in numbers) else None

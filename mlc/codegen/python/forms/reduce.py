@@ -15,9 +15,9 @@ UFUNCS = {"sum": "np.add", "prod": "np.multiply", "max": "np.maximum", "min": "n
 _METHODS = {"and": "all", "or": "any"}
 
 
-def widened(text: str, dtype: str) -> str:
+def widened(e: Expr, dtype: str) -> Expr:
     """16-bit floats in 32 bits, in which they are added up."""
-    return f"{text}.astype(np.float32)" if is_half(dtype) else text
+    return e.of(f"{e.atom}.astype(np.float32)") if is_half(dtype) else e
 
 
 def narrowed(w: Writer, text: str, dtype: str) -> str:
@@ -43,24 +43,24 @@ def _reduce(w: Writer, op: ReduceOp) -> Expr:
         over.append(f"initial={start_of(kind, dtype)}")
     if kind in ("sum", "prod") and is_integer(dtype) and dtype != "i64":
         over.append(f"dtype={w.dtype(dtype)}")
-    text = f"{widened(w.array(op.x).atom, dtype)}.{_METHODS.get(kind, kind)}({', '.join(over)})"
+    text = f"{widened(w.array(op.x), dtype).atom}.{_METHODS.get(kind, kind)}({', '.join(over)})"
     return whole(op.result, narrowed(w, text, dtype))
 
 
 @form(ArgReduceOp)
 def _arg_reduce(w: Writer, op: ArgReduceOp) -> Expr:
     axis, kind, dtype = op.axis.value.data, op.kind.data, dtype_of(op.x)
-    x = widened(w.array(op.x).atom, dtype)
+    x = widened(w.array(op.x), dtype)
     if op.last.value.data or may_be_empty([shape_of(op.x)[axis]]):
         function = "arg_last" if op.last.value.data else "arg_first"
-        return whole(op.result, w.call(function, x, f"axis={axis}", f"largest={kind == 'max'}"))
-    return whole(op.result, f"{x}.arg{kind}(axis={axis})")
+        return whole(op.result, w.call(function, x.text, f"axis={axis}", f"largest={kind == 'max'}"))
+    return whole(op.result, f"{x.atom}.arg{kind}(axis={axis})")
 
 
 @form(CumulativeOp)
 def _cumulative(w: Writer, op: CumulativeOp) -> Expr:
     axis, kind, dtype = op.axis.value.data, op.kind.data, dtype_of(op.x)
-    x = widened(w.array(op.x).atom, dtype)
+    x = widened(w.array(op.x), dtype).text
     flags = [name for name, flag in (("exclusive", op.exclusive), ("reverse", op.reverse)) if flag.value.data]
     if flags:
         start = start_of(kind, dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mlc.codegen.python.names import literal
 from mlc.codegen.python.numpy_expression import ATOM, Expr, is_builtin, level_of, missing, number
@@ -139,7 +139,7 @@ def _pad(w: Writer, op: PadOp) -> Expr:
     x = w.array(op.x).text
     if not low:
         return whole(op.result, x)
-    if any(between) or any(e < 0 if isinstance(e, int) else True for e in (*low, *high)):
+    if any(between) or may_crop(zip(low, high, strict=True)):
         more = {"between": f"({', '.join(map(str, between))},)" if any(between) else None}
         text = w.call("pad", x, w.shape(low), w.shape(high), value.text, **more)
     else:
@@ -147,6 +147,12 @@ def _pad(w: Writer, op: PadOp) -> Expr:
         filled = "" if value.text in ("0", "0.0") else f", constant_values={value.text}"
         text = f"np.pad({x}, [{edges}]{filled})"
     return whole(op.result, text)
+
+
+def may_crop(padding: Iterable[tuple[Extent, Extent]]) -> bool:
+    """Is an edge negative, or a size that may be?"""
+    lows = [bounds_of(e, {})[0] for pair in padding for e in pair]
+    return any(low is None or low < 0 for low in lows)
 
 
 @form(ConcatenateOp)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlc.codegen.python.forms.reduce import UFUNCS, narrowed, start_of, widened
+from mlc.codegen.python.forms.shape import may_crop
 from mlc.codegen.python.numpy_expression import Expr
 from mlc.codegen.python.registry import form
 from mlc.codegen.python.writer import Writer, whole
@@ -28,17 +29,29 @@ def _list(numbers: tuple[int, ...]) -> str:
 @form(ReduceWindowOp)
 def _pool(w: Writer, op: ReduceWindowOp) -> Expr:
     dtype, kind = dtype_of(op.x), op.kind.data
-    x = widened(w.array(op.x).atom, dtype)
-    apart = _list(tuple(op.apart)) if any(d != 1 for d in op.apart) else None
-    text = w.call("pool", UFUNCS[kind], x, f"fill={start_of(kind, dtype)}", **_geometry(w, op), x_dilation=apart)
-    return whole(op.result, narrowed(w, text, dtype))
+    x, geometry = _bordered(w, op, widened(w.array(op.x), dtype).text, start_of(kind, dtype))
+    if kind == "max" and start_of(kind, dtype) == "-np.inf":
+        return whole(op.result, narrowed(w, w.call("max_pool", x, **geometry), dtype))
+    fill = start_of(kind, dtype) if "padding" in geometry and kind != "sum" else None
+    return whole(op.result, narrowed(w, w.call("pool", UFUNCS[kind], x, **geometry, fill=fill), dtype))
+
+
+def _bordered(w: Writer, op: WindowsOp, x: str, fill: str) -> tuple[str, dict[str, str | None]]:
+    """x and the windows over it; where padding may take away, or something lies between the elements of x, x with all of it."""
+    geometry = _geometry(w, op)
+    if may_crop(op.padding) or any(by != 1 for by in op.apart):
+        geometry.pop("padding", None)
+        between = f"({', '.join(str(by - 1) for by in op.apart)},)" if any(by != 1 for by in op.apart) else None
+        x = w.call("pad", x, w.shape(op.low.extents()), w.shape(op.high.extents()), fill, between=between)
+    return x, geometry
 
 
 @form(WindowPlaceOp)
 def _place(w: Writer, op: WindowPlaceOp) -> Expr:
-    dtype = dtype_of(op.x)
-    x, y = (widened(w.array(v).atom, dtype) for v in (op.x, op.y))
-    text = w.call("window_place", x, y, f"fill={start_of('max', dtype)}", **_geometry(w, op))
+    dtype, fill = dtype_of(op.x), start_of("max", dtype_of(op.x))
+    x, y = (widened(w.array(v), dtype).text for v in (op.x, op.y))
+    x, geometry = _bordered(w, op, x, fill)
+    text = w.call("window_place", x, y, **geometry, fill=fill if "padding" in geometry else None)
     return whole(op.result, f"{text}.astype({w.dtype(dtype_of(op.result))})")
 
 
@@ -51,6 +64,6 @@ def _pick(w: Writer, op: WindowPickOp) -> Expr:
 @form(WindowPutOp)
 def _put(w: Writer, op: WindowPutOp) -> Expr:
     dtype, shape = dtype_of(op.values), f"shape={w.shape(shape_of(op.result))}"
-    values = widened(w.array(op.operands[0]).atom, dtype)
+    values = widened(w.array(op.operands[0]), dtype).text
     text = w.call("window_put", values, w.array(op.places).text, shape, **_geometry(w, op))
     return whole(op.result, narrowed(w, text, dtype))

@@ -38,13 +38,16 @@ def functions() -> dict[str, Function]:
                 lines = text.split("\n")[node.lineno - 1 : node.end_lineno]
                 if isinstance(node, ast.FunctionDef):
                     lines = [_signature(node), *lines[node.body[0].lineno - node.lineno :]]
-                uses = (
-                    (part.id for line in node.body for part in ast.walk(line) if isinstance(part, ast.Name))
-                    if isinstance(node, ast.FunctionDef)
-                    else ()
-                )
-                found[name] = Function(name, "\n".join(lines), tuple(dict.fromkeys(uses)))
+                found[name] = Function(name, "\n".join(lines), _uses(node))
     return found
+
+
+def _uses(node: ast.FunctionDef | ast.Assign) -> tuple[str, ...]:
+    """The names that a function reads and does not set, in order, without those of its annotations."""
+    body = node.body if isinstance(node, ast.FunctionDef) else []
+    names = [part for line in body for part in ast.walk(line) if isinstance(part, ast.Name)]
+    own = {part.id for part in names if isinstance(part.ctx, ast.Store)}
+    return tuple(dict.fromkeys(part.id for part in names if part.id not in own))
 
 
 def _signature(node: ast.FunctionDef) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def relu(x: np.ndarray) -> np.ndarray:
-    """The positive part; of a NaN NaN."""
+    """x where it is positive, else 0; a NaN stays."""
     return np.maximum(x, 0)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # of axes
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def pad(
@@ -25,23 +25,14 @@ def pad(
     return result
 
 
-def windows(
-    x: np.ndarray,
-    window: Sequence[int],
-    strides: Sequence[int],
-    padding: Sequence[tuple[int, int]],
-    dilations: Sequence[int],
-    x_dilation: Sequence[int],
-    fill: float,
-) -> np.ndarray:
-    """A view of the windows over all axes of x: [*positions, *window]. Outside x, and between its elements, is `fill`."""
-    x = pad(x, [lo for lo, _ in padding], [hi for _, hi in padding], fill, [d - 1 for d in x_dilation])
+def windows(x: np.ndarray, window: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> np.ndarray:
+    """A view of the windows over all axes of x: [*positions, *window]."""
     reach = [(w - 1) * d + 1 for w, d in zip(window, dilations, strict=True)]
-    positions = [max(0, (n - r) // s + 1) for n, r, s in zip(x.shape, reach, strides, strict=True)]
-    if 0 in positions or 0 in window:
-        return np.empty((*positions, *window), x.dtype)
+    counts = [max(0, (n - r) // s + 1) for n, r, s in zip(x.shape, reach, strides, strict=True)]
+    if 0 in counts or 0 in window:
+        return np.empty((*counts, *window), x.dtype)
     every = np.lib.stride_tricks.sliding_window_view(x, reach)
-    return every[tuple(slice(None, None, s) for s in (*strides, *dilations))]
+    return every[tuple(slice(None, None, step) for step in (*strides, *dilations))]
 
 
 def conv(
@@ -51,64 +42,65 @@ def conv(
     strides: Sequence[int] | None = None,
     padding: Sequence[tuple[int, int]] | None = None,
     dilations: Sequence[int] | None = None,
-    x_dilation: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """Cross-correlation, of axes named as einsum names them, with digits for those that windows run over: "nc01,oc01->no01".
-
-    x_dilation puts zeros between the elements of x first, which makes it a transposed convolution.
-    """
-    names, weight_names, _ = spec.replace("->", ",").split(",")
+    """Cross-correlation: an einsum whose digits are axes that windows run over, as in "nc01,oc01->no01". Strides and the rest are theirs."""
+    names, weight_names, result = spec.replace("->", ",").split(",")
+    digits = [c for c in names if c.isdigit()]
+    taps = dict(zip(weight_names, weight.shape, strict=True))
+    per_axis = lambda values, other: [values[int(c)] if values and c in digits else other for c in names]
+    if padding is not None:
+        x = np.pad(x, per_axis(padding, (0, 0)))
+    taken = windows(x, [taps[c] if c in digits else 1 for c in names], per_axis(strides, 1), per_axis(dilations, 1))
+    taken = taken.reshape(*taken.shape[: len(names)], *(taps[c] for c in digits))  # [*places, *taps]
     free = [c for c in LETTERS if c not in spec]
-    digits = sorted(c for c in names if c.isdigit())
-    places, taps = dict(zip(digits, free, strict=False)), dict(zip(digits, free[len(digits) :], strict=False))
-    per_axis = lambda values, other: [values[int(c)] if values and c.isdigit() else other for c in names]
-    sizes = dict(zip(weight_names, weight.shape, strict=True))
-    taken = windows(
-        x,
-        [sizes[c] if c.isdigit() else 1 for c in names],
-        per_axis(strides, 1),
-        per_axis(padding, (0, 0)),
-        per_axis(dilations, 1),
-        per_axis(x_dilation, 1),
-        0,
-    )
-    inner = [c for c in names if c.isdigit()]
-    taken = taken.reshape(*taken.shape[: len(names)], *(sizes[c] for c in inner))
-    lhs, result = ("".join(places.get(c, c) for c in text) for text in (names, spec.split("->")[1]))
-    rhs = "".join(taps.get(c, c) for c in weight_names)
-    return np.einsum(f"{lhs}{''.join(taps[c] for c in inner)},{rhs}->{result}", taken, weight, optimize=True)
+    places, inside = dict(zip(digits, free, strict=False)), dict(zip(digits, free[len(digits) :], strict=False))
+    lhs = [places.get(c, c) for c in names] + [inside[c] for c in digits]
+    rhs, out = [inside.get(c, c) for c in weight_names], [places.get(c, c) for c in result]
+    return np.einsum(f"{''.join(lhs)},{''.join(rhs)}->{''.join(out)}", taken, weight, optimize=True)
 
 
 def pool(
     fold: np.ufunc,
     x: np.ndarray,
-    fill: float,
     window: Sequence[int],
     strides: Sequence[int] | None = None,
     padding: Sequence[tuple[int, int]] | None = None,
     dilations: Sequence[int] | None = None,
-    x_dilation: Sequence[int] | None = None,
+    fill: float = 0,
 ) -> np.ndarray:
-    """Fold each window over x: np.maximum with fill -inf is max pooling, np.add with fill 0 a sum. One size per axis."""
+    """Fold each window over x, which has one size per axis; outside x is `fill`."""
     ones = [1] * x.ndim
-    taken = windows(
-        x, window, strides or ones, padding or [(0, 0)] * x.ndim, dilations or ones, x_dilation or ones, fill
-    )
+    if padding is not None:
+        x = np.pad(x, padding, constant_values=fill)
+    taken = windows(x, window, strides or ones, dilations or ones)
     return fold.reduce(taken, axis=tuple(range(x.ndim, 2 * x.ndim)), dtype=x.dtype)
+
+
+def max_pool(
+    x: np.ndarray,
+    window: Sequence[int],
+    strides: Sequence[int] | None = None,
+    padding: Sequence[tuple[int, int]] | None = None,
+    dilations: Sequence[int] | None = None,
+) -> np.ndarray:
+    """The largest element of each window over x, which has one size per axis."""
+    return pool(np.maximum, x, window, strides, padding, dilations, fill=-np.inf)
 
 
 def window_place(
     x: np.ndarray,
     y: np.ndarray,
-    fill: float,
     window: Sequence[int],
     strides: Sequence[int] | None = None,
     padding: Sequence[tuple[int, int]] | None = None,
     dilations: Sequence[int] | None = None,
+    fill: float = 0,
 ) -> np.ndarray:
-    """The number in each window of x of its first element that is y there, or NaN; of none the last."""
+    """The number in each window of x of its first element that is y there, or NaN; of none the last. Outside x is `fill`."""
     ones = [1] * x.ndim
-    taken = windows(x, window, strides or ones, padding or [(0, 0)] * x.ndim, dilations or ones, ones, fill)
+    if padding is not None:
+        x = np.pad(x, padding, constant_values=fill)
+    taken = windows(x, window, strides or ones, dilations or ones)
     taken = taken.reshape(*y.shape, math.prod(window))
     equal = (taken == y[..., None]) | np.isnan(taken)
     return np.where(equal.any(-1), equal.argmax(-1), math.prod(window) - 1)
