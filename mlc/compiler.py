@@ -286,11 +286,11 @@ class Compilation:
 
     def memory(self, module: Module, sizes: Mapping[str, int]) -> CallMemory:
         """What a call of the module's code takes at these sizes. All is planned, and no machine code is made."""
-        from mlc.codegen.llvm.entry import emit_entry
         from mlc.insight.footprint import call_memory
+        from mlc.ir.kernel.planner import plan_of
 
         lowered = self.lower(module, known=self.known())
-        plan, weights = emit_entry(lowered).plan, lowered.weights
+        plan, weights = plan_of(lowered), lowered.weights
         bytes = {key: weights.nbytes(key) for key in plan.weights}
         return call_memory(plan, bytes, weights.packed, sizes, self.options.threads)
 

@@ -38,7 +38,7 @@ from mlc.ir.kernel.cpu_target import CpuTarget
 from mlc.ir.kernel.plan import ALIGNMENT, Plan
 from mlc.runtime.artifact import Artifact
 
-FORMAT = 3
+FORMAT = 4
 LARGEST = 256 << 20  # bytes of everything but the weights, unpacked: 50 times the largest package measured
 DIGEST = "digest"
 _WEIGHTS = "weights.safetensors"

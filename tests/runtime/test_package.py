@@ -115,7 +115,7 @@ def edited(package, tmp_path, change, sealed=True):
 
 
 def test_a_package_of_another_format_is_refused(package, tmp_path):
-    with pytest.raises(InvalidModel, match="has package format 7, this mlc reads 3"):
+    with pytest.raises(InvalidModel, match="has package format 7, this mlc reads 4"):
         load_package(edited(package, tmp_path, lambda m: m.update(format=7)))
 
 

@@ -15,27 +15,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xdsl.dialects import arith, func, memref
+from xdsl.dialects import arith, memref
 from xdsl.dialects.builtin import (
-    ArrayAttr,
-    IntegerAttr,
     MemRefType,
-    ModuleOp,
 )
-from xdsl.ir import Attribute, Block, Operation, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.codegen.llvm.dimensions import extent_text, symbols_of
 from mlc.codegen.llvm.float_mode import FloatMode
-from mlc.codegen.llvm.function import open_axes
-from mlc.codegen.llvm.launch import POOL, TIMES, KernelSignature, launch, text_of, typed
+from mlc.codegen.llvm.launch import POOL, TIMES, NativeKernel, launch, typed
 from mlc.codegen.llvm.main_ops import HANDLERS
 from mlc.errors import InternalError
 from mlc.ir import dims
-from mlc.ir.alias import KERNEL_ALIAS, KERNEL_FRONT
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.kernel import element_bytes
-from mlc.ir.kernel.plan import Equality, Launch, Lifetime, Plan, Step, TensorSpec
+from mlc.ir.kernel.plan import Argument, Plan, Step
+from mlc.ir.kernel.planner import Places, functions_of, plan_of, strides
 from mlc.ir.kernel.program import (
     BufferOp,
     CallOp,
@@ -44,8 +40,6 @@ from mlc.ir.kernel.program import (
     SizeOp,
     ViewOp,
     WeightOp,
-    buffer_shape,
-    clock,
     memref_of,
 )
 from mlc.ir.module import Module
@@ -82,23 +76,17 @@ def emit_entry(
 class Emitter:
     def __init__(self, module: Module, name: str, symbols: Mapping[str, str], mode: FloatMode):
         self.module, self.name, self.symbols, self.mode = module, name, symbols, mode
-        self.main = module.main
-        self.kernels = {op.sym_name.data: op for op in _functions(module.op) if op is not self.main}
-        self.known: dict[str, KernelSignature] = {}
+        self.main, self.plan = module.main, plan_of(module)
+        self.kernels = functions_of(module)
+        self.known: dict[str, NativeKernel] = {}
         self.lines: list[str] = []
         self.label = "entry"
-        self.clock = clock(self.main)
-        self.at = 0  # when the op that is written runs, as lifetimes count
+        self.done = 0  # calls
         self.count = 0
         self.names: dict[SSAValue, str] = {}
-        self.sizes: dict[Extent, int] = {}
-        self.launches: list[Launch] = []
-        self.scratch: dict[Extent, None] = {}
-        self.steps: list[Step] = []
-        self.weights: dict[str, int] = {}
-        self.counted: dict[str, Extent] = {}
+        self.sizes = {extent: number for number, extent in enumerate(self.plan.sizes)}
+        self.places = Places(self.main, self.plan.weights)
         self.counts: dict[int, tuple[str, str]] = {}
-        self.inputs, self.outputs, self.io = self._signature()
 
     # Results ---------------------------------------------------------------------------------------------------------
     def emit(self) -> Entry:
@@ -114,12 +102,12 @@ class Emitter:
         self.write_counts()
         parts = [self.lines[a:b] for a, b in zip(cuts, [*cuts[1:], len(self.lines)], strict=True)]
         sizes, launches = 1, 1 + len(self.sizes)
-        offsets = launches + len(self.launches)
+        offsets = launches + len(self.plan.launches)
         head = [
             f"%sizes = getelementptr i64, ptr %table, i64 {sizes}",
             f"%launches = getelementptr i64, ptr %table, i64 {launches}",
             f"%offsets = getelementptr i64, ptr %table, i64 {offsets}",
-            f"%weights.at = getelementptr ptr, ptr %io, i64 {len(self.inputs) + len(self.outputs)}",
+            f"%weights.at = getelementptr ptr, ptr %io, i64 {len(self.plan.inputs) + len(self.plan.outputs)}",
             "%weights = load ptr, ptr %weights.at",
         ]
         kernels = {kernel.symbol: kernel for kernel in self.known.values()}.values()
@@ -141,21 +129,7 @@ class Emitter:
         text = "\n".join(
             [*declared, self._function(self.name, len(parts)), self._function(f"{self.name}_timed", len(parts), True)]
         )
-        plan = Plan(
-            self.inputs,
-            self.outputs,
-            tuple(self.weights),
-            tuple(self.sizes),
-            tuple(self.launches),
-            self._lifetimes(),
-            tuple(self.scratch),
-            tuple(self.steps),
-            dict(self.module.symbols),
-            tuple(Equality(check.lhs, check.rhs, check.message) for check in self.module.checks),
-            self.counted,
-            self.module.indices,
-        )
-        return Entry(text, plan)
+        return Entry(text, self.plan)
 
     def _seams(self) -> set[Operation]:
         """Calls and copies before which another part may begin: what is computed before them is not read behind them."""
@@ -183,34 +157,6 @@ class Emitter:
         enter, leave = ([f"  {line}" for line in lines] for lines in (self.mode.enter(), self.mode.leave()))
         return "\n".join([head, *enter, *calls, *leave, "  ret void", "}\n"])
 
-    def _signature(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], dict[SSAValue, int]]:
-        inputs: list[tuple[SSAValue, TensorSpec]] = []
-        outputs: list[tuple[SSAValue, TensorSpec]] = []
-        args = self.main.body.block.args
-        attrs = self.main.arg_attrs
-        if args and attrs is None:
-            raise InternalError("@main does not say which of its arguments are inputs")
-        for arg, attr in zip(args, attrs.data if attrs else (), strict=True):
-            role = text_of(attr, "kernel.role")
-            if role not in ("input", "output"):
-                raise InternalError(f"argument {arg.index} of @main is neither input nor output")
-            alias = text_of(attr, KERNEL_ALIAS) or None
-            front = text_of(attr, KERNEL_FRONT) or None
-            spec = TensorSpec(
-                text_of(attr, "kernel.name"), text_of(attr, "kernel.dtype"), buffer_shape(arg), alias, front
-            )
-            (inputs if role == "input" else outputs).append((arg, spec))
-        io = {arg: number for number, (arg, _) in enumerate([*inputs, *outputs])}
-        return tuple(spec for _, spec in inputs), tuple(spec for _, spec in outputs), io
-
-    def _lifetimes(self) -> tuple[Lifetime, ...]:
-        attr = self.main.attributes.get("kernel.arena")
-        buffers = sum(isinstance(op, BufferOp) for op in self.main.walk())
-        rows = attr.data if isinstance(attr, ArrayAttr) else ()
-        if len(rows) != buffers:
-            raise InternalError(f"@main has {buffers} buffers and a plan for {len(rows)}: run plan-arena")
-        return tuple(Lifetime(dims.parse(r.data[0].data), r.data[1].value.data, r.data[2].value.data) for r in rows)
-
     # Text ------------------------------------------------------------------------------------------------------------
     def line(self, text: str) -> None:
         self.lines.append(f"  {text}")
@@ -231,8 +177,10 @@ class Emitter:
     def extent(self, extent: Extent) -> str:
         if isinstance(extent, int):
             return str(extent)
-        number = self.sizes.setdefault(extent, len(self.sizes))
-        return self.define(f"load i64, ptr {self.define(f'getelementptr i64, ptr %sizes, i64 {number}')}")
+        if extent not in self.sizes:
+            raise InternalError(f"@main needs the size {extent}, which its plan does not have")
+        place = self.define(f"getelementptr i64, ptr %sizes, i64 {self.sizes[extent]}")
+        return self.define(f"load i64, ptr {place}")
 
     def scalar(self, value: SSAValue) -> str:
         if isinstance(value.owner, SizeOp):
@@ -241,36 +189,26 @@ class Emitter:
             raise InternalError(f"@main uses {value} before it is known")
         return self.names[value]
 
-    def pointer(self, value: SSAValue) -> str:
-        while isinstance(value.owner, ViewOp):
-            value = value.owner.base
-        match value.owner:
-            case WeightOp() as op:
-                number = self.weights.setdefault(op.key.data, len(self.weights))
+    def memory(self, argument: Argument) -> str:
+        """A pointer to memory that the plan has."""
+        number = argument.at
+        match argument.kind:
+            case "weight":
                 return self.define(f"load ptr, ptr {self.define(f'getelementptr ptr, ptr %weights, i64 {number}')}")
-            case BufferOp() as op:
-                place = self.define(f"getelementptr i64, ptr %offsets, i64 {op.number.data}")
+            case "buffer":
+                place = self.define(f"getelementptr i64, ptr %offsets, i64 {number}")
                 offset = self.define(f"load i64, ptr {place}")
                 return self.define(f"getelementptr i8, ptr %arena, i64 {offset}")
-        if value in self.io:
-            return self.define(f"load ptr, ptr {self.define(f'getelementptr ptr, ptr %io, i64 {self.io[value]}')}")
-        return self.scalar(value)
+            case "output":
+                number += len(self.plan.inputs)
+        return self.define(f"load ptr, ptr {self.define(f'getelementptr ptr, ptr %io, i64 {number}')}")
+
+    def pointer(self, value: SSAValue) -> str:
+        argument = self.places[value]
+        return self.scalar(value) if argument.kind == "computed" else self.memory(argument)
 
     def operand(self, value: SSAValue) -> str:
         return self.pointer(value) if isinstance(value.type, MemRefType) else self.scalar(value)
-
-    def known_extent(self, value: SSAValue) -> Extent | None:
-        """The expression an index is, where it is one."""
-        if isinstance(value.owner, SizeOp):
-            return value.owner.extent
-        if isinstance(value.owner, Operation) and value.owner.name == "arith.constant":
-            constant = getattr(value.owner, "value", None)
-            return constant.value.data if isinstance(constant, IntegerAttr) else None
-        return None
-
-    def strides(self, value: SSAValue) -> list[Extent]:
-        shape = buffer_shape(value)
-        return [dims.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
     # Ops -------------------------------------------------------------------------------------------------------------
     def block(self, block: Block) -> None:
@@ -278,12 +216,11 @@ class Emitter:
             self.op(op)
 
     def op(self, op: Operation) -> None:
-        self.at = self.clock.get(op, self.at)  # inside of a loop that of the loop
         match op:
             case SizeOp() | WeightOp() | BufferOp() | ViewOp():
                 return  # spelled where it is used
             case RowOp():
-                elements = self.extent(self.strides(op.base)[0])
+                elements = self.extent(strides(op.base)[0])
                 size = element_bytes(memref_of(op.base).element_type)
                 moved = self.define(f"mul i64 {self.scalar(op.position)}, {elements}")
                 bytes = self.define(f"mul i64 {moved}, {size}")
@@ -300,100 +237,53 @@ class Emitter:
 
     # Calls -----------------------------------------------------------------------------------------------------------
     def call(self, op: CallOp) -> None:
-        kernel = self.kernel(op.kernel)
-        given = list(op.arguments)
-        buffers = [v for v in given if isinstance(v.type, MemRefType)]
-        indices = [v for v in given if not isinstance(v.type, MemRefType)]
-        roles = kernel.roles
-        if len(indices) != roles.count("extent") or len(buffers) != sum(role in ("", "weight") for role in roles):
-            raise InternalError(
-                f"call of kernel '{kernel.name}' with {len(buffers)} buffers and {len(indices)} extents"
-            )
-        extents = {name: self.known_extent(v) for name, v in zip(kernel.extents, indices, strict=True)}
+        """As the plan has it: what only @main knows is in the values of the op."""
+        step, kernel, values = self.plan.steps[self.done], self.kernel(op.kernel), iter(op.arguments)
         arguments: list[str] = []
-        waiting_buffers, waiting_indices = iter(buffers), iter(indices)
-        for type, role in zip(kernel.types, roles, strict=True):
-            if role in ("begin", "end"):
-                continue
-            if role == "scratch":
-                arguments.append("%arena")
-            elif role == "extent":
-                arguments.append(self.scalar(next(waiting_indices)))
-            else:
-                arguments += self.buffer(kernel, next(waiting_buffers), type)
-        if kernel.scratch != 0:
-            self.scratch[self.in_module(kernel.scratch, extents, kernel)] = None
+        for argument in step.arguments:
+            value = None if argument.kind == "scratch" else next(values)
+            arguments += [self.argument(argument, value), *map(self.extent, argument.strides)]
         types = kernel.llvm_types()
         if kernel.tiles is not None:
             types += ["i64", "i64", "i64"]
-            arguments += self.shares(kernel, indices, extents, buffers)
-        passed = typed([*types, "ptr", "i64"], [*arguments, "%times", str(len(self.steps))])
+            arguments += self.shares(step, kernel, op)
+        passed = typed([*types, "ptr", "i64"], [*arguments, "%times", str(self.done)])
         self.line(f"call void @{kernel.symbol}.launch({passed})")
-        self.steps.append(Step(kernel.name, tuple(name.data for name in op.source.data), self.at))
+        self.done += 1
 
-    def kernel(self, name: str) -> KernelSignature:
+    def kernel(self, name: str) -> NativeKernel:
         if name not in self.known:
-            if name not in self.kernels:
-                raise InternalError(f"@main calls kernel '{name}', which is not in the module")
-            self.known[name] = KernelSignature(self.kernels[name], self.symbols.get(name, name))
+            self.known[name] = NativeKernel(self.kernels[name], self.symbols.get(name, name))
         return self.known[name]
 
-    def buffer(self, kernel: KernelSignature, value: SSAValue, type: Attribute) -> list[str]:
-        """Pointer and open strides of one argument."""
-        assert isinstance(type, MemRefType)
-        if isinstance(value.owner, WeightOp) and not open_axes(type):
-            return [self.pointer(value)]  # packed: its bytes lie as the kernel wants them
-        strides, fixed = self.strides(value), type.get_strides()
-        same_element = memref_of(value).element_type == type.element_type
-        if fixed is None or len(fixed) != len(strides) or not same_element:
-            raise InternalError(f"kernel '{kernel.name}' takes {type}, not {value.type}")
-        shape = type.get_shape()
-        for axis, (have, want) in enumerate(zip(strides, fixed, strict=True)):
-            if want is not None and have != want and shape[axis] != 1:
-                raise InternalError(
-                    f"kernel '{kernel.name}' takes {type}, not extents {[str(e) for e in buffer_shape(value)]}"
-                )
-        return [self.pointer(value), *(self.extent(strides[axis]) for axis in open_axes(type))]
+    def argument(self, argument: Argument, value: SSAValue | None) -> str:
+        match argument.kind:
+            case "scratch":
+                return "%arena"
+            case "size":
+                return self.extent(argument.at)
+            case "computed":
+                assert value is not None
+                return self.operand(value)
+        return self.memory(argument)
 
-    def in_module(self, extent: Extent, extents: dict[str, Extent | None], kernel: KernelSignature) -> Extent:
-        """An expression over a kernel's extents as one over the module's symbols."""
-        values = {name: value for name, value in extents.items() if value is not None}
-        if missing := symbols_of(extent) - values.keys():
-            raise InternalError(
-                f"kernel '{kernel.name}': {sorted(missing)} must be sizes that are known before the call"
-            )
-        return dims.substitute(extent, values)
-
-    def shares(
-        self,
-        kernel: KernelSignature,
-        indices: list[SSAValue],
-        extents: dict[str, Extent | None],
-        buffers: list[SSAValue],
-    ) -> list[str]:
+    def shares(self, step: Step, kernel: NativeKernel, op: CallOp) -> list[str]:
         """Tiles of a call, helper threads for them, and bytes of scratch that each thread has."""
         assert kernel.tiles is not None
-        if symbols_of(kernel.tiles) - {name for name, value in extents.items() if value is not None}:
+        if step.tiles is None:
+            indices = [v for v in op.arguments if not isinstance(v.type, MemRefType)]
             operands = dict(zip(kernel.extents, indices, strict=True))
-            count: Extent | None = None
             tiles = extent_text(kernel.tiles, lambda name: self.scalar(operands[name]), self.define)
         else:
-            count = self.in_module(kernel.tiles, extents, kernel)
-            tiles = self.extent(count)
-        if count == 1:
+            tiles = self.extent(step.tiles)
+        if step.launch is None:
             return [tiles, "0", "0"]
-        touched = [dims.prod(buffer_shape(v)) * element_bytes(memref_of(v).element_type) for v in buffers]
-        self.launches.append(
-            Launch(sum(touched[1:], start=touched[0]) if touched else 0, 1 << 20 if count is None else count)
-        )
-        place = self.define(f"getelementptr i64, ptr %launches, i64 {len(self.launches) - 1}")
+        place = self.define(f"getelementptr i64, ptr %launches, i64 {step.launch}")
         return [tiles, self.define(f"load i64, ptr {place}"), self.define("load i64, ptr %table")]
 
     def counting(self, op: CountOp) -> None:
         """Write the symbol, and every size that depends on it, into the table. Sizes used further on are not known yet."""
         name = op.symbol.data
-        self.counted[name] = dims.ceiling(op.most, self.counted)
-        self.sizes.setdefault(dims.symbol(name), len(self.sizes))
         found = self.define(f"load i64, ptr {self.pointer(op.buffer)}")
         most = self.extent(op.most)
         least = self.define(f"icmp slt i64 {found}, 0")
@@ -408,12 +298,8 @@ class Emitter:
 
     def write_counts(self) -> None:
         """Behind each count, store every size that depends on it, and return where a check fails: memory is not touched then."""
-        late = [check for check in self.module.checks if check.needs(self.counted)]
-        for extent in [*self.sizes, *(e for check in late for e in (check.lhs, check.rhs))]:
-            if symbols_of(extent) & self.counted.keys():
-                for name in sorted(symbols_of(extent)):
-                    self.sizes.setdefault(dims.symbol(name), len(self.sizes))
-        waiting = list(self.counted)
+        late = [check for check in self.module.checks if check.needs(self.plan.counted)]
+        waiting = list(self.plan.counted)
         lines, self.lines = self.lines, []
         for line in lines:
             if not line.startswith(_COUNT):
@@ -435,7 +321,3 @@ class Emitter:
                     same, number = self.define(f"icmp eq i64 {sides[0]}, {sides[1]}"), self.number()
                     self.line(f"br i1 {same}, label %met{number}, label %broken{number}")
                     self.lines += [f"broken{number}:", "  ret void", f"met{number}:"]
-
-
-def _functions(module: ModuleOp) -> list[func.FuncOp]:
-    return [op for op in module.ops if isinstance(op, func.FuncOp)]

@@ -26,7 +26,7 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute, Block, BlockArgument, Operation, Region, SSAValue
 
 from mlc.errors import InternalError
-from mlc.ir.kernel.kernel import strides_of, type_of
+from mlc.ir.kernel.kernel import open_axes, strides_of, type_of
 
 Linear = tuple[Mapping[str, int], int]  # {value: coefficient}, constant
 
@@ -40,13 +40,6 @@ def prints(*names: str) -> Callable:
         return function
 
     return register
-
-
-def open_axes(type: Attribute) -> list[int]:
-    """The axes whose strides travel with a memref."""
-    if not isinstance(type, MemRefType):
-        return []
-    return [axis for axis, stride in enumerate(type.get_strides() or ()) if stride is None]
 
 
 def argument_types(op: func.FuncOp) -> list[str]:

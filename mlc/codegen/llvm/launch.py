@@ -15,12 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xdsl.dialects import func
-from xdsl.dialects.builtin import DictionaryAttr, IndexType, StringAttr
 
 from mlc.codegen.llvm.float_mode import FloatMode
-from mlc.codegen.llvm.function import open_axes
-from mlc.errors import InternalError
-from mlc.ir import dims
+from mlc.ir.kernel.kernel import open_axes
+from mlc.ir.kernel.planner import KernelSignature
 
 # Chunks of a launch per thread: enough that threads that start late, or are taken away, do not matter.
 CHUNKS = 4
@@ -54,25 +52,12 @@ define internal void @record(ptr %times, i64 %step, i64 %before) nounwind {
 }"""
 
 
-class KernelSignature:
-    """A kernel's arguments, by the attributes of its function. `symbol` is what its machine code is called."""
+class NativeKernel(KernelSignature):
+    """A kernel as machine code, which is called `symbol`."""
 
     def __init__(self, op: func.FuncOp, symbol: str):
-        self.name = op.sym_name.data
+        super().__init__(op)
         self.symbol = symbol
-        self.types = [arg.type for arg in op.body.block.args]
-        attrs = op.arg_attrs.data if op.arg_attrs is not None else [DictionaryAttr({})] * len(self.types)
-        self.roles = [
-            text_of(a, "kernel.role") or ("extent" if t == IndexType() else "")
-            for a, t in zip(attrs, self.types, strict=True)
-        ]
-        self.names = [text_of(a, "kernel.name") for a in attrs]
-        tiles, scratch = op.attributes.get("kernel.tiles"), op.attributes.get("kernel.scratch")
-        self.tiles = dims.parse(tiles.data) if isinstance(tiles, StringAttr) else None
-        self.scratch = dims.parse(scratch.data) if isinstance(scratch, StringAttr) else 0
-        self.extents = [n for n, role in zip(self.names, self.roles, strict=True) if role == "extent"]
-        if ("begin" in self.roles) != (self.tiles is not None):
-            raise InternalError(f"kernel '{self.name}' must take a range of tiles exactly if it has tiles")
 
     def llvm_types(self) -> list[str]:
         """Of all arguments but the range of tiles."""
@@ -84,7 +69,7 @@ class KernelSignature:
         return found
 
 
-def launch(kernel: KernelSignature, mode: FloatMode) -> str:
+def launch(kernel: NativeKernel, mode: FloatMode) -> str:
     """The function that launches a kernel. With times it calls itself without, and takes the time. What it calls last it jumps to: next to
     nothing on top of the kernel itself."""
     types, names = kernel.llvm_types(), [f"%a{slot}" for slot in range(len(kernel.llvm_types()))]
@@ -116,7 +101,7 @@ def launch(kernel: KernelSignature, mode: FloatMode) -> str:
     return "\n".join([*lines, "}"])
 
 
-def _share(kernel: KernelSignature) -> str:
+def _share(kernel: NativeKernel) -> str:
     """Write down a launch's data and hand it to the pool."""
     types = kernel.llvm_types()
     names = [f"%a{slot}" for slot in range(len(types))]
@@ -139,7 +124,7 @@ def _share(kernel: KernelSignature) -> str:
     return "\n".join([*lines, "  ret void", "}"])
 
 
-def _body(kernel: KernelSignature, mode: FloatMode) -> str:
+def _body(kernel: NativeKernel, mode: FloatMode) -> str:
     """What each thread of a launch runs, in the mode of the call: chunks of tiles from the launch's counter until none is left."""
     types = kernel.llvm_types()
     scratch = _scratch_slot(kernel)
@@ -176,7 +161,7 @@ def _body(kernel: KernelSignature, mode: FloatMode) -> str:
     return "\n".join(lines)
 
 
-def _scratch_slot(kernel: KernelSignature) -> int | None:
+def _scratch_slot(kernel: NativeKernel) -> int | None:
     slot = 0
     for type, role in zip(kernel.types, kernel.roles, strict=True):
         if role == "scratch":
@@ -193,8 +178,3 @@ def counter_slot(fields: int) -> int:
 
 def typed(types: Sequence[str], values: Sequence[str]) -> str:
     return ", ".join(f"{type} {value}" for type, value in zip(types, values, strict=True))
-
-
-def text_of(attrs: DictionaryAttr, key: str) -> str:
-    attr = attrs.data.get(key)
-    return attr.data if isinstance(attr, StringAttr) else ""

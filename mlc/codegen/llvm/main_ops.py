@@ -12,6 +12,7 @@ from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.kernel import element_bytes
+from mlc.ir.kernel.planner import strides
 from mlc.ir.kernel.program import buffer_shape, memref_of
 
 _ARITH = {
@@ -46,7 +47,6 @@ class Emitter(Protocol):
     def scalar(self, value: SSAValue) -> str: ...
     def pointer(self, value: SSAValue) -> str: ...
     def extent(self, extent: Extent) -> str: ...
-    def strides(self, value: SSAValue) -> Sequence[Extent]: ...
 
 
 # Control flow ----------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def while_loop(emitter: Emitter, op: Operation) -> None:
 
 def _element(emitter: Emitter, base: SSAValue, indices: Sequence[SSAValue]) -> str:
     total = "0"
-    for index, stride in zip(indices, emitter.strides(base), strict=True):
+    for index, stride in zip(indices, strides(base), strict=True):
         moved = emitter.define(f"mul i64 {emitter.scalar(index)}, {emitter.extent(stride)}")
         total = emitter.define(f"add i64 {total}, {moved}")
     bytes = emitter.define(f"mul i64 {total}, {element_bytes(memref_of(base).element_type)}")

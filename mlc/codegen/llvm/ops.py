@@ -14,11 +14,11 @@ from mlc.codegen.llvm.function import (
     float_text,
     integer_text,
     mangled,
-    open_axes,
     prints,
     type_text,
 )
 from mlc.codegen.llvm.intrinsics import INTRINSICS, LIBM
+from mlc.ir.kernel.kernel import open_axes
 
 INTEGER_PREDICATES = ("eq", "ne", "slt", "sle", "sgt", "sge", "ult", "ule", "ugt", "uge")
 FLOAT_PREDICATES = (

@@ -355,6 +355,13 @@ def strides_of(value: SSAValue) -> list[int | None]:
     return list(strides)
 
 
+def open_axes(type: Attribute) -> list[int]:
+    """The axes whose strides travel with a memref."""
+    if not isinstance(type, MemRefType):
+        return []
+    return [axis for axis, stride in enumerate(type.get_strides() or ()) if stride is None]
+
+
 def space_of(value: SSAValue) -> str | None:
     space = type_of(value).memory_space
     return space.data if isinstance(space, StringAttr) else None

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, get_args
 
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
@@ -57,13 +58,53 @@ class Launch:
     tiles: Extent
 
 
+Place = Literal["input", "output", "weight", "buffer", "size", "scratch", "computed"]
+
+
+_PLACES = get_args(Place)
+
+
+class Argument(NamedTuple):
+    """What a kernel gets in one place, by its kind:
+
+    input, output, weight, buffer   a pointer to the memory of that number, `at`, then the strides that the kernel leaves open
+    size                            the number `at`
+    scratch                         a pointer to the scratch memory of whoever runs the tile
+    computed                        what @main computes on its way: a row of a buffer at a position of a loop, say
+    """
+
+    kind: Place
+    at: Extent = 0
+    strides: tuple[Extent, ...] = ()
+
+
 @dataclass(frozen=True)
 class Step:
-    """One call of a kernel: its name, the nodes of the user's model that it computes, and its place on the clock of lifetimes."""
+    """One call of a kernel: its name, the nodes of the user's model that it computes, its place on the clock of lifetimes, and what it gets.
+
+    arguments  what the kernel gets, in order, but for a range of tiles
+    tiles      into how many tiles it can be cut; None where it cannot, or where only @main knows on its way
+    launch     the number among the plan's `launches`, where tiles can be shared
+    scratch    bytes that each share of the call needs
+    """
 
     kernel: str
     source: tuple[str, ...] = ()
     at: int = 0
+    arguments: tuple[Argument, ...] = ()
+    tiles: Extent | None = None
+    launch: int | None = None
+    scratch: Extent = 0
+
+
+@dataclass(frozen=True)
+class Copy:
+    """So many bytes from one memory to another, at a place on the clock of lifetimes."""
+
+    target: Argument
+    source: Argument
+    bytes: Extent
+    at: int
 
 
 @dataclass(frozen=True)
@@ -96,6 +137,15 @@ class Plan:
     state: Mapping[str, str | None] = field(
         default_factory=dict
     )  # inputs kept between calls -> the output that follows, as a package was saved
+    copies: tuple[Copy, ...] = ()
+    straight: bool = (
+        False  # whether steps and copies, one after the other, are all that a call does: no loops, branches, counts
+    )
+
+    @property
+    def sequence(self) -> list[Step | Copy]:
+        """Steps and copies in the order of @main: what a call does where the plan is straight."""
+        return sorted([*self.steps, *self.copies], key=lambda item: item.at)
 
     @property
     def aliases(self) -> dict[int, int]:
@@ -133,7 +183,23 @@ class Plan:
             "launches": [[_text(item.bytes), _text(item.tiles)] for item in self.launches],
             "buffers": [[_text(item.bytes), item.first, item.last] for item in self.buffers],
             "scratch": [_text(e) for e in self.scratch],
-            "steps": [[step.kernel, list(step.source), step.at] for step in self.steps],
+            "steps": [
+                [
+                    step.kernel,
+                    list(step.source),
+                    step.at,
+                    [_argument_row(item) for item in step.arguments],
+                    None if step.tiles is None else _text(step.tiles),
+                    step.launch,
+                    _text(step.scratch),
+                ]
+                for step in self.steps
+            ],
+            "copies": [
+                [_argument_row(item.target), _argument_row(item.source), _text(item.bytes), item.at]
+                for item in self.copies
+            ],
+            "straight": self.straight,
             "symbols": {name: list(bounds) for name, bounds in self.symbols.items()},
             "checks": [[_text(check.lhs), _text(check.rhs), check.message] for check in self.checks],
             "counted": {name: _text(bound) for name, bound in self.counted.items()},
@@ -163,12 +229,17 @@ class Plan:
             tuple(Launch(_extent(b), _extent(t)) for b, t in data["launches"]),
             tuple(Lifetime(_extent(b), int(first), int(last)) for b, first, last in data["buffers"]),
             tuple(_extent(e) for e in data["scratch"]),
-            tuple(Step(kernel, tuple(source), int(at)) for kernel, source, at in data["steps"]),
+            tuple(_step(*row) for row in data["steps"]),
             {name: (int(low), None if high is None else int(high)) for name, (low, high) in data["symbols"].items()},
             tuple(Equality(_extent(lhs), _extent(rhs), message) for lhs, rhs, message in data["checks"]),
             {name: _extent(bound) for name, bound in data["counted"].items()},
             tuple(IndexRange.from_text(row) for row in data.get("indices", ())),
             dict(data["state"]),
+            tuple(
+                Copy(_argument(target), _argument(source), _extent(bytes), int(at))
+                for target, source, bytes, at in data["copies"]
+            ),
+            bool(data["straight"]),
         )
 
 
@@ -177,4 +248,35 @@ def _text(extent: Extent) -> int | str:
 
 
 def _extent(value: int | str) -> Extent:
-    return dims.parse(value) if isinstance(value, str) else int(value)
+    return _parsed(value) if isinstance(value, str) else int(value)
+
+
+@lru_cache(1024)
+def _parsed(text: str) -> Extent:
+    """A plan says the same few extents again and again."""
+    return dims.parse(text)
+
+
+def _argument_row(argument: Argument) -> list[int | str]:
+    return [argument.kind, _text(argument.at), *map(_text, argument.strides)]
+
+
+def _argument(row: list[Any]) -> Argument:
+    kind, at, *strides = row
+    if kind not in _PLACES:
+        raise ValueError(f"there is no argument of the kind {kind!r}")
+    return Argument(kind, _extent(at), tuple(map(_extent, strides)))
+
+
+def _step(
+    kernel: str, source: list[str], at: int, arguments: list[Any], tiles: Any, launch: int | None, scratch: Any
+) -> Step:
+    return Step(
+        kernel,
+        tuple(source),
+        int(at),
+        tuple(map(_argument, arguments)),
+        None if tiles is None else _extent(tiles),
+        None if launch is None else int(launch),
+        _extent(scratch),
+    )
