@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from mlc.extensions import load_extension
     from mlc.frontends.onnx.table import handles
+    from mlc.frontends.trace.control_flow import cond, scan, while_loop
     from mlc.frontends.trace.traced import TensorSpec, dim
     from mlc.ir.module import Module, register_op
     from mlc.jit import jit
@@ -56,6 +57,7 @@ _HOMES = {
     ),
     "mlc.extensions": ("load_extension",),
     "mlc.frontends.onnx.table": ("handles",),
+    "mlc.frontends.trace.control_flow": ("cond", "scan", "while_loop"),
     "mlc.frontends.trace.traced": ("TensorSpec", "dim"),
     "mlc.ir.module": ("Module", "register_op"),
     "mlc.jit": ("jit",),
@@ -91,6 +93,7 @@ __all__ = [
     "__version__",
     "compare",
     "compile",
+    "cond",
     "dim",
     "export_python",
     "handles",
@@ -102,6 +105,8 @@ __all__ = [
     "python_source",
     "register_op",
     "register_pass",
+    "scan",
+    "while_loop",
 ]
 
 

@@ -53,6 +53,9 @@ class _Value:
 def aliases_of(main: FuncOp, key: str = ALIAS) -> dict[int, int]:
     """Number of a result -> number of the argument whose memory it takes (or, by the key FRONT, which it begins with); of outputs and inputs,
     in a planned program."""
+    said = {name for row in (*(main.res_attrs or ()), *(main.arg_attrs or ())) for name in row.data}
+    if said.isdisjoint((ALIAS, FRONT, KERNEL_ALIAS, KERNEL_FRONT)):
+        return {}
     inputs, outputs, key = _signature(main, key)
     names = [value.name for value in inputs]
     return {n: names.index(_text(value.row, key)) for n, value in enumerate(outputs) if key in value.row}

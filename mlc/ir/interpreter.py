@@ -123,11 +123,12 @@ def bind(module: Runnable, arrays: Sequence[np.ndarray]) -> dict[str, int]:
     names = module.input_names
     if len(arrays) != len(names):
         raise ShapeError(f"the module takes {len(names)} inputs ({', '.join(names)}), {len(arrays)} were given")
-    for name, (_, kind), array in zip(names, module.input_types, arrays, strict=True):
+    types = module.input_types
+    for name, (_, kind), array in zip(names, types, arrays, strict=True):
         dtype = numpy_dtype(kind)
         if array.dtype != dtype:
             raise ShapeError(f"{name}: dtype is {array.dtype}, the module takes {dtype}")
-    shapes = {name: shape for name, (shape, _) in zip(names, module.input_types, strict=True)}
+    shapes = {name: shape for name, (shape, _) in zip(names, types, strict=True)}
     binding = solve_symbols(shapes, [array.shape for array in arrays])
     for symbol, (low, high) in module.symbols.items():
         value = binding.get(symbol)

@@ -54,6 +54,8 @@ class OutputForm:
 class Module:
     """`print(module)` is parseable IR; `Module.parse` reads it back. The bytes of weights stay in `weights`."""
 
+    _main: FuncOp | None = None  # as it was last found
+
     def __init__(
         self,
         op: ModuleOp,
@@ -76,8 +78,12 @@ class Module:
     @property
     def main(self) -> FuncOp:
         """The function that a user calls."""
+        known = self._main  # finding it takes longer than most ops of a small graph
+        if known is not None and known.parent_op() is self.op and known.sym_name.data == "main":
+            return known
         for op in self.op.ops:
             if isinstance(op, FuncOp) and op.sym_name.data == "main":
+                self._main = op
                 return op
         others = ", ".join(f"@{op.sym_name.data}" for op in self.op.ops if isinstance(op, FuncOp))
         raise InvalidModel(

@@ -69,22 +69,20 @@ class Call:
     def _runner(self) -> Callable[..., Any]:
         evaluation = Evaluation(self.body, _static)
         if self.single and len(evaluation.steps) == 1 and not evaluation.constants:
-            (_, only, reads), (result,) = evaluation.steps[0], evaluation.results
-            if reads == tuple(range(len(self.body.args))) and result == len(reads):
+            (op, only, reads), (result,) = evaluation.steps[0], evaluation.results
+            if len(op.results) == 1 and reads == tuple(range(len(self.body.args))) and result == len(reads):
                 return only
         return (lambda *arrays: evaluation(*arrays)[0]) if self.single else evaluation
 
-    def __call__(self, data: Sequence[Any]) -> Any:
-        """The result of operands that have this signature: an array, or a tuple of them."""
-        if self.numbers:
-            arrays = [data[number] for number in self.operands]
-            for number, dtype in self.numbers:
-                try:
-                    arrays.append(np.array(data[number], dtype))
-                except OverflowError as error:
-                    raise DTypeError(f"the number {data[number]} is out of the range of {dtype}") from error
-            data = arrays
-        return _quiet.copy().run(self.run, *data)
+    def arrays(self, data: Sequence[Any]) -> list[np.ndarray]:
+        """The arguments of the body, from arrays and numbers."""
+        found = [data[number] for number in self.operands]
+        for number, dtype in self.numbers:
+            try:
+                found.append(np.array(data[number], dtype))
+            except OverflowError as error:
+                raise DTypeError(f"the number {data[number]} is out of the range of {dtype}") from error
+        return found
 
 
 def _static(extent: Extent) -> int:
@@ -92,13 +90,24 @@ def _static(extent: Extent) -> int:
     return extent
 
 
-def call_of(function: Function, params: tuple[tuple[str, Any], ...], signature: Sequence[tuple[Any, Any]]) -> Call:
-    """The call of a signature, (shape, dtype) or (None, type of a number) for each operand; made where it is new."""
-    key = (function, params, *signature)
+def run(key: tuple[Any, ...], data: Sequence[Any]) -> Any:
+    """The result of a call: an array, or a tuple of them. The key is (function, parameters, shape, dtype, shape, dtype, ...), of a Python number
+    None and its type; `data` are the arrays and numbers."""
+    call = _calls.get(key)
+    if call is None:
+        call = call_of(key)
+    if call.numbers:
+        data = call.arrays(data)
+    return _quiet.copy().run(call.run, *data)
+
+
+def call_of(key: tuple[Any, ...]) -> Call:
+    """The call of a signature, made where it is new."""
     found = _calls.get(key)
     if found is None:
-        made = Call(function, params, signature)
+        function, params, *signature = key
+        found = Call(function, params, list(zip(signature[::2], signature[1::2], strict=True)))
         while len(_calls) >= _MOST:
             _calls.pop(next(iter(_calls)), None)
-        found = _calls[key] = made
+        _calls[key] = found
     return found

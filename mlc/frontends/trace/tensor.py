@@ -431,9 +431,12 @@ class Place:
 
 def wrap(array: Any) -> Tensor:
     """The tensor of an array."""
-    made = Tensor.__new__(Tensor)
+    made = _new(Tensor)
     made.data = array if type(array) is np.ndarray else np.asarray(array)
     return made
+
+
+_new = Tensor.__new__
 
 
 def symbolic(value: SSAValue, trace: Trace, weak: type | None = None) -> Tensor:
@@ -450,42 +453,38 @@ def bind(function: Function, operands: Sequence[Any], params: Params = ()) -> An
 
     `function` builds ops from values of the IR and numbers (promotion.Operand). Raises MlcError naming the user's line.
     """
+    data: list[Any] = []
+    key: list[Any] = [function, params]
+    for x in operands:
+        kind = type(x)
+        if kind is Tensor and x.trace is None:
+            array = x.data
+            key += (array.shape, array.dtype)
+            data.append(array)
+        elif kind is float or kind is int or kind is bool:
+            key += (None, kind)
+            data.append(x)
+        else:
+            return _bind(function, operands, params)
     try:
-        data = [x.data for x in operands]
-        signature = [(d.shape, d.dtype) for d in data]
-    except AttributeError:
-        return _bind(function, operands, params)
-    try:
-        call = eager.call_of(function, params, signature)
-        found = call(data)
+        found = eager.run(tuple(key), data)
     except MlcError as error:
         raise located(error, function, operands) from None
-    return wrap(found) if call.single else tuple(map(wrap, found))
+    return tuple(map(wrap, found)) if type(found) is tuple else wrap(found)
 
 
 def _bind(function: Function, operands: Sequence[Any], params: Params) -> Any:
-    """`bind` where some operands are no tensors that hold arrays."""
-    given = [x if isinstance(x, Tensor | int | float | Dim) else _operand(x) for x in operands]
+    """`bind` where some operands are neither tensors that hold arrays nor numbers."""
+    given = [x if isinstance(x, Tensor | Dim) or type(x) in DEFAULT else _operand(x) for x in operands]
     if any(isinstance(x, Dim) or (isinstance(x, Tensor) and x.trace is not None) for x in given):
         return record(function, given, params)
-    data = [x.data if isinstance(x, Tensor) else x for x in given]
-    signature = [(x.data.shape, x.data.dtype) if isinstance(x, Tensor) else (None, _kind(x)) for x in given]
-    try:
-        call = eager.call_of(function, params, signature)
-        found = call(data)
-    except MlcError as error:
-        raise located(error, function, given) from None
-    return wrap(found) if call.single else tuple(map(wrap, found))
+    return bind(function, given, params)
 
 
 def _operand(x: Any) -> Tensor:
     if x is None or isinstance(x, str):
         raise MlcError(f"{x!r} is no tensor", file=user_line())
     return wrap(array_of(x, None, copy=False))
-
-
-def _kind(number: Any) -> type:
-    return bool if isinstance(number, bool) else int if isinstance(number, int) else float
 
 
 def record(function: Function, operands: Sequence[Any], params: Params) -> Any:
@@ -499,15 +498,25 @@ def record(function: Function, operands: Sequence[Any], params: Params) -> Any:
             found = function(*values, **dict(params))
         except MlcError as error:
             raise located(error, function, operands) from None
-    weak = [x.kind for x in values if isinstance(x, Weak)]
-    kind = _weak_result(weak) if len(weak) == len(values) else None
+    weak = function in _OF_NUMBERS and all(isinstance(x, Weak) for x in values)
     if isinstance(found, SSAValue):
-        return symbolic(found, trace, kind if kind and dtype_of(found) == DEFAULT[kind] else None)
+        return symbolic(found, trace, _NUMBERS.get(dtype_of(found)) if weak else None)
     return tuple(symbolic(each, trace) for each in found)
 
 
-def _weak_result(kinds: Sequence[type]) -> type | None:
-    return float if float in kinds else int if int in kinds else None
+# Arithmetic of numbers gives numbers: of arguments that are Python numbers, what Python would compute of them.
+_OF_NUMBERS: set[Function] = {
+    elementwise.add,
+    elementwise.subtract,
+    elementwise.multiply,
+    elementwise.divide,
+    elementwise.floor_divide,
+    elementwise.remainder,
+    elementwise.power_of,
+    elementwise.negative,
+    elementwise.absolute,
+}
+_NUMBERS: dict[str, type] = {"f64": float, "i64": int}
 
 
 def value_in(trace: Trace, x: Any) -> Operand:
@@ -515,13 +524,13 @@ def value_in(trace: Trace, x: Any) -> Operand:
     if isinstance(x, Dim):
         return Weak(int, lambda dtype: g.cast(g.dimension(x), dtype))
     if not isinstance(x, Tensor):
-        return Weak(_kind(x), lambda dtype: _scalar(x, dtype))
+        return Weak(type(x), lambda dtype: _scalar(x, dtype))
     if x.trace is None:
         return trace.constant(x.data)
     if not x.trace.open or not trace.within(x.trace):
         raise _leaked([x])
     value = trace.lift(x.data, x.trace)
-    return value if x.weak is None else Weak(x.weak, lambda dtype: g.cast(value, dtype))
+    return value if x.weak is None else Weak(x.weak, lambda dtype: g.cast(value, dtype), dtype_of(value))
 
 
 def _scalar(number: float, dtype: str) -> SSAValue:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -19,6 +19,7 @@ from xdsl.dialects.builtin import FileLineColLoc, IntAttr, StringAttr
 from xdsl.ir import Block, SSAValue
 
 from mlc.ir import builder as g
+from mlc.ir.dims import Extent
 from mlc.ir.graph.base import building
 from mlc.ir.graph.constants import IN_TEXT
 
@@ -81,12 +82,12 @@ def current_trace() -> Trace | None:
 
 
 @contextmanager
-def tracing(name: str, block: Block) -> Iterator[Trace]:
-    """Ops on symbolic tensors go to the block, inside of the trace that is under way."""
+def tracing(name: str, block: Block, steps: Sequence[Extent] = ()) -> Iterator[Trace]:
+    """Ops on symbolic tensors go to the block, inside of the trace that is under way. `steps` is of a loop whose body it is."""
     trace = Trace(name, block, _current.get())
     token = _current.set(trace)
     try:
-        with building(block):
+        with building(block, steps=steps):
             yield trace
     finally:
         trace.open = False

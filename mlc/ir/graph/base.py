@@ -37,6 +37,7 @@ from xdsl.utils.exceptions import VerifyException
 from mlc.errors import MlcError, NoDerivative, ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
+from mlc.ir.dtypes import TABLE
 from mlc.ir.graph.derivative import Algebra, Tangent, Tangents
 from mlc.ir.types import type_text
 
@@ -291,9 +292,19 @@ def ints(values: Sequence[int]) -> Attribute:
     return DenseArrayBase.from_list(i64, [int(v) for v in values])
 
 
+HALF = frozenset(row.numpy for row in TABLE.values() if row.wide and not row.storage)
+
+
+def as_array(found: object, dtype: np.dtype) -> np.ndarray:
+    """What a function of NumPy gives, a number where there are no axes, as an array of a dtype."""
+    if type(found) is np.ndarray and found.dtype == dtype:
+        return found
+    return np.asarray(found).astype(dtype, copy=False)
+
+
 def widened(x: np.ndarray) -> np.ndarray:
     """f16 and bf16 in f32, in which their arithmetic is done; other dtypes as they are."""
-    return x.astype(np.float32) if x.dtype.name in ("float16", "bfloat16") else x
+    return x.astype(np.float32) if x.dtype in HALF else x
 
 
 def strings(values: Sequence[str]) -> ArrayAttr[StringAttr]:

@@ -30,7 +30,7 @@ from xdsl.traits import Pure
 from mlc.errors import DTypeError, MlcError, ShapeError
 from mlc.ir.dtypes import TABLE
 from mlc.ir.graph import partials, scalar, storage
-from mlc.ir.graph.base import Evaluate, GraphOp, emit, widened
+from mlc.ir.graph.base import Evaluate, GraphOp, as_array, emit, widened
 from mlc.ir.graph.derivative import Algebra, Partial, Tangent, Tangents
 from mlc.ir.graph.scalar import Body
 from mlc.ir.graph.storage import ROUNDINGS, Rounding
@@ -40,6 +40,7 @@ from mlc.ir.types import (
     dtype_name,
     dtype_of,
     is_float,
+    is_half,
     is_integer,
     is_storage,
     numpy_dtype,
@@ -83,14 +84,11 @@ class ElementwiseOp(PointwiseOp):
 
     def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
         function, dtype = self.ROW.evaluate, numpy_dtype(dtype_of(self.results[0]))
-
-        def evaluate(*operands: np.ndarray) -> np.ndarray:
-            found = function(*operands)
-            if type(found) is np.ndarray and found.dtype == dtype:
-                return found
-            return np.asarray(found).astype(dtype, copy=False)
-
-        return evaluate
+        if isinstance(function, Wide) and not is_half(dtype_of(self.operands[-1])):
+            function = function.function
+        if isinstance(function, np.ufunc) and shape_of(self.results[0]):
+            return function  # without axes its result were a number, no array
+        return lambda *operands: as_array(function(*operands), dtype)
 
     def scalar_body(self, b: Builder, *values: SSAValue) -> SSAValue:
         return self.ROW.scalar(b, dtype_of(self.operands[-1]), *values)
@@ -193,9 +191,14 @@ def _shift(function: Callable[..., Any]) -> Callable[[np.ndarray, np.ndarray], n
     return shift
 
 
-def _wide(function: Callable[..., Any]) -> Callable[..., Any]:
+@dataclass(frozen=True)
+class Wide:
     """The function with half-precision operands in f32: NumPy has no ufuncs of bf16's own."""
-    return lambda *xs: function(*map(widened, xs))
+
+    function: Callable[..., Any]
+
+    def __call__(self, *xs: np.ndarray) -> Any:
+        return self.function(*map(widened, xs))
 
 
 _F = scalar.widened
@@ -203,29 +206,29 @@ _ROWS = (
     Row("neg", 1, "number", np.negative, _F(scalar.negate), (partials.neg,)),
     Row("abs", 1, "number", np.abs, _F(scalar.absolute), (partials.absolute,), doc="The derivative at 0 is 0."),
     Row("sign", 1, "number", np.sign, _F(scalar.sign), partials.FLAT),
-    Row("exp", 1, "float", _wide(np.exp), _F(scalar.unary(math.ExpOp)), (partials.exp,)),
-    Row("log", 1, "float", _wide(np.log), _F(scalar.unary(math.LogOp)), (partials.log,)),
-    Row("sqrt", 1, "float", _wide(np.sqrt), _F(scalar.unary(math.SqrtOp)), (partials.sqrt,)),
-    Row("rsqrt", 1, "float", _wide(lambda x: 1 / np.sqrt(x)), _F(scalar.unary(math.RsqrtOp)), (partials.rsqrt,)),
-    Row("reciprocal", 1, "float", _wide(lambda x: 1 / x), _F(scalar.reciprocal), (partials.reciprocal,)),
-    Row("sin", 1, "float", _wide(np.sin), _F(scalar.unary(math.SinOp)), (partials.sin,)),
-    Row("cos", 1, "float", _wide(np.cos), _F(scalar.unary(math.CosOp)), (partials.cos,)),
-    Row("tan", 1, "float", _wide(np.tan), _F(scalar.unary(math.TanOp)), (partials.tan,)),
-    Row("asin", 1, "float", _wide(np.arcsin), _F(scalar.unary(math.AsinOp)), (partials.asin,)),
-    Row("acos", 1, "float", _wide(np.arccos), _F(scalar.unary(math.AcosOp)), (partials.acos,)),
-    Row("atan", 1, "float", _wide(np.arctan), _F(scalar.unary(math.AtanOp)), (partials.atan,)),
-    Row("sinh", 1, "float", _wide(np.sinh), _F(scalar.unary(math.SinhOp)), (partials.sinh,)),
-    Row("cosh", 1, "float", _wide(np.cosh), _F(scalar.unary(math.CoshOp)), (partials.cosh,)),
-    Row("asinh", 1, "float", _wide(np.arcsinh), _F(scalar.unary(math.AsinhOp)), (partials.asinh,)),
-    Row("acosh", 1, "float", _wide(np.arccosh), _F(scalar.unary(math.AcoshOp)), (partials.acosh,)),
-    Row("atanh", 1, "float", _wide(np.arctanh), _F(scalar.unary(math.AtanhOp)), (partials.atanh,)),
-    Row("tanh", 1, "float", _wide(np.tanh), _F(scalar.unary(math.TanhOp)), (partials.tanh,)),
-    Row("erf", 1, "float", _wide(lanewise(pymath.erf)), _F(scalar.unary(math.ErfOp)), (partials.erf,)),
+    Row("exp", 1, "float", Wide(np.exp), _F(scalar.unary(math.ExpOp)), (partials.exp,)),
+    Row("log", 1, "float", Wide(np.log), _F(scalar.unary(math.LogOp)), (partials.log,)),
+    Row("sqrt", 1, "float", Wide(np.sqrt), _F(scalar.unary(math.SqrtOp)), (partials.sqrt,)),
+    Row("rsqrt", 1, "float", Wide(lambda x: 1 / np.sqrt(x)), _F(scalar.unary(math.RsqrtOp)), (partials.rsqrt,)),
+    Row("reciprocal", 1, "float", Wide(lambda x: 1 / x), _F(scalar.reciprocal), (partials.reciprocal,)),
+    Row("sin", 1, "float", Wide(np.sin), _F(scalar.unary(math.SinOp)), (partials.sin,)),
+    Row("cos", 1, "float", Wide(np.cos), _F(scalar.unary(math.CosOp)), (partials.cos,)),
+    Row("tan", 1, "float", Wide(np.tan), _F(scalar.unary(math.TanOp)), (partials.tan,)),
+    Row("asin", 1, "float", Wide(np.arcsin), _F(scalar.unary(math.AsinOp)), (partials.asin,)),
+    Row("acos", 1, "float", Wide(np.arccos), _F(scalar.unary(math.AcosOp)), (partials.acos,)),
+    Row("atan", 1, "float", Wide(np.arctan), _F(scalar.unary(math.AtanOp)), (partials.atan,)),
+    Row("sinh", 1, "float", Wide(np.sinh), _F(scalar.unary(math.SinhOp)), (partials.sinh,)),
+    Row("cosh", 1, "float", Wide(np.cosh), _F(scalar.unary(math.CoshOp)), (partials.cosh,)),
+    Row("asinh", 1, "float", Wide(np.arcsinh), _F(scalar.unary(math.AsinhOp)), (partials.asinh,)),
+    Row("acosh", 1, "float", Wide(np.arccosh), _F(scalar.unary(math.AcoshOp)), (partials.acosh,)),
+    Row("atanh", 1, "float", Wide(np.arctanh), _F(scalar.unary(math.AtanhOp)), (partials.atanh,)),
+    Row("tanh", 1, "float", Wide(np.tanh), _F(scalar.unary(math.TanhOp)), (partials.tanh,)),
+    Row("erf", 1, "float", Wide(lanewise(pymath.erf)), _F(scalar.unary(math.ErfOp)), (partials.erf,)),
     Row(
         "gelu",
         1,
         "float",
-        _wide(gelu),
+        Wide(gelu),
         _F(scalar.gelu),
         (partials.gelu,),
         doc="x * Phi(x), Phi the distribution function of the normal distribution. Hendrycks, Gimpel 2016.",
@@ -234,7 +237,7 @@ _ROWS = (
         "expm1",
         1,
         "float",
-        _wide(np.expm1),
+        Wide(np.expm1),
         _F(scalar.unary(math.ExpM1Op)),
         (partials.expm1,),
         doc="exp(x) - 1, precise where x is tiny.",
@@ -243,7 +246,7 @@ _ROWS = (
         "log1p",
         1,
         "float",
-        _wide(np.log1p),
+        Wide(np.log1p),
         _F(scalar.unary(math.Log1pOp)),
         (partials.log1p,),
         doc="log(1 + x), precise where x is tiny.",
@@ -252,12 +255,12 @@ _ROWS = (
         "softplus",
         1,
         "float",
-        _wide(softplus),
+        Wide(softplus),
         _F(scalar.softplus),
         (partials.softplus,),
         doc="log(1 + exp(x)), which overflows for no x.",
     ),
-    Row("sigmoid", 1, "float", _wide(lambda x: 1 / (1 + np.exp(-x))), _F(scalar.sigmoid), (partials.sigmoid,)),
+    Row("sigmoid", 1, "float", Wide(lambda x: 1 / (1 + np.exp(-x))), _F(scalar.sigmoid), (partials.sigmoid,)),
     Row(
         "relu",
         1,
@@ -267,13 +270,13 @@ _ROWS = (
         (partials.relu,),
         doc="The derivative at 0 is 0.",
     ),
-    Row("floor", 1, "float", _wide(np.floor), _F(scalar.unary(math.FloorOp)), partials.FLAT),
-    Row("ceil", 1, "float", _wide(np.ceil), _F(scalar.unary(math.CeilOp)), partials.FLAT),
+    Row("floor", 1, "float", Wide(np.floor), _F(scalar.unary(math.FloorOp)), partials.FLAT),
+    Row("ceil", 1, "float", Wide(np.ceil), _F(scalar.unary(math.CeilOp)), partials.FLAT),
     Row(
         "round",
         1,
         "float",
-        _wide(np.rint),
+        Wide(np.rint),
         _F(scalar.unary(math.RoundEvenOp)),
         partials.FLAT,
         doc="Halves go to the even neighbour.",

@@ -14,7 +14,7 @@ from xdsl.traits import Pure
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir.dims import Extent
 from mlc.ir.graph import shape as shapes
-from mlc.ir.graph.base import Evaluate, GraphOp, emit, require_equal, shaped, widened
+from mlc.ir.graph.base import Evaluate, GraphOp, as_array, emit, require_equal, shaped, widened
 from mlc.ir.graph.derivative import Algebra, Tangent
 from mlc.ir.types import dtype_of, numpy_dtype, shape_of, shape_text, tensor
 
@@ -84,7 +84,7 @@ class ContractOp(GraphOp):
     def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
         dtype, spec = numpy_dtype(dtype_of(self.result)), self.spec.data
         product = np.matmul if _is_matmul(spec) else partial(np.einsum, spec, optimize=True)
-        return lambda lhs, rhs: np.asarray(product(widened(lhs), widened(rhs))).astype(dtype, copy=False)
+        return lambda lhs, rhs: as_array(product(widened(lhs), widened(rhs)), dtype)
 
     @property
     def linear(self) -> tuple[int, ...]:

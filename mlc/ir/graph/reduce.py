@@ -17,7 +17,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph import constants, elementwise
 from mlc.ir.graph import shape as shapes
-from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_at_least, widened
+from mlc.ir.graph.base import Evaluate, GraphOp, as_array, emit, ints, require_at_least, widened
 from mlc.ir.graph.derivative import Algebra, Tangent, Tangents
 from mlc.ir.graph.index import GatherOp
 from mlc.ir.types import (
@@ -103,10 +103,7 @@ class ReduceOp(GraphOp):
         elif kind == "sum" and (name == "f32" or is_half(name)):
             fold = partial(fold, dtype=np.float64)  # compiled code adds by pieces, NumPy's order depends on the axes
 
-        def evaluate(x: np.ndarray) -> np.ndarray:
-            return np.asarray(fold(widened(x))).astype(dtype, copy=False)
-
-        return evaluate
+        return lambda x: as_array(fold(widened(x)), dtype)
 
     @property
     def linear(self) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_equal, shaped
 from mlc.ir.graph.constants import scalar
 from mlc.ir.graph.derivative import Algebra, Tangent
-from mlc.ir.types import Shape, dtype_of, shape_of, shape_text, tensor
+from mlc.ir.types import Shape, dtype_of, numpy_dtype, shape_of, shape_text, tensor
 
 
 @irdl_op_definition
@@ -58,7 +58,19 @@ class BroadcastOp(GraphOp):
     def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
         shape, axes = tuple(at(e) for e in shape_of(self.result)), self.axes.get_values()
         apart = tuple(shape[a] if a in axes else 1 for a in range(len(shape)))
-        return lambda x: np.broadcast_to(x.reshape(apart), shape)
+        dtype = numpy_dtype(dtype_of(self.result))
+        if not dtype.isbuiltin:
+            return lambda x: np.broadcast_to(x.reshape(apart), shape)
+        whole = np.broadcast_to(np.empty(apart, dtype), shape).strides
+
+        def evaluate(x: np.ndarray) -> np.ndarray:
+            if x.flags.c_contiguous and x.size:  # five times as fast
+                found: np.ndarray = np.ndarray(shape, dtype, x, 0, whole)
+                found.flags.writeable = False
+                return found
+            return np.broadcast_to(x.reshape(apart), shape)
+
+        return evaluate
 
     @property
     def linear(self) -> tuple[int, ...]:

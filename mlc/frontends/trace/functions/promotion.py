@@ -25,10 +25,16 @@ _BESIDE = {int: "i64", float: "f64"}  # a weak number whose kind the tensors bes
 
 @dataclass(frozen=True)
 class Weak:
-    """A Python number whose dtype depends on what it meets; `make` gives it as a scalar of a dtype."""
+    """A Python number whose dtype depends on what it meets; `make` gives it as a scalar of a dtype. Among its like it has its own: that of
+    numbers which are arguments of a traced function holds all digits, as Python's arithmetic does."""
 
     kind: type
     make: Callable[[str], SSAValue]
+    own: str | None = None
+
+    @property
+    def dtype(self) -> str:
+        return self.own or DEFAULT[self.kind]
 
 
 Operand = SSAValue | Weak
@@ -39,8 +45,7 @@ def common_dtype(*xs: Operand) -> str:
     strong = [dtype_of(x) for x in xs if not isinstance(x, Weak)]
     weak = max((x.kind for x in xs if isinstance(x, Weak)), key=_WEAK.__getitem__, default=None)
     if not strong:
-        assert weak is not None
-        return DEFAULT[weak]
+        return joined(*(x.dtype for x in xs if isinstance(x, Weak)))
     found = joined(*strong)
     if weak is None or _WEAK[weak] <= _KINDS[TABLE[found].kind]:
         return found
@@ -65,7 +70,7 @@ def as_dtype(x: Operand, dtype: str) -> SSAValue:
 
 def value(x: Operand) -> SSAValue:
     """The operand in its own dtype, a Python number in its default."""
-    return x.make(DEFAULT[x.kind]) if isinstance(x, Weak) else x
+    return x.make(x.dtype) if isinstance(x, Weak) else x
 
 
 def promoted(*xs: Operand) -> list[SSAValue]:
