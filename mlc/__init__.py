@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mlc import numpy
+    from mlc import numpy, optim
     from mlc.comparison import compare
     from mlc.compiler import compile, load, load_executable
     from mlc.errors import (
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mlc.passes.manager import PassManager
     from mlc.passes.pipelines import register_pass
     from mlc.runtime.executable import Executable
+    from mlc.training.step import train_step
 
 _HOMES = {
     "mlc.comparison": ("compare",),
@@ -68,8 +69,9 @@ _HOMES = {
     "mlc.passes.manager": ("PassManager",),
     "mlc.passes.pipelines": ("register_pass",),
     "mlc.runtime.executable": ("Executable",),
+    "mlc.training.step": ("train_step",),
 }
-_MODULES = ("numpy",)
+_MODULES = ("numpy", "optim")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -102,10 +104,12 @@ __all__ = [
     "load_executable",
     "load_extension",
     "numpy",
+    "optim",
     "python_source",
     "register_op",
     "register_pass",
     "scan",
+    "train_step",
     "while_loop",
 ]
 

@@ -331,6 +331,11 @@ def weight(value: np.ndarray | str, name: str = "weight") -> SSAValue:
     return emit(WeightOp(key, shape, dtype))[0]
 
 
+def shared_weight(store: WeightStore, key: str) -> str:
+    """The key, in the module under construction, of a weight of another store, from which it is read when it is first asked for."""
+    return _under_construction().weights.add_lazy(key, *store.type_of(key), lambda: store.get(key))
+
+
 def _under_construction() -> ModuleBuilder:
     builder = _building.get(None)
     if builder is None:

@@ -1,0 +1,330 @@
+"""One step of training as native code: the batch goes in, the loss comes out, and the parameters have moved.
+
+step = mlc.train_step(model, loss, mlc.optim.Adam(lr=1e-3), params)
+for x, y in batches:
+    loss = step(x, y)
+step.parameters, step.evaluate(x), step.save("step.safetensors")
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from threading import RLock
+from typing import Any
+
+import numpy as np
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, StringAttr
+
+import mlc.numpy as mnp
+from mlc.compiler import Compilation
+from mlc.errors import MlcError
+from mlc.frontends.trace.pytree import Tree, difference, flatten, flatten_named
+from mlc.frontends.trace.tensor import Tensor, array_of, bind, wrap
+from mlc.frontends.trace.traced import Arguments, TensorSpec, Traced, arguments_of, spec_of, trace_call
+from mlc.frontends.trace.tracing import user_line
+from mlc.ir import builder as g
+from mlc.ir.alias import ALIAS
+from mlc.ir.dims import Extent
+from mlc.ir.module import Module
+from mlc.ir.types import numpy_dtype
+from mlc.jit import Jitted
+from mlc.options import CompileOptions
+from mlc.runtime.executable import Executable
+from mlc.runtime.state import Stateful
+from mlc.training.gradient import Differentiable, require_number
+from mlc.training.objective import Objective, of_function
+
+_log = logging.getLogger("mlc.train")
+_STATE = ("params", "optimizer", "buffers", "count", "key")  # arguments of the traced step; what follows is the batch
+_CHANGING = _STATE[:-1]
+
+
+class TrainStep:
+    """See `train_step`. Calls wait for each other; what reads the state sees it between two of them."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        optimizer: Any,
+        seed: int,
+        shapes: Mapping[str, Sequence[Extent | str]],
+        options: CompileOptions,
+    ):
+        self.objective, self.optimizer, self.shapes, self.options = objective, optimizer, dict(shapes), options
+        params, buffers = (_as_tensors(tree) for tree in (objective.params, objective.buffers))
+        key = np.array([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF], np.uint32)
+        values = (params, _as_tensors(optimizer.init(params)), buffers, mnp.zeros((), "i64"), wrap(key))
+        leaves, self._tree = flatten_named(dict(zip(_STATE, values, strict=True)))
+        self._names = [path.lstrip(".") for path in self._tree.paths()]
+        arrays = [np.array(leaf.data) for leaf in leaves]
+        self._state: MutableMapping[str, np.ndarray] = dict(zip(self._names, arrays, strict=True))
+        self._compiled: dict[Any, _CompiledStep] = {}
+        self._current: _CompiledStep | None = None
+        self._predict = Jitted(objective.predict, (), {}, options)
+        self._lock = RLock()
+
+    # Calls ---------------------------------------------------------------------------------------------------------------
+
+    def __call__(self, *batch: Any) -> Any:
+        """The loss of a batch, before the parameters follow its gradient; with what else the loss function gives, a tuple. Raises MlcError for a
+        batch that the model does not take."""
+        leaves, tree = flatten(batch)
+        with self._lock:
+            compiled = self._compiled_for(batch, leaves, tree)
+            found = compiled(leaves)
+        loss, more = found
+        return (loss, *more) if more else loss
+
+    def evaluate(self, *inputs: Any) -> Any:
+        """What the model gives for inputs, with the parameters as they are now; compiled at the first call for each signature."""
+        with self._lock:
+            params, buffers, key = (self._part(name) for name in ("params", "buffers", "key"))
+        return self._predict(params, buffers, key, *inputs)
+
+    def trace(self, *batch: Any) -> Module:
+        """The module of a step for batches like this one; mlc.TensorSpec stands for a tensor."""
+        return self._traced(self._arguments(batch)).module
+
+    @property
+    def executable(self) -> Executable:
+        """The code of the last step. Raises MlcError before the first."""
+        if self._current is None:
+            raise MlcError("nothing is compiled before the first step", remedy="Call the step with a batch.")
+        return self._current.stateful.executable
+
+    # State ---------------------------------------------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> Any:
+        """A copy of the parameters, of the structure that they were given in. They may be set, to tensors of the same shapes."""
+        return self._read("params")
+
+    @parameters.setter
+    def parameters(self, value: Any) -> None:
+        self._write("params", value)
+
+    @property
+    def buffers(self) -> Any:
+        """A copy of what the model keeps beside its parameters, as running statistics."""
+        return self._read("buffers")
+
+    @property
+    def optimizer_state(self) -> Any:
+        return self._read("optimizer")
+
+    @property
+    def count(self) -> int:
+        """How many steps were done."""
+        return int(self._read("count"))
+
+    def _read(self, part: str) -> Any:
+        with self._lock:
+            return self._part(part)
+
+    def _part(self, part: str) -> Any:
+        names, tree = self._part_names(part)
+        return tree.unflatten([wrap(self._state[name]) for name in names])
+
+    def _write(self, part: str, value: Any) -> None:
+        names, tree = self._part_names(part)
+        leaves, found = flatten(value)
+        if found != tree:
+            raise MlcError(
+                f"these are not the {part} of {self.objective.name}", file=user_line(), remedy=difference(tree, found)
+            )
+        arrays = {name: self._fitting(name, leaf) for name, leaf in zip(names, leaves, strict=True)}
+        with self._lock:
+            for name, array in arrays.items():
+                self._state[name] = array
+
+    def _fitting(self, name: str, value: Any) -> np.ndarray:
+        """An array of its own for a part of the state."""
+        array, old = np.array(array_of(value, None, copy=False)), self._state[name]
+        if array.shape != old.shape or array.dtype != old.dtype:
+            raise MlcError(
+                f"{name} is {old.dtype}{list(old.shape)}, and is given {array.dtype}{list(array.shape)}",
+                file=user_line(),
+            )
+        return array
+
+    def _part_names(self, part: str) -> tuple[list[str], Tree]:
+        names = [name for name in self._names if name == part or name.startswith((f"{part}.", f"{part}["))]
+        return names, self._tree.children[_STATE.index(part)]
+
+    # Compilation ---------------------------------------------------------------------------------------------------------
+
+    def _arguments(self, batch: Sequence[Any]) -> Arguments:
+        """The arguments of the traced step: what is kept, and the batch under the names that the model and the loss give it."""
+        step = self._function()
+        kept = self._tree.unflatten([_spec(self._state[name]) for name in self._names])
+        if len(batch) != len(self.objective.inputs):
+            raise MlcError(
+                f"a step of {self.objective.name} takes {', '.join(self.objective.inputs) or 'nothing'}: {len(batch)} were given",
+                file=user_line(),
+            )
+        return arguments_of(step, (), (*kept, *batch), {})
+
+    def _batch_names(self, batch: Sequence[Any]) -> list[str]:
+        """The names of the leaves of a batch: x, y, points.left."""
+        tree = flatten_named(dict(zip(self.objective.inputs, batch, strict=True)))[1]
+        return [path.lstrip(".") for path in tree.paths()]
+
+    def _function(self) -> Callable[..., Any]:
+        """The step as a function to trace; its gradient is traced at once, for it belongs to the same arguments."""
+        names = [*_STATE, *self.objective.inputs]
+
+        def step(params: Any, optimizer: Any, buffers: Any, count: Any, key: Any, *batch: Any) -> dict[str, Any]:
+            differentiable = step.differentiable  # type: ignore[attr-defined]
+            now = bind(_fold_in, (key, count))
+
+            def value_and_grad(at: Any) -> tuple[Any, Any, Any]:
+                return differentiable.value_and_grad(at, buffers, now, *batch)
+
+            loss, (changed, more), grads = value_and_grad(params)
+            params, state = self.optimizer.update(grads, optimizer, params)
+            return {
+                "loss": loss,
+                "more": more,
+                "params": params,
+                "optimizer": state,
+                "buffers": changed,
+                "count": count + 1,
+            }
+
+        step.__name__ = f"train_{self.objective.name}" if self.objective.name.isidentifier() else "train"
+        kind = inspect.Parameter.POSITIONAL_ONLY
+        step.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
+        return step
+
+    def _traced(self, call: Arguments) -> Traced:
+        bounds = {symbol: (range.low, range.high) for symbol, range in self.options.dims.items()}
+        step = self._function()
+        step.differentiable = self._differentiable(call, bounds)  # type: ignore[attr-defined]
+        traced = trace_call(step, call, self.shapes, bounds)
+        _alias(traced.module)
+        return traced
+
+    def _differentiable(self, call: Arguments, bounds: Any) -> Differentiable:
+        objective, line = self.objective, user_line()
+
+        def forward(params: Any, buffers: Any, key: Any, *batch: Any) -> tuple[Any, Any, Any]:
+            loss, changed, more = objective.loss(params, buffers, key, *batch)
+            require_number(loss, objective.name, line)
+            return loss, changed, more
+
+        forward.__name__ = objective.name
+        kept = dict(zip(call.tree.names, call.tree.children, strict=True))
+        leaves = iter(call.leaves)
+        given = {name[1:]: tree.unflatten([next(leaves) for _ in range(tree.size)]) for name, tree in kept.items()}
+        names = ["params", "buffers", "key", *objective.inputs]
+        kind = inspect.Parameter.POSITIONAL_ONLY
+        forward.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])  # type: ignore[attr-defined]
+        arguments = arguments_of(forward, (), [given[name] for name in names], {})
+        return Differentiable(trace_call(forward, arguments, self.shapes, bounds))
+
+    def _compiled_for(self, batch: Sequence[Any], leaves: Sequence[Any], tree: Tree) -> _CompiledStep:
+        specs = [spec_of(leaf) for leaf in leaves]
+        key = (tree, *specs)
+        if self.shapes and len(batch) == len(self.objective.inputs):
+            names = self._batch_names(batch)
+            known = [
+                (spec.dtype, self.shapes[n]) if n in self.shapes else spec for n, spec in zip(names, specs, strict=True)
+            ]
+            key = (tree, *known)
+        found = self._compiled.get(key)
+        if found is None:
+            call = self._arguments(batch)
+            traced = self._traced(call)
+            shown = ", ".join(f"{n} {s}" for n, s in zip(self._batch_names(batch), specs, strict=True))
+            _log.info("%s: a step is compiled for %s", self.objective.name, shown)
+            found = self._compiled[key] = _CompiledStep(traced, self._names, self.options)
+        if found is not self._current:
+            for name in self._names:
+                found.stateful.state[name] = self._state[name]
+            self._current, self._state = found, found.stateful.state
+        return found
+
+
+class _CompiledStep:
+    """The step for one signature of batches."""
+
+    def __init__(self, traced: Traced, names: Sequence[str], options: CompileOptions):
+        self.traced = traced
+        follows = {name: f"result.{name}" for name in names}
+        made = set(traced.module.output_names)
+        kept = {name: output if output in made else None for name, output in follows.items()}
+        executable = Compilation(options).finish(traced.module)
+        self.stateful = Stateful(executable, kept)
+        self._dtypes = [numpy_dtype(spec.dtype) for spec in traced.specs[len(names) :]]
+        parts = dict(zip(traced.results.names, traced.results.children, strict=True))
+        self._more: Tree = parts[".more"]
+
+    def __call__(self, leaves: Sequence[Any]) -> tuple[Any, Any]:
+        arrays = [
+            np.array(x, dtype) if isinstance(x, bool | int | float) else x.data if isinstance(x, Tensor) else x
+            for x, dtype in zip(leaves, self._dtypes, strict=True)
+        ]
+        found = self.stateful(*arrays)
+        loss, *more = found if isinstance(found, tuple) else (found,)
+        return wrap(loss), self._more.unflatten([wrap(array) for array in more])
+
+
+def _alias(module: Module) -> None:
+    """Have each result that follows a part of the state live in its memory."""
+    inputs, names = set(module.input_names), module.output_names
+    rows = []
+    for name in names:
+        source = name.removeprefix("result.")
+        alias = {ALIAS: StringAttr(source)} if source in inputs and source.startswith(_CHANGING) else {}
+        rows.append(DictionaryAttr({"graph.name": StringAttr(name), **alias}))
+    module.main.properties["res_attrs"] = ArrayAttr(rows)
+    module.verify()
+
+
+def _fold_in(key: Any, count: Any) -> Any:
+    return g.random_fold_in(key, g.cast(count, "u32"))
+
+
+def _as_tensors(tree: Any) -> Any:
+    leaves, structure = flatten(tree)
+    return structure.unflatten([mnp.asarray(leaf) for leaf in leaves])
+
+
+def _spec(array: np.ndarray) -> TensorSpec:
+    return spec_of(array)
+
+
+def train_step(
+    model: Callable[..., Any],
+    loss: Callable[..., Any] | None,
+    optimizer: Any,
+    params: Any = None,
+    *,
+    seed: int = 0,
+    shapes: Mapping[str, Sequence[Extent | str]] | None = None,
+    **options: Any,
+) -> TrainStep:
+    """Forward, backward and update as one compiled function with state: `step(x, y)` gives the loss, and the parameters have moved.
+
+    model      a function of (params, x, ...) with a pytree of `params`
+    loss       a function of (prediction, target, ...) that gives one float; None where the model gives that itself
+    optimizer  one of mlc.optim, or what has its init and update
+    seed       of the random numbers that the model draws from its argument `key`
+    shapes     as of mlc.jit: an argument of the batch -> extents, names among them for sizes that differ from call to call
+    options    those of mlc.CompileOptions
+
+    A step is compiled at the first call for each signature of the batch. Raises MlcError where something does not fit, NoDerivative
+    naming an op without a derivative.
+    """
+    if not callable(model):
+        raise MlcError(f"a model is a function or a module, not a {type(model).__name__}", file=user_line())
+    if not hasattr(optimizer, "update") or not hasattr(optimizer, "init"):
+        raise MlcError(
+            f"{optimizer!r} is no optimiser that can be a part of a step",
+            file=user_line(),
+            remedy="Give one that is not bound to parameters: mlc.optim.Adam(lr=1e-3).",
+        )
+    objective = of_function(model, loss, params)
+    return TrainStep(objective, optimizer, seed, shapes or {}, CompileOptions.of(**options))

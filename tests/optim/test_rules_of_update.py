@@ -1,0 +1,76 @@
+"""Optimisers against their published formulas in float64, at once and compiled."""
+
+import numpy as np
+import pytest
+
+import mlc
+import mlc.numpy as mnp
+from mlc.errors import MlcError
+from mlc.optim import SGD, Adam, AdamW, Bound
+from tests.optim.trajectories import CASES, expected, taken
+
+STEPS = 7
+
+
+def same(found: list, wanted: list, rtol: float = 1e-12) -> None:
+    for step, (ours, theirs) in enumerate(zip(found, wanted, strict=True)):
+        for name, value in ours.items():
+            np.testing.assert_allclose(value, theirs[name], rtol, 1e-13, err_msg=f"{name} after {step + 1} updates")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_optimiser_goes_where_its_formula_goes(name: str) -> None:
+    optimizer, rule = CASES[name]
+    same(taken(optimizer, STEPS), expected(rule, STEPS))
+
+
+def test_a_compiled_update_goes_there_too() -> None:
+    optimizer, rule = CASES["Adam with weight decay"]
+    same(taken(optimizer, STEPS, mlc.jit(optimizer.update)), expected(rule, STEPS))
+
+
+def test_a_rate_may_be_a_function_of_the_number_of_updates() -> None:
+    params, rates = {"w": mnp.ones(2, "f64")}, []
+    optimizer = SGD(lambda step: 1 / (1 + step))
+    state = optimizer.init(params)
+    for _ in range(3):
+        before = params["w"].numpy()
+        params, state = optimizer.update({"w": mnp.ones(2, "f64")}, state, params)
+        rates.append((before - params["w"].numpy()).tolist())
+    np.testing.assert_allclose(rates, [[1, 1], [1 / 2, 1 / 2], [1 / 3, 1 / 3]], rtol=1e-12)
+
+
+def test_parameters_keep_their_dtype() -> None:
+    for dtype in ("f16", "f32", "f64"):
+        params = {"w": mnp.ones((2, 3), dtype), "b": mnp.ones((), "f32")}
+        for optimizer in (SGD(0.1, 0.9, 0.5), Adam(0.1), AdamW(lambda step: 0.1 * (step + 1))):
+            found, state = optimizer.update(params, optimizer.init(params), params)
+            assert found["w"].dtype == params["w"].dtype and found["b"].dtype == np.float32
+            assert all(state[slot]["w"].dtype == params["w"].dtype for slot in optimizer.slots)
+            assert state["step"].dtype == np.int64 and int(state["step"]) == 1
+
+
+def test_a_bound_optimiser_updates_its_parameters_by_their_gradients() -> None:
+    for params in ([mnp.ones(3), mnp.ones(2)], iter([mnp.ones(3), mnp.ones(2)])):
+        optimizer = SGD(params, lr=0.5)
+        assert isinstance(optimizer, Bound)
+        first, second = optimizer.params
+        first.grad = mnp.full(3, 1.0)
+        optimizer.step()
+        assert first.tolist() == [0.5] * 3 and second.tolist() == [1.0] * 2
+        optimizer.zero_grad()
+        optimizer.step()
+        assert first.grad is None and first.tolist() == [0.5] * 3
+
+
+def test_what_does_not_fit_is_refused_in_words() -> None:
+    params = {"w": mnp.ones(2)}
+    state = Adam().init(params)
+    with pytest.raises(MlcError, match="the gradients are not of the structure of the parameters"):
+        Adam().update({"v": mnp.ones(2)}, state, params)
+    with pytest.raises(MlcError, match="lr is -1, and must be at least 0"):
+        SGD(-1)
+    with pytest.raises(MlcError, match="beta1 is 1.0, and must be at least 0 and below 1"):
+        Adam(betas=(1.0, 0.9))
+    with pytest.raises(MlcError, match="nesterov is True, and must be used with momentum alone"):
+        SGD(0.1, nesterov=True)
