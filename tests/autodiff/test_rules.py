@@ -24,9 +24,6 @@ WITHOUT = {
 }
 # no rule yet, which is an error
 LATER = {
-    "reduce_window",
-    "window_pick",
-    "window_put",
     "while",
 }
 
@@ -129,7 +126,6 @@ REASONS = {
     **dict.fromkeys(("scan", "while", "if", "call", "yield"), "its bodies are differentiated (passes/autodiff)"),
     "group": "it is made behind all derivatives",
     "bitcast": "bits are no numbers: an error",
-    **dict.fromkeys(("reduce_window",), "none yet: an error"),
 }
 
 

@@ -21,6 +21,7 @@ from mlc.ir.dims import Extent
 
 Tangent = SSAValue | None  # None: zero
 Tangents = Sequence[Tangent]
+Padding = Sequence[tuple[Extent, Extent]]
 
 
 class Algebra(Protocol):
@@ -75,6 +76,25 @@ class Algebra(Protocol):
     ) -> SSAValue: ...
     def concatenate(self, xs: Sequence[SSAValue], axis: int) -> SSAValue: ...
     def contract(self, lhs: SSAValue, rhs: SSAValue, spec: str) -> SSAValue: ...
+
+    def window_place(
+        self,
+        x: SSAValue,
+        y: SSAValue,
+        window: Sequence[int],
+        strides: Sequence[int] | None = None,
+        padding: Padding | None = None,
+        dilations: Sequence[int] | None = None,
+    ) -> SSAValue: ...
+    def window_pick(
+        self,
+        x: SSAValue,
+        places: SSAValue,
+        window: Sequence[int],
+        strides: Sequence[int] | None = None,
+        padding: Padding | None = None,
+        dilations: Sequence[int] | None = None,
+    ) -> SSAValue: ...
 
     def scan(
         self,

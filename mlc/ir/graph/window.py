@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from itertools import product
 
 import numpy as np
@@ -22,6 +23,8 @@ from xdsl.traits import Pure
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, widened
+from mlc.ir.graph.convolution import reach
+from mlc.ir.graph.derivative import Algebra, Tangent, Tangents
 from mlc.ir.graph.parts import dilated, padded
 from mlc.ir.graph.reduce import identity
 from mlc.ir.types import DimsAttr, dtype_of, shape_of, shape_text, tensor
@@ -116,7 +119,7 @@ class WindowOp(WindowsOp):
 @irdl_op_definition
 class ReduceWindowOp(WindowOp):
     """Fold each window: kind sum, prod, max or min. Padding counts as the identity, and so does what `x_dilation` puts between the elements of x;
-    negative padding takes elements away."""
+    negative padding takes elements away. The derivative of a max or min is that of the first of equals in row-major order, as in PyTorch."""
 
     name = "graph.reduce_window"
     kind = prop_def(StringAttr)
@@ -161,6 +164,63 @@ class ReduceWindowOp(WindowOp):
         for _, part in self.taps(at, wide, start):
             result = fold(result, part)
         return result.astype(x.dtype)
+
+    @property
+    def linear(self) -> tuple[int, ...]:
+        return (0,) if self.kind.data == "sum" else ()
+
+    def jvp(self, g: Algebra, tangents: Tangents) -> Sequence[Tangent]:
+        (t,), kind = tangents, self.kind.data
+        if t is None or kind == "sum":
+            return super().jvp(g, tangents)
+        return [self._product(g, t) if kind == "prod" else self._chosen(g, t)]
+
+    def transpose_rule(self, g: Algebra, cotangent: SSAValue, position: int) -> Tangent:
+        """Sums over windows of the cotangent, with what strides left out between its elements, as those of a convolution with ones."""
+        window, strides, dilations = (p.get_values() for p in (self.window, self.strides, self.dilations))
+        padding = []
+        rows = zip(
+            shape_of(self.x), shape_of(self.result), window, strides, dilations, self.apart, self.padding, strict=True
+        )
+        for n, out, taps, stride, dilation, apart, (low, _) in rows:
+            padding.append(((taps - 1) * dilation - low, reach(n, apart) + low - reach(out, stride)))
+        found = reduce_window(cotangent, "sum", window, self.apart, padding, dilations, strides)
+        return g.reshape(found, shape_of(self.x))
+
+    def _chosen(self, g: Algebra, t: SSAValue) -> SSAValue:
+        """The tangent of the element of each window that was taken."""
+        x: SSAValue = self.x
+        y: SSAValue = self.result
+        padding = self.padding
+        if self.kind.data == "min":
+            x, y = g.neg(x), g.neg(y)
+        if max(self.apart, default=1) > 1:
+            x, t, padding = self._wide(g, x, identity("max", dtype_of(x))), self._wide(g, t, 0), []
+        lists = [p.get_values() for p in (self.window, self.strides, self.dilations)]
+        return g.window_pick(
+            t,
+            g.window_place(x, y, lists[0], lists[1], padding or None, lists[2]),
+            lists[0],
+            lists[1],
+            padding or None,
+            lists[2],
+        )
+
+    def _product(self, g: Algebra, t: SSAValue) -> SSAValue:
+        """Tap by tap, of value and tangent: (a, da), (b, db) -> (a * b, da * b + a * db), which divides by no zero."""
+        lists = [p.get_values() for p in (self.window, self.strides, self.dilations)]
+        x, t = self._wide(g, self.x, 1), self._wide(g, t, 0)
+
+        def under(value: SSAValue, tap: Sequence[int]) -> SSAValue:
+            return g.slice(value, [n * d for n, d in zip(tap, lists[2], strict=True)], shape_of(self.result), lists[1])
+
+        taps = [(under(x, tap), under(t, tap)) for tap in product(*map(range, lists[0]))]
+        return reduce(lambda a, b: (g.mul(a[0], b[0]), g.add(g.mul(a[1], b[0]), g.mul(a[0], b[1]))), taps)[1]
+
+    def _wide(self, g: Algebra, x: SSAValue, value: float) -> SSAValue:
+        """x with its padding and what stands between its elements."""
+        low, high = self.low.extents(), self.high.extents()
+        return g.pad(x, low, high, value, [d - 1 for d in self.apart])
 
 
 def geometry(

@@ -16,7 +16,7 @@ from xdsl.ir import SSAValue
 
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.graph import constants, control, elementwise, linear, parts
+from mlc.ir.graph import constants, control, elementwise, linear, parts, pick
 from mlc.ir.graph import reduce as reductions
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import emit
@@ -29,6 +29,8 @@ from mlc.passes.graph.facts import made_by, number
 
 Value = SSAValue
 scan = control.scan
+window_place = pick.window_place
+window_pick = pick.window_pick
 
 
 def like(x: Value, value: float) -> Value:
