@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from mlc import numpy, optim
     from mlc.comparison import compare
     from mlc.compiler import compile, load, load_executable
+    from mlc.custom_derivative import checkpoint, custom_jvp, custom_vjp, stop_gradient
     from mlc.errors import (
         DTypeError,
         InternalError,
         InvalidModel,
         MlcError,
+        NoDerivative,
         NumericMismatch,
         OutOfRange,
         ShapeError,
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
     from mlc.frontends.onnx.table import handles
     from mlc.frontends.trace.control_flow import cond, scan, while_loop
     from mlc.frontends.trace.traced import TensorSpec, dim
+    from mlc.gradient import grad, hvp, jvp, value_and_grad, vjp
+    from mlc.gradient_check import check_grads
     from mlc.ir.module import Module, register_op
+    from mlc.jacobians import hessian, jacobian
     from mlc.jit import jit
     from mlc.numpy import Tensor
     from mlc.numpy_source import export_python, python_source
@@ -45,11 +50,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "mlc.comparison": ("compare",),
     "mlc.compiler": ("compile", "load", "load_executable"),
+    "mlc.custom_derivative": ("checkpoint", "custom_jvp", "custom_vjp", "stop_gradient"),
     "mlc.errors": (
         "DTypeError",
         "InternalError",
         "InvalidModel",
         "MlcError",
+        "NoDerivative",
         "NumericMismatch",
         "OutOfRange",
         "ShapeError",
@@ -60,7 +67,10 @@ _HOMES = {
     "mlc.frontends.onnx.table": ("handles",),
     "mlc.frontends.trace.control_flow": ("cond", "scan", "while_loop"),
     "mlc.frontends.trace.traced": ("TensorSpec", "dim"),
+    "mlc.gradient": ("grad", "hvp", "jvp", "value_and_grad", "vjp"),
+    "mlc.gradient_check": ("check_grads",),
     "mlc.ir.module": ("Module", "register_op"),
+    "mlc.jacobians": ("hessian", "jacobian"),
     "mlc.jit": ("jit",),
     "mlc.numpy": ("Tensor",),
     "mlc.numpy_source": ("export_python", "python_source"),
@@ -83,6 +93,7 @@ __all__ = [
     "InvalidModel",
     "MlcError",
     "Module",
+    "NoDerivative",
     "NumericMismatch",
     "OutOfRange",
     "Pass",
@@ -93,13 +104,22 @@ __all__ = [
     "TensorSpec",
     "UnsupportedOp",
     "__version__",
+    "check_grads",
+    "checkpoint",
     "compare",
     "compile",
     "cond",
+    "custom_jvp",
+    "custom_vjp",
     "dim",
     "export_python",
+    "grad",
     "handles",
+    "hessian",
+    "hvp",
+    "jacobian",
     "jit",
+    "jvp",
     "load",
     "load_executable",
     "load_extension",
@@ -109,7 +129,10 @@ __all__ = [
     "register_op",
     "register_pass",
     "scan",
+    "stop_gradient",
     "train_step",
+    "value_and_grad",
+    "vjp",
     "while_loop",
 ]
 

@@ -133,10 +133,13 @@ class NoDerivative(MlcError):
         *,
         node: str | int | None = None,
         file: str | PathLike[str] | None = None,
-        remedy: str = "Where its result shall count as a constant, put stop_gradient behind it.",
+        remedy: str | None = None,
     ):
         super().__init__(
-            f"{op} has no derivative{f': {reason}' if reason else ''}", node=node, file=file, remedy=remedy
+            f"{op} has no derivative{f': {reason}' if reason else ''}",
+            node=node,
+            file=file,
+            remedy=remedy or "Where its result shall count as a constant, put stop_gradient behind it.",
         )
 
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from xdsl.ir import SSAValue
+from xdsl.ir import Block, SSAValue
 
 from mlc.ir import builder as g
 from mlc.ir.dtypes import TABLE, unpacked
 from mlc.ir.graph import elementwise
-from mlc.ir.graph.base import emit
+from mlc.ir.graph.base import building, emit
+from mlc.ir.graph.control import YieldOp
+from mlc.ir.graph.custom import CustomOp
 from mlc.ir.graph.random import PhiloxOp
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
@@ -316,6 +318,7 @@ def _structural() -> list[Example]:
         Example("philox", [((3,), "u32")] * 7, lambda *xs: emit(PhiloxOp(*(g.bit_and(x, g.full_like(x, 0)) for x in xs)))[0], lambda *xs: np.full(3, 0x6627E8D5, np.uint32), {}),
         Example("random_bits", [((2,), "u32")], lambda k: g.random_bits(g.bit_and(k, g.full_like(k, 0)), (2, 2)), lambda k: np.array([[0x6627E8D5, 0xE169C58D], [0xBC57AC4C, 0x9B00DBD8]], np.uint32), {}),
         Example("call", [(("N", 3), f)], lambda x: g.call(lambda x: [g.exp(x), g.neg(x)], [x], "both", checkpoint=True), lambda x: (np.exp(x), -x), {"N": 4}),
+        Example("custom", [(("N", 3), f)], _named_function, lambda x: np.exp(x), {"N": 4}),
         Example("stop_gradient", [(("N", 3), f)], g.stop_gradient, lambda x: x, {"N": 4}),
         Example("softmax", [((2, "N", 3), f)], lambda x: g.softmax(x, 1), lambda x: _softmax(x, 1), {"N": 5}),
         Example("log_softmax", [(("N", 9), f)], lambda x: g.log_softmax(x, -1), lambda x: np.log(_softmax(x.astype(np.float64), -1)).astype(x.dtype), {"N": 4}),
@@ -403,6 +406,13 @@ def _recurrent(x: np.ndarray, w: np.ndarray, r: np.ndarray, h: np.ndarray, gates
         ys.append(h)
     found = (np.stack(ys), h, c)[: gates - 1]
     return tuple(v.astype(x.dtype) for v in found)
+
+
+def _named_function(x: SSAValue) -> SSAValue:
+    body = Block(arg_types=[x.type])
+    with building(body):
+        emit(YieldOp([g.exp(body.args[0])]))
+    return emit(CustomOp([x], "f", 1, body, []))[0]
 
 
 def _running_product(x: SSAValue) -> list[SSAValue]:

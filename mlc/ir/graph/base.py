@@ -262,11 +262,10 @@ class GraphOp(IRDLOperation):
         """The cotangent of the operand in this position, one of `linear`, given that of the result."""
         raise self.no_derivative()
 
-    def no_derivative(self, reason: str = "") -> NoDerivative:
+    def no_derivative(self, reason: str = "", remedy: str | None = None) -> NoDerivative:
         """The error that says where the op stands."""
-        return NoDerivative(
-            self.name.removeprefix("graph."), reason, node=location_name(self), file=location_file(self)
-        )
+        title = self.name.removeprefix("graph.")
+        return NoDerivative(title, reason, node=location_name(self), file=location_file(self), remedy=remedy)
 
     def verify_(self) -> None:
         try:

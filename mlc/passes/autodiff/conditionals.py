@@ -1,4 +1,4 @@
-"""Derivatives of if and call.
+"""Derivatives of if, call, and functions whose derivative is stated.
 
 pull   ys = if(p, then, otherwise)     ->   ys, residuals of both = if(p, ...); cotangents = if(p, then backwards, otherwise backwards)
        ys = call(body, checkpoint)     ->   unchanged; cotangents = call(body and body backwards, checkpoint)
@@ -13,15 +13,17 @@ from xdsl.ir import Block, SSAValue
 
 from mlc.ir.graph.base import building, emit
 from mlc.ir.graph.control import CallOp, IfOp, YieldOp, inlined, yielded
+from mlc.ir.graph.custom import CustomOp
 from mlc.ir.graph.derivative import Tangent, Tangents
+from mlc.ir.types import dtype_of, is_float
 from mlc.passes.autodiff import algebra
 from mlc.passes.autodiff.bodies import Pull, Push, append_results, at_end, give, halve, nothing_like
 
 
-def pull_branches(op: IfOp | CallOp, given: Tangents, active: Sequence[bool], pull: Pull) -> list[Tangent]:
+def pull_branches(op: IfOp | CallOp | CustomOp, given: Tangents, active: Sequence[bool], pull: Pull) -> list[Tangent]:
     if isinstance(op, CallOp) and op.checkpoint is not None:
         return _pull_checkpoint(op, given, active, pull)
-    blocks, first = op.blocks, op.first_constant()
+    blocks, first = [region.block for region in op.regions], int(isinstance(op, IfOp))
     operands = list(op.operands[first:])
     seeded = [n for n, c in enumerate(given) if c is not None]
     wanted = [n for n, a in enumerate(active[first:]) if a]
@@ -68,18 +70,39 @@ def _pull_checkpoint(op: CallOp, given: Tangents, active: Sequence[bool], pull: 
     return [cotangents.get(n) for n in range(len(operands))]
 
 
-def push_branches(op: IfOp | CallOp, tangents: Tangents, push: Push) -> list[Tangent]:
-    first = op.first_constant()
+def pull_custom(op: CustomOp, given: Tangents, active: Sequence[bool], pull: Pull) -> list[Tangent]:
+    """The op turns into its forward function, in place, and is its body from then on: second derivatives are those of both functions."""
+    if not op.functions:
+        return pull_branches(op, given, active, pull)
+    op.require_constants(active)
+    own, results = op.own.value.data, len(op.outputs)
+    forward, backward = op.functions
+    constants = list(op.inputs[own:])
+    for region in list(op.regions):
+        op.detach_region(region)
+    assert forward.parent is not None
+    op.add_region(forward.parent)
+    residuals = append_results(op, [x.type for x in yielded(forward)[results:]])
+    seeds = [
+        nothing_like(y) if c is None else c for y, c in zip(op.outputs, given, strict=False) if is_float(dtype_of(y))
+    ]
+    found = iter(inlined(backward, [*residuals, *seeds, *constants]))
+    cotangents: list[Tangent] = [next(found) if is_float(dtype_of(x)) else None for x in op.inputs[:own]]
+    return [*cotangents, *[None] * len(constants)]
+
+
+def push_branches(op: IfOp | CallOp | CustomOp, tangents: Tangents, push: Push) -> list[Tangent]:
+    first, blocks = int(isinstance(op, IfOp)), [region.block for region in op.regions]
     changes = tangents[first:]
     moved = []
-    for block in op.blocks:
+    for block in blocks:
         pairs = list(zip(list(block.args), changes, strict=True))
         twins: dict[SSAValue, SSAValue] = {
             x: block.insert_arg(x.type, len(block.args)) for x, t in pairs if t is not None
         }
         moved.append(push(block, twins))
     kept = [n for n in range(len(moved[0])) if any(found[n] is not None for found in moved)]
-    for block, found in zip(op.blocks, moved, strict=True):
+    for block, found in zip(blocks, moved, strict=True):
         with at_end(block):
             more = [t if (t := found[n]) is not None else algebra.like(yielded(block)[n], 0) for n in kept]
         give(block, [*yielded(block), *more])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import ClassVar
 
 from xdsl.builder import Builder
@@ -20,6 +21,7 @@ from xdsl.rewriter import InsertPoint
 
 from mlc.errors import DTypeError, MlcError, ShapeError
 from mlc.ir.graph.base import building
+from mlc.ir.graph.constants import WeightOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, is_float, shape_of, tensor_type, type_text
 from mlc.passes.autodiff import algebra
@@ -29,7 +31,7 @@ from mlc.passes.autodiff.push import push
 from mlc.passes.base import Pass
 from mlc.passes.graph.cse import Cse
 from mlc.passes.graph.dce import Dce
-from mlc.passes.graph.weights_to_arguments import chosen
+from mlc.passes.graph.weights_to_arguments import WeightsToArguments, chosen
 from mlc.passes.stages import Stage
 
 MODES = ("gradient", "vjp", "jvp")
@@ -123,6 +125,20 @@ class Autodiff(Pass):
                 if is_float(dtype_of(y))
             ]
         _append_results(module, [name for name, _ in found], [t for _, t in found])
+
+
+def differentiated(module: Module, wrt: str = "*", output: str = "", mode: str = "gradient") -> Module:
+    """The module with derivatives by the inputs and weights that fit `wrt`; see Autodiff. The weights among them become inputs."""
+    module = module.clone()
+    weights = list(dict.fromkeys(op.weight_key for op in module.main.walk() if isinstance(op, WeightOp)))
+    floats = [key for key in weights if is_float(module.weights.type_of(key)[1])]
+    patterns = [pattern.strip() for pattern in wrt.split(";") if pattern.strip()]
+    wanted = [key for key in floats if any(fnmatchcase(key, pattern) for pattern in patterns)]
+    if wanted:
+        WeightsToArguments(";".join(wanted)).run(module)
+    Autodiff(wrt, output, mode).run(module)
+    module.verify()
+    return module
 
 
 def _new_argument(module: Module, name: str, like: SSAValue) -> SSAValue:

@@ -16,10 +16,11 @@ from xdsl.ir import Block, Operation, SSAValue
 from mlc.errors import InternalError
 from mlc.ir.graph.base import GraphOp, building, emit, location
 from mlc.ir.graph.control import CallOp, IfOp, ScanOp, WhileOp
+from mlc.ir.graph.custom import CustomOp
 from mlc.ir.graph.derivative import Tangent, Tangents
 from mlc.passes.autodiff import algebra
 from mlc.passes.autodiff.activity import activity, is_flat
-from mlc.passes.autodiff.conditionals import pull_branches
+from mlc.passes.autodiff.conditionals import pull_branches, pull_custom
 from mlc.passes.autodiff.loops import pull_scan, pull_while
 
 
@@ -65,6 +66,8 @@ def pullback(op: Operation, given: Tangents, active: Sequence[bool]) -> Sequence
             return pull_branches(op, given, active, pull)
         case WhileOp():
             return pull_while(op, given, active)
+        case CustomOp() if len(op.functions) != 1:
+            return pull_custom(op, given, active, pull)
     positions = [n for n, a in enumerate(active) if a]
     if len(op.results) == 1 and set(positions) <= set(op.linear):
         (c,) = given

@@ -11,6 +11,7 @@ from xdsl.rewriter import InsertPoint
 from mlc.errors import InternalError
 from mlc.ir.graph.base import GraphOp, building, location
 from mlc.ir.graph.control import CallOp, IfOp, ScanOp, WhileOp
+from mlc.ir.graph.custom import CustomOp
 from mlc.ir.graph.derivative import Tangent, Tangents
 from mlc.ir.types import dtype_of, is_float
 from mlc.passes.autodiff import algebra
@@ -37,6 +38,8 @@ def push(block: Block, tangents: Mapping[SSAValue, SSAValue]) -> list[Tangent]:
                 case ScanOp() | WhileOp():
                     found: Tangents = push_loop(op, given, push)
                 case IfOp() | CallOp():
+                    found = push_branches(op, given, push)
+                case CustomOp() if not op.functions:
                     found = push_branches(op, given, push)
                 case _:
                     with building(Builder(InsertPoint.after(op))):

@@ -18,6 +18,7 @@ from xdsl.ir import SSAValue
 
 from mlc.ir.graph.composites import CompositeOp
 from mlc.ir.graph.control import CallOp, inlined
+from mlc.ir.graph.custom import CustomOp
 from mlc.ir.module import Module
 from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import rewrite, rule
@@ -35,6 +36,12 @@ def write_out(op: CallOp, module: Module) -> Sequence[SSAValue] | None:
     return None if op.checkpoint is not None else inlined(op.body.block, op.inputs)
 
 
+@rule(CustomOp)
+def write_out_custom(op: CustomOp, module: Module) -> Sequence[SSAValue]:
+    """A function with a derivative of its own -> the ops of its body"""
+    return inlined(op.body.block, op.inputs)
+
+
 @rule(CallOp)
 def write_checkpoint(op: CallOp, module: Module) -> Sequence[SSAValue]:
     """A call that had to stay apart -> the ops of its body"""
@@ -48,7 +55,7 @@ class Decompose(Pass):
     name: ClassVar[str] = "decompose"
 
     def run(self, module: Module) -> None:
-        rewrite(module, [decompose, write_out])
+        rewrite(module, [decompose, write_out, write_out_custom])
 
 
 @dataclass(frozen=True)
