@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mlc import numpy, optim
+    from mlc import nn, numpy, optim, random
     from mlc.comparison import compare
     from mlc.compiler import compile, load, load_executable
     from mlc.custom_derivative import checkpoint, custom_jvp, custom_vjp, stop_gradient
@@ -81,7 +81,7 @@ _HOMES = {
     "mlc.runtime.executable": ("Executable",),
     "mlc.training.step": ("train_step",),
 }
-_MODULES = ("numpy", "optim")
+_MODULES = ("nn", "numpy", "optim", "random")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -123,9 +123,11 @@ __all__ = [
     "load",
     "load_executable",
     "load_extension",
+    "nn",
     "numpy",
     "optim",
     "python_source",
+    "random",
     "register_op",
     "register_pass",
     "scan",

@@ -137,12 +137,15 @@ FAMILIES = (
     "mlc/frontends/onnx/ops/",
     "mlc/frontends/trace/functions/",
     "mlc/ir/graph/",
+    "mlc/nn/layers/",
     "mlc/passes/graph/simplify/",
 )
 # A file here is a command: it has the name that a user types.
 COMMANDS = ("mlc/cli", "benchmarks")
 TARGETS = ("cpu", "cuda")  # what a stage knows of one machine, and only that stage
 NAMED_TWICE = {
+    "module": "modules of the IR, and modules of neural networks",
+    "random": "ops that give random numbers, and the random tensors that users of Python make",
     "tensor": "tensors of ONNX files as arrays, and the tensors that users of Python compute with",
     "backends": "the kinds of machines that mlc compiles for, and the runtimes that conformance is measured of",
     "base": "what the ops of the graph dialect share, and what passes share",

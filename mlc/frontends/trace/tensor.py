@@ -457,7 +457,7 @@ def bind(function: Function, operands: Sequence[Any], params: Params = ()) -> An
     key: list[Any] = [function, params]
     for x in operands:
         kind = type(x)
-        if kind is Tensor and x.trace is None:
+        if isinstance(x, Tensor) and x.trace is None:
             array = x.data
             key += (array.shape, array.dtype)
             data.append(array)

@@ -68,11 +68,11 @@ class CompositeOp(GraphOp):
         return block
 
     def evaluator(self, at: Evaluate) -> Callable[..., tuple[np.ndarray, ...]]:
-        """Composites of one class, one set of attributes and the same static operands share their decomposition."""
-        types = tuple([tensor_type(operand) for operand in self.operands])
+        """Composites of one class and one set of attributes, of the same static operands and results, share their decomposition."""
+        types = tuple([tensor_type(value) for value in (*self.operands, *self.results)])
         if not all(is_static(shape_of_type(t)) for t in types):
             return Evaluation(self.body(), at)
-        key = (type(self), *self.properties.items(), *self.attributes.items(), types)
+        key = (type(self), *self.properties.items(), *self.attributes.items(), len(self.operands), types)
         found = _evaluations.get(key)
         if found is None:
             if len(_evaluations) >= _MOST_EVALUATIONS:
