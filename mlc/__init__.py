@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlc.comparison import compare
     from mlc.compiler import compile, load, load_executable
     from mlc.custom_derivative import checkpoint, custom_jvp, custom_vjp, stop_gradient
+    from mlc.differentiation import grad, hvp, jvp, value_and_grad, vjp
     from mlc.errors import (
         DTypeError,
         InternalError,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from mlc.frontends.onnx.table import handles
     from mlc.frontends.trace.control_flow import cond, scan, while_loop
     from mlc.frontends.trace.traced import TensorSpec, dim
-    from mlc.gradient import grad, hvp, jvp, value_and_grad, vjp
     from mlc.gradient_check import check_grads
     from mlc.ir.module import Module, register_op
     from mlc.jacobians import hessian, jacobian
@@ -67,7 +67,7 @@ _HOMES = {
     "mlc.frontends.onnx.table": ("handles",),
     "mlc.frontends.trace.control_flow": ("cond", "scan", "while_loop"),
     "mlc.frontends.trace.traced": ("TensorSpec", "dim"),
-    "mlc.gradient": ("grad", "hvp", "jvp", "value_and_grad", "vjp"),
+    "mlc.differentiation": ("grad", "hvp", "jvp", "value_and_grad", "vjp"),
     "mlc.gradient_check": ("check_grads",),
     "mlc.ir.module": ("Module", "register_op"),
     "mlc.jacobians": ("hessian", "jacobian"),

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from mlc.differentiation import jvp, vjp
 from mlc.errors import MlcError, NumericMismatch
 from mlc.frontends.trace.pytree import flatten
 from mlc.frontends.trace.tensor import Tensor, array_of
 from mlc.frontends.trace.traced import name_of
 from mlc.frontends.trace.traced_body import is_tensor
 from mlc.frontends.trace.tracing import user_line
-from mlc.gradient import jvp, vjp
 
 _STEP, _TOLERANCE, _ROUGH = 1e-5, 2e-6, 1e-3
 

@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 from xdsl.ir import Block, Operation, SSAValue
 
+from mlc.differentiation import Argnums, Call, Function, grad
 from mlc.errors import DTypeError, MlcError
 from mlc.frontends.trace.tensor import Tensor, symbolic
 from mlc.frontends.trace.traced import name_of
 from mlc.frontends.trace.traced_body import gives, staged, under_way
 from mlc.frontends.trace.tracing import user_line
-from mlc.gradient import Argnums, Call, Function, grad
 from mlc.ir import builder as g
 from mlc.ir import dims
 from mlc.ir.dims import Extent
