@@ -100,7 +100,7 @@ def _print(name: str, facts: str, found: Summary, memory: CallMemory, console: C
 
 def _facts(source: Model, until: str | None) -> str:
     """Opset and nodes of an ONNX file."""
-    if source.kind == ".mlir":
+    if not source.is_onnx:
         return ""
     from mlc.frontends.onnx.reader import read
 

@@ -80,7 +80,7 @@ def usage(verbs: Mapping[str, str]) -> str:
             "  mlc VERB --help   the flags of a command",
             "  mlc --version",
             "",
-            "MODEL is an .onnx, .mlir or .mlc file; - reads standard input. Results go to standard output, progress to standard error.",
+            "MODEL is an .onnx, .mlir or .mlc file, or file.py:function; - reads standard input. Results go to standard output, progress to standard error.",
             "Exit codes: 0 done, 1 bad usage or input, 2 unsupported operator or type, 3 numbers differ, 4 target not available,",
             "70 a bug of mlc.",
         ]

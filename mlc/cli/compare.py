@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         from mlc.comparison import compare
 
         found = compare(
-            session.module if source.path is None and source.kind == ".mlir" else source.source,
+            session.module if source.function or (source.path is None and source.kind == ".mlir") else source.source,
             feeds,
             against=args.against,
             options=session.compilation.options,

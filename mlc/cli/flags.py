@@ -13,12 +13,21 @@ from mlc.cli.command_line import Parser
 
 def model(parser: Parser, what: str = "MODEL") -> None:
     """The model, how much of it, and what fixes or bounds its sizes."""
-    parser.add_argument("model", metavar=what, help="an .onnx, .mlir or .mlc file; - reads standard input")
+    parser.add_argument(
+        "model", metavar=what, help="an .onnx, .mlir or .mlc file, or file.py:function; - reads standard input"
+    )
     parser.add_argument(
         "--until", metavar="NODE", help="cut an ONNX model at a node (or one value): its outputs become the model's"
     )
     parser.add_argument(
         "--load", action="append", default=[], metavar="FILE.py", help="load passes, ops and ONNX handlers of your own"
+    )
+    parser.add_argument(
+        "--args",
+        nargs="*",
+        default=[],
+        metavar="ARG",
+        help="what a Python function is traced for: f32[2,3], f32[N,3] (N symbolic), or a number for each argument",
     )
     group = parser.add_argument_group("sizes")
     group.add_argument(

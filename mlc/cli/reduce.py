@@ -124,6 +124,10 @@ def _proto(source: Model) -> ModelProto:
 
     from mlc.frontends.onnx import reader
 
+    if source.function is not None:
+        raise UsageError(
+            f"{source.name} is a function", remedy=f"mlc trace {source.name} -o m.mlir; mlc reduce m.mlir."
+        )
     if source.kind == ".mlc":
         raise UsageError(
             f"{source.name} is a package, and models and IR text are what is reduced",

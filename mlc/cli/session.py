@@ -54,7 +54,7 @@ class Session:
     @property
     def is_onnx(self) -> bool:
         """Whether other engines can run it."""
-        return self.source.kind not in (".mlir", ".mlc")
+        return self.source.is_onnx
 
     @property
     def output_names(self) -> list[str]:
@@ -100,8 +100,9 @@ class Session:
                 f"{engine} runs ONNX models, and {self.source.name} is a package",
                 remedy="Name the model that it was compiled from: --reference model.onnx.",
             )
-        if self.source.kind == ".mlir":
-            raise UsageError(f"{engine} runs ONNX models, not IR text")
+        if not self.source.is_onnx:
+            what = "IR text" if self.source.function is None else "functions"
+            raise UsageError(f"{engine} runs ONNX models, not {what}")
         run = references.onnxruntime(self.source.source, threads, until)
         return lambda feeds: run(self.with_known(feeds))
 
@@ -134,6 +135,10 @@ def open_session(
     from mlc.frontends.onnx.node import NeedsSize, NeedsValue
 
     compilation = Compilation(options(args), console.progress, inspection or Inspection())
+    if source.function is not None:
+        return Session(source, _traced(compilation, source, args), compilation)
+    if args.args:
+        raise UsageError("--args is for functions in Python files", remedy="Write MODEL as file.py:function.")
     if args.known:
         if source.kind == ".mlir":
             raise UsageError("--known is for ONNX models", remedy="IR text has its sizes already.")
@@ -155,6 +160,19 @@ def _as_read(source: Model) -> Path | bytes | Module:
     from mlc.compiler import parse_text
 
     return parse_text(source.content or b"", "<stdin>")
+
+
+def _traced(compilation: Compilation, source: Model, args: argparse.Namespace) -> Module:
+    """The module of a function. Its arguments have their sizes; --dim fixes and bounds the symbols in them."""
+    from mlc.cli.python_function import traced
+
+    for flag in ("shape", "known", "until"):
+        if getattr(args, flag):
+            raise UsageError(f"--{flag} is for ONNX models", remedy="Arguments of a function: --args f32[N,3].")
+    assert source.path is not None and source.function is not None
+    module = traced(source.path, source.function, args.args, compilation.options.dims)
+    compilation.options = replace(compilation.options, dims={})
+    return compilation.load(module)
 
 
 def _know(compilation: Compilation, values: Mapping[str, np.ndarray]) -> None:

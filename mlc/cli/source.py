@@ -9,21 +9,23 @@ from pathlib import Path
 
 from mlc.cli import sizes
 from mlc.cli.command_line import UsageError
+from mlc.cli.python_function import NAMED
 from mlc.ir.spelling import nearest
 from mlc.options import CompileOptions
 from mlc.sources import is_ir_text
 
-KINDS = (".onnx", ".onnxtxt", ".mlir", ".mlc")
+KINDS = (".onnx", ".onnxtxt", ".mlir", ".mlc", ".py")
 
 
 @dataclass(frozen=True)
 class Model:
-    """`kind` is a suffix of KINDS; `content` is set where the model came through standard input."""
+    """`kind` is a suffix of KINDS; `content` is set where the model came through standard input, `function` of a Python file."""
 
     name: str
     kind: str
     path: Path | None
     content: bytes | None = None
+    function: str | None = None
 
     @property
     def source(self) -> Path | bytes:
@@ -33,6 +35,10 @@ class Model:
     def is_package(self) -> bool:
         return self.kind == ".mlc"
 
+    @property
+    def is_onnx(self) -> bool:
+        return self.kind in (".onnx", ".onnxtxt")
+
 
 def model(text: str) -> Model:
     """What an argument MODEL names. Raises UsageError for a file of no kind we know, or one that does not exist."""
@@ -40,14 +46,18 @@ def model(text: str) -> Model:
         content = sys.stdin.buffer.read()
         kind = ".mlc" if content[:4] == b"PK\x03\x04" else ".mlir" if is_ir_text(content) else ".onnx"
         return Model("standard input", kind, None, content)
-    path = Path(text)
+    path, function = Path(text), None
+    if (named := NAMED.fullmatch(text)) and not path.exists():
+        path, function = Path(named["file"]), named["function"]
     if not path.exists():
         near = _near(path)
-        raise UsageError(f"{text}: no such file", remedy=f"Did you mean {near}?" if near else None)
+        raise UsageError(f"{path}: no such file", remedy=f"Did you mean {near}?" if near else None)
     if path.is_dir():
-        raise UsageError(f"{text} is a folder", remedy="MODEL is an .onnx, .mlir or .mlc file.")
+        raise UsageError(f"{text} is a folder", remedy="MODEL is an .onnx, .mlir or .mlc file, or file.py:function.")
     kind = path.suffix.lower()
-    return Model(text, kind if kind in KINDS else ".onnx", path)
+    if kind == ".py" and function is None:
+        raise UsageError(f"{text} is a Python file", remedy=f"Name a function in it: {text}:FUNCTION --args f32[2,3].")
+    return Model(text, kind if kind in KINDS else ".onnx", path, function=function)
 
 
 def files_of(source: Model) -> list[Path]:
@@ -58,7 +68,7 @@ def files_of(source: Model) -> list[Path]:
         from mlc.compiler import weights_beside
 
         return [source.path, *weights_beside(source.path)]
-    if source.is_package:
+    if not source.is_onnx:
         return [source.path]
     from mlc.frontends.onnx.reader import external_files, read
 

@@ -110,13 +110,12 @@ class Arguments:
 def arguments_of(
     function: Callable[..., Any], static: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Arguments:
-    """The arguments of a call, by the names of parameters. Raises MlcError where they do not fit the function, or a static one has no hash."""
+    """The arguments of a call, by the names of parameters; those that are left out keep their defaults, which are not traced. Raises MlcError where they do not fit the function, or a static one has no hash."""
     signature = signature_of(function)
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
         raise MlcError(f"{name_of(function)}: {error}", file=user_line()) from error
-    bound.apply_defaults()
     given = dict(bound.arguments)
     fixed = tuple((name, given.pop(name)) for name in static if name in given)
     for name, found in fixed:
