@@ -44,6 +44,7 @@ from mlc.ir.graph.base import (
     require_equal,
 )
 from mlc.ir.graph.cells import gru, lstm
+from mlc.ir.graph.clip import clip
 from mlc.ir.graph.composites import (
     attention,
     gelu,
@@ -127,14 +128,6 @@ eq, ne, lt, le, gt, ge = map(_binary, ("eq", "ne", "lt", "le", "gt", "ge"))
 def select(condition: SSAValue, x: SSAValue, y: SSAValue) -> SSAValue:
     """x where the condition holds, else y; equal shapes."""
     return elementwise.apply("select", condition, x, y)
-
-
-def clip(x: SSAValue, low: SSAValue | None = None, high: SSAValue | None = None) -> SSAValue:
-    """minimum(maximum(x, low), high); bounds are scalars or broadcast to x. Where low > high the result is high."""
-    for bound, name in ((low, "maximum"), (high, "minimum")):
-        if bound is not None:
-            x = elementwise.apply(name, x, broadcast_to(bound, shape_of(x)))
-    return x
 
 
 def pad_mode(x: SSAValue, low: Sequence[Extent], high: Sequence[Extent], mode: str) -> SSAValue:

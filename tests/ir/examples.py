@@ -318,6 +318,7 @@ def _structural() -> list[Example]:
         Example("philox", [((3,), "u32")] * 7, lambda *xs: emit(PhiloxOp(*(g.bit_and(x, g.full_like(x, 0)) for x in xs)))[0], lambda *xs: np.full(3, 0x6627E8D5, np.uint32), {}),
         Example("random_bits", [((2,), "u32")], lambda k: g.random_bits(g.bit_and(k, g.full_like(k, 0)), (2, 2)), lambda k: np.array([[0x6627E8D5, 0xE169C58D], [0xBC57AC4C, 0x9B00DBD8]], np.uint32), {}),
         Example("call", [(("N", 3), f)], lambda x: g.call(lambda x: [g.exp(x), g.neg(x)], [x], "both", checkpoint=True), lambda x: (np.exp(x), -x), {"N": 4}),
+        Example("clip", [(("N", 3), f)], lambda x: g.clip(x, g.scalar(-0.5, f), g.scalar(0.5, f)), lambda x: np.clip(x, np.float32(-0.5), np.float32(0.5)), {"N": 4}),
         Example("custom", [(("N", 3), f)], _named_function, lambda x: np.exp(x), {"N": 4}),
         Example("stop_gradient", [(("N", 3), f)], g.stop_gradient, lambda x: x, {"N": 4}),
         Example("softmax", [((2, "N", 3), f)], lambda x: g.softmax(x, 1), lambda x: _softmax(x, 1), {"N": 5}),

@@ -4,6 +4,7 @@ from xdsl.ir import Dialect
 
 from mlc.ir.graph import (
     cells,
+    clip,
     composites,
     constants,
     control,
@@ -72,6 +73,7 @@ GRAPH = Dialect(
         composites.SiluOp,
         composites.AttentionOp,
         composites.StopGradientOp,
+        clip.ClipOp,
         norms.LayerNormOp,
         norms.RmsNormOp,
         norms.BatchNormOp,

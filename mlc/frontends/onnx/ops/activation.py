@@ -31,7 +31,7 @@ def in_f32(function: Callable[[Value], Value], x: Value) -> Value:
 
 @handles("LeakyRelu", since=(1, 6, 16))
 def leaky_relu(node: Node, x: Value) -> Value:
-    return g.select(g.lt(x, like(x, 0)), times(x, node.float("alpha")), x)
+    return g.select(g.gt(x, like(x, 0)), x, times(x, node.float("alpha")))  # the slope at 0 is alpha
 
 
 @handles("PRelu", since=(1, 6))

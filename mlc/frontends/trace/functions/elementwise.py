@@ -181,7 +181,8 @@ def logaddexp(x: Operand, y: Operand) -> SSAValue:
     lhs, rhs = g.lift(*(floating(v) for v in lifted(x, y)))
     top, gap = g.maximum(lhs, rhs), g.abs(g.sub(lhs, rhs))
     found = g.add(top, g.log1p(g.exp(g.neg(gap))))
-    return g.select(g.eq(lhs, rhs), g.add(lhs, g.full_like(lhs, 0.6931471805599453)), found)
+    half = lambda v: g.mul(v, g.full_like(v, 0.5))  # equal ones share the derivative
+    return g.select(g.eq(lhs, rhs), g.add(g.add(half(lhs), half(rhs)), g.full_like(lhs, 0.6931471805599453)), found)
 
 
 def hypot(x: Operand, y: Operand) -> SSAValue:
@@ -194,19 +195,19 @@ def hypot(x: Operand, y: Operand) -> SSAValue:
 
 
 def arctan2(y: Operand, x: Operand) -> SSAValue:
-    """The angle of the point (x, y), between -pi and pi."""
+    """The angle of the point (x, y), between -pi and pi. At the origin its derivatives are 0."""
     up, right = (floating(v) for v in lifted(y, x))
     number = lambda n: g.full_like(up, n)
     pi = 3.141592653589793
     tall = g.lt(g.abs(right), g.abs(up))
-    angle = g.atan(g.div(g.select(tall, right, up), g.select(tall, up, right)))
+    origin = g.logical_and(g.eq(up, number(0)), g.eq(right, number(0)))
+    angle = g.atan(g.div(g.select(tall, right, up), g.select(origin, number(1), g.select(tall, up, right))))
     quarter = g.select(g.lt(up, number(0)), number(-pi / 2), number(pi / 2))
     negative_zero = g.lt(g.reciprocal(right), number(0))
     left = g.logical_or(g.lt(right, number(0)), g.logical_and(g.eq(right, number(0)), negative_zero))
     below = g.logical_or(g.lt(up, number(0)), g.logical_and(g.eq(up, number(0)), g.lt(g.reciprocal(up), number(0))))
     half = g.select(below, number(-pi), number(pi))
-    origin = g.logical_and(g.eq(up, number(0)), g.eq(right, number(0)))
-    flat = g.add(g.select(origin, g.mul(up, number(1)), angle), g.select(left, half, number(0)))
+    flat = g.add(g.select(origin, g.stop_gradient(up), angle), g.select(left, half, number(0)))
     return g.select(tall, g.sub(quarter, angle), flat)
 
 

@@ -105,7 +105,14 @@ def var(x: Operand, axis: Axis = None, keepdims: bool = False, ddof: int = 0) ->
 
 
 def std(x: Operand, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> SSAValue:
-    return g.sqrt(var(x, axis, keepdims, ddof))
+    """The derivative at equal numbers is 0."""
+    return _root(var(x, axis, keepdims, ddof))
+
+
+def _root(x: SSAValue) -> SSAValue:
+    """The square root, whose derivative at 0 is 0 here: that of what is summed up to 0 is 0 too."""
+    zero = g.eq(x, g.full_like(x, 0))
+    return g.select(zero, g.full_like(x, 0), g.sqrt(g.select(zero, g.full_like(x, 1), x)))
 
 
 def logsumexp(x: Operand, axis: Axis = None, keepdims: bool = False) -> SSAValue:
@@ -180,9 +187,9 @@ def top_k(x: Operand, k: int, axis: int = -1, largest: bool = True) -> Sequence[
 
 
 def norm(x: Operand, axis: Axis = None, keepdims: bool = False) -> SSAValue:
-    """The Euclidean length."""
+    """The Euclidean length. Its derivative at 0 is 0."""
     found = _as_floats(x)
-    return g.sqrt(g.reduce(g.mul(found, found), axes_of(found, axis, "norm"), "sum", keepdims))
+    return _root(g.reduce(g.mul(found, found), axes_of(found, axis, "norm"), "sum", keepdims))
 
 
 def count_nonzero(x: Operand, axis: Axis = None, keepdims: bool = False) -> SSAValue:
