@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import mlc.numpy as mnp
+from mlc.frontends.trace.pytree import tree_map
 from mlc.frontends.trace.tensor import Tensor
-from mlc.optim.update_rule import Number, Optimizer, Rate, Slots, require, share
+from mlc.optim.update_rule import Number, Optimizer, Rate, Slots, count, require, share
 
 
 class SGD(Optimizer):
@@ -32,8 +33,8 @@ class SGD(Optimizer):
         if momentum:
             self.slots = ("velocity",)  # type: ignore[misc]  # nothing is kept without momentum
 
-    def numbers(self, step: Tensor) -> dict[str, Number]:
-        found = super().numbers(step)
+    def numbers(self, step: Tensor, shared: Mapping[str, Tensor]) -> dict[str, Number]:
+        found = super().numbers(step, shared)
         if self.momentum and self.dampening:
             found["share"] = mnp.where(step == 0, mnp.asarray(1.0, "f64"), 1.0 - self.dampening)
         return found
@@ -56,13 +57,35 @@ class Momentum(Optimizer):
         super().__init__(lr)
         self.beta, self.unbiased, self.weight_decay = share("beta", beta), unbiased, weight_decay
 
-    def numbers(self, step: Tensor) -> dict[str, Number]:
+    def numbers(self, step: Tensor, shared: Mapping[str, Tensor]) -> dict[str, Number]:
         rate = self.rate(step)
         return {"lr": rate / unbias(self.beta, step) if self.unbiased else rate}
 
     def rule(self, p: Tensor, g: Tensor, kept: Slots, now: Mapping[str, Any]) -> tuple[Tensor, Slots]:
         mean = averaged(kept["mean"], decayed(p, g, self.weight_decay), self.beta)
         return p - now["lr"] * mean, {"mean": mean}
+
+
+class Nesterov(Optimizer):
+    """Nesterov 1983: v = momentum * v + lr * g, p - v, with the gradient taken at the point ahead, p - momentum * v.
+
+    That point is what a training step differentiates at; who calls `update` takes it from `point(state, params)`. `SGD(nesterov=True)` takes
+    the gradient where it is, and is another method.
+    """
+
+    slots = ("velocity",)
+
+    def __init__(self, lr: Rate = 1e-3, momentum: float = 0.9, weight_decay: float = 0.0):
+        super().__init__(lr)
+        self.momentum, self.weight_decay = share("momentum", momentum), weight_decay
+
+    def point(self, state: Mapping[str, Any], params: Any) -> Any:
+        return tree_map(lambda p, v: p - self.momentum * v, params, state["velocity"])
+
+    def rule(self, p: Tensor, g: Tensor, kept: Slots, now: Mapping[str, Any]) -> tuple[Tensor, Slots]:
+        ahead = p - self.momentum * kept["velocity"]
+        velocity = self.momentum * kept["velocity"] + now["lr"] * decayed(ahead, g, self.weight_decay)
+        return p - velocity, {"velocity": velocity}
 
 
 def decayed(p: Tensor, g: Tensor, weight_decay: float) -> Tensor:
@@ -77,4 +100,9 @@ def averaged(mean: Tensor, x: Tensor, beta: float) -> Tensor:
 
 def unbias(beta: float, step: Tensor) -> Tensor:
     """1 - beta**t in f64, t counted from 1: what a running mean that began at 0 is too small by."""
-    return 1 - mnp.power(mnp.asarray(beta, "f64"), step.astype("f64") + 1)
+    return 1 - power(beta, count(step))
+
+
+def power(base: float, exponent: Tensor) -> Tensor:
+    """base**exponent in f64."""
+    return mnp.power(mnp.asarray(base, "f64"), exponent)

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import mlc.numpy as mnp
-from mlc.errors import MlcError
+from mlc.errors import MlcError, ShapeError
 from mlc.frontends.trace.pytree import difference, flatten
-from mlc.frontends.trace.tensor import Tensor
+from mlc.frontends.trace.tensor import Tensor, type_text
 from mlc.frontends.trace.tracing import user_line
 
 Rate = float | Callable[[Tensor], Any]  # a number, or a function of how many updates there were, an i64 scalar
@@ -28,13 +28,16 @@ class Optimizer:
     """A rule by which parameters follow their gradients. Subclasses state `rule`, `slots`, and `numbers` where those need more than the rate.
 
     lr     the learning rate: a number, or a schedule (mlc.optim.schedules), a function of the number of updates done before this one
-    slots  what is kept for each parameter, in its shape and dtype, and begins as zeros
+    slots  what is kept for each parameter, and begins as zeros in its shape and dtype, unless `start` says otherwise
 
-    The state is {"step": updates done so far, i64, slot: a pytree like the parameters, ...}. The numbers of an update (rate, corrections of
-    averages) are computed in f64 and rounded once to the dtype of the parameter.
+    The state is {"step": updates done so far, i64, slot: a pytree like the parameters, ...}, and what `shared` adds. The numbers of an update
+    (rate, corrections of averages) are computed in f64 and rounded once to the dtype of the parameter.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
+    curved: ClassVar[bool] = (
+        False  # whether `update` takes the function v -> H v, H the Hessian of the loss, behind the parameters
+    )
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
         """Adam(params, lr=...) is bound to the parameters; Adam(1e-3) and Adam(lr=1e-3) are not."""
@@ -56,26 +59,39 @@ class Optimizer:
         leaves, tree = flatten(params)
         kept = [self.start(mnp.asarray(p)) for p in leaves]
         slots = {slot: tree.unflatten([each[slot] for each in kept]) for slot in self.slots}
-        return {"step": mnp.zeros((), "i64"), **slots}
+        return {"step": mnp.zeros((), "i64"), **self.first(), **slots}
 
     def update(self, grads: Any, state: Mapping[str, Any], params: Any) -> tuple[Any, dict[str, Any]]:
         """Parameters and state after an update. Raises MlcError where the gradients are not of the structure of the parameters."""
         leaves, tree = flatten(params)
         gradients = leaves_like(tree, grads, "gradients")
         kept = {slot: leaves_like(tree, state[slot], f"state '{slot}'") for slot in self.slots}
-        numbers = Numbers(self.numbers(state["step"]))
+        shared = self.shared(state)
+        numbers = Numbers(self.numbers(state["step"], shared))
         found: list[tuple[Any, Slots]] = []
         for number, (p, g) in enumerate(zip(leaves, gradients, strict=True)):
             p = mnp.asarray(p)
             found.append(self.rule(p, g, {slot: kept[slot][number] for slot in self.slots}, numbers.of(p.dtype)))
         slots = {slot: tree.unflatten([after[slot] for _, after in found]) for slot in self.slots}
-        return tree.unflatten([p for p, _ in found]), {"step": state["step"] + 1, **slots}
+        return tree.unflatten([p for p, _ in found]), {"step": state["step"] + 1, **shared, **slots}
+
+    def point(self, state: Mapping[str, Any], params: Any) -> Any:
+        """Where the gradient that `update` takes is taken."""
+        return params
 
     def start(self, p: Tensor) -> Slots:
         """What is kept for a parameter before the first update."""
         return {slot: mnp.zeros_like(p) for slot in self.slots}
 
-    def numbers(self, step: Tensor) -> dict[str, Number]:
+    def first(self) -> dict[str, Tensor]:
+        """What is kept once, for all parameters, before the first update."""
+        return {}
+
+    def shared(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
+        """What is kept once, after an update of this state."""
+        return {}
+
+    def numbers(self, step: Tensor, shared: Mapping[str, Tensor]) -> dict[str, Number]:
         """The numbers of an update, the same for all parameters; `step` is how many updates were done before it."""
         return {"lr": self.rate(step)}
 
@@ -155,6 +171,19 @@ def require(name: str, value: Any, holds: bool, condition: str) -> None:
     """Raises MlcError for an option outside of its range."""
     if not holds:
         raise MlcError(f"{name} is {value!r}, and must be {condition}", file=user_line())
+
+
+def sizes(p: Tensor) -> tuple[int, ...]:
+    """The extents of a parameter. Raises ShapeError where one is symbolic."""
+    found = [e for e in p.shape if isinstance(e, int)]
+    if len(found) < p.ndim:
+        raise ShapeError(f"a parameter is {type_text(p)}, and its extents must be numbers", file=user_line())
+    return tuple(found)
+
+
+def count(step: Tensor) -> Tensor:
+    """The number of an update, counted from 1, in f64."""
+    return step.astype("f64") + 1
 
 
 def share(name: str, value: float) -> float:

@@ -182,7 +182,7 @@ class TrainStep:
             def value_and_grad(at: Any) -> tuple[Any, Any, Any]:
                 return differentiable.value_and_grad(at, buffers, now, *batch)
 
-            loss, (changed, more), grads = value_and_grad(params)
+            loss, (changed, more), grads = value_and_grad(self.optimizer.point(optimizer, params))
             params, state = self.optimizer.update(grads, optimizer, params)
             return {
                 "loss": loss,
