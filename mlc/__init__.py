@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mlc import nn, numpy, optim, random, tree
+    from mlc import data, nn, numpy, optim, random, tree
     from mlc.comparison import compare
     from mlc.compiler import compile, load, load_executable
     from mlc.custom_derivative import checkpoint, custom_jvp, custom_vjp, stop_gradient
@@ -81,7 +81,7 @@ _HOMES = {
     "mlc.runtime.executable": ("Executable",),
     "mlc.training.step": ("train_step",),
 }
-_MODULES = ("nn", "numpy", "optim", "random", "tree")
+_MODULES = ("data", "nn", "numpy", "optim", "random", "tree")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -111,6 +111,7 @@ __all__ = [
     "cond",
     "custom_jvp",
     "custom_vjp",
+    "data",
     "dim",
     "export_python",
     "grad",
