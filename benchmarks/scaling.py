@@ -37,6 +37,7 @@ from mlc.options import CompileOptions
 from mlc.passes.loops.lower import without_collections
 from mlc.passes.manager import count_ops
 from mlc.passes.pipelines import pipeline
+from mlc.runtime.artifact import Artifact
 from mlc.runtime.executable import Executable
 
 SIZES = (1000, 5000, 20000)
@@ -147,7 +148,7 @@ def measure(program: str, size: int) -> dict[str, Any]:
             timed(step.name, lambda: step.run(module))  # noqa: B023
     code = timed("codegen", lambda: compile_module(module, compilation.target))
     weights = module.weights.get_all(code.plan.weights, 1)
-    timed("link", lambda: Executable(code.plan, code.objects, weights, target=compilation.target))
+    timed("link", lambda: Executable(Artifact(code.plan, code.objects, weights, compilation.target)))
     steps = made.plan.steps
     return {
         "rows": rows | whole,

@@ -297,6 +297,7 @@ class Compilation:
     def link(self, module: Module, lowered: Module, code: Code) -> Executable:
         """The executable of a module that was lowered and compiled."""
         from mlc.ir.processors import available_cpus
+        from mlc.runtime.artifact import Artifact
         from mlc.runtime.executable import Executable
 
         with stage("link", self.progress, self.seconds) as step:
@@ -304,13 +305,16 @@ class Compilation:
             kept.weights = lowered.weights  # which knows how weights were packed
             weights = lowered.weights.get_all(code.plan.weights, available_cpus())
             made = Executable(
-                code.plan,
-                code.objects,
-                weights,
-                target=self.target,
-                threads=self.options.threads,
-                report=self.report,
-                module_text=portable.write(kept, weights),
+                Artifact(
+                    code.plan,
+                    code.objects,
+                    weights,
+                    self.target,
+                    code.entry,
+                    self.report,
+                    portable.write(kept, weights),
+                    self.options.threads,
+                ),
                 store=self._given.weights if self._given is not None else None,
                 made=lowered.weights,
             )
@@ -454,6 +458,7 @@ def load_executable(
 def _rebuilt(package: Package, missing: list[str], threads: int | None, progress: Progress | None) -> Executable:
     """A package compiled again for this machine."""
     options = CompileOptions.of(
+        target=package.target.kind,
         threads=threads or package.threads,
         specialise=package.report.get("specialise"),
         denormals=package.report.get("denormals"),

@@ -185,3 +185,25 @@ def test_no_two_files_of_one_name_could_be_taken_for_each_other() -> None:
         if path.stem not in ("__init__", "__main__", "conftest")
     ]
     assert same_names(paths).keys() == NAMED_TWICE.keys(), same_names(paths)
+
+
+# What knows that a machine is a CPU; everything else asks a target, a backend or a machine.
+CPU = (
+    "mlc/ir/kernel/cpu_target.py",
+    "mlc/passes/kernel/rules/cpu.py",
+    "mlc/codegen/llvm/",
+    "mlc/runtime/cpu_machine.py",
+    "mlc/runtime/library.py",
+)
+
+
+def test_only_the_half_of_the_cpu_knows_cpus() -> None:
+    """Where this fires, a file that serves every target names the CPU's: have it ask mlc.ir.kernel.target.Target, a Backend or a Machine."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if not path.relative_to(ROOT).as_posix().startswith(CPU)
+        for line, name in imported_modules(ast.parse(path.read_text()))
+        if name.startswith("mlc.ir.kernel.cpu_target")
+    ]
+    assert wrong == []

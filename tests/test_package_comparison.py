@@ -49,12 +49,7 @@ def compared(old: Executable, new: Executable, rows: int = 5) -> PackageComparis
 def made_of(executable: Executable, **other: object) -> Executable:
     """The executable with another plan or other code."""
     return Executable(
-        other.get("plan", executable.plan),  # type: ignore[arg-type]
-        other.get("objects", executable.objects),  # type: ignore[arg-type]
-        executable.weights,
-        target=executable.target,
-        entry=executable.entry,
-        module_text=executable.module_text,
+        replace(executable.artifact, **other)  # type: ignore[arg-type]
     )
 
 

@@ -27,6 +27,7 @@ from mlc.cli.writing import (
     write_text,
     writing,
 )
+from mlc.options import CompileOptions
 
 if TYPE_CHECKING:
     from mlc.compiler import Compilation
@@ -171,7 +172,7 @@ def _headline(compilation: Compilation) -> str:
 
 def _output(args: argparse.Namespace, source: Model, console: Console) -> tuple[str, Path]:
     """What to write, and where. Raises UsageError or MlcError where that cannot be."""
-    suffix_of = {**SUFFIX, **backend(args.target).generator.emits}
+    suffix_of = {**SUFFIX, **backend(args.target or CompileOptions.target).generator.emits}
     by_suffix = {suffix: kind for kind, suffix in suffix_of.items()}
     kind = args.emit
     if kind is not None and kind not in suffix_of:

@@ -10,6 +10,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from mlc.backends import backend
 from mlc.cli.command_line import Parser
 from mlc.cli.console import Console
 
@@ -57,11 +58,10 @@ def _packages() -> list[Finding]:
 def _cpu() -> Finding:
     from mlc.codegen.llvm.object import compile_text, load
     from mlc.errors import InternalError, MlcError
-    from mlc.ir.kernel.cpu_target import cpu_target
     from mlc.ir.processors import available_cpus
 
     try:
-        target = cpu_target()
+        target = backend("cpu").rules.target("native")
         library = load([compile_text("define i32 @mlc_doctor() {\n  ret i32 42\n}\n")])
         library.address("mlc_doctor")
     except (MlcError, InternalError, ImportError, OSError) as error:

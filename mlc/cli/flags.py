@@ -58,9 +58,8 @@ def target(parser: Parser) -> None:
     group = parser.add_argument_group("compilation")
     group.add_argument(
         "--target",
-        default="cpu",
         metavar="TARGET",
-        help=", ".join(f"{name} ({summary})" for name, summary in summaries().items()),
+        help="default: cpu. " + ", ".join(f"{name} ({summary})" for name, summary in summaries().items()),
     )
     group.add_argument("--arch", default="native", metavar="CPU", help="native (default), x86-64-v2, -v3 or -v4")
     group.add_argument("--threads", type=positive, metavar="N", help="largest number of threads a call uses")

@@ -204,8 +204,6 @@ def _open_package(args: argparse.Namespace, source: Model, console: Console) -> 
     require_as_compiled(args, source)
     if variants := sizes.variants(args.dim):
         raise UsageError(f"--dim {variant_text(variants[0])}: {source.name} is compiled already")
-    if getattr(args, "target", "cpu") != "cpu":
-        raise UsageError(f"{source.name} holds code for cpu", remedy="Compile the model again with --target.")
     path = require_file(source)
     reference = None
     if named := getattr(args, "reference", None):
@@ -215,6 +213,8 @@ def _open_package(args: argparse.Namespace, source: Model, console: Console) -> 
         if reference.compilation is None:
             raise UsageError(f"--reference {named} is a package", remedy="Name the ONNX model.")
     executable = load_executable(path, args.threads, getattr(args, "strict", False), console.progress)
+    if getattr(args, "target", None) not in (None, kind := executable.target.kind):
+        raise UsageError(f"{source.name} holds code for {kind}", remedy="Compile the model again with --target.")
     module = portable.read(executable.module_text, executable.weights, f"{source.name}: module.mlir")
     return Session(source, module, None, executable, reference=reference)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from mlc.ir.kernel.target import Target
 
 @dataclass(frozen=True)
 class Artifact:
-    """Native code with its plan and weights (by key, as kernels read them), whether it runs here or not.
+    """Code with its plan and weights (by key, as kernels read them), whether it runs here or not.
 
-    entry        the symbol of the function that calls every kernel
+    objects      what the loader of the target's kind loads
+    entry        the symbol of the function that calls every kernel, where there is one
     report       what was decided, and how long it took
     module_text  the module before it was compiled for this target (portable.py), without weights
     threads      as they were asked for when it was compiled; None where that was left open
@@ -26,7 +27,7 @@ class Artifact:
     objects: Sequence[bytes]
     weights: Mapping[str, np.ndarray]
     target: Target
-    entry: str
-    report: dict[str, Any]
-    module_text: str
-    threads: int | None
+    entry: str = "mlc_entry"
+    report: dict[str, Any] = field(default_factory=dict)
+    module_text: str = ""
+    threads: int | None = None

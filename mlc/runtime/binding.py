@@ -29,9 +29,15 @@ KEPT = 64
 Shapes = tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Binding:
-    """One set of sizes: the table for the entry function, and the memory that a call needs."""
+    """One set of sizes: the table for the entry function, and the memory that a call needs. Two are never equal: machines keep what they make
+    for one by it.
+
+    sizes    values of the plan's sizes; 0 for those that a run counts
+    tiles    of each of the plan's launches
+    offsets  of each of its buffers in the arena, behind the scratch memory
+    """
 
     symbols: dict[str, int]
     table: ctypes.Array[ctypes.c_int64]
@@ -40,6 +46,10 @@ class Binding:
     outputs: tuple[tuple[tuple[int, ...], np.dtype, int], ...]  # shape, dtype, bytes of memory of their own
     positions: tuple[Positions, ...] = ()  # what is tested of the values of inputs
     threads: int = 1  # that work in the launch that most of them share
+    sizes: tuple[int, ...] = ()
+    tiles: tuple[int, ...] = ()
+    offsets: tuple[int, ...] = ()
+    scratch: int = 0  # bytes that each thread has, the first of them at the start of the arena
 
 
 @dataclass(frozen=True)
@@ -125,12 +135,26 @@ class Binder:
         arena = own + top
         self._check_memory(arena, sum(bytes for _, _, bytes in memory), symbols)
         helpers = [max(0, min(self.threads, tiles, bytes // self.grain) - 1) for bytes, tiles in launches]
-        numbers = [scratch, *sizes, *helpers, *(own + offset for offset in offsets)]
+        places = tuple(own + offset for offset in offsets)
+        numbers = [scratch, *sizes, *helpers, *places]
         if max(numbers) >= 1 << 63:  # of tensors without elements; others do not fit into memory
             raise ShapeError(f"a size is beyond 64 bits at {_text(symbols)}")
         table = (ctypes.c_int64 * len(numbers))(*numbers)
         tested, threads = positions(plan, symbols), 1 + max(helpers, default=0)
-        return Binding(symbols, table, ctypes.addressof(table), arena, memory, tested, threads)
+        tiles = tuple(count for _, count in launches)
+        return Binding(
+            symbols,
+            table,
+            ctypes.addressof(table),
+            arena,
+            memory,
+            tested,
+            threads,
+            tuple(sizes),
+            tiles,
+            places,
+            scratch,
+        )
 
     def memory(self, symbols: Mapping[str, int]) -> MemoryUse:
         """What a call at these sizes takes. Raises ShapeError where they do not fit the module."""

@@ -1,4 +1,4 @@
-"""A compiled module that can be called: arrays in, arrays out, native code between.
+"""A compiled module that can be called: arrays in, arrays out, and between them the machine (machines.py) that runs the code.
 
     exe(x, mask), exe(x, mask=mask)             as a function: one array per input, in order or by name
     exe.run(None, {"x": x, "mask": mask})       by name, as in onnxruntime
@@ -19,19 +19,14 @@ from dataclasses import dataclass, replace
 from math import prod
 from numbers import Integral
 from sys import getrefcount
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy import ndarray
 
-from mlc.codegen.llvm.object import check_runs_here, load
-from mlc.codegen.llvm.threads import pool
 from mlc.errors import InternalError, InvalidModel, MlcError
 from mlc.ir import dims
-from mlc.ir.kernel.cpu_target import cpu_target
-from mlc.ir.kernel.plan import Plan, TensorSpec
-from mlc.ir.kernel.target import Target
-from mlc.ir.processors import thread_count
+from mlc.ir.kernel.plan import TensorSpec
 from mlc.runtime.arguments import in_order, require_inputs, require_outputs
 from mlc.runtime.arrays import (
     DTYPES,
@@ -40,7 +35,6 @@ from mlc.runtime.arrays import (
     address,
     as_array,
     as_updated,
-    in_place,
     require_apart,
     return_free_memory,
 )
@@ -48,7 +42,8 @@ from mlc.runtime.artifact import Artifact
 from mlc.runtime.binding import Binder, Binding, MemoryUse, Shapes
 from mlc.runtime.dlpack import array_type
 from mlc.runtime.indices import require_inside
-from mlc.runtime.library import export_library
+from mlc.runtime.loaders import LOADERS
+from mlc.runtime.machines import Run
 from mlc.runtime.package import Package, from_bytes, read, save, to_bytes
 from mlc.runtime.state import Stateful
 
@@ -56,8 +51,6 @@ if TYPE_CHECKING:
     from mlc.ir.module import Module
     from mlc.ir.weights import WeightStore
 
-_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-_TIMED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 # Workspaces that wait for the next call; more of them exist only while more calls run at the same time.
 _WORKSPACES = 4
 # Bytes of an output up to which its memory is kept for the next call, should the caller have dropped the array by then.
@@ -85,81 +78,45 @@ class StepTime:
     turns: float = 1.0
 
 
-class Weights:
-    """The arrays of a plan's weights, and the table of pointers to them."""
-
-    def __init__(self, keys: Sequence[str], get: Callable[[str], np.ndarray]):
-        self.arrays = {key: in_place(get(key)) for key in keys}
-        self.table = (ctypes.c_void_p * max(1, len(keys)))(*map(address, self.arrays.values()))
-
-
-class Workspace:
-    """What one call at a time uses: the arena, the array of pointers (inputs, outputs, the table of weights), the outputs' last memory."""
-
-    __slots__ = ("arena", "io", "outputs", "place", "weights")
-
-    def __init__(self, inputs: int, outputs: int):
-        self.arena = Memory(0)
-        self.io = (ctypes.c_void_p * (inputs + outputs + 1))()
-        self.weights: Weights | None = None
-        self.place = ctypes.addressof(self.io)
-        self.outputs = [Memory(0)] * outputs
-
-    def read(self, weights: Weights) -> None:
-        """They live as long as a call that reads them."""
-        self.weights = weights
-        self.io[len(self.io) - 1] = ctypes.addressof(weights.table)
-
-    def reserve(self, size: int) -> None:
-        self.arena = Memory(0)  # give back the old before asking for the new
-        self.arena = Memory(size)
-
-
 class Executable:
-    """Native code with its plan and weights. Made by mlc.compile and mlc.load_executable.
+    """Code with its plan and weights, loaded. Made by mlc.compile and mlc.load_executable.
 
     `store` is that of the module that was compiled, and `made` what the compiler made of it, packed and folded: see refresh().
 
     `threads` is the largest number a call may use: each kernel takes as many of them as have enough to do for what starting them costs here.
     `threads_asked` is the number asked for, None where that was left open. `report` says what was decided and how long it took;
-    `native_compilations` counts compilations since the executable exists: 0, for one code serves all sizes.
+    `native_compilations` counts compilations since the executable exists: 0, for one code serves all sizes. Raises TargetUnavailable where
+    the code does not run on this machine, InternalError where it is no code.
     """
 
     def __init__(
         self,
-        plan: Plan,
-        objects: Sequence[bytes],
-        weights: Mapping[str, np.ndarray],
-        *,
-        target: Target | None = None,
+        artifact: Artifact,
         threads: int | None = None,
-        entry: str = "mlc_entry",
-        report: dict[str, Any] | None = None,
-        module_text: str = "",
+        *,
         store: WeightStore | None = None,
         made: WeightStore | None = None,
     ):
+        plan = artifact.plan
         self.plan = plan
-        self.objects = tuple(objects)
-        self.target = target or cpu_target()
-        self.entry = entry
-        self.report: dict[str, Any] = dict(report or {})
-        self.module_text = module_text
+        self.objects = tuple(artifact.objects)
+        self.target = artifact.target
+        self.entry = artifact.entry
+        self.report: dict[str, Any] = dict(artifact.report)
+        self.module_text = artifact.module_text
         self.native_compilations = 0
-        check_runs_here(self.target)
-        self.threads_asked = threads
-        self.threads = thread_count(threads)
-        self._pool = pool()
-        self.threads = self._pool.start(self.threads)
-        self._weights = Weights(plan.weights, weights.__getitem__)
+        self.threads_asked = threads or artifact.threads
+        self._loader = LOADERS[self.target.kind]
+        self._machine = self._loader.load(artifact, self.threads_asked)
+        self._run = self._machine.run
+        self.workspace = self._machine.workspace
+        self.threads = self._machine.threads
         self._store: Callable[[], WeightStore | None] = lambda: None
         self._looked_at: dict[str, int] = {}  # weights whose numbers are a part of the code
         if store is not None and made is not None:
             store.tie(self, made)
             self._store, self._looked_at = weakref.ref(store), made.looked_at()
-        self._library = load(objects, {"mlc_pool_run": self._pool.run})
-        self._run = _ENTRY(self._library.address(entry))
-        self._binder = Binder(plan, self.threads, self._pool.grain(self.threads))
+        self._binder = Binder(plan, self.threads, self._machine.grain)
         self._bindings = self._binder.kept
         self._input_dtypes = [DTYPES[spec.dtype][0] for spec in plan.inputs]
         self._output_types = [array_type(DTYPES[spec.dtype][0]) for spec in plan.outputs]
@@ -171,7 +128,8 @@ class Executable:
         self._written = {number: plan.outputs[output].name for output, number in self._aliases.items()}
         self._fresh = [number for number in range(len(plan.outputs)) if number not in self._aliases]
         self._counts = {name: 1 + plan.sizes.index(dims.symbol(name)) for name in plan.counted}
-        self._free: list[Workspace] = []
+        self._special = bool(self._fronts or self._counts)
+        self._free: list[Any] = []
 
     # Signature -------------------------------------------------------------------------------------------------------
     def get_inputs(self) -> list[NodeArg]:
@@ -189,20 +147,6 @@ class Executable:
         bytes = sum(weight.nbytes for weight in self.weights.values())
         lines.append(f"  {len(self.plan.steps)} kernel calls, {len(self.weights)} weights of {bytes / 2**20:.1f} MiB>")
         return "\n".join(lines)
-
-    @classmethod
-    def of(cls, artifact: Artifact, threads: int | None = None) -> Self:
-        """Load what was compiled. Raises TargetUnavailable where its code does not run on this machine, InternalError where it is no code."""
-        return cls(
-            artifact.plan,
-            artifact.objects,
-            artifact.weights,
-            target=artifact.target,
-            threads=threads or artifact.threads,
-            entry=artifact.entry,
-            report=artifact.report,
-            module_text=artifact.module_text,
-        )
 
     @property
     def artifact(self) -> Artifact:
@@ -227,8 +171,9 @@ class Executable:
         save(self.artifact, path, state)
 
     def export_library(self, path: str | os.PathLike[str], header: str | os.PathLike[str] | None = None) -> None:
-        """Write a shared library with a C interface that needs neither Python nor mlc. Raises TargetUnavailable without a linker."""
-        export_library(self.artifact, path, header)
+        """Write a shared library with a C interface that needs neither Python nor mlc. Raises TargetUnavailable without a linker, and for
+        targets that have none."""
+        self._loader.export_library(self.artifact, path, header)
 
     def source(self, kind: str = "python") -> str:
         """What it computes as source text: "python" is a NumPy program of the graph as its kernels have it, fused and with the layouts
@@ -241,9 +186,9 @@ class Executable:
 
     # Weights ---------------------------------------------------------------------------------------------------------
     @property
-    def weights(self) -> dict[str, np.ndarray]:
+    def weights(self) -> Mapping[str, np.ndarray]:
         """By key, as kernels read them: some in panels."""
-        return self._weights.arrays
+        return self._machine.weights
 
     @property
     def store(self) -> WeightStore:
@@ -273,7 +218,7 @@ class Executable:
                     f"weight '{key}' was replaced, and its numbers have become a part of the code",
                     remedy="Compile the module again, or make the weight an argument: passes='weights-to-arguments{weights=...},default'.",
                 )
-        self._weights = Weights(self.plan.weights, store.get)
+        self._machine.read(store.get)
 
     # State -----------------------------------------------------------------------------------------------------------
     def with_state(
@@ -292,25 +237,17 @@ class Executable:
         arrays = tuple(in_order(self._index, arrays, named))
         return self.timed(lambda run: self._call(arrays, run), repeats)
 
-    def timed(self, call: Callable[[Callable[[int, int, int], None]], object], repeats: int) -> list[StepTime]:
-        """As `profile`, of `call(run)`, which has the entry run by `run`."""
+    def timed(self, call: Callable[[Run], object], repeats: int) -> list[StepTime]:
+        """As `profile`, of `call(run)`, which has the machine run by `run`."""
         if not isinstance(repeats, Integral) or repeats < 1:
             raise MlcError(f"repeats is {repeats!r}", remedy="Give a whole number of at least 1.")
-        try:
-            run = _TIMED(self._library.address(f"{self.entry}_timed"))
-        except InternalError:
-            raise MlcError("this executable was built without the entry that takes times") from None
-        times = (ctypes.c_int64 * max(1, 2 * len(self.plan.steps)))()
-
-        def timed(sizes: int, arena: int, io: int) -> None:
-            run(sizes, arena, io, ctypes.addressof(times))
-
+        run, times = self._machine.timed()
         for _ in range(repeats):
-            call(timed)
+            call(run)
         return [
-            StepTime(step.kernel, step.source, times[2 * number] / repeats, number, turns / repeats)
-            for number, step in enumerate(self.plan.steps)
-            if (turns := times[2 * number + 1])  # else another branch was taken: one for other sizes
+            StepTime(step.kernel, step.source, nanoseconds / repeats, number, turns / repeats)
+            for number, (step, (nanoseconds, turns)) in enumerate(zip(self.plan.steps, times(), strict=True))
+            if turns  # else another branch was taken: one for other sizes
         ]
 
     def memory_analysis(self, **sizes: int) -> MemoryUse:
@@ -342,7 +279,7 @@ class Executable:
                 workspace = self._free.pop()
             except IndexError:  # a call on another thread took the last
                 break
-            freed += workspace.arena.bytes + sum(memory.bytes for memory in workspace.outputs)
+            freed += workspace.bytes
         return_free_memory()
         return freed
 
@@ -364,22 +301,16 @@ class Executable:
     def run_apart(self, inputs: Mapping[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """As `run`, with no memory shared: the outputs, and what each buffer of the plan holds after the call, as bytes."""
         apart = tuple(replace(life, first=0, last=len(self.plan.buffers)) for life in self.plan.buffers)
-        copy = Executable(
-            replace(self.plan, buffers=apart),
-            self.objects,
-            self.weights,
-            target=self.target,
-            threads=self.threads,
-            entry=self.entry,
-        )
+        plan = replace(self.plan, buffers=apart)
+        copy = Executable(replace(self.artifact, plan=plan, report={}), self.threads)
         outputs = copy.run(None, self.unshared(inputs))
-        binding, arena = next(iter(copy._bindings.values())), copy._free[0].arena
-        offsets = binding.table[len(binding.table) - len(apart) :] if apart else []
+        binding, memory = next(iter(copy._bindings.values())), copy._machine.arena(copy._free[0])
         sizes = [dims.evaluate(life.bytes, binding.symbols) for life in apart]
-        memory = arena.block[arena.offset : arena.offset + arena.bytes]
-        return outputs, [memory[start : start + size].copy() for start, size in zip(offsets, sizes, strict=True)]
+        return outputs, [
+            memory[start : start + size].copy() for start, size in zip(binding.offsets, sizes, strict=True)
+        ]
 
-    def _call(self, values: Sequence[Any], run: Callable[[int, int, int], None] | None = None) -> list[np.ndarray]:
+    def _call(self, values: Sequence[Any], run: Run | None = None) -> list[np.ndarray]:
         """Plain loops and few calls, for this is all the Python of a call (`benchmarks.symbolic` times it)."""
         dtypes = self._input_dtypes
         if len(values) != len(dtypes):
@@ -418,10 +349,6 @@ class Executable:
         """The sizes of a call with inputs of these shapes. Raises ShapeError where they do not fit."""
         return self._bindings.get(shapes) or self._binder.bind(shapes)
 
-    def workspace(self) -> Workspace:
-        """A new one."""
-        return Workspace(len(self.plan.inputs), len(self.plan.outputs))
-
     def argument(self, number: int, value: Any) -> np.ndarray:
         """The value of an input as an array that native code can use in place. Raises MlcError where there is none."""
         spec, dtype = self.plan.inputs[number], self._input_dtypes[number]
@@ -431,23 +358,17 @@ class Executable:
 
     def launch(
         self,
-        workspace: Workspace,
+        workspace: Any,
         binding: Binding,
         arrays: Sequence[np.ndarray],
         outputs: list[Any],
         fresh: Sequence[int],
-        run: Callable[[int, int, int], None] | None = None,
+        run: Run | None = None,
     ) -> list[np.ndarray]:
-        """Run the entry, whose pointers to inputs are in the workspace. `outputs` has the arrays of results that have memory already; those
+        """Run the code, whose pointers to inputs are in the workspace. `outputs` has the arrays of results that have memory already; those
         whose numbers are in `fresh` get some."""
         if binding.positions:
             require_inside(binding.positions, arrays)
-        if self.threads > 1 and not self._pool.workers:  # this is the child of a fork
-            self._pool.start(self.threads)
-        if workspace.weights is not self._weights:
-            workspace.read(self._weights)
-        if workspace.arena.bytes < binding.arena:
-            workspace.reserve(binding.arena)
         memories, types, io, first = workspace.outputs, self._output_types, workspace.io, len(arrays)
         for number in fresh:
             shape, dtype, bytes = binding.outputs[number]
@@ -458,17 +379,32 @@ class Executable:
                     memories[number] = memory
             outputs[number] = types[number](shape, dtype, memory.block, memory.offset)
             io[first + number] = memory.place
+        if self._special:
+            return self._run_special(workspace, binding, arrays, outputs, fresh, run or self._run)
+        (run or self._run)(workspace, binding, binding.address)
+        return outputs
+
+    def _run_special(
+        self,
+        workspace: Any,
+        binding: Binding,
+        arrays: Sequence[np.ndarray],
+        outputs: list[Any],
+        fresh: Sequence[int],
+        run: Run,
+    ) -> list[np.ndarray]:
+        """Where results begin with inputs, or a run counts sizes."""
         if self._fronts:
             self._put_in_front(workspace, arrays, outputs, fresh)
         if self._counts:
             table = type(binding.table).from_buffer_copy(binding.table)  # the entry writes what it counts
-            (run or self._run)(ctypes.addressof(table), workspace.arena.place, workspace.place)
+            run(workspace, binding, ctypes.addressof(table))
             return self._counted(binding, table, outputs)
-        (run or self._run)(binding.address, workspace.arena.place, workspace.place)
+        run(workspace, binding, binding.address)
         return outputs
 
     def _put_in_front(
-        self, workspace: Workspace, arrays: Sequence[np.ndarray], outputs: Sequence[Any], fresh: Sequence[int]
+        self, workspace: Any, arrays: Sequence[np.ndarray], outputs: Sequence[Any], fresh: Sequence[int]
     ) -> None:
         """Copy inputs to where the results that begin with them lie."""
         for output, source in self._fronts.items():
@@ -503,7 +439,7 @@ def load_package(path: str | os.PathLike[str], threads: int | None = None) -> Ex
 def loaded(package: Package, threads: int | None = None) -> Executable:
     """Raises TargetUnavailable where the code does not run on this machine, InvalidModel where it is no code."""
     try:
-        return Executable.of(package, threads)
+        return Executable(package, threads)
     except InternalError as error:  # its objects do not link or lack the entry
         raise InvalidModel(
             f"{package.path} is damaged: {error}", file=package.path, remedy="Compile the model again."

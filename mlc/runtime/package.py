@@ -1,6 +1,6 @@
 """Packages: an executable in one file, `model.mlc`.
 
-    manifest.json          format, versions, target, threads, signature and plan, a SHA-256 of each weight
+    manifest.json          format, versions, target and its kind, threads, signature and plan, a SHA-256 of each weight
     module.mlir            the module before it was compiled for this target (mlc/runtime/portable.py), without weights
     code/0.o ...           relocatable objects
     sources.json           kernel -> nodes of the user's model
@@ -34,9 +34,10 @@ from mlc.errors import InvalidModel, MlcError
 from mlc.ir import work
 from mlc.ir.dtypes import BY_NUMPY, BY_SAFETENSORS, TABLE
 from mlc.ir.files import replacing
-from mlc.ir.kernel.cpu_target import CpuTarget
 from mlc.ir.kernel.plan import ALIGNMENT, Plan
+from mlc.ir.kernel.target import Target
 from mlc.runtime.artifact import Artifact
+from mlc.runtime.loaders import LOADERS
 
 FORMAT = 4
 LARGEST = 256 << 20  # bytes of everything but the weights, unpacked: 50 times the largest package measured
@@ -175,7 +176,7 @@ def _header(weights: Mapping[str, np.ndarray]) -> tuple[bytes, list[np.ndarray]]
     return len(text).to_bytes(8, "little") + text, arrays
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Package(Artifact):
     """What a package holds. `checksums` are of each weight; `version` is that of the mlc that wrote it."""
 
@@ -213,7 +214,7 @@ def read(path: str | os.PathLike[str]) -> Package:
                 plan=Plan.from_json(manifest["plan"]),
                 objects=[members[name] for name in manifest["objects"]],
                 weights=_mapped(raw, header, start, size),
-                target=CpuTarget(**{k: v for k, v in manifest["target"].items() if k != "kind"}),
+                target=_target(manifest["target"]),
                 entry=str(manifest["entry"]),
                 report=_object(json.loads(members["decisions.json"])),
                 module_text=members["module.mlir"].decode(),
@@ -285,9 +286,17 @@ def _manifest(members: Mapping[str, bytes], path: Path) -> dict[str, Any]:
             remedy=f"It was written by mlc {manifest.get('mlc', 'of an unknown version')}. Compile the model again.",
         )
     kind = manifest["target"]["kind"]
-    if kind != "cpu":
-        raise InvalidModel(f"{path} holds code for '{kind}', which this mlc cannot run", file=path)
+    if kind not in LOADERS:
+        raise InvalidModel(
+            f"{path} holds code for '{kind}', and this mlc has no such backend",
+            file=path,
+            remedy=f"It runs code for: {', '.join(LOADERS)}. Register the backend, or compile the model for one of these.",
+        )
     return manifest
+
+
+def _target(facts: Mapping[str, Any]) -> Target:
+    return LOADERS[facts["kind"]].target({name: value for name, value in facts.items() if name != "kind"})
 
 
 def _place(file: zipfile.ZipFile, raw: IO[bytes]) -> tuple[int, int]:

@@ -22,11 +22,10 @@ from mlc.ir.kernel.plan import Plan, TensorSpec
 from mlc.runtime.arguments import in_order, require_inputs, require_outputs
 from mlc.runtime.arrays import DTYPES, Memory, address, as_array, require_apart
 from mlc.runtime.binding import KEPT, Binding, Shapes
+from mlc.runtime.machines import Run
 
-Run = Callable[[int, int, int], None]
 
-
-class Machine(Protocol):
+class Stateless(Protocol):
     """What state needs of an executable."""
 
     plan: Plan
@@ -140,7 +139,7 @@ class Stateful:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Stateless,
         kept: Mapping[str, str | None] | None = None,
         initial: Mapping[str, Any] | None = None,
     ):
@@ -320,7 +319,7 @@ def _without_value(name: str) -> MlcError:
 
 
 def _restored(
-    machine: Machine, pairs: Mapping[str, str | None], initial: Mapping[str, Any], values: Mapping[str, Any]
+    machine: Stateless, pairs: Mapping[str, str | None], initial: Mapping[str, Any], values: Mapping[str, Any]
 ) -> Stateful:
     made = Stateful(machine, pairs)
     made._initial = dict(initial)

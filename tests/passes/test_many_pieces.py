@@ -17,6 +17,7 @@ from mlc.ir.module import Module
 from mlc.passes.kernel.draft import Plan
 from mlc.passes.manager import PassManager
 from mlc.passes.pipelines import pipeline
+from mlc.runtime.artifact import Artifact
 from mlc.runtime.executable import Executable
 
 Build = Callable[..., Sequence[SSAValue]]
@@ -34,7 +35,8 @@ def kernels(made: Module, arrays: Sequence[np.ndarray], level: int = 2) -> int:
     expected = interpreter.run(made, arrays)
     lowered = PassManager(pipeline(level)).run(made)
     code = compile_module(lowered, cpu_target())
-    executable = Executable(code.plan, code.objects, {key: lowered.weights.get(key) for key in code.plan.weights})
+    weights = {key: lowered.weights.get(key) for key in code.plan.weights}
+    executable = Executable(Artifact(code.plan, code.objects, weights, cpu_target()))
     for found in (run_program(lowered, arrays), executable.run(None, dict(zip(made.input_names, arrays, strict=True)))):
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

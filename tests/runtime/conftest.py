@@ -10,8 +10,10 @@ import pytest
 
 from mlc.codegen.llvm.entry import emit_entry
 from mlc.codegen.llvm.object import compile_text
+from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.module import Module
 from mlc.passes.kernel.arena import plan_arena
+from mlc.runtime.artifact import Artifact
 from mlc.runtime.executable import Executable
 
 Build = Callable[..., Executable]
@@ -23,7 +25,7 @@ def compiled(text: str, code: list[str], weights: dict[str, np.ndarray] | None =
     plan_arena(module.main)
     entry = emit_entry(module)
     objects = [compile_text(part) for part in [entry.text, *code]]
-    return Executable(entry.plan, objects, weights or {}, **options)
+    return Executable(Artifact(entry.plan, objects, weights or {}, cpu_target()), **options)
 
 
 @pytest.fixture

@@ -593,7 +593,7 @@ want = exe(x, x)
 child = os.fork()
 if child == 0:
     same = all(np.array_equal(exe(x, x), want) for _ in range(50))
-    os._exit(0 if same and exe._pool.workers == 2 else 1)
+    os._exit(0 if same and exe._machine.pool.workers == 2 else 1)
 same = all(np.array_equal(exe(x, x), want) for _ in range(50))
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), same)
 """

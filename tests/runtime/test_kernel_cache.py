@@ -16,6 +16,7 @@ from mlc.ir.module import Module
 from mlc.passes.kernel import lowering
 from mlc.passes.kernel.lowering import LowerKernels, LowerNewKernels
 from mlc.passes.pipelines import pipeline
+from mlc.runtime.artifact import Artifact
 from mlc.runtime.executable import Executable
 
 RNG = np.random.default_rng(0)
@@ -47,7 +48,7 @@ def build(module: Module, folder, counted: list) -> tuple[Executable, Module]:
         (LowerNewKernels("native", known) if type(step) is LowerKernels else step).run(module)
     code = compile_module(module, cpu_target(), objects, known=known)
     weights = {key: module.weights.get(key) for key in code.plan.weights}
-    made = Executable(code.plan, code.objects, weights, threads=1)
+    made = Executable(Artifact(code.plan, code.objects, weights, cpu_target()), threads=1)
     made.report = {"lowered": len(counted) - before, "compiled": code.compiled}
     return made, module
 
@@ -104,7 +105,7 @@ def test_kernels_that_became_the_same_code_are_linked_once(tmp_path, counted):
     code = compile_module(module, cpu_target(), objects, known=known)
     weights = {key: module.weights.get(key) for key in code.plan.weights}
     x = RNG.standard_normal((7, 64)).astype(np.float32)
-    made = Executable(code.plan, code.objects, weights, threads=1)
+    made = Executable(Artifact(code.plan, code.objects, weights, cpu_target()), threads=1)
     assert [step.kernel for step in code.plan.steps] == [call.kernel, "twin", "rows_0"]
     assert len(code.objects) == 3
     np.testing.assert_allclose(made(x), expected(x), rtol=1e-4, atol=1e-6)

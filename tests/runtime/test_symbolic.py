@@ -70,10 +70,10 @@ def test_memory_of_a_call_does_not_grow_with_the_shapes_before() -> None:
     executable, known = _compiled(path), signature(path)
     largest = known.feeds({"N": 8, "S": 32})
     executable.run(None, largest)
-    sizes = [workspace.arena.bytes for workspace in executable._free]
+    sizes = [workspace.memory.bytes for workspace in executable._free]
     for index in range(200):
         executable.run(None, known.feeds({"N": 1 + index % 8, "S": 1 + index // 8}))
-    assert [workspace.arena.bytes for workspace in executable._free] == sizes
+    assert [workspace.memory.bytes for workspace in executable._free] == sizes
 
 
 @pytest.mark.parametrize(("columns", "words"), [(1, "beyond 64 bits"), (0, "would have the shape")])

@@ -76,7 +76,7 @@ def compile_module(
             assert known is not None
             known.remember(*item)
         return Code(
-            objects, entry.plan, texts, compiler.compiled, len(objects) - compiler.compiled, frozenset(optimised)
+            objects, entry.plan, texts, compiler.compiled, len(objects) - compiler.compiled, frozenset(optimised), ENTRY
         )
 
 

@@ -1,0 +1,124 @@
+"""Calls on the CPU at hand: one native entry function, the arena, the table of weights, the threads of the process."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from mlc.codegen.llvm.object import check_runs_here, load
+from mlc.codegen.llvm.threads import pool
+from mlc.errors import InternalError, MlcError
+from mlc.ir.kernel.cpu_target import CpuTarget
+from mlc.ir.processors import thread_count
+from mlc.runtime.arrays import Memory, address, in_place
+from mlc.runtime.artifact import Artifact
+from mlc.runtime.binding import Binding
+from mlc.runtime.library import export_library
+from mlc.runtime.machines import Run, Workspace
+
+_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+_TIMED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+
+
+class Weights:
+    """The arrays of a plan's weights, and the table of pointers to them."""
+
+    def __init__(self, keys: Sequence[str], get: Callable[[str], np.ndarray]):
+        self.arrays = {key: in_place(get(key)) for key in keys}
+        self.table = (ctypes.c_void_p * max(1, len(keys)))(*map(address, self.arrays.values()))
+
+
+class CpuWorkspace(Workspace):
+    """With the arena, and the weights, which live as long as a call that reads them."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs)
+        self.memory = Memory(0)
+        self.arena = self.memory.place
+        self.weights: Weights | None = None
+        self.ready: Binding | None = None  # whose calls can begin at once
+
+    @property
+    def bytes(self) -> int:
+        return super().bytes + self.memory.bytes
+
+    def take(self, weights: Weights, binding: Binding) -> None:
+        """Get ready for calls at these sizes that read these weights."""
+        self.weights = weights
+        self.io[len(self.io) - 1] = ctypes.addressof(weights.table)
+        if self.memory.bytes < binding.arena:
+            self.memory = Memory(0)  # give back the old before asking for the new
+            self.memory = Memory(binding.arena)
+        self.arena, self.ready = self.memory.place, binding
+
+
+class CpuMachine:
+    """A machine as mlc.runtime.machines.Machine has it; `threads` counts those that the system gave."""
+
+    def __init__(self, artifact: Artifact, threads: int | None):
+        check_runs_here(artifact.target)
+        self.target = artifact.target
+        self.plan, self.entry = artifact.plan, artifact.entry
+        self.pool = pool()
+        self.threads = self.pool.start(thread_count(threads))
+        self.grain = self.pool.grain(self.threads)
+        self._weights = Weights(self.plan.weights, artifact.weights.__getitem__)
+        self._library = load(artifact.objects, {"mlc_pool_run": self.pool.run})
+        self.run = self._run_of(self._library.address(self.entry))
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        return self._weights.arrays
+
+    def read(self, get: Callable[[str], np.ndarray]) -> None:
+        self._weights = Weights(self.plan.weights, get)
+
+    def workspace(self) -> CpuWorkspace:
+        return CpuWorkspace(len(self.plan.inputs), len(self.plan.outputs))
+
+    def arena(self, workspace: CpuWorkspace) -> np.ndarray:
+        memory = workspace.memory
+        return memory.block[memory.offset : memory.offset + memory.bytes]
+
+    def _run_of(self, address: int) -> Run:
+        """Runs the entry at an address. A closure, and as little as can be: it is a part of every call."""
+        entry, pool, threads = _ENTRY(address), self.pool, self.threads
+
+        def run(workspace: CpuWorkspace, binding: Binding, table: int) -> None:
+            if threads > 1 and not pool.workers:  # this is the child of a fork
+                pool.start(threads)
+            if workspace.ready is not binding or workspace.weights is not self._weights:
+                workspace.take(self._weights, binding)
+            entry(table, workspace.arena, workspace.place)
+
+        return run
+
+    def timed(self) -> tuple[Run, Callable[[], Sequence[tuple[float, float]]]]:
+        try:
+            entry = _TIMED(self._library.address(f"{self.entry}_timed"))
+        except InternalError:
+            raise MlcError("this executable was built without the entry that takes times") from None
+        times = (ctypes.c_int64 * max(1, 2 * len(self.plan.steps)))()
+
+        def run(workspace: CpuWorkspace, binding: Binding, table: int) -> None:
+            workspace.take(self._weights, binding)
+            entry(table, workspace.arena, workspace.place, ctypes.addressof(times))
+
+        return run, lambda: [(times[2 * n], times[2 * n + 1]) for n in range(len(self.plan.steps))]
+
+
+class CpuLoader:
+    """Of native code, which LLVM links in memory."""
+
+    def target(self, facts: Mapping[str, Any]) -> CpuTarget:
+        return CpuTarget(**facts)
+
+    def load(self, artifact: Artifact, threads: int | None) -> CpuMachine:
+        return CpuMachine(artifact, threads)
+
+    def export_library(self, artifact: Artifact, path: str | PathLike[str], header: str | PathLike[str] | None) -> None:
+        export_library(artifact, path, header)
