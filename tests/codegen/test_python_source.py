@@ -1,14 +1,17 @@
 """Whole programs: sizes and checks, names, bodies, real models; they run alone and agree with the interpreter."""
 
 import ast
+import runpy
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
+import mlc
 from mlc.codegen.python.lines import WIDTH
 from mlc.codegen.python.source import source, write_weights
 from mlc.frontends.onnx import load
@@ -19,6 +22,7 @@ from mlc.ir.samples import random_inputs
 from mlc.ir.types import numpy_dtype
 from mlc.passes.manager import PassManager
 from tests.codegen.printed import assert_agrees, call, distance, namespace
+from tests.ir.examples import EXAMPLES
 from tests.onnx_models import PATHS, bindings, signature
 from tests.passes.graphs import modules
 
@@ -94,6 +98,26 @@ def test_weights_of_other_dtypes_are_stored_as_bytes_and_read_again(tmp_path):
     x = np.ones((5, 4), np.float32)
     for y, reference in zip(found["main"](x), interpreter.run(module, [x]), strict=True):
         np.testing.assert_array_equal(y, reference)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_gradients_print_like_any_graph(example):
+    """Backward, of the first output that is of floats."""
+    module = example.module()
+    floats = [
+        name for name, (_, dtype) in zip(module.output_names, module.output_types, strict=True) if dtype[0] == "f"
+    ]
+    inputs = [name for name, (_, dtype) in zip(module.input_names, module.input_types, strict=True) if dtype[0] == "f"]
+    if not floats or not inputs:
+        return
+    try:
+        backward = PassManager(f"autodiff{{mode=vjp,output={floats[0]}}}").run(module)
+    except mlc.MlcError:  # an op without a derivative
+        return
+    arrays = example.arrays()
+    y = interpreter.run(module, arrays)[module.output_names.index(floats[0])]
+    cotangent = np.random.default_rng(0).standard_normal(y.shape).astype(y.dtype)
+    assert_agrees(backward, [*arrays, cotangent], least=1.0)
 
 
 # Sizes ------------------------------------------------------------------------------------------------------------------
@@ -314,8 +338,6 @@ def test_printing_is_linear_and_depth_is_no_recursion():
 
 
 def test_a_module_of_kernels_is_refused():
-    import mlc
-
     module = PassManager("decompose,fuse,outline").run(module_of(g.exp, ("x", (3,), "f32")))
     with pytest.raises(mlc.MlcError, match="no graph any more"):
         source(module)
@@ -325,10 +347,6 @@ def test_a_module_of_kernels_is_refused():
 
 
 def test_models_are_exported_with_their_weights(tmp_path):
-    import runpy
-
-    import mlc
-
     path = next(p for p in PATHS if p.name.startswith("vit_small.symbolic.legacy"))
     written = mlc.export_python(path, tmp_path / "vit.py")
     assert [file.name for file in written] == ["vit.py", "vit.npz"]
@@ -344,15 +362,12 @@ def test_models_are_exported_with_their_weights(tmp_path):
 
 
 def test_an_executable_and_its_package_give_the_source_of_what_was_compiled(tmp_path):
-    import mlc
-
-    path = next(p for p in PATHS if p.name.startswith("convnext_tiny.symbolic.legacy"))
-    exe = mlc.compile(path)
+    exe = mlc.compile(Path(mlc.__file__).parent / "demo" / "digits.onnx")
     exe.save(tmp_path / "model.mlc")
     text = exe.source("python")
     assert text == mlc.load_executable(tmp_path / "model.mlc").source()
-    feeds = list(signature(path).feeds(bindings(path, count=1)[0], 0).values())
-    y = namespace(text)["main"](*feeds, weights=exe.store.get_all(exe.store))
-    assert distance(y, exe(*feeds)) <= 1e-5
+    images = np.random.default_rng(0).random((3, 1, 8, 8), np.float32)
+    y = namespace(text)["main"](images, weights=exe.store.get_all(exe.store))
+    assert distance(y, exe(images)) <= 1e-5
     with pytest.raises(mlc.MlcError, match="no source of kind 'c'"):
         exe.source("c")

@@ -12,6 +12,7 @@ from mlc.codegen.python.registry import form
 from mlc.codegen.python.writer import DEEPEST, Writer, used_once, whole
 from mlc.ir.graph.base import location_name
 from mlc.ir.graph.control import CallOp, GroupOp, IfOp, ScanOp, WhileOp, yielded
+from mlc.ir.graph.custom import CustomOp
 from mlc.ir.types import dtype_of, shape_of
 
 
@@ -123,8 +124,8 @@ def _if(w: Writer, op: IfOp) -> None:
     w.values.update((value, _full(name, value)) for value, name in zip(op.outputs, names, strict=True))
 
 
-@form(CallOp)
-def _call(w: Writer, op: CallOp) -> Expr | str | None:
+@form(CallOp, CustomOp)
+def _call(w: Writer, op: CallOp | CustomOp) -> Expr | str | None:
     text = w.function(op.body.block, op.callee.data, op.inputs)
     if not op.outputs:
         w.line(text)

@@ -21,24 +21,32 @@ def _contract(w: Writer, op: ContractOp) -> Expr:
     if (turned := _product(spec)) is None:
         text = f'np.einsum("{spec}", {x.text}, {y.text}, optimize=True)'
         return whole(op.result, narrowed(w, text, dtype))
-    text = f"{x.at(PRODUCT)} @ {y.atom}{turned}"
+    left, right = turned
+    text = f"{x.atom}{left} @ {y.atom}{right}" if left else f"{x.at(PRODUCT)} @ {y.atom}{right}"
     return whole(op.result, narrowed(w, f"({text})", dtype)) if is_half(dtype) else whole(op.result, text, PRODUCT)
 
 
-def _product(spec: str) -> str | None:
-    """What makes a contraction a matrix product, x @ y: how y is turned; None where it is none."""
+def _product(spec: str) -> tuple[str, str] | None:
+    """What makes a contraction a matrix product, x @ y: how x and y are turned; None where it is none."""
     lhs, rhs, out = labels(spec)
-    if len(lhs) < 2 or len(rhs) < 2 or len(out) != len(lhs):
+    summed = set(lhs) & set(rhs) - set(out)
+    if len(summed) != 1 or set(lhs) | set(rhs) != set(out) | summed:
         return None
-    batch, m, k = lhs[:-2], lhs[-2], lhs[-1]
-    if out[:-1] != batch + m or k in out:
-        return None
-    n, front = out[-1], rhs[:-2]
-    if n in lhs or front not in ("", batch):
-        return None
-    if rhs[-2:] == k + n:
+    (k,) = summed
+    if len(rhs) == 1 or len(lhs) == 1:  # a vector, and what it is multiplied with
+        plain = lhs == out + k if len(rhs) == 1 else rhs == k + out and len(out) == 1
+        return ("", "") if plain else None
+    batch, m, n = out[:-2], out[-2:-1], out[-1:]
+    left, right = _turn(lhs, batch, m, k), _turn(rhs, batch, k, n)
+    right = _turn(rhs, "", k, n) if right is None else right
+    return None if left is None or right is None else (left, right)
+
+
+def _turn(operand: str, batch: str, row: str, column: str) -> str | None:
+    """What makes an operand a (batch of a) matrix with these rows and columns; None where nothing does."""
+    if operand == batch + row + column:
         return ""
-    return (".swapaxes(-1, -2)" if front else ".T") if rhs[-2:] == n + k else None
+    return (".swapaxes(-1, -2)" if batch else ".T") if operand == batch + column + row else None
 
 
 @form(ConvolutionOp)
