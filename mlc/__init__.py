@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mlc.extensions import load_extension
     from mlc.frontends.onnx.table import handles
     from mlc.frontends.trace.control_flow import cond, scan, while_loop
+    from mlc.frontends.trace.tape import enable_grad, no_grad
     from mlc.frontends.trace.traced import TensorSpec, dim
     from mlc.gradient_check import check_grads
     from mlc.ir.module import Module, register_op
@@ -66,6 +67,7 @@ _HOMES = {
     "mlc.extensions": ("load_extension",),
     "mlc.frontends.onnx.table": ("handles",),
     "mlc.frontends.trace.control_flow": ("cond", "scan", "while_loop"),
+    "mlc.frontends.trace.tape": ("enable_grad", "no_grad"),
     "mlc.frontends.trace.traced": ("TensorSpec", "dim"),
     "mlc.differentiation": ("grad", "hvp", "jvp", "value_and_grad", "vjp"),
     "mlc.gradient_check": ("check_grads",),
@@ -113,6 +115,7 @@ __all__ = [
     "custom_vjp",
     "data",
     "dim",
+    "enable_grad",
     "export_python",
     "grad",
     "handles",
@@ -125,6 +128,7 @@ __all__ = [
     "load_executable",
     "load_extension",
     "nn",
+    "no_grad",
     "numpy",
     "optim",
     "python_source",

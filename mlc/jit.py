@@ -25,6 +25,7 @@ import numpy as np
 from mlc.compiler import Compilation
 from mlc.errors import MlcError
 from mlc.frontends.trace.pytree import Tree, difference, flatten
+from mlc.frontends.trace.tape import is_recording
 from mlc.frontends.trace.tensor import Tensor, array_of, wrap
 from mlc.frontends.trace.traced import Arguments, Traced, arguments_of, name_of, signature_of, spec_of, trace_call
 from mlc.frontends.trace.tracing import current_trace, user_line
@@ -150,6 +151,8 @@ class Jitted:
         if current_trace() is not None:
             return self.function(*args, **kwargs)
         call = arguments_of(self.function, self.static, args, kwargs)
+        if is_recording() and any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in call.leaves):
+            return self.function(*args, **kwargs)  # backward() goes through what it does
         return self._compiled_for(call).run(call.leaves)
 
     def __get__(self, owner: Any, kind: type | None = None) -> Any:

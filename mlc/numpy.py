@@ -8,11 +8,13 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from mlc.errors import DTypeError, MlcError, ShapeError
+from mlc.frontends.trace import tape
 from mlc.frontends.trace.eager import Function
 from mlc.frontends.trace.functions import arrangement, elementwise, linear, reductions
 from mlc.frontends.trace.functions import index as indexing
@@ -36,6 +38,8 @@ from mlc.frontends.trace.tracing import current_trace, user_line
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.types import dtype_name
+
+tape.use_derivatives(lambda call, active: import_module("mlc.eager_gradient").pullback(call, active))
 
 pi, e, inf, nan, newaxis = math.pi, math.e, math.inf, math.nan, None
 float64, float32, float16 = np.float64, np.float32, np.float16

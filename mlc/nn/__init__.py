@@ -6,10 +6,10 @@
 A module can be called as it is, with its own parameters; `functional_call` makes a function of parameters, buffers and inputs of it.
 """
 
+from mlc.frontends.trace.tape import Handle
 from mlc.nn import functional
 from mlc.nn import initialization as init
 from mlc.nn.functional_call import functional_call
-from mlc.nn.hooks import Handle
 from mlc.nn.layers.activation import GELU, ReLU, Sigmoid, SiLU, Tanh
 from mlc.nn.layers.container import Residual, Sequential
 from mlc.nn.layers.linear import Linear

@@ -19,11 +19,11 @@ from itertools import groupby
 from typing import Any, Self, TypeVar
 
 from mlc.errors import MlcError, ShapeError
+from mlc.frontends.trace.tape import Handle, Hook
 from mlc.frontends.trace.tensor import Tensor, array_of, dtype_text, type_text, wrap
 from mlc.frontends.trace.tracing import user_line
 from mlc.ir.types import numpy_dtype
 from mlc.nn.call_scope import read, write
-from mlc.nn.hooks import Handle, Hook
 from mlc.nn.parameter import Buffer, OwnedTensor, Parameter
 
 Owned = TypeVar("Owned", bound=OwnedTensor)

@@ -16,9 +16,9 @@ from mlc.errors import DTypeError
 from mlc.frontends.trace.functions.promotion import Operand, Weak
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import building, emit
-from mlc.ir.graph.control import YieldOp
+from mlc.ir.graph.control import YieldOp, yielded
 from mlc.ir.graph.evaluation import Evaluation
-from mlc.ir.types import dtype_name, numpy_dtype, tensor
+from mlc.ir.types import dtype_name, dtype_of, is_float, numpy_dtype, tensor
 
 Function = Callable[..., SSAValue | Sequence[SSAValue]]
 _MOST = 4096  # signatures that are kept; the oldest goes first
@@ -37,10 +37,11 @@ class Call:
     `numbers` tells which operand each is and its dtype. `single` says that the result is one tensor, not several.
     """
 
-    __slots__ = ("body", "function", "numbers", "operands", "params", "run", "single")
+    __slots__ = ("body", "floats", "function", "numbers", "operands", "params", "pullbacks", "run", "single")
 
     def __init__(self, function: Function, params: tuple[tuple[str, Any], ...], signature: Sequence[tuple[Any, Any]]):
         self.function, self.params = function, params
+        self.pullbacks: dict[tuple[int, ...], Any] = {}  # see tape.py
         self.numbers: list[tuple[int, np.dtype]] = []
         self.operands = [number for number, (shape, _) in enumerate(signature) if shape is not None]
         self.body = Block(arg_types=[tensor(s, dtype_name(d)) for s, d in signature if s is not None])
@@ -53,6 +54,7 @@ class Call:
             found = function(*values, **dict(params))
             self.single = isinstance(found, SSAValue)
             emit(YieldOp([found] if isinstance(found, SSAValue) else list(found)))
+        self.floats = tuple([n for n, y in enumerate(yielded(self.body)) if is_float(dtype_of(y))])
         self.run = self._runner()
 
     def _number(self, operand: int, kind: type) -> Weak:
@@ -97,9 +99,12 @@ def run(key: tuple[Any, ...], data: Sequence[Any]) -> Any:
     call = _calls.get(key)
     if call is None:
         call = call_of(key)
-    if call.numbers:
-        data = call.arrays(data)
-    return _quiet.copy().run(call.run, *data)
+    return evaluate(call, call.arrays(data) if call.numbers else data)
+
+
+def evaluate(call: Call, arguments: Sequence[np.ndarray]) -> Any:
+    """The result of the body of a call: an array, or a tuple of them."""
+    return _quiet.copy().run(call.run, *arguments)
 
 
 def call_of(key: tuple[Any, ...]) -> Call:

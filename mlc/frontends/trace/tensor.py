@@ -13,7 +13,7 @@ import numpy as np
 from xdsl.ir import SSAValue
 
 from mlc.errors import DTypeError, MlcError, OutOfRange, ShapeError
-from mlc.frontends.trace import eager
+from mlc.frontends.trace import eager, tape
 from mlc.frontends.trace.eager import Function
 from mlc.frontends.trace.functions import arrangement, elementwise, linear, reductions
 from mlc.frontends.trace.functions import index as indexing
@@ -22,7 +22,7 @@ from mlc.frontends.trace.index_syntax import Index, normal_index
 from mlc.frontends.trace.tracing import Trace, current_trace, user_line, user_location
 from mlc.ir import builder as g
 from mlc.ir.dims import Dim, Extent
-from mlc.ir.types import DTYPES, dtype_name, dtype_of, numpy_dtype, shape_of, shape_text
+from mlc.ir.types import DTYPES, dtype_name, dtype_of, is_float, numpy_dtype, shape_of, shape_text
 
 Params = tuple[tuple[str, Any], ...]
 UFUNCS: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours; filled by mlc/numpy.py
@@ -39,10 +39,17 @@ class Tensor:
     data: Any  # an array, or the value of the IR of a symbolic tensor
     trace: Trace | None = None  # of a symbolic tensor
     weak: type | None = None  # the kind of a symbolic Python number
+    requires_grad: bool = False
+    grad: Tensor | None = None  # what backward() has found, of a leaf
+    node: tape.Node | None = None  # what made it, where that is remembered, and which of the results it is
+    place: int = 0
+    hooks: dict[int, tape.Hook] | None = None  # of a leaf
     __array_priority__ = 1000
 
-    def __init__(self, value: Any, dtype: Any = None):
+    def __init__(self, value: Any, dtype: Any = None, requires_grad: bool = False):
         self.data = array_of(value, dtype, copy=True)
+        if requires_grad:
+            self.requires_grad_()
 
     # What it is ----------------------------------------------------------------------------------------------------------
 
@@ -86,7 +93,8 @@ class Tensor:
         if self.trace is not None:
             return f"Tensor({type_text(self)}, traced in {self.trace.name})"
         text = np.array2string(self.data, separator=", ", prefix="Tensor(")
-        return f"Tensor({text}, dtype={dtype_name(self.data.dtype)})"
+        more = ", requires_grad=True" if self.requires_grad else ""
+        return f"Tensor({text}, dtype={dtype_name(self.data.dtype)}{more})"
 
     __hash__ = object.__hash__
 
@@ -159,10 +167,59 @@ class Tensor:
             remedy=remedy or "Compute with the tensor itself; or make the argument static: mlc.jit(f, static=[...]).",
         )
 
+    # Gradients -----------------------------------------------------------------------------------------------------------
+
+    def requires_grad_(self, flag: bool = True) -> Tensor:
+        """Have backward() find the gradient by this tensor, or not; the tensor itself. Raises DTypeError for integers."""
+        if flag and not is_float(dtype_name(self.dtype)):
+            raise DTypeError(f"no gradient by {type_text(self)}: derivatives are by floats", file=user_line())
+        self.requires_grad = flag
+        return self
+
+    def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+        """Add to x.grad the gradient of this tensor, one number, by every x that it was made of and that requires one.
+
+        `gradient` is the cotangent of a tensor of any shape. What was remembered of the way is forgotten, unless retain_graph or create_graph
+        say otherwise; with create_graph gradients may be differentiated again. Raises MlcError, ShapeError, NoDerivative.
+        """
+        if self.trace is not None:
+            raise MlcError(
+                f"backward() while '{self.trace.name}' is traced",
+                file=user_line(),
+                remedy="mlc.grad and mlc.value_and_grad are functions.",
+            )
+        if not self.requires_grad:
+            raise MlcError(
+                f"backward() of {type_text(self)}, which was made of nothing that requires a gradient",
+                file=user_line(),
+                remedy="mlc.Tensor(value, requires_grad=True) does, outside of mlc.no_grad().",
+            )
+        if gradient is None and self.data.size != 1:
+            raise ShapeError(
+                f"a gradient is of one number, and this is {type_text(self)}",
+                file=user_line(),
+                remedy="Take .sum() or .mean() of it, or give its cotangent: backward(gradient).",
+            )
+        seed = wrap(np.ones_like(self.data) if gradient is None else array_of(gradient, self.dtype, copy=False))
+        if isinstance(gradient, Tensor):
+            seed = gradient.astype(self.dtype)
+        if seed.shape != self.shape:
+            raise ShapeError(f"the gradient is {type_text(seed)}, and belongs to {type_text(self)}", file=user_line())
+        walk = tape.Walk(bind, wrap, lambda x, y: bind(elementwise.add, (x, y)))
+        walk.run(self, seed, retain_graph, create_graph)
+
+    def detach(self) -> Tensor:
+        """The same numbers as a constant: nothing behind them gets a gradient."""
+        return wrap(self.data) if self.trace is None else bind(elementwise.stop_gradient, (self,))
+
+    def register_hook(self, hook: tape.Hook) -> tape.Handle:
+        """Have backward() call hook(gradient) when the gradient by this tensor is complete; what it returns, unless None, takes its place."""
+        return tape.hook_on(self, hook)
+
     # Parts ---------------------------------------------------------------------------------------------------------------
 
     def __getitem__(self, index: Any) -> Tensor:
-        if self.trace is None and (plain := _arrays_in(index)) is not None:
+        if self.trace is None and not self.requires_grad and (plain := _arrays_in(index)) is not None:
             try:
                 return wrap(self.data[plain])
             except IndexError as error:
@@ -185,7 +242,7 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         if not self.shape:
             raise TypeError("a tensor without axes has no rows")
-        if self.trace is None:
+        if self.trace is None and not self.requires_grad:
             return map(wrap, self.data)
         return iter(bind(arrangement.unstack, (self,)))
 
@@ -455,12 +512,15 @@ def bind(function: Function, operands: Sequence[Any], params: Params = ()) -> An
     """
     data: list[Any] = []
     key: list[Any] = [function, params]
+    differentiated = False
     for x in operands:
         kind = type(x)
         if isinstance(x, Tensor) and x.trace is None:
             array = x.data
             key += (array.shape, array.dtype)
             data.append(array)
+            if x.requires_grad:
+                differentiated = True
         elif kind is float or kind is int or kind is bool:
             key += (None, kind)
             data.append(x)
@@ -470,7 +530,10 @@ def bind(function: Function, operands: Sequence[Any], params: Params = ()) -> An
         found = eager.run(tuple(key), data)
     except MlcError as error:
         raise located(error, function, operands) from None
-    return tuple(map(wrap, found)) if type(found) is tuple else wrap(found)
+    result = tuple(map(wrap, found)) if type(found) is tuple else wrap(found)
+    if differentiated:
+        tape.note(eager.call_of(tuple(key)), operands, data, result if isinstance(result, tuple) else (result,))
+    return result
 
 
 def _bind(function: Function, operands: Sequence[Any], params: Params) -> Any:
