@@ -14,11 +14,9 @@ from mlc.ir.types import dtype_name
 # Largest difference allowed, as a share of the largest |reference|. Integers and truth values are equal or wrong.
 RTOL: Mapping[str, float] = {name: row.tolerance for name, row in TABLE.items() if row.tolerance}
 ATOL = 1e-6  # where the reference is all but zero
-# Native code may count what is smaller as 0; f16 is computed in f32, where its numbers are all normal.
+# Native code may count what is smaller as 0, in the float that it computes in.
 SMALLEST_NORMAL: Mapping[str, float] = {
-    "f32": float(np.finfo(np.float32).tiny),
-    "bf16": float(np.finfo(np.float32).tiny),
-    "f64": float(np.finfo(np.float64).tiny),
+    name: row.smallest_normal for name, row in TABLE.items() if row.kind == "float" and not row.storage
 }
 
 

@@ -207,3 +207,34 @@ def test_only_the_half_of_the_cpu_knows_cpus() -> None:
         if name.startswith("mlc.ir.kernel.cpu_target")
     ]
     assert wrong == []
+
+
+def words_of(tree: ast.Module) -> Iterator[str]:
+    """Names and texts in the code of a file, without its docstrings."""
+    places = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docs = {id(n.body[0].value) for n in ast.walk(tree) if isinstance(n, places) and isinstance(n.body[0], ast.Expr)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if id(node) not in docs:
+                yield text
+            case ast.Name(id=text) | ast.Attribute(attr=text) | ast.alias(name=text):
+                yield text
+
+
+# Where a dtype of 16 bits must be named: what it is, how loops convert it, how LLVM spells it.
+NAME_A_DTYPE = {"mlc/ir/dtypes.py", "mlc/passes/loops/narrow.py", "mlc/codegen/llvm/function.py"}
+NAME_BFLOAT16 = {
+    "mlc/runtime/dlpack.py": "NumPy exchanges every other dtype itself",
+    "mlc/options.py": "a precision that a user may choose",
+}
+
+
+def test_a_dtype_is_described_in_one_place() -> None:
+    """Where this fires, a file asks whether a dtype is bf16. Ask what it wants to know instead: is_half, is_storage, or a field or property
+    of its row in mlc/ir/dtypes.py, where a new one goes if none fits."""
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if any("bf16" in word.lower() or "bfloat" in word.lower() for word in words_of(ast.parse(path.read_text())))
+    }
+    assert found == NAME_A_DTYPE | NAME_BFLOAT16.keys()

@@ -62,6 +62,26 @@ class DType:
         return "u8" if self.storage else self.name
 
     @property
+    def half(self) -> bool:
+        """Is its arithmetic done in f32 and rounded once?"""
+        return bool(self.wide) and not self.storage
+
+    @property
+    def rounds_twice(self) -> bool:
+        """Does an array of f64 come to it by way of f32, so that a tie may arise that was none? NumPy's own floats are rounded once."""
+        return self.kind == "float" and self.numpy.isbuiltin != 1
+
+    @property
+    def digits(self) -> int:
+        """Significant bits of a float."""
+        return int(ml_dtypes.finfo(self.numpy).nmant) + 1
+
+    @property
+    def smallest_normal(self) -> float:
+        """Of the float that arithmetic is done in."""
+        return float(ml_dtypes.finfo(TABLE[self.wide or self.name].numpy).tiny)
+
+    @property
     def packed(self) -> bool:
         """Do several elements of a weight share a byte?"""
         return self.storage and self.bits in (2, 4)

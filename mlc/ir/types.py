@@ -16,18 +16,7 @@ import numpy as np
 from xdsl.dialects.builtin import (
     DYNAMIC_INDEX,
     ArrayAttr,
-    BFloat16Type,
-    Float4E2M1FNType,
-    Float6E2M3FNType,
-    Float6E3M2FNType,
-    Float8E4M3FNType,
-    Float8E4M3FNUZType,
-    Float8E5M2FNUZType,
-    Float8E5M2Type,
-    Float8E8M0FNUType,
-    Float16Type,
-    Float32Type,
-    Float64Type,
+    Builtin,
     IntegerType,
     NoneAttr,
     Signedness,
@@ -45,25 +34,9 @@ from mlc.ir.dtypes import BY_NUMPY, TABLE
 
 Shape = tuple[Extent, ...]
 
-_FLOATS: dict[str, Attribute] = {
-    kind.name: kind
-    for kind in (
-        Float64Type(),
-        Float32Type(),
-        Float16Type(),
-        BFloat16Type(),
-        Float8E4M3FNType(),
-        Float8E4M3FNUZType(),
-        Float8E5M2Type(),
-        Float8E5M2FNUZType(),
-        Float8E8M0FNUType(),
-        Float6E2M3FNType(),
-        Float6E3M2FNType(),
-        Float4E2M1FNType(),
-    )
-}
+_FLOATS = {kind.name: kind for kind in Builtin.attributes}
 _ELEMENTS: dict[str, Attribute] = {
-    name: _FLOATS[row.mlir]
+    name: _FLOATS[row.mlir]()
     if row.kind == "float"
     else IntegerType(row.bits, Signedness.UNSIGNED if row.kind == "unsigned" else Signedness.SIGNLESS)
     for name, row in TABLE.items()
@@ -93,6 +66,11 @@ def dtype_name(dtype: object) -> str:
     return BY_NUMPY[np.dtype(dtype)]  # type: ignore[call-overload]
 
 
+def numpy_of(element: Attribute) -> np.dtype:
+    """The NumPy dtype of a float or integer element type."""
+    return TABLE[_NAMES[element]].numpy
+
+
 def itemsize(dtype: str) -> int:
     """Bytes of one element in memory (bool and the storage types: one)."""
     return TABLE[dtype].numpy.itemsize
@@ -115,7 +93,7 @@ def is_storage(dtype: str) -> bool:
 
 def is_half(dtype: str) -> bool:
     """Is its arithmetic done in f32 and rounded once?"""
-    return bool(TABLE[dtype].wide) and not TABLE[dtype].storage
+    return TABLE[dtype].half
 
 
 def lowest(dtype: str) -> float | int | bool:

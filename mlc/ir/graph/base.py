@@ -291,7 +291,7 @@ def ints(values: Sequence[int]) -> Attribute:
     return DenseArrayBase.from_list(i64, [int(v) for v in values])
 
 
-HALF = frozenset(row.numpy for row in TABLE.values() if row.wide and not row.storage)
+HALF = frozenset(row.numpy for row in TABLE.values() if row.half)
 
 
 def as_array(found: object, dtype: np.dtype) -> np.ndarray:

@@ -153,7 +153,7 @@ def infer(row: Row, operands: Sequence[SSAValue]) -> TensorType:
 
 
 def _int_divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    if np.issubdtype(x.dtype, np.inexact) or x.dtype.kind == "V" or x.dtype.name == "bfloat16":
+    if is_float(dtype_name(x.dtype)):
         return x / y
     safe = np.where(y == 0, np.ones_like(y), y)
     quotient = x // safe

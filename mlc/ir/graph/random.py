@@ -24,6 +24,7 @@ from xdsl.traits import Pure
 from mlc.errors import DTypeError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
+from mlc.ir.dtypes import TABLE
 from mlc.ir.graph import constants, parts, scalar
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, emit
@@ -33,7 +34,6 @@ from mlc.ir.philox import FACTORS, INCREMENTS, ROUNDS, philox
 from mlc.ir.types import dtype_of, is_float, is_half, shape_of, shape_text, tensor, tensor_type, type_text
 
 _KEYS = (1 << 32) - 1  # the step of keys made from keys
-_DIGITS = {"bf16": 8, "f16": 11, "f32": 24}  # significant bits: as many are drawn
 _PAIR = "u32[2]"
 
 
@@ -199,7 +199,7 @@ def random_uniform(
         )
         whole = apply("add", apply("mul", high, shapes.full_like(high, 1 << 26)), low)
         return apply("mul", whole, shapes.full_like(whole, 2.0**-53))
-    bits, digits = random_bits(key, shape, stream, step), _DIGITS[dtype]
+    bits, digits = random_bits(key, shape, stream, step), TABLE[dtype].digits
     kept = apply_cast(apply("shift_right", bits, shapes.full_like(bits, 32 - digits)), "f32")
     return apply_cast(apply("mul", kept, shapes.full_like(kept, 2.0**-digits)), dtype)
 

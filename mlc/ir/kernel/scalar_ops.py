@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import erfc, sqrt
 
-import ml_dtypes
 import numpy as np
 from xdsl.dialects import arith, math
 from xdsl.ir import Dialect
 from xdsl.irdl import irdl_op_definition, traits_def
 from xdsl.traits import Pure, SameOperandsAndResultType
+
+from mlc.ir.dtypes import TABLE
+from mlc.ir.types import dtype_name
 
 
 @irdl_op_definition
@@ -76,9 +78,9 @@ def softplus(x: np.ndarray) -> np.ndarray:
 
 
 def rounded(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """x in another dtype, rounded once. From f64 to bf16 ml_dtypes goes by way of f32, where a tie may arise that x was not: f32 rounded to
+    """x in another dtype, rounded once. From f64 to a float of its own, ml_dtypes goes by way of f32, where a tie may arise that x was not: f32 rounded to
     odd keeps on which side of it x is."""
-    if x.dtype != np.float64 or dtype != ml_dtypes.bfloat16:
+    if x.dtype != np.float64 or not TABLE[dtype_name(dtype)].rounds_twice:
         return x.astype(dtype)
     near = np.asarray(x.astype(np.float32))
     bits = near.view(np.uint32)

@@ -24,7 +24,7 @@ from mlc.ir.graph.derivative import Tangent, Tangents
 from mlc.ir.graph.elementwise import OPS, CastOp
 from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, TransposeOp
-from mlc.ir.types import dtype_of, is_float, numpy_dtype, rank_of, shape_of
+from mlc.ir.types import dtype_of, is_float, is_half, numpy_dtype, rank_of, shape_of
 from mlc.passes.graph.facts import made_by, number
 
 Value = SSAValue
@@ -151,7 +151,7 @@ def cast(x: Value, dtype: str) -> Value:
     if value is not None and is_float(dtype):
         return like(elementwise.apply_cast(x, dtype), value)
     inner = made_by(x, CastOp)
-    if inner is not None and dtype_of(inner.x) == dtype and dtype in ("f16", "bf16") and dtype_of(x) in ("f32", "f64"):
+    if inner is not None and dtype_of(inner.x) == dtype and is_half(dtype) and dtype_of(x) in ("f32", "f64"):
         return inner.x  # there and back
     return elementwise.apply_cast(x, dtype)
 

@@ -50,8 +50,8 @@ def _between(w: Writer, e: Expr, source: DType, target: DType, saturate: bool, r
         return e.of(w.call("to_power_of_two", e.text, repr(rounding), str(saturate)))
     if real and is_integer(target.name):
         return e.of(w.call("to_integer", e.text, name))
-    if (source.name, target.name) == ("f64", "bf16"):
-        return e.of(w.call("to_bfloat16", e.text))
+    if source.name == "f64" and target.rounds_twice:
+        return e.of(w.call("to_half", e.text, name))
     return e.of(f"{e.atom}.astype({name})")
 
 

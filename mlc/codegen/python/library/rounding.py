@@ -22,9 +22,9 @@ def to_odd(x: np.ndarray) -> np.ndarray:
     return np.where(lost, below | np.uint32(1), bits).astype(np.uint32).view(np.float32)
 
 
-def to_bfloat16(x: np.ndarray) -> np.ndarray:
+def to_half(x: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     """Doubles, rounded once."""
-    return to_odd(x).astype(ml_dtypes.bfloat16)
+    return to_odd(x).astype(dtype)
 
 
 def to_small_float(x: np.ndarray, dtype: DTypeLike, saturate: bool) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.table import Value, handles
 from mlc.ir import builder as g
-from mlc.ir.types import dtype_of, rank_of, shape_of
+from mlc.ir.types import dtype_of, is_half, rank_of, shape_of
 
 
 @handles("NegativeLogLikelihoodLoss", since=(12, 13, 22))
@@ -33,7 +33,7 @@ def picked_loss(node: Node, x: Value, target: Value, weight: Value | None) -> Va
         raise node.invalid(f"reduction '{reduction}' is none of none, sum, mean")
     if rank_of(x) < 2:
         raise node.error(f"scores have {rank_of(x)} axes, batch and classes are needed")
-    if (narrow := dtype_of(x)) in ("f16", "bf16"):  # sums of many terms need not fit in 16 bits
+    if is_half(narrow := dtype_of(x)):  # sums of many terms need not fit in 16 bits
         weight = weight if weight is None else g.cast(weight, "f32")
         return g.cast(picked_loss(node, g.cast(x, "f32"), target, weight), narrow)
     classes, dtype = shape_of(x)[1], dtype_of(x)

@@ -11,13 +11,9 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
 
-import ml_dtypes
 import numpy as np
 from xdsl.dialects.builtin import (
-    BFloat16Type,
-    Float16Type,
-    Float32Type,
-    Float64Type,
+    AnyFloat,
     IndexType,
     IntegerType,
     MemRefType,
@@ -26,14 +22,9 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute
 
 from mlc.errors import InternalError
+from mlc.ir.dtypes import TABLE
+from mlc.ir.types import dtype_name, numpy_of
 
-_FLOATS: dict[type[Attribute], np.dtype] = {
-    Float64Type: np.dtype(np.float64),
-    Float32Type: np.dtype(np.float32),
-    Float16Type: np.dtype(np.float16),
-    BFloat16Type: np.dtype(ml_dtypes.bfloat16),
-    IndexType: np.dtype(np.int64),
-}
 UNWRITTEN = 0xA5  # every byte of integers that nothing has written
 
 
@@ -42,13 +33,15 @@ def dtype_of(element: Attribute) -> np.dtype:
     if isinstance(element, IntegerType):
         width = element.width.data
         return np.dtype(np.bool_) if width == 1 else np.dtype(f"i{width // 8}")
-    if type(element) not in _FLOATS:
+    if isinstance(element, IndexType):
+        return np.dtype(np.int64)
+    if not isinstance(element, AnyFloat):
         raise InternalError(f"the interpreter has no element type {element}")
-    return _FLOATS[type(element)]
+    return numpy_of(element)
 
 
 def is_real(dtype: np.dtype) -> bool:
-    return dtype.kind == "f" or dtype == ml_dtypes.bfloat16
+    return TABLE[dtype_name(dtype)].kind == "float"
 
 
 @dataclass

@@ -10,11 +10,12 @@ import math
 from xdsl.ir import SSAValue
 
 from mlc.ir import builder as g
+from mlc.ir.dtypes import TABLE
 from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.elementwise import OPS, CastOp, ElementwiseOp
 from mlc.ir.graph.shape import BroadcastOp
 from mlc.ir.module import Module
-from mlc.ir.types import dtype_of, highest, is_float, is_integer, is_storage, lowest, numpy_dtype
+from mlc.ir.types import dtype_of, highest, is_float, is_half, is_integer, is_storage, lowest, numpy_dtype
 from mlc.passes.graph.facts import made_by, number
 from mlc.passes.graph.rewrite import rule
 
@@ -206,10 +207,9 @@ def holds(wide: str, narrow: str) -> bool:
     if narrow in (wide, "bool"):
         return True
     if is_float(narrow):
-        return wide == "f64" or (wide == "f32" and narrow in ("f16", "bf16"))
+        return wide == "f64" or (wide == "f32" and is_half(narrow))
     if not is_integer(wide):
-        digits = {"f64": 53, "f32": 24, "f16": 11, "bf16": 8}.get(wide, 0)
-        return int(narrow[1:]) - (narrow[0] == "i") <= digits
+        return is_float(wide) and int(narrow[1:]) - (narrow[0] == "i") <= TABLE[wide].digits
     if narrow[0] == wide[0]:
         return int(wide[1:]) >= int(narrow[1:])
     return narrow[0] == "u" and int(wide[1:]) > int(narrow[1:])
