@@ -80,7 +80,7 @@ def write_weights(module: Module, path: Path) -> None:
 
 def _headline(module: Module) -> str:
     made_of = f" from {PurePath(module.source).name}" if module.source else ""
-    name = PurePath(module.source).stem if module.source else module.name
+    name = PurePath(module.source).stem if module.source and module.name == "main" else module.name
     lines = [f'"""{printable(name)} in NumPy. {MARK}{printable(made_of)}.', ""]
     arguments = ", ".join(printable(name) for name in module.input_names)
     lines += [f"    {', '.join(printable(name) for name in module.output_names)} = main({arguments})", ""]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 
-from xdsl.dialects.builtin import NameLoc
+from xdsl.dialects.builtin import FileLineColLoc, NameLoc
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
 from mlc.codegen.python.lines import WIDTH, wrapped
@@ -212,7 +213,7 @@ class Writer:
                 break
             longest = max(pending, key=lambda v: len(self.values[v].text))
             self.assign(longest, self.values[longest])
-        own = (node,) if (node := location_name(op)) else ()
+        own = (place,) if (place := place_of(op)) else ()
         origins = tuple(dict.fromkeys([o for v in pending for o in self.values[v].origins] + list(own)))
         if isinstance(found, Expr):
             (result,) = op.results
@@ -280,6 +281,14 @@ def joined(value: SSAValue, parts: Sequence[Expr]) -> tuple[bool, ...]:
 def extent_level(extent: Extent) -> int:
     """How tightly the text of a dimension expression binds, at least."""
     return ATOM if isinstance(extent, int) or isinstance(extent, Dim) and str(extent).isidentifier() else SUM
+
+
+def place_of(op: Operation) -> str | None:
+    """Where an op came from, as comments say it: a node, or a line of a file without its folder."""
+    match op.location:
+        case FileLineColLoc() as at:
+            return f"{PurePath(at.filename.data).name}:{at.line.data}"
+    return location_name(op)
 
 
 def _node(op: Operation) -> str | None:

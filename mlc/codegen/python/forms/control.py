@@ -9,8 +9,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.codegen.python.numpy_expression import Expr
 from mlc.codegen.python.registry import form
-from mlc.codegen.python.writer import DEEPEST, Writer, used_once, whole
-from mlc.ir.graph.base import location_name
+from mlc.codegen.python.writer import DEEPEST, Writer, place_of, used_once, whole
 from mlc.ir.graph.control import CallOp, GroupOp, IfOp, ScanOp, WhileOp, yielded
 from mlc.ir.graph.custom import CustomOp
 from mlc.ir.types import dtype_of, shape_of
@@ -34,7 +33,7 @@ def _set(w: Writer, names: Sequence[str], texts: Sequence[str]) -> None:
 
 @contextmanager
 def _inside(w: Writer, head: str, op: Operation) -> Iterator[None]:
-    w.line(head, (node,) if (node := location_name(op)) else ())
+    w.line(head, (place,) if (place := place_of(op)) else ())
     w.indent += 1
     yield
     w.indent -= 1
