@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mlc.gradient_check import check_grads
     from mlc.ir.module import Module, register_op
     from mlc.jacobians import hessian, jacobian
-    from mlc.jit import jit
+    from mlc.jitted import jit
     from mlc.numpy import Tensor
     from mlc.numpy_source import export_python, python_source
     from mlc.options import CompileOptions, DimRange
@@ -73,7 +73,7 @@ _HOMES = {
     "mlc.gradient_check": ("check_grads",),
     "mlc.ir.module": ("Module", "register_op"),
     "mlc.jacobians": ("hessian", "jacobian"),
-    "mlc.jit": ("jit",),
+    "mlc.jitted": ("jit",),
     "mlc.numpy": ("Tensor",),
     "mlc.numpy_source": ("export_python", "python_source"),
     "mlc.options": ("CompileOptions", "DimRange"),

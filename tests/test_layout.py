@@ -1,10 +1,12 @@
 """The architecture as a test: data flows one way, and importing mlc is light."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -76,6 +78,16 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
     program = f"import sys, {module}; print(*sys.modules.keys() & {HEAVY!r})"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("package", ["mlc", "mlc.nn", "mlc.optim", "mlc.data"])
+def test_no_public_name_is_the_name_of_a_file_that_holds_it(package: str) -> None:
+    """Importing a file puts it into its package under its own name, in place of a function that was found there on first use. Name the
+    file otherwise."""
+    module = importlib.import_module(package)
+    files = {path.stem for path in Path(module.__path__[0]).glob("*.py")}
+    taken = [name for name in module.__all__ if name in files and not isinstance(getattr(module, name), ModuleType)]
+    assert taken == []
 
 
 def test_every_folder_of_the_package_is_a_package_with_a_docstring() -> None:

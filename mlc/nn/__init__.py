@@ -9,7 +9,6 @@ A module can be called as it is, with its own parameters; `functional_call` make
 from mlc.frontends.trace.tape import Handle
 from mlc.nn import functional
 from mlc.nn import initialization as init
-from mlc.nn.functional_call import functional_call
 from mlc.nn.layers.activation import GELU, ReLU, Sigmoid, SiLU, Tanh
 from mlc.nn.layers.container import Residual, Sequential
 from mlc.nn.layers.linear import Linear
@@ -24,6 +23,7 @@ from mlc.nn.losses import (
 )
 from mlc.nn.module import Module
 from mlc.nn.parameter import Buffer, Parameter
+from mlc.nn.pure_call import functional_call
 from mlc.nn.rng import Rng, seed
 
 __all__ = [

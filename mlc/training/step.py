@@ -29,7 +29,7 @@ from mlc.ir.alias import ALIAS
 from mlc.ir.dims import Extent
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
-from mlc.jit import Jitted
+from mlc.jitted import Jitted
 from mlc.options import CompileOptions
 from mlc.runtime.executable import Executable
 from mlc.runtime.state import Stateful
