@@ -105,6 +105,14 @@ def test_the_links_at_the_top_lead_into_the_package(stage: str) -> None:
         assert link.readlink() == Path("mlc") / stage
 
 
+def test_no_public_function_has_the_name_of_a_file() -> None:
+    """Python makes a file that is imported an attribute of the package: it would hide the function."""
+    from mlc import _HOME_OF
+
+    modules = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert _HOME_OF.keys() & modules == set()
+
+
 def imports_of(files: dict[str, Path]) -> dict[str, set[str]]:
     """Module -> the modules that it imports, at any depth and for types too."""
     found = {}

@@ -11,6 +11,7 @@ from mlc.optim.adam import Adam, AdaMax, AdamW, NAdam, RAdam
 from mlc.optim.adaptive import AdaDelta, Adafactor, AdaGrad, Lion, RMSprop, Rprop
 from mlc.optim.descent import SGD, Momentum, Nesterov
 from mlc.optim.matrices import Muon
+from mlc.optim.newton import DiagonalNewton, NewtonCG
 from mlc.optim.schedule_free import ScheduleFreeAdamW
 from mlc.optim.schedules import Cosine, Exponential, InverseTime, StepDecay, Warmup
 from mlc.optim.update_rule import Bound, Optimizer
@@ -30,6 +31,7 @@ __all__ = [
     "ClipByNorm",
     "ClipByValue",
     "Cosine",
+    "DiagonalNewton",
     "Exponential",
     "Groups",
     "InverseTime",
@@ -38,6 +40,7 @@ __all__ = [
     "Muon",
     "NAdam",
     "Nesterov",
+    "NewtonCG",
     "Optimizer",
     "RAdam",
     "RMSprop",

@@ -22,6 +22,7 @@ from mlc.frontends.trace.tracing import user_line
 Rate = float | Callable[[Tensor], Any]  # a number, or a function of how many updates there were, an i64 scalar
 Number = Tensor | float
 Slots = dict[str, Any]
+Hessian = Callable[[Any], Any]
 
 
 class Optimizer:
@@ -35,14 +36,13 @@ class Optimizer:
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
-    curved: ClassVar[bool] = (
-        False  # whether `update` takes the function v -> H v, H the Hessian of the loss, behind the parameters
-    )
+    curved: ClassVar[bool] = False  # whether `update` needs products with the Hessian of the loss
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
-        """Adam(params, lr=...) is bound to the parameters; Adam(1e-3) and Adam(lr=1e-3) are not."""
-        if args and not isinstance(args[0], bool | int | float | Optimizer) and not callable(args[0]):
-            return Bound(cls(*args[1:], **options), args[0])
+        """Adam(params, lr=...), or of a module, is bound to the parameters; Adam(1e-3) and Adam(lr=1e-3) are not."""
+        first = args[0].parameters() if args and hasattr(args[0], "parameters") else args[0] if args else 0
+        if not isinstance(first, bool | int | float | Optimizer) and not callable(first):
+            return Bound(cls(*args[1:], **options), first)
         return super().__new__(cls)
 
     def __init__(self, lr: Rate):
@@ -61,8 +61,11 @@ class Optimizer:
         slots = {slot: tree.unflatten([each[slot] for each in kept]) for slot in self.slots}
         return {"step": mnp.zeros((), "i64"), **self.first(), **slots}
 
-    def update(self, grads: Any, state: Mapping[str, Any], params: Any) -> tuple[Any, dict[str, Any]]:
-        """Parameters and state after an update. Raises MlcError where the gradients are not of the structure of the parameters."""
+    def update(
+        self, grads: Any, state: Mapping[str, Any], params: Any, hessian: Hessian | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Parameters and state after an update. `hessian` gives H v for v, both like the parameters: methods that are `curved` need it. Raises
+        MlcError where the gradients are not of the structure of the parameters."""
         leaves, tree = flatten(params)
         gradients = leaves_like(tree, grads, "gradients")
         kept = {slot: leaves_like(tree, state[slot], f"state '{slot}'") for slot in self.slots}

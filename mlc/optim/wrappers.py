@@ -13,7 +13,7 @@ import mlc.numpy as mnp
 from mlc.errors import MlcError
 from mlc.frontends.trace.pytree import Tree, flatten, tree_map
 from mlc.frontends.trace.tracing import user_line
-from mlc.optim.update_rule import Optimizer, leaves_like, require, share
+from mlc.optim.update_rule import Hessian, Optimizer, leaves_like, require, share
 
 State = dict[str, Any]
 
@@ -36,8 +36,10 @@ class Wrapper(Optimizer):
     def point(self, state: Mapping[str, Any], params: Any) -> Any:
         return self.optimizer.point(state, params)
 
-    def update(self, grads: Any, state: Mapping[str, Any], params: Any, *hessian: Any) -> tuple[Any, State]:
-        return self.optimizer.update(self.changed(grads), state, params, *hessian)
+    def update(
+        self, grads: Any, state: Mapping[str, Any], params: Any, hessian: Hessian | None = None
+    ) -> tuple[Any, State]:
+        return self.optimizer.update(self.changed(grads), state, params, hessian)
 
     def changed(self, grads: Any) -> Any:
         """The gradients that the inner optimiser sees."""
@@ -95,10 +97,12 @@ class Accumulate(Wrapper):
     def point(self, state: Mapping[str, Any], params: Any) -> Any:
         return self.optimizer.point(state["inner"], params)
 
-    def update(self, grads: Any, state: Mapping[str, Any], params: Any, *hessian: Any) -> tuple[Any, State]:
+    def update(
+        self, grads: Any, state: Mapping[str, Any], params: Any, hessian: Hessian | None = None
+    ) -> tuple[Any, State]:
         total = tree_map(lambda s, g: s + g, state["sum"], grads)
         mean = tree_map(lambda s: s / self.every, total)
-        moved, inner = self.optimizer.update(mean, state["inner"], params, *hessian)
+        moved, inner = self.optimizer.update(mean, state["inner"], params, hessian)
         due = state["calls"] + 1 == self.every
         chosen = lambda new, old: tree_map(lambda x, y: mnp.where(due, x, y), new, old)
         return chosen(moved, params), {
@@ -122,8 +126,10 @@ class Averaged(Wrapper):
     def point(self, state: Mapping[str, Any], params: Any) -> Any:
         return self.optimizer.point(state["inner"], params)
 
-    def update(self, grads: Any, state: Mapping[str, Any], params: Any, *hessian: Any) -> tuple[Any, State]:
-        moved, inner = self.optimizer.update(grads, state["inner"], params, *hessian)
+    def update(
+        self, grads: Any, state: Mapping[str, Any], params: Any, hessian: Hessian | None = None
+    ) -> tuple[Any, State]:
+        moved, inner = self.optimizer.update(grads, state["inner"], params, hessian)
         average = tree_map(lambda mean, p: self.decay * mean + (1 - self.decay) * p, state["average"], moved)
         return moved, {"inner": inner, "average": average}
 
@@ -155,7 +161,7 @@ class Groups(Optimizer):
                 leaves[n] = moved
         return tree.unflatten(leaves)
 
-    def update(self, grads: Any, state: Any, params: Any) -> tuple[Any, Any]:
+    def update(self, grads: Any, state: Any, params: Any, hessian: Hessian | None = None) -> tuple[Any, Any]:
         leaves, tree = flatten(params)
         gradients, states = leaves_like(tree, grads, "gradients"), []
         for own, (optimizer, members) in zip(state, self._members(tree), strict=True):

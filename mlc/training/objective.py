@@ -1,18 +1,23 @@
 """What a training step makes smaller: a model, its parameters, and a loss.
 
-Objective.loss(params, buffers, key, *batch) -> (loss, buffers, more)       Objective.predict(params, buffers, *inputs) -> prediction
+Objective.loss(params, buffers, key, *batch) -> (loss, (buffers, more))       Objective.predict(params, buffers, key, *inputs) -> prediction
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlc.errors import MlcError
+from mlc.errors import DTypeError, MlcError
+from mlc.frontends.trace.tensor import Tensor, type_text
 from mlc.frontends.trace.traced import name_of, signature_of
 from mlc.frontends.trace.tracing import user_line
+from mlc.ir.types import dtype_name, is_float
+
+if TYPE_CHECKING:
+    from mlc.nn import Module
 
 Loss = Callable[..., Any]
 
@@ -20,14 +25,37 @@ Loss = Callable[..., Any]
 @dataclass(frozen=True)
 class Objective:
     """`params` are trained; `buffers` change as `loss` says; both are pytrees of the numbers to begin with. `inputs` are names of what a
-    call gives. `key` of `loss` is u32[2], and another in each step."""
+    call gives. `key`, u32[2], is another in each step. The code depends on what `mode` gives too."""
 
     name: str
     params: Any
-    loss: Callable[..., tuple[Any, Any, Any]]
+    loss: Callable[..., tuple[Any, tuple[Any, Any]]]
     predict: Callable[..., Any]
     inputs: tuple[str, ...]
     buffers: Any = field(default_factory=dict)
+    mode: Callable[[], Hashable] = lambda: None
+
+
+def objective_of(model: Any, loss: Loss | str | None, params: Any) -> Objective:
+    """The objective of a function of (params, ...), or of a module of mlc.nn."""
+    from mlc.nn import Module
+
+    loss = named_loss(loss) if isinstance(loss, str) else loss
+    if loss is not None and not callable(loss):
+        raise MlcError(f"a loss is a function, or the name of one, not {loss!r}", file=user_line())
+    if isinstance(model, Module):
+        if params is not None:
+            raise MlcError(f"{type(model).__name__} has parameters of its own: leave params out", file=user_line())
+        return of_layers(model, loss)
+    if not callable(model):
+        raise MlcError(f"a model is a function or a module, not a {type(model).__name__}", file=user_line())
+    if params is None:
+        raise MlcError(
+            f"the parameters of {name_of(model)} are missing",
+            file=user_line(),
+            remedy="train_step(model, loss, optimizer, params), where model is a function of (params, x).",
+        )
+    return of_function(model, loss, params)
 
 
 def of_function(model: Callable[..., Any], loss: Loss | None, params: Any) -> Objective:
@@ -46,16 +74,67 @@ def of_function(model: Callable[..., Any], loss: Loss | None, params: Any) -> Ob
     def predict(params: Any, buffers: Any, key: Any, *given: Any) -> Any:
         return model(params, *given, key=key) if keyed else model(params, *given)
 
-    def measured(params: Any, buffers: Any, key: Any, *batch: Any) -> tuple[Any, Any, Any]:
-        if loss is None:
-            found = predict(params, buffers, key, *batch)
-        else:
-            found = loss(predict(params, buffers, key, *batch[: len(inputs)]), *batch[len(inputs) :])
-        value, *more = found if isinstance(found, tuple) else (found,)
-        return value, buffers, tuple(more)
+    def measured(params: Any, buffers: Any, key: Any, *batch: Any) -> tuple[Any, tuple[Any, Any]]:
+        value, more = _valued(loss, predict(params, buffers, key, *batch[: len(inputs)]), batch[len(inputs) :])
+        return value, (buffers, more)
 
-    targets = () if loss is None else tuple(positional(loss)[1:])
-    return Objective(name_of(model), params, measured, predict, (*inputs, *apart(targets, inputs)))
+    return Objective(name_of(model), params, measured, predict, (*inputs, *_targets(loss, inputs)))
+
+
+def of_layers(module: Module, loss: Loss | None) -> Objective:
+    """A module of mlc.nn. Parameters that require no gradient are constants. A step runs it in the mode that it is in, `predict` in that of
+    module.eval()."""
+    from mlc.nn import functional_call
+
+    inputs = tuple(positional(module.forward))
+
+    def predict(params: Any, buffers: Any, key: Any, *given: Any) -> Any:
+        modes = [(each, each.training) for each in module.modules()]
+        module.eval()
+        try:
+            return functional_call(module, params, buffers, *given)[0]
+        finally:
+            for each, training in modes:
+                each.training = training
+
+    def measured(params: Any, buffers: Any, key: Any, *batch: Any) -> tuple[Any, tuple[Any, Any]]:
+        found, changed = functional_call(module, params, buffers, *batch[: len(inputs)], key=key)
+        value, more = _valued(loss, found, batch[len(inputs) :])
+        return value, (changed, more)
+
+    return Objective(
+        type(module).__name__,
+        {name: p for name, p in module.named_parameters() if p.requires_grad},
+        measured,
+        predict,
+        (*inputs, *_targets(loss, inputs)),
+        dict(module.named_buffers()),
+        lambda: tuple(each.training for each in module.modules()),
+    )
+
+
+def named_loss(name: str) -> Loss:
+    """A loss of mlc.nn by its name, with or without "_loss" at the end."""
+    from mlc.nn import losses
+
+    own = {n: f for n, f in vars(losses).items() if inspect.isfunction(f) and f.__module__ == losses.__name__}
+    known = {n.removesuffix("_loss"): f for n, f in own.items() if not n.startswith("_")}
+    if (found := known.get(name.removesuffix("_loss"))) is None:
+        raise MlcError(f"there is no loss '{name}'", file=user_line(), remedy=f"Losses: {', '.join(sorted(known))}.")
+    return found
+
+
+def _valued(loss: Loss | None, prediction: Any, targets: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """(the loss, what the loss function gives behind it)"""
+    found = prediction if loss is None else loss(prediction, *targets)
+    value, *more = found if isinstance(found, tuple) else (found,)
+    return value, tuple(more)
+
+
+def _targets(loss: Loss | None, taken: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of what a loss takes beside the prediction, with an underscore behind those that the model has already."""
+    names = () if loss is None else positional(loss)[1:]
+    return tuple(f"{name}_" if name in taken else name for name in names)
 
 
 def positional(function: Callable[..., Any]) -> list[str]:
@@ -65,6 +144,24 @@ def positional(function: Callable[..., Any]) -> list[str]:
     return [row.name for row in rows if row.kind in kinds and row.default is inspect.Parameter.empty]
 
 
-def apart(names: tuple[str, ...], taken: tuple[str, ...]) -> tuple[str, ...]:
-    """The names, those that are taken with an underscore behind them."""
-    return tuple(f"{name}_" if name in taken else name for name in names)
+def require_number(value: Any, name: str, line: str) -> None:
+    """Raises MlcError for a loss that is not one float."""
+    if isinstance(value, Tensor) and value.shape == () and value.dtype.kind not in "iub":
+        return
+    what = type_text(value) if isinstance(value, Tensor) else type(value).__name__
+    raise MlcError(
+        f"the loss of {name} is {what}, and not one float",
+        file=line,
+        remedy="Take the mean or the sum of it: loss.mean().",
+    )
+
+
+def require_float(path: str, value: Any) -> None:
+    """Raises DTypeError for a parameter that is not of floats."""
+    found = Tensor(value) if not isinstance(value, Tensor) else value
+    if not is_float(dtype_name(found.dtype)):
+        raise DTypeError(
+            f"the parameter {path.removeprefix('.')} is {type_text(found)}, and has no gradient",
+            file=user_line(),
+            remedy="Parameters are floats; give numbers of another kind to the model as a part of the batch.",
+        )

@@ -18,13 +18,14 @@ import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, StringAttr
 
 import mlc.numpy as mnp
+from mlc import random
 from mlc.compiler import Compilation
+from mlc.differentiation import hvp, value_and_grad
 from mlc.errors import MlcError
 from mlc.frontends.trace.pytree import Tree, difference, flatten, flatten_named
-from mlc.frontends.trace.tensor import Tensor, array_of, bind, wrap
-from mlc.frontends.trace.traced import Arguments, TensorSpec, Traced, arguments_of, spec_of, trace_call
+from mlc.frontends.trace.tensor import Tensor, array_of, wrap
+from mlc.frontends.trace.traced import Arguments, Traced, arguments_of, spec_of, trace_call
 from mlc.frontends.trace.tracing import user_line
-from mlc.ir import builder as g
 from mlc.ir.alias import ALIAS
 from mlc.ir.dims import Extent
 from mlc.ir.module import Module
@@ -33,8 +34,7 @@ from mlc.jitted import Jitted
 from mlc.options import CompileOptions
 from mlc.runtime.executable import Executable
 from mlc.runtime.state import Stateful
-from mlc.training.gradient import Differentiable, require_number
-from mlc.training.objective import Objective, of_function
+from mlc.training.objective import Objective, objective_of, require_float, require_number
 
 _log = logging.getLogger("mlc.train")
 _STATE = ("params", "optimizer", "buffers", "count", "key")  # arguments of the traced step; what follows is the batch
@@ -53,9 +53,10 @@ class TrainStep:
         options: CompileOptions,
     ):
         self.objective, self.optimizer, self.shapes, self.options = objective, optimizer, dict(shapes), options
+        for path, leaf in zip(flatten(objective.params)[1].paths(), flatten(objective.params)[0], strict=True):
+            require_float(path, leaf)
         params, buffers = (_as_tensors(tree) for tree in (objective.params, objective.buffers))
-        key = np.array([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF], np.uint32)
-        values = (params, _as_tensors(optimizer.init(params)), buffers, mnp.zeros((), "i64"), wrap(key))
+        values = (params, _as_tensors(optimizer.init(params)), buffers, mnp.zeros((), "i64"), random.key(seed))
         leaves, self._tree = flatten_named(dict(zip(_STATE, values, strict=True)))
         self._names = [path.lstrip(".") for path in self._tree.paths()]
         arrays = [np.array(leaf.data) for leaf in leaves]
@@ -157,14 +158,13 @@ class TrainStep:
 
     def _arguments(self, batch: Sequence[Any]) -> Arguments:
         """The arguments of the traced step: what is kept, and the batch under the names that the model and the loss give it."""
-        step = self._function()
-        kept = self._tree.unflatten([_spec(self._state[name]) for name in self._names])
         if len(batch) != len(self.objective.inputs):
             raise MlcError(
                 f"a step of {self.objective.name} takes {', '.join(self.objective.inputs) or 'nothing'}: {len(batch)} were given",
                 file=user_line(),
             )
-        return arguments_of(step, (), (*kept, *batch), {})
+        kept = self._tree.unflatten([spec_of(self._state[name]) for name in self._names])
+        return arguments_of(self._function(), (), (*kept, *batch), {})
 
     def _batch_names(self, batch: Sequence[Any]) -> list[str]:
         """The names of the leaves of a batch: x, y, points.left."""
@@ -172,67 +172,46 @@ class TrainStep:
         return [path.lstrip(".") for path in tree.paths()]
 
     def _function(self) -> Callable[..., Any]:
-        """The step as a function to trace; its gradient is traced at once, for it belongs to the same arguments."""
-        names = [*_STATE, *self.objective.inputs]
+        """The step as a function to trace."""
+        objective, optimizer, line = self.objective, self.optimizer, user_line()
 
-        def step(params: Any, optimizer: Any, buffers: Any, count: Any, key: Any, *batch: Any) -> dict[str, Any]:
-            differentiable = step.differentiable  # type: ignore[attr-defined]
-            now = bind(_fold_in, (key, count))
+        def step(params: Any, state: Any, buffers: Any, count: Any, key: Any, *batch: Any) -> dict[str, Any]:
+            now = random.fold_in(key, count)
 
-            def value_and_grad(at: Any) -> tuple[Any, Any, Any]:
-                return differentiable.value_and_grad(at, buffers, now, *batch)
+            def loss(params: Any) -> tuple[Any, Any]:
+                value, more = objective.loss(params, buffers, now, *batch)
+                require_number(value, objective.name, line)
+                return value, more
 
-            loss, (changed, more), grads = value_and_grad(self.optimizer.point(optimizer, params))
-            params, state = self.optimizer.update(grads, optimizer, params)
-            return {
-                "loss": loss,
-                "more": more,
-                "params": params,
-                "optimizer": state,
-                "buffers": changed,
-                "count": count + 1,
-            }
+            loss.__name__ = objective.name
+            at = optimizer.point(state, params) if hasattr(optimizer, "point") else params
+            (value, (changed, more)), grads = value_and_grad(loss, has_aux=True)(at)
+            hessian = lambda v: hvp(lambda p: loss(p)[0], (at,), (v,))
+            curved = [hessian] if getattr(optimizer, "curved", False) else []
+            moved, state = optimizer.update(grads, state, params, *curved)
+            names = ("loss", "more", "params", "optimizer", "buffers", "count")
+            return dict(zip(names, (value, more, moved, state, changed, count + 1), strict=True))
 
-        step.__name__ = f"train_{self.objective.name}" if self.objective.name.isidentifier() else "train"
-        kind = inspect.Parameter.POSITIONAL_ONLY
+        step.__name__ = f"train_{objective.name}" if objective.name.isidentifier() else "train"
+        names, kind = [*_STATE, *objective.inputs], inspect.Parameter.POSITIONAL_ONLY
         step.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
         return step
 
     def _traced(self, call: Arguments) -> Traced:
         bounds = {symbol: (range.low, range.high) for symbol, range in self.options.dims.items()}
-        step = self._function()
-        step.differentiable = self._differentiable(call, bounds)  # type: ignore[attr-defined]
-        traced = trace_call(step, call, self.shapes, bounds)
+        traced = trace_call(self._function(), call, self.shapes, bounds)
         _alias(traced.module)
         return traced
 
-    def _differentiable(self, call: Arguments, bounds: Any) -> Differentiable:
-        objective, line = self.objective, user_line()
-
-        def forward(params: Any, buffers: Any, key: Any, *batch: Any) -> tuple[Any, Any, Any]:
-            loss, changed, more = objective.loss(params, buffers, key, *batch)
-            require_number(loss, objective.name, line)
-            return loss, changed, more
-
-        forward.__name__ = objective.name
-        kept = dict(zip(call.tree.names, call.tree.children, strict=True))
-        leaves = iter(call.leaves)
-        given = {name[1:]: tree.unflatten([next(leaves) for _ in range(tree.size)]) for name, tree in kept.items()}
-        names = ["params", "buffers", "key", *objective.inputs]
-        kind = inspect.Parameter.POSITIONAL_ONLY
-        forward.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])  # type: ignore[attr-defined]
-        arguments = arguments_of(forward, (), [given[name] for name in names], {})
-        return Differentiable(trace_call(forward, arguments, self.shapes, bounds))
-
     def _compiled_for(self, batch: Sequence[Any], leaves: Sequence[Any], tree: Tree) -> _CompiledStep:
         specs = [spec_of(leaf) for leaf in leaves]
-        key = (tree, *specs)
+        key = (tree, self.objective.mode(), *specs)
         if self.shapes and len(batch) == len(self.objective.inputs):
             names = self._batch_names(batch)
             known = [
                 (spec.dtype, self.shapes[n]) if n in self.shapes else spec for n, spec in zip(names, specs, strict=True)
             ]
-            key = (tree, *known)
+            key = (tree, self.objective.mode(), *known)
         found = self._compiled.get(key)
         if found is None:
             call = self._arguments(batch)
@@ -283,22 +262,14 @@ def _alias(module: Module) -> None:
     module.verify()
 
 
-def _fold_in(key: Any, count: Any) -> Any:
-    return g.random_fold_in(key, g.cast(count, "u32"))
-
-
 def _as_tensors(tree: Any) -> Any:
     leaves, structure = flatten(tree)
     return structure.unflatten([mnp.asarray(leaf) for leaf in leaves])
 
 
-def _spec(array: np.ndarray) -> TensorSpec:
-    return spec_of(array)
-
-
 def train_step(
-    model: Callable[..., Any],
-    loss: Callable[..., Any] | None,
+    model: Any,
+    loss: Callable[..., Any] | str | None,
     optimizer: Any,
     params: Any = None,
     *,
@@ -308,8 +279,9 @@ def train_step(
 ) -> TrainStep:
     """Forward, backward and update as one compiled function with state: `step(x, y)` gives the loss, and the parameters have moved.
 
-    model      a function of (params, x, ...) with a pytree of `params`
-    loss       a function of (prediction, target, ...) that gives one float; None where the model gives that itself
+    model      a module of mlc.nn, or a function of (params, x, ...) with a pytree of `params`
+    loss       a function of (prediction, target, ...) that gives one float, or the name of a loss of mlc.nn, as "cross_entropy"; None where the
+               model gives that itself
     optimizer  one of mlc.optim, or what has its init and update
     seed       of the random numbers that the model draws from its argument `key`
     shapes     as of mlc.jit: an argument of the batch -> extents, names among them for sizes that differ from call to call
@@ -318,13 +290,10 @@ def train_step(
     A step is compiled at the first call for each signature of the batch. Raises MlcError where something does not fit, NoDerivative
     naming an op without a derivative.
     """
-    if not callable(model):
-        raise MlcError(f"a model is a function or a module, not a {type(model).__name__}", file=user_line())
     if not hasattr(optimizer, "update") or not hasattr(optimizer, "init"):
         raise MlcError(
             f"{optimizer!r} is no optimiser that can be a part of a step",
             file=user_line(),
             remedy="Give one that is not bound to parameters: mlc.optim.Adam(lr=1e-3).",
         )
-    objective = of_function(model, loss, params)
-    return TrainStep(objective, optimizer, seed, shapes or {}, CompileOptions.of(**options))
+    return TrainStep(objective_of(model, loss, params), optimizer, seed, shapes or {}, CompileOptions.of(**options))
