@@ -13,6 +13,7 @@ from mlc.ir import builder as g
 from mlc.ir.dtypes import TABLE
 from mlc.ir.graph import GRAPH, elementwise
 from mlc.ir.graph.base import GraphOp, emit
+from mlc.ir.graph.clip import ClipOp
 from mlc.ir.graph.composites import CompositeOp
 from mlc.ir.graph.control import YieldOp
 from mlc.ir.interpreter import run
@@ -162,6 +163,27 @@ def test_composites_of_other_floats_agree(dtype):
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(shape).astype(numpy_dtype(dtype)) for shape in ((3, 4, 6), (6,), (6,))]
     assert_agrees(module, arrays, {"f64": 1e-12, "f16": 2e-3, "bf16": 2e-2}[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["f32", "bf16", "i8", "u8"])
+def test_bounds_may_be_numbers_arrays_or_the_wrong_way_round(dtype):
+    def build(x, low):
+        number = lambda value: g.full_like(x, value)
+        pairs = [
+            (number(1), number(3)),
+            (low, number(3)),
+            (low, None),
+            (None, number(2)),
+            (number(3), number(1)),
+            (None, None),
+        ]
+        return [emit(ClipOp(x, *pair))[0] for pair in pairs]
+
+    module = module_of(build, ((7,), dtype), ((7,), dtype))
+    x = np.array([0, 1, 2, 3, 4, 5, 9]).astype(numpy_dtype(dtype))
+    assert_agrees(module, [x, x[::-1].copy()])
+    if dtype == "f32":
+        assert_agrees(module, [np.array([np.nan, -0.0, 0.0, np.inf, -np.inf, 1, 2], np.float32), x])
 
 
 def test_attention_shares_heads_masks_and_looks_back_alone():

@@ -11,6 +11,7 @@ from mlc.codegen.python.numpy_expression import AND, ATOM, COMPARE, OR, PRODUCT,
 from mlc.codegen.python.registry import form
 from mlc.codegen.python.writer import Writer, joined
 from mlc.errors import UnsupportedOp
+from mlc.ir.graph.clip import ClipOp
 from mlc.ir.graph.elementwise import ElementwiseOp
 from mlc.ir.graph.random import PhiloxOp
 from mlc.ir.types import dtype_of, is_half, is_integer
@@ -112,6 +113,19 @@ def _of_integers(w: Writer, name: str, dtype: str, parts: Sequence[Expr]) -> tup
             return f"np.fmod({lhs.text}, {rhs.text})", ATOM
     typed = [e.of(f"{w.dtype(dtype)}({e.text})") if e.number else e for e in parts]
     return w.call(_INTEGERS[name], *(e.text for e in typed)), ATOM
+
+
+@form(ClipOp, nested=True)
+def _clip(w: Writer, op: ClipOp) -> Expr:
+    parts = operands(w, op.operands)
+    bounds = [name for name, bound in (("maximum", op.low), ("minimum", op.high)) if bound is not None]
+    if len(bounds) == 2 and is_builtin(dtype_of(op.x)):
+        text = f"np.clip({', '.join(e.text for e in parts)})"
+    else:
+        text = parts[0].text
+        for name, bound in zip(bounds, parts[1:], strict=True):
+            text = f"np.{name}({text}, {bound.text})"
+    return Expr(text, joined(op.result, parts))
 
 
 @form(PhiloxOp, nested=True)

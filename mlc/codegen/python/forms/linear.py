@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mlc.codegen.python.forms.reduce import narrowed, widened
 from mlc.codegen.python.forms.shape import may_crop
+from mlc.codegen.python.names import literal
 from mlc.codegen.python.numpy_expression import PRODUCT, Expr
 from mlc.codegen.python.registry import form
 from mlc.codegen.python.writer import Writer, whole
@@ -19,7 +20,7 @@ def _contract(w: Writer, op: ContractOp) -> Expr:
     dtype, spec = dtype_of(op.result), op.spec.data
     x, y = (widened(w.array(v), dtype) for v in op.operands)
     if (turned := _product(spec)) is None:
-        text = f'np.einsum("{spec}", {x.text}, {y.text}, optimize=True)'
+        text = f"np.einsum({literal(spec)}, {x.text}, {y.text}, optimize=True)"
         return whole(op.result, narrowed(w, text, dtype))
     left, right = turned
     text = f"{x.atom}{left} @ {y.atom}{right}" if left else f"{x.at(PRODUCT)} @ {y.atom}{right}"
@@ -55,7 +56,7 @@ def _convolution(w: Writer, op: ConvolutionOp) -> Expr:
     x, weight = (widened(w.array(v), dtype).text for v in op.operands)
     x, padding = _bordered(w, op, x)
     strides, dilations = (_unless_ones(p.get_values()) for p in (op.strides, op.dilations))
-    text = w.call("conv", x, weight, f'"{op.spec.data}"', strides=strides, padding=padding, dilations=dilations)
+    text = w.call("conv", x, weight, literal(op.spec.data), strides=strides, padding=padding, dilations=dilations)
     return whole(op.result, narrowed(w, text, dtype))
 
 
