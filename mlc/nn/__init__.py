@@ -11,7 +11,11 @@ from mlc.nn import functional
 from mlc.nn import initialization as init
 from mlc.nn.layers.activation import GELU, ReLU, Sigmoid, SiLU, Tanh
 from mlc.nn.layers.container import Residual, Sequential
-from mlc.nn.layers.linear import Linear
+from mlc.nn.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
+from mlc.nn.layers.dropout import Dropout
+from mlc.nn.layers.linear import Embedding, Linear
+from mlc.nn.layers.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
+from mlc.nn.layers.pooling import AvgPool1d, AvgPool2d, Flatten, GlobalAvgPool, GlobalMaxPool, MaxPool1d, MaxPool2d
 from mlc.nn.losses import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -28,11 +32,28 @@ from mlc.nn.rng import Rng, seed
 
 __all__ = [
     "GELU",
+    "AvgPool1d",
+    "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Buffer",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
+    "GroupNorm",
     "Handle",
+    "LayerNorm",
     "Linear",
+    "MaxPool1d",
+    "MaxPool2d",
     "Module",
     "Parameter",
+    "RMSNorm",
     "ReLU",
     "Residual",
     "Rng",

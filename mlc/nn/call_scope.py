@@ -38,18 +38,19 @@ class CallScope:
             scope = scope.outer
         return False
 
-    def stream(self) -> int:
-        """The number of the next use of the key."""
-        self.drawn += 1
-        return self.drawn - 1
-
 
 _current: ContextVar[CallScope | None] = ContextVar("functional_call", default=None)
 
 
-def current_scope() -> CallScope | None:
-    """The innermost functional call that is under way."""
-    return _current.get()
+def random_source() -> tuple[Tensor, int] | None:
+    """The key of the functional call under way and the number of this use of it; None where no call has a key."""
+    scope = _current.get()
+    while scope is not None:
+        if scope.key is not None:
+            scope.drawn += 1
+            return scope.key, scope.drawn - 1
+        scope = scope.outer
+    return None
 
 
 @contextmanager

@@ -93,6 +93,22 @@ def test_losses_stay_finite_at_the_ends() -> None:
     assert float(nn.huber_loss(np.array([1e20], np.float32), np.zeros(1))) == pytest.approx(1e20)
 
 
+def test_gradients() -> None:
+    x, target = random((4, 3)), np.random.default_rng(1).random((4, 3)) + 0.1
+    p, classes = target / target.sum(1, keepdims=True), np.array([0, 2, 1, 1])
+    functions = [lambda x, loss=loss: loss(x, target) for loss in ELEMENTS]
+    functions += [
+        lambda x: nn.cross_entropy(x, classes, label_smoothing=0.2, ignore_index=1),
+        lambda x: nn.cross_entropy(x, p),
+        lambda x: nn.kl_divergence(nn.functional.log_softmax(x), p),
+    ]
+    for function in functions:
+        mlc.check_grads(function, [x], directions=1)
+    at_zero = mlc.grad(lambda x: nn.binary_cross_entropy_with_logits(x, np.array([0.0, 0.25, 1.0]), "sum"))(np.zeros(3))
+    np.testing.assert_allclose(np.asarray(at_zero), [0.5, 0.25, -0.5])
+    assert np.asarray(mlc.grad(lambda x: nn.l1_loss(x, x * 0))(np.zeros(2))).tolist() == [0, 0]
+
+
 def test_losses_compile() -> None:
     logits, target = random((4, 5), dtype="float32"), np.array([0, 4, 2, 1])
     both = mlc.jit(lambda x, t: (nn.cross_entropy(x, t, label_smoothing=0.1, ignore_index=2), nn.mse_loss(x, x * 2)))

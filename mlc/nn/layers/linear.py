@@ -1,4 +1,4 @@
-"""Layers that multiply with a matrix, or look a row up in one."""
+"""Layers that multiply by a matrix, or look up rows of one."""
 
 from __future__ import annotations
 
@@ -35,3 +35,17 @@ class Linear(Module):
 
     def extra_repr(self) -> str:
         return f"{self.inputs}, {self.outputs}" + ("" if self.bias is not None else ", bias=False")
+
+
+class Embedding(Module):
+    """The rows of weight [count, size] that integers 0 .. count - 1 name: x of any shape to [*x.shape, size]. The weight begins normal, of variance 1."""
+
+    def __init__(self, count: int, size: int, dtype: Any = "f32", key: Any = None):
+        self.count, self.size = count, size
+        self.weight = Parameter(init.normal(default_rng.key() if key is None else key, (count, size), dtype=dtype))
+
+    def forward(self, x: Any) -> Tensor:
+        return functional.embedding(x, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"{self.count}, {self.size}"

@@ -80,3 +80,29 @@ def convolution(
     spatial = "".join(str(a) for a in range(rank_of(data) - 2))
     spec = f"nc{spatial},oc{spatial}->no{spatial}"
     return g.convolution(data, kernel, spec, strides, padding, dilations, None, groups)
+
+
+def transposed_convolution(
+    x: Operand,
+    weight: Operand,
+    strides: tuple[int, ...],
+    padding: tuple[int, ...],
+    output_padding: tuple[int, ...],
+    dilations: tuple[int, ...],
+    groups: int = 1,
+) -> SSAValue:
+    """The transpose of a convolution from o to c channels, of x [n, c, *spatial] and weight [c, o / groups, *kernel].
+
+    As a convolution of x with zeros between its elements and the kernel turned around; `padding` is cut off at both ends.
+    """
+    data, kernel = _numbers("transposed_convolution", x, weight)
+    channels, outputs, *taps = shape_of(kernel)
+    spatial = list(range(2, rank_of(kernel)))
+    turned = g.reverse(kernel, spatial)
+    parted = g.reshape(turned, [groups, g.dims.floordiv(channels, groups), outputs, *taps])
+    swapped = g.transpose(parted, [0, 2, 1, *(axis + 1 for axis in spatial)])
+    turned = g.reshape(swapped, [groups * outputs, g.dims.floordiv(channels, groups), *taps])
+    reach = [(k - 1) * d for k, d in zip(taps, dilations, strict=True)]
+    ends = [(r - p, r - p + more) for r, p, more in zip(reach, padding, output_padding, strict=True)]
+    names = "".join(str(a - 2) for a in spatial)
+    return g.convolution(data, turned, f"nc{names},oc{names}->no{names}", None, ends, dilations, strides, groups)
