@@ -23,6 +23,7 @@ from mlc.frontends.trace.tape import Handle, Hook
 from mlc.frontends.trace.tensor import Tensor, array_of, dtype_text, type_text, wrap
 from mlc.frontends.trace.tracing import user_line
 from mlc.ir.types import numpy_dtype
+from mlc.nn.backward_hooks import backward_through
 from mlc.nn.call_scope import read, write
 from mlc.nn.parameter import Buffer, OwnedTensor, Parameter
 
@@ -40,10 +41,12 @@ class Module:
     _tensors: dict[str, OwnedTensor]
     _before: dict[int, Hook]
     _after: dict[int, Hook]
+    _back_before: dict[int, Hook]
+    _back_after: dict[int, Hook]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         made = super().__new__(cls)
-        vars(made).update(training=True, _tensors={}, _before={}, _after={})
+        vars(made).update(training=True, _tensors={}, _before={}, _after={}, _back_before={}, _back_after={})
         return made
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -56,7 +59,8 @@ class Module:
             for hook in list(self._before.values()):
                 if (found := hook(self, args)) is not None:
                     args = found if isinstance(found, tuple) else (found,)
-            output = self.forward(*args, **kwargs)
+            args = backward_through(self, self._back_after, args)
+            output = backward_through(self, self._back_before, self.forward(*args, **kwargs))
             for hook in list(self._after.values()):
                 if (found := hook(self, args, output)) is not None:
                     output = found
@@ -79,6 +83,16 @@ class Module:
     def register_forward_hook(self, hook: Hook) -> Handle:
         """Call hook(module, args, output) after `forward`; what it returns, unless None, is the output from then on."""
         return Handle(self._after, hook)
+
+    def register_backward_pre_hook(self, hook: Hook) -> Handle:
+        """Call hook(module, gradient) with the gradient by each tensor of the output, on its way back into the module; what it returns, unless None,
+        takes its place."""
+        return Handle(self._back_before, hook)
+
+    def register_backward_hook(self, hook: Hook) -> Handle:
+        """Call hook(module, gradient) with the gradient by each tensor of the positional arguments, as the module gives it on; what it returns, unless
+        None, takes its place."""
+        return Handle(self._back_after, hook)
 
     # Attributes --------------------------------------------------------------------------------------------------------------
 
@@ -111,7 +125,7 @@ class Module:
     def children(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of the modules that this one holds, as `hidden`, `blocks.0`."""
         for name, value in vars(self).items():
-            if name not in ("_tensors", "_before", "_after"):
+            if name not in _OWN:
                 yield from _modules_in(value, name)
 
     # What it holds -----------------------------------------------------------------------------------------------------------
@@ -132,7 +146,7 @@ class Module:
         return (module for _, module in self.named_modules())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """(path, parameter), each parameter once: `dict(module.named_parameters())` is the pytree that `functional_call` takes."""
+        """(path, parameter), each parameter once."""
         return self._owned(Parameter)
 
     def parameters(self) -> Iterator[Parameter]:
@@ -153,6 +167,13 @@ class Module:
                     seen.add(id(owned))
                     yield _join(path, name), owned
 
+    def values(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(parameters, buffers) as plain tensors, by path: the pytrees that `functional_call` takes."""
+        return (
+            {path: wrap(owned.data) for path, owned in self.named_parameters()},
+            {path: wrap(owned.data) for path, owned in self.named_buffers()},
+        )
+
     # What it is set to ---------------------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
@@ -168,7 +189,7 @@ class Module:
     def requires_grad_(self, flag: bool = True) -> Self:
         """Have all parameters be trained, or frozen."""
         for parameter in self.parameters():
-            parameter.requires_grad = flag
+            parameter.requires_grad_(flag)
         return self
 
     def astype(self, dtype: Any) -> Self:
@@ -238,6 +259,9 @@ class Module:
             return f"{head})"
         shown = [f"({name}): {text}".replace("\n", "\n  ") for name, text in _merged(lines)]
         return "\n  ".join([head, *shown]) + "\n)"
+
+
+_OWN = frozenset(vars(Module()))
 
 
 def _modules_in(value: Any, name: str) -> Iterator[tuple[str, Module]]:

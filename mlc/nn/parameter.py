@@ -30,11 +30,10 @@ class OwnedTensor(Tensor):
 
 
 class Parameter(OwnedTensor):
-    """A tensor that is trained: `self.weight = Parameter(...)` in a module. `requires_grad = False` freezes it."""
+    """A tensor that is trained: `self.weight = Parameter(...)` in a module. `requires_grad_(False)` freezes it."""
 
     def __init__(self, value: Any, dtype: Any = None, requires_grad: bool = True):
-        super().__init__(value, dtype)
-        self.requires_grad = requires_grad
+        super().__init__(value, dtype, requires_grad)
 
 
 class Buffer(OwnedTensor):

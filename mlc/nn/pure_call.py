@@ -23,7 +23,7 @@ def functional_call(
 ) -> tuple[Any, dict[str, Tensor]]:
     """(module(*args, **kwargs), buffers after it), where tensors stand in the place of the module's parameters and buffers.
 
-        parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
+        parameters, buffers = module.values()
 
         def loss(parameters, buffers, x, target, key):
             y, buffers = nn.functional_call(module, parameters, buffers, x, key=key)

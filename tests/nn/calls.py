@@ -13,9 +13,7 @@ def check_calls(
     module: nn.Module, expected: Any, *args: Any, tolerance: float = 1e-5, key: Any = None, **kwargs: Any
 ) -> None:
     """The module gives what is expected, a pytree of arrays, at once and compiled, with the key and without its own parameters."""
-    parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
-    loaded = {name: np.asarray(value) for name, value in parameters.items()}
-    state = {name: np.asarray(value) for name, value in buffers.items()}
+    loaded, state = ({name: np.asarray(value) for name, value in part.items()} for part in module.values())
     keys = {} if key is None else {"key": key}
 
     def call(parameters: dict, buffers: dict, args: tuple, keys: dict) -> Any:

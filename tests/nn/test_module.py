@@ -70,9 +70,9 @@ def test_a_call_is_a_function_of_parameters_and_buffers() -> None:
     net, x = Net(), random((5, 3), dtype="float32")
     check_calls(net, reference(net, x), x)
     other = Net()
-    _, after = nn.functional_call(net, dict(other.named_parameters()), dict(net.named_buffers()), x)
+    _, after = nn.functional_call(net, other.values()[0], net.values()[1], x)
     assert float(after["calls"]) == 1 and float(net.calls) == 0
-    found, _ = nn.functional_call(net, dict(other.named_parameters()), {"calls": np.float32(0)}, x)
+    found, _ = nn.functional_call(net, other.values()[0], {"calls": np.float32(0)}, x)
     for name, value in reference(other, x).items():
         np.testing.assert_allclose(np.asarray(found[name]), value, rtol=1e-5, atol=1e-6)
     net(x), net(x)
@@ -131,6 +131,42 @@ def test_hooks_see_and_replace_until_they_are_removed() -> None:
     first.remove(), first.remove()
     seen.clear()
     assert np.array_equal(np.asarray(layer(x)), plain) and seen == []
+
+
+def test_hooks_see_and_replace_gradients_at_once_and_compiled() -> None:
+    layer, x, seen = nn.Linear(2, 3), np.ones((1, 2), np.float32), []
+    parameters, _ = layer.values()
+    layer.register_backward_pre_hook(lambda module, gradient: gradient * 2)
+    after = layer.register_backward_hook(lambda module, gradient: seen.append((module, gradient.shape)))
+
+    def loss(parameters, x):
+        return nn.functional_call(layer, parameters, {}, x)[0].sum()
+
+    expected = 2 * np.asarray(layer.weight).sum(0, keepdims=True)
+    given = mlc.Tensor(x, requires_grad=True)
+    layer(given).sum().backward()
+    np.testing.assert_allclose(np.asarray(given.grad), expected, rtol=1e-6)
+    np.testing.assert_array_equal(np.asarray(layer.weight.grad), np.full((3, 2), 2))
+    assert seen == [(layer, (1, 2))]
+    for grad in (mlc.grad(loss, (0, 1)), mlc.jit(mlc.grad(loss, (0, 1)))):
+        by_parameters, by_x = grad(parameters, x)
+        np.testing.assert_allclose(np.asarray(by_x), expected, rtol=1e-6)
+        np.testing.assert_array_equal(np.asarray(by_parameters["bias"]), [2, 2, 2])
+    with layer.register_backward_hook(lambda module, gradient: gradient * 0):
+        assert not np.asarray(mlc.grad(loss, 1)(parameters, x)).any()
+    after.remove()
+    seen.clear()
+    mlc.grad(loss, 1)(parameters, x)
+    assert seen == []
+
+
+def test_running_statistics_keep_no_graph() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    x = mlc.Tensor(random((4, 2), dtype="float32"))
+    _, buffers = nn.functional_call(net, dict(net.named_parameters()), net.values()[1], x)
+    assert not any(value.requires_grad for value in buffers.values())
+    net(x).sum().backward()
+    assert net[0].weight.grad is not None and not net[1].running_mean.requires_grad
 
 
 def test_the_text_fits() -> None:

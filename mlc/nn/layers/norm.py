@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import mlc.numpy as mnp
-from mlc.custom_derivative import stop_gradient
 from mlc.errors import MlcError, ShapeError
 from mlc.frontends.trace.tensor import Tensor, type_text
 from mlc.frontends.trace.tracing import user_line
@@ -150,10 +149,10 @@ class _BatchNorm(Module):
         count = prod([x.shape[0], *x.shape[2:]])
         if isinstance(count, int) and count < 2:
             raise ShapeError(f"x is {type_text(x)}: one element per channel has no variance to learn", file=user_line())
-        unbiased = stop_gradient(variance) * count / (count - 1)
+        unbiased = variance.detach() * count / (count - 1)
         self.num_batches_tracked = self.num_batches_tracked + 1
         share = 1 / self.num_batches_tracked.astype(mean.dtype) if self.momentum is None else self.momentum
-        for name, value in (("running_mean", stop_gradient(mean)), ("running_var", unbiased)):
+        for name, value in (("running_mean", mean.detach()), ("running_var", unbiased)):
             old = getattr(self, name)
             setattr(self, name, (old + share * (value - old)).astype(old.dtype))
 

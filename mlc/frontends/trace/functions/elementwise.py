@@ -286,3 +286,7 @@ def gelu(x: Operand, approximate: str = "none") -> SSAValue:
 
 def silu(x: Operand) -> SSAValue:
     return g.silu(floating(x))
+
+
+def stop_gradient(x: Operand) -> SSAValue:
+    return g.stop_gradient(value(x))
