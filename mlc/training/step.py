@@ -34,6 +34,8 @@ from mlc.jitted import Jitted
 from mlc.options import CompileOptions
 from mlc.runtime.executable import Executable
 from mlc.runtime.state import Stateful
+from mlc.training import checkpoint
+from mlc.training.nan_check import first_nan, has_nan
 from mlc.training.objective import Objective, objective_of, require_float, require_number
 
 _log = logging.getLogger("mlc.train")
@@ -51,7 +53,9 @@ class TrainStep:
         seed: int,
         shapes: Mapping[str, Sequence[Extent | str]],
         options: CompileOptions,
+        nan_check: bool = False,
     ):
+        self.nan_check = nan_check
         self.objective, self.optimizer, self.shapes, self.options = objective, optimizer, dict(shapes), options
         for path, leaf in zip(flatten(objective.params)[1].paths(), flatten(objective.params)[0], strict=True):
             require_float(path, leaf)
@@ -74,9 +78,25 @@ class TrainStep:
         leaves, tree = flatten(batch)
         with self._lock:
             compiled = self._compiled_for(batch, leaves, tree)
-            found = compiled(leaves)
-        loss, more = found
+            before = dict(self._state) if self.nan_check else {}
+            loss, more = compiled(leaves)
+            if self.nan_check:
+                self._require_numbers(compiled, leaves, loss, before)
         return (loss, *more) if more else loss
+
+    def _require_numbers(
+        self, compiled: _CompiledStep, leaves: Sequence[Any], loss: Tensor, before: Mapping[str, np.ndarray]
+    ) -> None:
+        """Raises MlcError where the step made a NaN, and takes the state back to what it was before."""
+        found = {"the loss": loss.data, **self._state}
+        wrong = next((name for name, array in found.items() if has_nan(array)), None)
+        if wrong is None:
+            return
+        for name, array in before.items():
+            self._state[name] = array
+        module = compiled.traced.module
+        batch = zip(module.input_names[len(self._names) :], compiled.arrays(leaves), strict=True)
+        raise first_nan(module, {**before, **dict(batch)}, f"{wrong} has become NaN in step {int(before['count'])}")
 
     def evaluate(self, *inputs: Any) -> Any:
         """What the model gives for inputs, with the parameters as they are now; compiled at the first call for each signature."""
@@ -119,6 +139,18 @@ class TrainStep:
     def count(self) -> int:
         """How many steps were done."""
         return int(self._read("count"))
+
+    def save(self, path: Any) -> None:
+        """Write all of the state: parameters, the optimiser's, buffers, count and key. A step that loads it goes on bit by bit as this one would."""
+        with self._lock:
+            state = dict(self._state)
+        checkpoint.write(path, state)
+
+    def load(self, path: Any) -> None:
+        """Take the state that `save` wrote. Raises MlcError where it is of another model or optimiser, and changes nothing then."""
+        with self._lock:
+            for name, array in checkpoint.read(path, dict(self._state)).items():
+                self._state[name] = array
 
     def _read(self, part: str) -> Any:
         with self._lock:
@@ -241,13 +273,16 @@ class _CompiledStep:
         self._more: Tree = parts[".more"]
 
     def __call__(self, leaves: Sequence[Any]) -> tuple[Any, Any]:
-        arrays = [
+        found = self.stateful(*self.arrays(leaves))
+        loss, *more = found if isinstance(found, tuple) else (found,)
+        return wrap(loss), self._more.unflatten([wrap(array) for array in more])
+
+    def arrays(self, leaves: Sequence[Any]) -> list[Any]:
+        """The leaves of a batch as the executable takes them."""
+        return [
             np.array(x, dtype) if isinstance(x, bool | int | float) else x.data if isinstance(x, Tensor) else x
             for x, dtype in zip(leaves, self._dtypes, strict=True)
         ]
-        found = self.stateful(*arrays)
-        loss, *more = found if isinstance(found, tuple) else (found,)
-        return wrap(loss), self._more.unflatten([wrap(array) for array in more])
 
 
 def _alias(module: Module) -> None:
@@ -275,6 +310,7 @@ def train_step(
     *,
     seed: int = 0,
     shapes: Mapping[str, Sequence[Extent | str]] | None = None,
+    nan_check: bool = False,
     **options: Any,
 ) -> TrainStep:
     """Forward, backward and update as one compiled function with state: `step(x, y)` gives the loss, and the parameters have moved.
@@ -285,6 +321,7 @@ def train_step(
     optimizer  one of mlc.optim, or what has its init and update
     seed       of the random numbers that the model draws from its argument `key`
     shapes     as of mlc.jit: an argument of the batch -> extents, names among them for sizes that differ from call to call
+    nan_check  test each step for NaN, which costs a copy of the state: the error names the first op that made one, and the state is as before
     options    those of mlc.CompileOptions
 
     A step is compiled at the first call for each signature of the batch. Raises MlcError where something does not fit, NoDerivative
@@ -296,4 +333,6 @@ def train_step(
             file=user_line(),
             remedy="Give one that is not bound to parameters: mlc.optim.Adam(lr=1e-3).",
         )
-    return TrainStep(objective_of(model, loss, params), optimizer, seed, shapes or {}, CompileOptions.of(**options))
+    return TrainStep(
+        objective_of(model, loss, params), optimizer, seed, shapes or {}, CompileOptions.of(**options), nan_check
+    )
