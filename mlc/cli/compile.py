@@ -39,6 +39,15 @@ SUFFIX = {
     "python": ".py",
 }  # and what the generator of the target writes
 _OTHER = {"so": (".dylib", ".dll"), "obj": (".obj",), "asm": (".asm", ".S")}
+_KINDS = {
+    "package": "a package",
+    "mlir": "IR",
+    "so": "a shared library",
+    "python": "NumPy source",
+    "llvm": "LLVM IR",
+    "asm": "assembly",
+    "obj": "an object",
+}
 _BINARY = ("package", "obj", "so")
 
 
@@ -177,8 +186,13 @@ def _output(args: argparse.Namespace, source: Model, console: Console) -> tuple[
     kind = args.emit
     if kind is not None and kind not in suffix_of:
         raise UsageError.unknown("kind of output", kind, suffix_of)
-    if kind is None and args.output:
-        kind = by_suffix.get(Path(args.output).suffix)
+    named = by_suffix.get(Path(args.output).suffix) if args.output else None
+    if kind is not None and named not in (None, kind):
+        raise UsageError(
+            f"-o {args.output} is the name of {_KINDS[named]}, and --emit asks for {_KINDS[kind]}",
+            remedy=f"Write -o {Path(args.output).with_suffix(suffix_of[kind])}, or leave --emit out.",
+        )
+    kind = kind or named
     if args.stop_after:
         if kind not in (None, "mlir"):
             raise UsageError("--stop-after writes IR", remedy="Leave --emit out, or write --emit mlir and -o OUT.mlir.")

@@ -131,7 +131,7 @@ def select(condition: SSAValue, x: SSAValue, y: SSAValue) -> SSAValue:
 
 
 def pad_mode(x: SSAValue, low: Sequence[Extent], high: Sequence[Extent], mode: str) -> SSAValue:
-    """numpy.pad with mode edge, reflect or wrap: each padded axis is gathered."""
+    """numpy.pad with mode edge, reflect or wrap: each padded axis is gathered. What is wider than the axis is reflected again and again."""
     for axis, (lo, hi) in enumerate(zip(low, high, strict=True)):
         if isinstance(lo, int) and isinstance(hi, int) and lo == hi == 0:
             continue

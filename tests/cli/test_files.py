@@ -239,7 +239,7 @@ def with_external_data(name: str) -> None:
     "command",
     [
         "compile model.onnx -o w.mlc",
-        "compile model.onnx --emit mlir -o w.mlc",
+        "compile model.onnx --emit mlir -o w.mlir",
         "compile model.onnx -o a.so --header w.h",
         "compile model.onnx --trace w.json",
         "opt model.onnx --passes dce -o w.mlir",

@@ -176,6 +176,12 @@ def test_compile_emits_any_stage(kind: str, mlc: Callable, small: Path, tmp_path
     assert outcome.code == 0 and content.lstrip(b"\n").startswith(start[:1]) and start in content
 
 
+def test_a_name_that_says_another_kind_than_emit_is_refused(mlc: Callable, small: Path, tmp_path: Path) -> None:
+    outcome = mlc("compile", small, "-o", "x.mlc", "--emit", "so")
+    assert outcome.code == 1 and not (tmp_path / "x.mlc").exists()
+    assert "is the name of a package, and --emit asks for a shared library" in outcome.err and "-o x.so" in outcome.err
+
+
 def test_ir_written_after_a_pass_can_be_run(mlc: Callable, small: Path) -> None:
     arrays = feeds(3)
     np.savez("in.npz", **arrays)

@@ -122,6 +122,15 @@ def test_powers_of_two_end_at_the_largest_or_in_nan() -> None:
 
 
 @pytest.mark.parametrize("name", INTEGERS)
+def test_small_integers_take_floats_towards_zero_as_all_integers_do(name: str) -> None:
+    x = np.array([0.5, 1.5, 0.99, 1.0, 0.0] + ([] if name.startswith("u") else [-0.5, -1.5, -1.0]), np.float32)
+    (want,) = ReferenceEvaluator(model("Cast", [x], opset=25, to=element_type(name))).run(None, {"x0": x})
+    for found in cast(x, name):
+        np.testing.assert_array_equal(found.astype(np.int8), want.astype(np.int8))
+        np.testing.assert_array_equal(found.astype(np.int8), np.trunc(x).astype(np.int8))
+
+
+@pytest.mark.parametrize("name", INTEGERS)
 def test_small_integers_take_the_low_bits(name: str) -> None:
     low = np.arange(-300, 300)
     for source in (np.int8, np.int32, np.int64, np.uint8, np.float32, np.float16):

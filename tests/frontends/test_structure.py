@@ -137,6 +137,22 @@ def test_pad(mode: str, pads: tuple[int, ...]) -> None:
     constants("Pad", normal(5, 6), i64(*pads), opset=19, mode=mode)
 
 
+@pytest.mark.parametrize(("size", "pads"), [(3, (3, 0)), (3, (2, 7)), (1, (2, 1)), (4, (9, 4))])
+def test_reflections_go_on_beyond_the_axis(size: int, pads: tuple[int, ...]) -> None:
+    """As the reference of the standard and numpy.pad; onnxruntime takes less than the axis has."""
+    x = np.arange(size, dtype=np.float32)
+    for extent in (size, "N"):
+        proto = model("Pad", [x, i64(*pads)], opset=19, constants=[1], mode="reflect")
+        proto.graph.input[0].type.tensor_type.shape.dim[0].CopyFrom(
+            onnx.TensorShapeProto.Dimension(dim_param=extent)
+            if extent == "N"
+            else onnx.TensorShapeProto.Dimension(dim_value=size)
+        )
+        (want,) = onnx.reference.ReferenceEvaluator(proto).run(None, {"x0": x})
+        (found,) = interpreter.run(load(proto), [x])
+        np.testing.assert_array_equal(found, want)
+
+
 def test_pad_with_value_and_axes() -> None:
     constants("Pad", normal(3, 4), i64(1, 2), np.array(7, np.float32), i64(-1), opset=18)
     constants("Pad", integers(0, 9, 3), i64(1, 1), np.array(-5), opset=13)
