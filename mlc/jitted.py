@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from mlc.compiler import Compilation
-from mlc.errors import MlcError
+from mlc.errors import DTypeError, MlcError
 from mlc.frontends.trace.pytree import Tree, difference, flatten
 from mlc.frontends.trace.tape import is_recording
 from mlc.frontends.trace.tensor import Tensor, array_of, wrap
@@ -126,10 +126,13 @@ class Compiled:
         return self.traced.module.input_names
 
     def _arrays(self, leaves: Sequence[Any]) -> list[np.ndarray]:
-        return [
-            np.array(leaf, dtype) if isinstance(leaf, bool | int | float) else array_of(leaf, None, copy=False)
-            for leaf, dtype in zip(leaves, self._dtypes, strict=True)
-        ]
+        try:
+            return [
+                np.array(leaf, dtype) if isinstance(leaf, bool | int | float) else array_of(leaf, None, copy=False)
+                for leaf, dtype in zip(leaves, self._dtypes, strict=True)
+            ]
+        except OverflowError as error:
+            raise DTypeError(f"{self.traced.name}: a number is out of the range of i64", file=user_line()) from error
 
 
 class Jitted:

@@ -432,7 +432,12 @@ def repeat(a: Any, repeats: int, axis: int | None = None) -> Tensor:
 
 @_ours()
 def pad(a: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Tensor:
-    widths = tuple(map(tuple, np.broadcast_to(np.asarray(pad_width), (asarray(a).ndim, 2)).tolist()))
+    try:
+        widths = tuple(map(tuple, np.broadcast_to(np.asarray(pad_width), (asarray(a).ndim, 2)).tolist()))
+    except ValueError as error:
+        raise ShapeError(
+            f"pad: {pad_width!r} is no pair (before, after) for each of the {asarray(a).ndim} axes", file=user_line()
+        ) from error
     return bind(arrangement.pad, (a,), (("widths", widths), ("mode", mode), ("value_", constant_values)))
 
 

@@ -93,16 +93,17 @@ def evaluate(
             cache[extent] = dims.evaluate(extent, binding)
         return cache[extent]
 
-    values: dict[SSAValue, np.ndarray] = dict(zip(function.args, arrays, strict=True))
-    left = {op: set(op.operands) for op in function.body.block.ops}
-    last_use: dict[SSAValue, Operation] = {operand: op for op, operands in left.items() for operand in operands}
-    for op in function.body.block.ops:
+    block = function.body.block
+    values: dict[SSAValue, np.ndarray] = dict(zip(block.args, arrays, strict=True))
+    ops = [(op, tuple(op.operands)) for op in block.ops]
+    last_use: dict[SSAValue, Operation] = {operand: op for op, operands in ops for operand in operands}
+    for op, operands in ops:
         if isinstance(op, ReturnOp):
-            return [values[operand] for operand in op.operands]
+            return [values[operand] for operand in operands]
         if isinstance(op, WeightOp):
             found: tuple[np.ndarray, ...] = (module.weights.get(op.weight_key),)
         elif isinstance(op, GraphOp):
-            result = op.evaluate(at, *(values[operand] for operand in op.operands))
+            result = op.evaluator(at)(*[values[operand] for operand in operands])
             found = result if isinstance(result, tuple) else (result,)
         else:
             raise UnsupportedOp(f"the graph interpreter does not run {op.name}")
@@ -112,9 +113,9 @@ def evaluate(
         if observe is not None:
             observe(op, found)
         values.update(zip(op.results, found, strict=True))
-        for operand in left[op]:
+        for operand in operands:
             if last_use[operand] is op:
-                del values[operand]
+                values.pop(operand, None)  # it may be there twice
     return []
 
 

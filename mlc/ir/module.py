@@ -55,6 +55,9 @@ class Module:
     """`print(module)` is parseable IR; `Module.parse` reads it back. The bytes of weights stay in `weights`."""
 
     _main: FuncOp | None = None  # as it was last found
+    _read: tuple[tuple[Any, ...], tuple[list[str], list[tuple[Shape, str]]]] | None = (
+        None  # as the inputs were last read
+    )
 
     def __init__(
         self,
@@ -100,7 +103,7 @@ class Module:
     def input_names(self) -> list[str]:
         if self.is_program:
             return [name for name, _, _ in self._arguments("input")]
-        return names_of(self.main.arg_attrs, len(self.main.args), "input")
+        return list(self._inputs()[0])
 
     @property
     def output_names(self) -> list[str]:
@@ -113,7 +116,19 @@ class Module:
         """(shape, dtype) of each input, in order."""
         if self.is_program:
             return [(shape, dtype) for _, shape, dtype in self._arguments("input")]
-        return [(shape_of(arg), dtype_of(arg)) for arg in self.main.args]
+        return list(self._inputs()[1])
+
+    def _inputs(self) -> tuple[list[str], list[tuple[Shape, str]]]:
+        """Names and types of the inputs of a graph, kept as long as attributes and types are the same objects: reading them takes as long as
+        running several small ops."""
+        main = self.main
+        args = main.body.block.args
+        seen = (main.properties.get("arg_attrs"), *[arg.type for arg in args])
+        known = self._read
+        if known is None or len(known[0]) != len(seen) or any(a is not b for a, b in zip(known[0], seen, strict=True)):
+            names = names_of(main.arg_attrs, len(args), "input")
+            known = self._read = seen, (names, [(shape_of(arg), dtype_of(arg)) for arg in args])
+        return known[1]
 
     @property
     def output_types(self) -> list[tuple[Shape, str]]:

@@ -17,8 +17,10 @@ from mlc.frontends.trace.functions.promotion import Operand, Weak
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import building, emit
 from mlc.ir.graph.control import YieldOp, yielded
+from mlc.ir.graph.elementwise import ElementwiseOp
 from mlc.ir.graph.evaluation import Evaluation
-from mlc.ir.types import dtype_name, dtype_of, is_float, numpy_dtype, tensor
+from mlc.ir.graph.shape import BroadcastOp
+from mlc.ir.types import dtype_name, dtype_of, is_float, numpy_dtype, shape_of, tensor
 
 Function = Callable[..., SSAValue | Sequence[SSAValue]]
 _MOST = 4096  # signatures that are kept; the oldest goes first
@@ -69,13 +71,26 @@ class Call:
         return Weak(kind, make)
 
     def _runner(self) -> Callable[..., Any]:
+        if (ufunc := self._ufunc()) is not None:
+            return ufunc
         evaluation = Evaluation(self.body, _static)
         if self.single and len(evaluation.steps) == 1 and not evaluation.constants:
             (op, only, reads), (result,) = evaluation.steps[0], evaluation.results
-            alone = len(op.results) == 1 and not isinstance(only, Evaluation)  # which gives a tuple
-            if alone and reads == tuple(range(len(self.body.args))) and result == len(reads):
+            if len(op.results) == 1 and reads == tuple(range(len(self.body.args))) and result == len(reads):
                 return only
         return (lambda *arrays: evaluation(*arrays)[0]) if self.single else evaluation
+
+    def _ufunc(self) -> Callable[..., Any] | None:
+        """NumPy's function of the arguments, where the body is that function of them, broadcast as NumPy itself does it."""
+        op = yielded(self.body)[0].owner if self.single else None
+        if not (isinstance(op, ElementwiseOp) and isinstance(op.of_arrays, np.ufunc)):
+            return None
+        sources = [x.owner.x if isinstance(x.owner, BroadcastOp) and _trailing(x.owner) else x for x in op.operands]
+        shapes = [shape_of(x) for x in sources]
+        whole = shape_of(op.results[0])
+        if sources != list(self.body.args) or not whole or np.broadcast_shapes(*shapes) != whole:  # type: ignore[arg-type]
+            return None
+        return op.of_arrays
 
     def arrays(self, data: Sequence[Any]) -> list[np.ndarray]:
         """The arguments of the body, from arrays and numbers."""
@@ -86,6 +101,12 @@ class Call:
             except OverflowError as error:
                 raise DTypeError(f"the number {data[number]} is out of the range of {dtype}") from error
         return found
+
+
+def _trailing(op: BroadcastOp) -> bool:
+    """Whether the axes of the operand are the last ones, in order."""
+    rank = len(shape_of(op.result))
+    return list(op.axes.get_values()) == list(range(rank - len(shape_of(op.x)), rank))
 
 
 def _static(extent: Extent) -> int:

@@ -686,11 +686,14 @@ def shape_from(shape: Any) -> tuple[Extent, ...]:
 
 def axis_from(axis: Any) -> int | tuple[int, ...] | None:
     """axis= as a parameter."""
-    return axis if axis is None or isinstance(axis, int) else tuple(int(a) for a in axis)
+    if axis is None or isinstance(axis, int):
+        return axis
+    return tuple(a.__index__() for a in axis) if isinstance(axis, list | tuple) else axis.__index__()
 
 
 def axes_from(axis: Any) -> tuple[int, ...] | None:
-    return (axis,) if isinstance(axis, int) else None if axis is None else tuple(axis)
+    found = axis_from(axis)
+    return (found,) if isinstance(found, int) else found
 
 
 def reduced(function: Function, x: Any, axis: Any, keepdims: bool, dtype: Any = None) -> Tensor:

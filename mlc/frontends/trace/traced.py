@@ -120,12 +120,14 @@ def arguments_of(
     fixed = tuple((name, given.pop(name)) for name in static if name in given)
     for name, found in fixed:
         try:
+            if isinstance(found, Tensor | np.ndarray):
+                raise TypeError
             hash(found)
         except TypeError as error:
             raise MlcError(
-                f"the static argument '{name}' of {name_of(function)} has no hash: it is of type {type(found).__name__}",
+                f"the argument '{name}' of {name_of(function)} cannot be static: it is of type {type(found).__name__}",
                 file=user_line(),
-                remedy="Give a number, a string or a tuple; tensors are not static.",
+                remedy="Static are numbers, strings, tuples and whatever else has a hash, but tensors.",
             ) from error
     leaves, tree = flatten_named(given)
     return Arguments(leaves, tree, fixed, signature)

@@ -82,10 +82,16 @@ class ElementwiseOp(PointwiseOp):
     def infer_types(self) -> Sequence[TensorType]:
         return [infer(self.ROW, self.operands)]
 
+    @property
+    def of_arrays(self) -> Callable[..., Any]:
+        """The meaning in NumPy for operands of this dtype; a ufunc, where that is all."""
+        function, dtype = self.ROW.evaluate, dtype_of(self.operands[-1])
+        if isinstance(function, ByKind):
+            return function.of_floats if is_float(dtype) else function.of_integers
+        return function.function if isinstance(function, Wide) and not is_half(dtype) else function
+
     def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
-        function, dtype = self.ROW.evaluate, numpy_dtype(dtype_of(self.results[0]))
-        if isinstance(function, Wide) and not is_half(dtype_of(self.operands[-1])):
-            function = function.function
+        function, dtype = self.of_arrays, numpy_dtype(dtype_of(self.results[0]))
         if isinstance(function, np.ufunc) and shape_of(self.results[0]):
             return function  # without axes its result were a number, no array
         return lambda *operands: as_array(function(*operands), dtype)
@@ -152,9 +158,18 @@ def infer(row: Row, operands: Sequence[SSAValue]) -> TensorType:
     return tensor(shape, "bool") if row.to_bool else tensor_type(last)
 
 
-def _int_divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    if is_float(dtype_name(x.dtype)):
-        return x / y
+@dataclass(frozen=True)
+class ByKind:
+    """NumPy's function of floats, and what takes its place for integers."""
+
+    of_floats: Callable[..., Any]
+    of_integers: Callable[..., Any]
+
+    def __call__(self, *xs: np.ndarray) -> Any:
+        return (self.of_floats if is_float(dtype_name(xs[0].dtype)) else self.of_integers)(*xs)
+
+
+def _whole_divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     safe = np.where(y == 0, np.ones_like(y), y)
     quotient = x // safe
     rest = x - quotient * safe
@@ -162,20 +177,16 @@ def _int_divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(y == 0, np.zeros_like(quotient), quotient)
 
 
-def _int_safe(function: Callable[..., Any]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def _remainder(function: Callable[..., Any]) -> ByKind:
     """A remainder by an integer 0 is 0."""
 
     def safe(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        if np.issubdtype(x.dtype, np.integer):
-            return np.where(y == 0, np.zeros_like(x), function(x, np.where(y == 0, np.ones_like(y), y)))
-        return function(x, y)
+        return np.where(y == 0, np.zeros_like(x), function(x, np.where(y == 0, np.ones_like(y), y)))
 
-    return safe
+    return ByKind(function, safe)
 
 
-def _power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    if not np.issubdtype(x.dtype, np.integer):
-        return np.power(x, y)
+def _whole_power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     negative = y < 0
     result = np.power(x, np.where(negative, np.zeros_like(y), y))
     inverse = np.where(x == 1, 1, np.where(x == -1, np.where(y % 2 == 0, 1, -1), 0)).astype(x.dtype)
@@ -306,17 +317,19 @@ _ROWS = (
         "div",
         2,
         "number",
-        _int_divide,
+        ByKind(np.divide, _whole_divide),
         _F(scalar.divide),
         (partials.div_lhs, partials.div_rhs),
         doc="Integers truncate toward zero; x / 0 is 0 for them.",
     ),
-    Row("pow", 2, "number", _power, _F(scalar.power), (partials.pow_base, partials.pow_exponent)),
+    Row(
+        "pow", 2, "number", ByKind(np.power, _whole_power), _F(scalar.power), (partials.pow_base, partials.pow_exponent)
+    ),
     Row(
         "mod",
         2,
         "number",
-        _int_safe(np.mod),
+        _remainder(np.mod),
         _F(scalar.modulo),
         (partials.same, partials.mod_rhs),
         doc="The sign of the divisor, as in Python.",
@@ -325,7 +338,7 @@ _ROWS = (
         "fmod",
         2,
         "number",
-        _int_safe(np.fmod),
+        _remainder(np.fmod),
         _F(scalar.remainder),
         (partials.same, partials.mod_rhs),
         doc="The sign of the dividend, as in C.",
