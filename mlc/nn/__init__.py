@@ -10,12 +10,16 @@ from mlc.frontends.trace.tape import Handle
 from mlc.nn import functional
 from mlc.nn import initialization as init
 from mlc.nn.layers.activation import GELU, ReLU, Sigmoid, SiLU, Tanh
+from mlc.nn.layers.attention import Cache, MultiHeadAttention
 from mlc.nn.layers.container import Residual, Sequential
 from mlc.nn.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
 from mlc.nn.layers.dropout import Dropout
 from mlc.nn.layers.linear import Embedding, Linear
 from mlc.nn.layers.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
 from mlc.nn.layers.pooling import AvgPool1d, AvgPool2d, Flatten, GlobalAvgPool, GlobalMaxPool, MaxPool1d, MaxPool2d
+from mlc.nn.layers.position import RotaryEncoding, SinusoidalEncoding
+from mlc.nn.layers.recurrent import GRU, LSTM, RNN
+from mlc.nn.layers.transformer import TransformerDecoderBlock, TransformerEncoderBlock
 from mlc.nn.losses import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -32,11 +36,15 @@ from mlc.nn.rng import Rng, seed
 
 __all__ = [
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AvgPool1d",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
     "Buffer",
+    "Cache",
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
@@ -52,15 +60,20 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "Module",
+    "MultiHeadAttention",
     "Parameter",
     "RMSNorm",
     "ReLU",
     "Residual",
     "Rng",
+    "RotaryEncoding",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalEncoding",
     "Tanh",
+    "TransformerDecoderBlock",
+    "TransformerEncoderBlock",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "functional",

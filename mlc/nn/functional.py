@@ -12,7 +12,7 @@ import mlc.numpy as mnp
 from mlc import random
 from mlc.errors import DTypeError, MlcError, OutOfRange
 from mlc.frontends.trace.functions import attention as attentions
-from mlc.frontends.trace.functions import elementwise, normalization, reductions, window
+from mlc.frontends.trace.functions import elementwise, normalization, recurrent, reductions, window
 from mlc.frontends.trace.functions import linear as products
 from mlc.frontends.trace.tensor import Tensor, bind, type_text
 from mlc.frontends.trace.tracing import user_line
@@ -235,3 +235,41 @@ def dropout(x: Any, p: float, key: Any, stream: int = 0) -> Tensor:
 def embedding(x: Any, weight: Any) -> Tensor:
     """The rows of weight [count, size] that x names. Raises OutOfRange for others than 0 .. count - 1."""
     return mnp.take(weight, positions("embedding: x", x, weight.shape[0]), 0)
+
+
+# Recurrence over x [steps, batch, input], in one direction -------------------------------------------------------------------------
+
+
+def rnn(
+    x: Any,
+    h: Any,
+    weight_ih: Any,
+    weight_hh: Any,
+    *biases: Any,
+    lengths: Any = None,
+    reverse: bool = False,
+    activation: str = "tanh",
+) -> tuple[Tensor, Tensor]:
+    """(h of every step, the last h) of h = activation(x W' + h R' + both biases), from h [batch, hidden]; see `mlc.nn.RNN`."""
+    params = (("biases", bool(biases)), ("reverse", reverse), ("activation", activation))
+    return bind(recurrent.rnn, (x, h, weight_ih, weight_hh, *biases, *_given(lengths)), params)
+
+
+def gru(
+    x: Any, h: Any, weight_ih: Any, weight_hh: Any, *biases: Any, lengths: Any = None, reverse: bool = False
+) -> tuple[Tensor, Tensor]:
+    """(h of every step, the last h); the weights hold the reset, update and candidate gates one behind another; see `mlc.nn.GRU`."""
+    params = (("biases", bool(biases)), ("reverse", reverse))
+    return bind(recurrent.gru, (x, h, weight_ih, weight_hh, *biases, *_given(lengths)), params)
+
+
+def lstm(
+    x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, *biases: Any, lengths: Any = None, reverse: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(h of every step, the last h, the last c); the weights hold the input, forget, candidate and output gates; see `mlc.nn.LSTM`."""
+    params = (("biases", bool(biases)), ("reverse", reverse))
+    return bind(recurrent.lstm, (x, h, c, weight_ih, weight_hh, *biases, *_given(lengths)), params)
+
+
+def _given(value: Any) -> tuple[Any, ...]:
+    return () if value is None else (value,)

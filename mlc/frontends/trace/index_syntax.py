@@ -43,6 +43,16 @@ def normal_index(index: Any, rank: int, is_symbolic: Callable[[Any], bool]) -> t
     return tuple(entries), arrays
 
 
+def has_sizes(index: Index) -> bool:
+    """Whether symbolic sizes say what the index takes."""
+    parts = [
+        p
+        for e in index
+        for p in ((e.position,) if isinstance(e, At) else (e.start, e.stop) if isinstance(e, Span) else ())
+    ]
+    return any(isinstance(part, Dim) for part in parts)
+
+
 def _add_array(part: np.ndarray, entries: list[Entry], arrays: list[Any]) -> None:
     if part.dtype == np.bool_:
         for positions in np.nonzero(part):

@@ -18,7 +18,7 @@ from mlc.frontends.trace.eager import Function
 from mlc.frontends.trace.functions import arrangement, elementwise, linear, reductions
 from mlc.frontends.trace.functions import index as indexing
 from mlc.frontends.trace.functions.promotion import DEFAULT, Operand, Weak
-from mlc.frontends.trace.index_syntax import Index, normal_index
+from mlc.frontends.trace.index_syntax import Index, has_sizes, normal_index
 from mlc.frontends.trace.tracing import Trace, current_trace, user_line, user_location
 from mlc.ir import builder as g
 from mlc.ir.dims import Dim, Extent
@@ -225,7 +225,8 @@ class Tensor:
             except IndexError as error:
                 raise OutOfRange(f"{error}; x is {type_text(self)}", file=user_line()) from error
         entries, arrays = _normal(index, self)
-        return bind(indexing.getitem, (self, *arrays), (("index", entries),))
+        door = record if has_sizes(entries) else bind
+        return door(indexing.getitem, (self, *arrays), (("index", entries),))
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
         raise MlcError(
@@ -728,7 +729,8 @@ def _arrays_in(index: Any) -> Any:
         return None if any(f is None and p is not None for f, p in zip(found, index, strict=True)) else tuple(found)
     if isinstance(index, Tensor):
         return None if index.trace is not None else index.data
-    return None if isinstance(index, Dim) else index
+    parts = (index.start, index.stop) if isinstance(index, slice) else (index,)
+    return None if any(isinstance(part, Dim) for part in parts) else index
 
 
 def _normal(index: Any, x: Tensor) -> tuple[Index, list[Any]]:

@@ -50,6 +50,13 @@ def test_one_compilation_serves_every_size_of_a_symbol(caplog: pytest.LogCapture
     assert len(caplog.records) == 1 and "x f64[N, 3]" in caplog.text
 
 
+def test_an_index_of_a_symbolic_size_takes_a_part_of_a_constant() -> None:
+    table = mlc.Tensor(np.arange(10.0))
+    head = mlc.jit(lambda x: x + table[: x.shape[0]] + table[x.shape[0]], shapes={"x": ("N",)})
+    for rows in (1, 4):
+        assert np.asarray(head(np.zeros(rows))).tolist() == [k + rows for k in range(rows)]
+
+
 def test_a_number_is_an_argument_without_a_dtype_of_its_own() -> None:
     scale = mlc.jit(lambda x, rate: x * rate + 1)
     x = np.ones(3, np.float32)
