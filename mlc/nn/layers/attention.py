@@ -129,8 +129,8 @@ def appended(cache: Cache, keys: Tensor, values: Tensor) -> Cache:
     """The cache with more steps behind those it has. Raises OutOfRange where it is full, unless that is known only when the code runs: steps beyond
     its end take the last place then."""
     count, capacity = keys.shape[2], cache.keys.shape[2]
-    known = cache.length.trace is None and isinstance(count, int) and isinstance(capacity, int)
-    if known and int(cache.length) + count > capacity:
+    end = None if cache.length.trace is not None else int(cache.length) + count
+    if isinstance(end, int) and isinstance(capacity, int) and end > capacity:
         raise OutOfRange(f"{int(cache.length)} + {count} steps in a cache of {capacity}", file=user_line())
     places = cache.length + mnp.arange(count)
     return Cache(cache.keys.at[:, :, places].set(keys), cache.values.at[:, :, places].set(values), cache.length + count)
