@@ -55,6 +55,20 @@ def test_an_epilogue_joins_its_contraction() -> None:
     assert kinds(fused(model(lambda x, w, b: g.gelu(linear(x, w, b)), *LAYER))) == ["contraction"]
 
 
+def test_a_view_that_is_memory_for_others_comes_behind_the_group_it_is_a_view_of() -> None:
+    def build(x):  # type: ignore[no-untyped-def]
+        square = g.mul(x, x)
+        cubes, total = g.reduce(g.mul(square, x), [0], "sum"), g.reduce(x, [0], "sum")
+        share = g.div(g.div(cubes, total), total)
+        inverse = g.reciprocal(total)
+        twice, less = g.mul(inverse, inverse), g.div(share, total)
+        spread = g.broadcast(inverse, g.shape_of(x), [])
+        return square, total, share, twice, less, spread, g.mul(x, spread)
+
+    module, x = model(build, ((2,), "f64")), np.array([1.0, 3.0])
+    check(run(fused(module), [x]), run(module, [x]))
+
+
 def test_the_later_of_two_contractions_takes_their_sum() -> None:
     found = fused(model(lambda x, w, b: g.add(linear(x, w, b), g.matmul(x, w)), *LAYER))
     assert kinds(found) == ["contraction", "contraction"]

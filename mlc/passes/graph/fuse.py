@@ -420,7 +420,7 @@ class Fusion:
                 if not isinstance(owner, Operation) or owner not in self.order or owner in seen:
                     continue
                 seen.add(owner)
-                if owner not in holder:
+                if owner not in holder or (isinstance(item, Group) and self.rests_on(owner, item)):
                     waiting += [v.owner for v in reversed(owner.operands)]
                 elif holder[owner] is not item:
                     yield holder[owner]
@@ -442,6 +442,17 @@ class Fusion:
             if id(item) not in done:
                 visit(item)
         return result
+
+    def rests_on(self, op: Operation, group: Group) -> bool:
+        """A view of what the group computes: the group copies it, and what makes memory of it for others comes behind the group."""
+        while is_view(op) and op.operands:
+            source = op.operands[0].owner
+            if not isinstance(source, Operation):
+                return False
+            if self.group_of.get(source) is group:
+                return True
+            op = source
+        return False
 
     def stays(self, op: Operation) -> bool:
         """A reshape that is a view of a buffer, wanted by something outside any group."""
