@@ -128,7 +128,7 @@ class ElementwiseOp(PointwiseOp):
 @dataclass(frozen=True)
 class Row:
     """name, number of operands, dtypes it takes, meaning in NumPy, scalar spelling, partial derivatives by operand (a None among them: 0);
-    `to_bool` for predicates."""
+    `to_bool` for predicates, `dear` for what takes more than a few instructions: worth keeping rather than computing twice."""
 
     name: str
     arity: int
@@ -138,6 +138,7 @@ class Row:
     jvp: tuple[Partial | None, ...] = ()
     to_bool: bool = False
     doc: str = ""
+    dear: bool = False
 
 
 def infer(row: Row, operands: Sequence[SSAValue]) -> TensorType:
@@ -217,24 +218,32 @@ _ROWS = (
     Row("neg", 1, "number", np.negative, _F(scalar.negate), (partials.neg,)),
     Row("abs", 1, "number", np.abs, _F(scalar.absolute), (partials.absolute,), doc="The derivative at 0 is 0."),
     Row("sign", 1, "number", np.sign, _F(scalar.sign), partials.FLAT),
-    Row("exp", 1, "float", Wide(np.exp), _F(scalar.unary(math.ExpOp)), (partials.exp,)),
-    Row("log", 1, "float", Wide(np.log), _F(scalar.unary(math.LogOp)), (partials.log,)),
-    Row("sqrt", 1, "float", Wide(np.sqrt), _F(scalar.unary(math.SqrtOp)), (partials.sqrt,)),
-    Row("rsqrt", 1, "float", Wide(lambda x: 1 / np.sqrt(x)), _F(scalar.unary(math.RsqrtOp)), (partials.rsqrt,)),
-    Row("reciprocal", 1, "float", Wide(lambda x: 1 / x), _F(scalar.reciprocal), (partials.reciprocal,)),
-    Row("sin", 1, "float", Wide(np.sin), _F(scalar.unary(math.SinOp)), (partials.sin,)),
-    Row("cos", 1, "float", Wide(np.cos), _F(scalar.unary(math.CosOp)), (partials.cos,)),
-    Row("tan", 1, "float", Wide(np.tan), _F(scalar.unary(math.TanOp)), (partials.tan,)),
-    Row("asin", 1, "float", Wide(np.arcsin), _F(scalar.unary(math.AsinOp)), (partials.asin,)),
-    Row("acos", 1, "float", Wide(np.arccos), _F(scalar.unary(math.AcosOp)), (partials.acos,)),
-    Row("atan", 1, "float", Wide(np.arctan), _F(scalar.unary(math.AtanOp)), (partials.atan,)),
-    Row("sinh", 1, "float", Wide(np.sinh), _F(scalar.unary(math.SinhOp)), (partials.sinh,)),
-    Row("cosh", 1, "float", Wide(np.cosh), _F(scalar.unary(math.CoshOp)), (partials.cosh,)),
-    Row("asinh", 1, "float", Wide(np.arcsinh), _F(scalar.unary(math.AsinhOp)), (partials.asinh,)),
-    Row("acosh", 1, "float", Wide(np.arccosh), _F(scalar.unary(math.AcoshOp)), (partials.acosh,)),
-    Row("atanh", 1, "float", Wide(np.arctanh), _F(scalar.unary(math.AtanhOp)), (partials.atanh,)),
-    Row("tanh", 1, "float", Wide(np.tanh), _F(scalar.unary(math.TanhOp)), (partials.tanh,)),
-    Row("erf", 1, "float", Wide(lanewise(pymath.erf)), _F(scalar.unary(math.ErfOp)), (partials.erf,)),
+    Row("exp", 1, "float", Wide(np.exp), _F(scalar.unary(math.ExpOp)), (partials.exp,), dear=True),
+    Row("log", 1, "float", Wide(np.log), _F(scalar.unary(math.LogOp)), (partials.log,), dear=True),
+    Row("sqrt", 1, "float", Wide(np.sqrt), _F(scalar.unary(math.SqrtOp)), (partials.sqrt,), dear=True),
+    Row(
+        "rsqrt",
+        1,
+        "float",
+        Wide(lambda x: 1 / np.sqrt(x)),
+        _F(scalar.unary(math.RsqrtOp)),
+        (partials.rsqrt,),
+        dear=True,
+    ),
+    Row("reciprocal", 1, "float", Wide(lambda x: 1 / x), _F(scalar.reciprocal), (partials.reciprocal,), dear=True),
+    Row("sin", 1, "float", Wide(np.sin), _F(scalar.unary(math.SinOp)), (partials.sin,), dear=True),
+    Row("cos", 1, "float", Wide(np.cos), _F(scalar.unary(math.CosOp)), (partials.cos,), dear=True),
+    Row("tan", 1, "float", Wide(np.tan), _F(scalar.unary(math.TanOp)), (partials.tan,), dear=True),
+    Row("asin", 1, "float", Wide(np.arcsin), _F(scalar.unary(math.AsinOp)), (partials.asin,), dear=True),
+    Row("acos", 1, "float", Wide(np.arccos), _F(scalar.unary(math.AcosOp)), (partials.acos,), dear=True),
+    Row("atan", 1, "float", Wide(np.arctan), _F(scalar.unary(math.AtanOp)), (partials.atan,), dear=True),
+    Row("sinh", 1, "float", Wide(np.sinh), _F(scalar.unary(math.SinhOp)), (partials.sinh,), dear=True),
+    Row("cosh", 1, "float", Wide(np.cosh), _F(scalar.unary(math.CoshOp)), (partials.cosh,), dear=True),
+    Row("asinh", 1, "float", Wide(np.arcsinh), _F(scalar.unary(math.AsinhOp)), (partials.asinh,), dear=True),
+    Row("acosh", 1, "float", Wide(np.arccosh), _F(scalar.unary(math.AcoshOp)), (partials.acosh,), dear=True),
+    Row("atanh", 1, "float", Wide(np.arctanh), _F(scalar.unary(math.AtanhOp)), (partials.atanh,), dear=True),
+    Row("tanh", 1, "float", Wide(np.tanh), _F(scalar.unary(math.TanhOp)), (partials.tanh,), dear=True),
+    Row("erf", 1, "float", Wide(lanewise(pymath.erf)), _F(scalar.unary(math.ErfOp)), (partials.erf,), dear=True),
     Row(
         "gelu",
         1,
@@ -243,6 +252,7 @@ _ROWS = (
         _F(scalar.gelu),
         (partials.gelu,),
         doc="x * Phi(x), Phi the distribution function of the normal distribution. Hendrycks, Gimpel 2016.",
+        dear=True,
     ),
     Row(
         "expm1",
@@ -252,6 +262,7 @@ _ROWS = (
         _F(scalar.unary(math.ExpM1Op)),
         (partials.expm1,),
         doc="exp(x) - 1, precise where x is tiny.",
+        dear=True,
     ),
     Row(
         "log1p",
@@ -261,6 +272,7 @@ _ROWS = (
         _F(scalar.unary(math.Log1pOp)),
         (partials.log1p,),
         doc="log(1 + x), precise where x is tiny.",
+        dear=True,
     ),
     Row(
         "softplus",
@@ -270,8 +282,11 @@ _ROWS = (
         _F(scalar.softplus),
         (partials.softplus,),
         doc="log(1 + exp(x)), which overflows for no x.",
+        dear=True,
     ),
-    Row("sigmoid", 1, "float", Wide(lambda x: 1 / (1 + np.exp(-x))), _F(scalar.sigmoid), (partials.sigmoid,)),
+    Row(
+        "sigmoid", 1, "float", Wide(lambda x: 1 / (1 + np.exp(-x))), _F(scalar.sigmoid), (partials.sigmoid,), dear=True
+    ),
     Row(
         "relu",
         1,
@@ -321,9 +336,16 @@ _ROWS = (
         _F(scalar.divide),
         (partials.div_lhs, partials.div_rhs),
         doc="Integers truncate toward zero; x / 0 is 0 for them.",
+        dear=True,
     ),
     Row(
-        "pow", 2, "number", ByKind(np.power, _whole_power), _F(scalar.power), (partials.pow_base, partials.pow_exponent)
+        "pow",
+        2,
+        "number",
+        ByKind(np.power, _whole_power),
+        _F(scalar.power),
+        (partials.pow_base, partials.pow_exponent),
+        dear=True,
     ),
     Row(
         "mod",
@@ -333,6 +355,7 @@ _ROWS = (
         _F(scalar.modulo),
         (partials.same, partials.mod_rhs),
         doc="The sign of the divisor, as in Python.",
+        dear=True,
     ),
     Row(
         "fmod",
@@ -342,6 +365,7 @@ _ROWS = (
         _F(scalar.remainder),
         (partials.same, partials.mod_rhs),
         doc="The sign of the dividend, as in C.",
+        dear=True,
     ),
     Row(
         "maximum",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Self
 
 from xdsl.context import Context
-from xdsl.dialects import builtin, func, linalg, memref, scf, vector
+from xdsl.dialects import arith, builtin, func, linalg, math, memref, scf, vector
 from xdsl.dialects.arith import CMPF_COMPARISON_OPERATIONS, CMPI_COMPARISON_OPERATIONS, FastMathFlagsAttr
 from xdsl.dialects.builtin import IntegerAttr, VectorType, i1
 from xdsl.ir import Attribute, Dialect, Operation, SSAValue
@@ -194,6 +194,48 @@ _OURS: dict[str, type[IRDLOperation]] = {op.name: op for op in (CompareFloats, C
 _OURS |= CONVERSIONS
 LANEWISE = Dialect("arith", [_OURS.get(op.name, op) for op in ARITH.operations], list(ARITH.attributes))
 _SCALAR = {op.name: op for op in ARITH.operations if op.name in _OURS}
+
+
+# What machines compute in every lane at once: no division of integers, no functions. A constant is the same in all lanes.
+_IN_LANES = (
+    arith.AddfOp,
+    arith.SubfOp,
+    arith.MulfOp,
+    arith.DivfOp,
+    arith.NegfOp,
+    arith.MaximumfOp,
+    arith.MinimumfOp,
+    arith.ExtFOp,
+    arith.TruncFOp,
+    arith.AddiOp,
+    arith.SubiOp,
+    arith.MuliOp,
+    arith.AndIOp,
+    arith.OrIOp,
+    arith.XOrIOp,
+    arith.ShLIOp,
+    arith.ShRSIOp,
+    arith.ShRUIOp,
+    arith.MaxSIOp,
+    arith.MinSIOp,
+    arith.MaxUIOp,
+    arith.MinUIOp,
+    math.AbsFOp,
+    math.SqrtOp,
+    math.FmaOp,
+    math.FloorOp,
+    math.CeilOp,
+    math.RoundEvenOp,
+    math.RoundOp,
+    math.TruncOp,
+    math.CopySignOp,
+    arith.ConstantOp,
+)
+
+
+def works_in_lanes(op: Operation) -> bool:
+    """Is there an instruction that computes a scalar op in every lane of a vector?"""
+    return isinstance(op, _IN_LANES) or op.name in _OURS
 
 
 def scalar(op: Operation) -> Operation | None:

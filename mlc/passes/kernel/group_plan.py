@@ -41,37 +41,6 @@ from mlc.passes.kernel.scalar_expression import Expression, place, widen
 
 COPIES = (PadOp, ConcatenateOp)  # written piece by piece, each piece at an offset
 ACCUMULATES = (ReduceOp, ContractOp, ConvolutionOp, ReduceWindowOp, WindowPlaceOp, ArgReduceOp)
-EXPENSIVE = frozenset(
-    [
-        "exp",
-        "log",
-        "pow",
-        "sin",
-        "cos",
-        "tan",
-        "asin",
-        "acos",
-        "atan",
-        "sinh",
-        "cosh",
-        "tanh",
-        "asinh",
-        "acosh",
-        "atanh",
-        "erf",
-        "gelu",
-        "expm1",
-        "log1p",
-        "fmod",
-        "mod",
-        "sigmoid",
-        "softplus",
-        "div",
-        "sqrt",
-        "rsqrt",
-        "reciprocal",
-    ]
-)
 
 
 @dataclass
@@ -187,16 +156,16 @@ class GroupPlan:
         if self.group.kind.data != "rows" or not isinstance(op, ElementwiseOp):
             return False
         readers = {use.operation for use in value.uses}
-        return len(readers) > 1 and self._expensive(value)
+        return len(readers) > 1 and self._dear(value)
 
-    def _expensive(self, value: SSAValue) -> bool:
-        """Would computing the value again repeat an expensive op?"""
+    def _dear(self, value: SSAValue) -> bool:
+        """Would computing the value again repeat a dear op?"""
         waiting, seen = [value.owner], set[object]()
         while waiting:
             op = waiting.pop()
             if op in seen or not isinstance(op, PointwiseOp):
                 continue
-            if op.name.removeprefix("graph.") in EXPENSIVE:
+            if isinstance(op, ElementwiseOp) and op.ROW.dear:
                 return True
             seen.add(op)
             waiting += [v.owner for v in op.operands]

@@ -15,47 +15,6 @@ from mlc.passes.loops.lanes import Lanes, constant_of
 from mlc.passes.loops.math import expand, expansion
 from mlc.passes.loops.refused import Refused
 
-LANEWISE = frozenset(
-    [
-        "arith.addf",
-        "arith.subf",
-        "arith.mulf",
-        "arith.divf",
-        "arith.negf",
-        "arith.maximumf",
-        "arith.minimumf",
-        "arith.extf",
-        "arith.truncf",
-        "arith.addi",
-        "arith.subi",
-        "arith.muli",
-        "arith.andi",
-        "arith.ori",
-        "arith.xori",
-        "arith.shli",
-        "arith.shrsi",
-        "arith.shrui",
-        "arith.maxsi",
-        "arith.minsi",
-        "arith.maxui",
-        "arith.minui",
-        "math.absf",
-        "math.sqrt",
-        "math.fma",
-        "math.floor",
-        "math.ceil",
-        "math.roundeven",
-        "math.round",
-        "math.trunc",
-        "math.copysign",
-    ]
-)
-
-OTHERS = frozenset(["arith.constant", "arith.cmpf", "arith.cmpi", "arith.select"])
-
-# Allowed on what is the same for all elements: extents
-UNIFORM = frozenset(["arith.index_cast"])
-
 
 class BodyOps:
     """The ops of a body in order, products that are only added to something contracted into fma."""
@@ -68,9 +27,8 @@ class BodyOps:
         self.steps = list(_contracted(op))
         moving: set[SSAValue] = set(self.block.args)
         for step, addend in self.steps:
-            known = step.name in LANEWISE or step.name in lanewise.CONVERSIONS or step.name in OTHERS
-            same = step.name in UNIFORM and not moving.intersection(step.operands)
-            if not known and not same and expansion(step) is None:
+            same = isinstance(step, arith.IndexCastOp) and not moving.intersection(step.operands)  # of extents
+            if not lanewise.works_in_lanes(step) and not same and expansion(step) is None:
                 raise Refused(f"the vector leaf has no {step.name}")
             if addend is not None or moving.intersection(step.operands):
                 moving.update(step.results)

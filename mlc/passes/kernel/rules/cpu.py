@@ -15,6 +15,8 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil, prod
 
+from xdsl.dialects import math
+
 from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, type_of
 from mlc.ir.kernel.schedule import Binding, Level, Scalar, Schedule, Stage, Vector
@@ -306,7 +308,7 @@ class Rule:
             level = [Level({**single, **({row: count} if row else {})})] if unroll else []
             return self.bound([*([Level({col: fits}, fits=True)] if fits else []), *level], leaf)
 
-        exponential = group.has("math.exp")
+        exponential = group.has(math.ExpOp)
         if columns is None:
             return plan(2, True, 2, (8 if wide else 4) * self.lanes)
         if columns <= short * self.lanes:

@@ -8,7 +8,7 @@ from functools import cached_property
 from xdsl.dialects import arith, memref
 from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.extents import Extent
@@ -97,6 +97,6 @@ class LoopFacts:
             return False
         return any(isinstance(v.owner, arith.MulfOp) for v in total.operands)
 
-    def has(self, *names: str) -> bool:
-        """Is one of these ops in a body?"""
-        return any(inner.name in names for op in self.ops for inner in op.body.walk())
+    def has(self, kind: type[Operation]) -> bool:
+        """Is an op of this kind in a body?"""
+        return any(isinstance(inner, kind) for op in self.ops for inner in op.body.walk())
