@@ -2,7 +2,7 @@
 // A row of the taps and the channels run through memory as one: loops kw and ic become kw.ic, of the image and of the weight.
 func.func @main(%x: tensor<1x4x4x2xf32> {graph.name = "x"}) -> (tensor<1x2x2x8xf32> {graph.name = "y"}) {
   %0 = graph.weight @w : tensor<3x3x2x8xf32>
-  %1 = graph.convolution %x, %0 {strides = array<i64: 1, 1>, low = #graph.dims<["0", "0"]>, high = #graph.dims<["0", "0"]>, dilations = array<i64: 1, 1>, x_dilation = array<i64: 1, 1>, groups = 1 : i64, layouts = ["n01c", "01io", "n01c"]} : tensor<1x4x4x2xf32>, tensor<3x3x2x8xf32> -> tensor<1x2x2x8xf32>
+  %1 = graph.convolution %x, %0 "n01c,01co->n01o" {strides = array<i64: 1, 1>, low = #graph.dims<["0", "0"]>, high = #graph.dims<["0", "0"]>, dilations = array<i64: 1, 1>, x_dilation = array<i64: 1, 1>} : tensor<1x4x4x2xf32>, tensor<3x3x2x8xf32> -> tensor<1x2x2x8xf32>
   func.return %1 : tensor<1x2x2x8xf32>
 }
 // -----
