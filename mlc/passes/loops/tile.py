@@ -315,7 +315,7 @@ class TileRun:
                 if key not in views:
                     views[key] = self.view(b, op, value, access, tile_extents, parts)
                 operands.append(views[key])
-                maps.append(write_map(within(access, parts), list(extents)))
+                maps.append(write_map(within(access, parts, extents), list(extents)))
             made.append(
                 GenericOp.create(
                     operands=operands,
@@ -377,7 +377,7 @@ class TileRun:
             raise Refused(f"'{name}' is written: only operands are staged")
         place = staged(self.kernel, shown, part.shape, stage, self.width())
         # the copy's loops keep their names, so that the vector leaf vectorises it
-        names = [form.loop() or f"i{axis}" for axis, form in enumerate(within(access, parts))]
+        names = [form.loop() or f"i{axis}" for axis, form in enumerate(within(access, parts, loops_of(op)))]
         op = copy(b, shown, place, {n: s for n, s in zip(names, part.shape, strict=True) if isinstance(s, int)})
         along = loop_along(op, shown)
         if along is not None and along != loop_along(

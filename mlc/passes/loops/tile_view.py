@@ -8,7 +8,7 @@ A view of a partial tile has a run-time size (memref<?x16xf32>), which is how la
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.builder import Builder
@@ -74,10 +74,8 @@ def slice_of(
 ) -> Slice:
     """`partial`: run-time sizes of loops that are partial already. The accesses of the tile are `within`."""
     found = Slice([], [], [])
-    for form, inside, present in zip(access, within(access, parts), kernel.sizes(value), strict=True):
+    for form, inside, present in zip(access, within(access, parts, extents), kernel.sizes(value), strict=True):
         used = form.terms
-        if min(used.values(), default=0) < 0 and used.keys() & parts.keys():
-            raise Refused(f"'{value.name_hint}' is read backwards")
         start: Size = form.constant - inside.constant
         for name, c in used.items():
             start = add(kernel, b, start, scaled(kernel, b, parts[name].offset if name in parts else 0, c))
@@ -85,12 +83,10 @@ def slice_of(
         tiled = {name: c for name, c in used.items() if name in parts}
         sizes = {name: parts[name].bound if name in parts else tile_extents[name] for name in used}
         fixed = {name: size for name, size in sizes.items() if isinstance(size, int)}
-        if (
-            len(fixed) < len(sizes) or min(used.values(), default=0) < 0
-        ):  # a loop that stays run-time: all that is there
+        if len(fixed) < len(sizes):  # a loop that stays run-time: all that is there
             found.shape.append(present)
         else:
-            found.shape.append(1 + inside.constant + sum(c * (fixed[name] - 1) for name, c in used.items()))
+            found.shape.append(1 + inside.constant + sum(max(c, 0) * (fixed[name] - 1) for name, c in used.items()))
         valid = {n: parts[n].valid if n in parts else partial.get(n, _size(tile_extents[n])) for n in used}
         if not tiled:
             found.counts.append(present)
@@ -109,13 +105,22 @@ def slice_of(
     return found
 
 
-def within(access: Sequence[Affine], tiled: Collection[str]) -> tuple[Affine, ...]:
+def within(access: Sequence[Affine], parts: Mapping[str, Part], extents: Mapping[str, Extent]) -> tuple[Affine, ...]:
     """The access of a tile to its view: one that runs through an axis along a tiled loop from some element on starts with the view, so that
-    the size of the view is how much of the loop is there."""
-    return tuple(
-        Affine(form.terms) if list(form.terms.values()) == [1] and form.terms.keys() <= set(tiled) else form
-        for form in access
-    )
+    the size of the view is how much of the loop is there. One that runs backwards ends with it."""
+    return tuple(_inside(form, parts, extents) for form in access)
+
+
+def _inside(form: Affine, parts: Mapping[str, Part], extents: Mapping[str, Extent]) -> Affine:
+    if list(form.terms.values()) == [1] and form.terms.keys() <= parts.keys():
+        return Affine(form.terms)
+    constant = form.constant
+    for name in (name for name, c in form.terms.items() if c < 0 and name in parts):
+        extent, size = extents[name], parts[name].valid
+        if not isinstance(extent, int) or not isinstance(size, int):
+            raise Refused(f"loop {name} runs backwards, and only the run knows how far")
+        constant += form.terms[name] * (extent - size)
+    return Affine(form.terms, constant)
 
 
 def _size(extent: Extent) -> int:

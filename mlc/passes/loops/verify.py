@@ -27,7 +27,6 @@ from mlc.ir.kernel.schedule import Level, Schedule, Vector
 from mlc.ir.kernel.target import Target
 from mlc.passes.loops.body import BodyOps
 from mlc.passes.loops.refused import Refused
-from mlc.passes.loops.tile_view import accesses
 
 COPIES = (
     512  # of the ops of a kernel: peeled rests, and a tile for each size of a run-time loop; the rules stay below 64
@@ -200,13 +199,4 @@ def not_for_vectors(ops: Sequence[GenericOp]) -> str | None:
             BodyOps(op)
         except Refused as why:
             return str(why)
-    return backwards(ops)
-
-
-def backwards(ops: Sequence[GenericOp]) -> str | None:
-    """Says which buffer is read from its end to its beginning, if one is."""
-    for op in ops:
-        for value, access in zip(op.operands, accesses(op), strict=True):
-            if any(c < 0 for form in access for c in form.terms.values()):
-                return f"'{value.name_hint}' is read backwards"
     return None

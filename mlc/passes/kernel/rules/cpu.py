@@ -28,6 +28,7 @@ from mlc.passes.loops.tiling_rule import obstacle
 WEIGHTS_IN_L2 = 400 << 10  # bytes of a weight that stay in L2 while pixels stream by
 TAPS = 25  # of a window that are unrolled
 SQUARES = 16  # of a transpose along one loop, before the next tile
+BLOCK = 256  # products of a sum that are taken before the next tile, and rows of a tile that threads share
 DEEP = 256  # products of a sum from which on finding a tile's place by divisions costs next to nothing
 CHUNK = 4096  # elements of a run of element-wise work: long enough to pay for a thread's next tile
 
@@ -66,7 +67,7 @@ def plain(kernel: Kernel) -> Schedule:
 def scalar(group: LoopFacts) -> Schedule:
     """The loops that all ops share become one nest, so that what they hand to each other is one element; the innermost one stays whole where
     rows do, so that LLVM can vectorise it."""
-    if not group.ops or group.backwards():
+    if not group.ops:
         return Schedule((), Scalar())
     last = group.ops[group.main]
     shared = [name for name in loops_of(last) if name in group.common and name not in group.reduced]
@@ -101,10 +102,10 @@ class Rule:
         """One sum of products, and what comes before and after it in the same tile."""
         group = self.group
         products = [n for n in range(len(group.ops)) if group.is_product(n) and self.reduces(n)]
-        if len(products) != 1 or len(group.operands[products[0]]) != 3:
+        if len(products) != 1 or len(operands := group.used(products[0])) != 3:
             return None
         number = products[0]
-        lhs, rhs, result = group.operands[number]
+        lhs, rhs, result = operands
         order = [name for name in loops_of(group.ops[number]) if name in result.loops]
         n = next((name for name in order if self.unit(result, name)), None)
         if n is None or (n in lhs.loops) == (n in rhs.loops):
@@ -114,6 +115,9 @@ class Rule:
         batch = [name for name in order if name != n and name not in rows]
         if not set(order) <= group.common:
             return None
+        computed = group.kernel.name_of(panel.value) not in group.kernel.weights
+        if computed and rows and other.step(rows[-1]) == 1 and (found := self.deep(number, n, rows, batch, panel)):
+            return found
         spatial = len(rows) > 1 or (bool(rows) and self.window_of(other, rows[-1]))
         make = self.convolution if spatial else self.product
         return make(number, n, rows, batch, panel, other)
@@ -159,16 +163,24 @@ class Rule:
         name = self.group.kernel.name_of(panel.value)
         if name is None:
             return {}
+        if name in self.group.kernel.weights:
+            return self.along(n, panel)
+        if any(form.loop() is None and form.terms for form in panel.access):
+            return {}
+        return self.copied(number, n, panel) if not self.unit(panel, n) or (many_rows and self.aliased(panel)) else {}
+
+    def copied(self, number: int, n: str, panel: OperandFacts) -> dict[str, Stage]:
+        """A copy of what a tile reads of the operand, if its size is known."""
+        return {} if self.depth(number) is None else self.along(n, panel)
+
+    def along(self, n: str, panel: OperandFacts) -> dict[str, Stage]:
+        """The operand in panels whose rows lie along loop n, which runs through one of its axes."""
+        name = self.group.kernel.name_of(panel.value)
         axes = [axis for axis, form in enumerate(panel.access) if n in form.terms]
-        if len(axes) != 1 or panel.access[axes[0]].loop() != n:
+        if name is None or len(axes) != 1 or panel.access[axes[0]].loop() != n:
             return {}
         order = tuple(a for a in range(len(panel.access)) if a != axes[0]) + (axes[0],)
-        stage = {name: Stage("panel", () if order == tuple(range(len(order))) else order)}
-        if name in self.group.kernel.weights:
-            return stage
-        if any(form.loop() is None and form.terms for form in panel.access) or self.depth(number) is None:
-            return {}
-        return stage if not self.unit(panel, n) or (many_rows and self.aliased(panel)) else {}
+        return {name: Stage("panel", () if order == tuple(range(len(order))) else order)}
 
     def aliased(self, operand: OperandFacts) -> bool:
         """Do its rows begin at multiples of 2048 bytes?"""
@@ -236,13 +248,13 @@ class Rule:
             most = min(self.registers(vectors), 7 if aliased else 14)
         lines = 1 if width is None or height is None else min(height, max(1, most // max(width, 1)))
         across = tall if width is None else even(width, most)
-        staged = self.stage(number, n, panel, True)
-        if staged and not self.packed(staged):
-            return None
         leaf = Vector((n,), self.lanes, (*images, *batch, *([row] if row else []), pixel, n))
         single = dict.fromkeys(images, 1)
         tile = Level({**({row: lines} if row else {}), pixel: across})
         channels = {**dict.fromkeys(batch, 1), n: vectors * self.lanes}
+        if group.kernel.name_of(panel.value) not in group.kernel.weights:
+            return self.computed_window(number, n, images, channels, panel, tile, leaf)
+        staged = self.stage(number, n, panel, True)
         depth = self.depth(number)
         weight = (depth or 0) * (columns or 0) * self.bytes * prod(group.fixed(b) or 1 for b in batch)
         line = {row: lines} if row else {}
@@ -256,6 +268,52 @@ class Rule:
         blocks = ceil(height / in_l2)
         block = {row: ceil(ceil(height / lines) / blocks) * lines} if row and blocks > 1 else {}
         return self.bound([Level({**single, **block, **channels}, stage=staged), tile], leaf)
+
+    def computed_window(
+        self,
+        number: int,
+        n: str,
+        images: list[str],
+        channels: dict[str, int],
+        panel: OperandFacts,
+        tile: Level,
+        leaf: Vector,
+    ) -> Schedule | None:
+        """A convolution whose weight is known at run time: each panel of it is copied, for as many images as leave every thread enough tiles."""
+        staged = self.copied(number, n, panel)
+        if not staged and not self.unit(panel, n):
+            return None
+        tiles = prod(ceil((self.group.fixed(name) or size) / size) for name, size in channels.items())
+        share = {name: 1 for name in images}
+        if images and (count := self.group.fixed(images[0])) is not None:
+            share[images[0]] = ceil(count / ceil(8 / tiles)) if count else 1
+        single = Level({**dict.fromkeys(images, 1), **tile.tiles})
+        return self.bound([Level({**share, **channels}, stage=staged), single], leaf)
+
+    def deep(self, number: int, n: str, rows: list[str], batch: list[str], panel: OperandFacts) -> Schedule | None:
+        """Long sums over rows of both operands, as gradients of weights are: [batch] m n k, where m lies along memory as n does.
+
+        Both are read in place. Sums are taken BLOCK products at a time, so that what a tile reads of both operands stays in a cache while its
+        register tiles run over it; between blocks they are in memory.
+        """
+        *outer, m = rows
+        sums = [name for name in loops_of(self.group.ops[number]) if name in self.group.reduced]
+        height, columns, depth = self.group.fixed(m), self.group.fixed(n), self.depth(number)
+        if height is None or columns is None or not self.unit(panel, n) or (depth is not None and depth < 2 * BLOCK):
+            return None
+        blocks: dict[str, int] = {}
+        left = BLOCK
+        for name in reversed(sums):
+            extent = self.group.fixed(name)
+            size = min(left, extent) if extent is not None else left
+            blocks[name] = even(extent, size) if extent else size
+            left = max(1, left // max(size, 1))
+        tall, vectors = self.shape(height, columns, False)
+        width = vectors * self.lanes
+        share = {**dict.fromkeys((*batch, *outer), 1), m: even(height, BLOCK), n: min(2 * width, columns)}
+        ragged = any(self.group.fixed(name) is None and size > 1 for name, size in blocks.items())
+        inner = [Level({name: blocks[name] for name in sums}, ragged=ragged), Level({n: width, m: tall})]
+        return self.bound([Level(share), *inner], Vector((n,), self.lanes, (*batch, *outer, m, n)))
 
     # Windows ---------------------------------------------------------------------------------------------------------
     def window(self) -> Schedule | None:

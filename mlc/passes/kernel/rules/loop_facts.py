@@ -14,7 +14,7 @@ from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.extents import Extent
 from mlc.ir.kernel.kernel import Kernel, loops_of, strides_of
 from mlc.passes.loops.tile_view import accesses
-from mlc.passes.loops.verify import backwards, not_for_vectors
+from mlc.passes.loops.verify import not_for_vectors
 
 
 class OperandFacts:
@@ -84,8 +84,10 @@ class LoopFacts:
         """Why the vector leaf cannot compute these ops."""
         return not_for_vectors(self.ops)
 
-    def backwards(self) -> str | None:
-        return backwards(self.ops)
+    def used(self, number: int) -> list[OperandFacts]:
+        """The operands of an op, without memory that only gives a loop its extent."""
+        arguments = zip(self.operands[number], self.ops[number].body.block.args, strict=True)
+        return [operand for operand, argument in arguments if argument.first_use is not None]
 
     def is_product(self, number: int) -> bool:
         """Does the op add products of two operands?"""
