@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mlc import data, nn, numpy, optim, random, tree
+    from mlc.backends import Backend, register_backend
     from mlc.comparison import compare
     from mlc.compiler import compile, load, load_executable
     from mlc.custom_derivative import checkpoint, custom_jvp, custom_vjp, stop_gradient
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from mlc.training.step import train_step
 
 _HOMES = {
+    "mlc.backends": ("Backend", "register_backend"),
     "mlc.comparison": ("compare",),
     "mlc.compiler": ("compile", "load", "load_executable"),
     "mlc.custom_derivative": ("checkpoint", "custom_jvp", "custom_vjp", "stop_gradient"),
@@ -87,6 +89,7 @@ _MODULES = ("data", "nn", "numpy", "optim", "random", "tree")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Backend",
     "CompileOptions",
     "DTypeError",
     "DimRange",
@@ -133,6 +136,7 @@ __all__ = [
     "optim",
     "python_source",
     "random",
+    "register_backend",
     "register_op",
     "register_pass",
     "scan",

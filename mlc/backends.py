@@ -18,6 +18,7 @@ from mlc.ir.spelling import nearest
 if TYPE_CHECKING:
     from mlc.codegen.code import Generator
     from mlc.passes.kernel.rules.by_target import Rules
+    from mlc.runtime.machines import Loader
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Backend:
     archs      what `--arch` may name, for help
     rules      which machines there are, and how kernels are scheduled for them
     generator  makes code of scheduled loops
+    loader     loads that code: what calls run on
     """
 
     name: str
@@ -36,13 +38,22 @@ class Backend:
     archs: str
     rules: Rules
     generator: Generator
+    loader: Loader
 
 
 def _cpu() -> Backend:
     from mlc.codegen.llvm.generator import LlvmGenerator
     from mlc.passes.kernel.rules.by_target import RULES
+    from mlc.runtime.loaders import LOADERS
 
-    return Backend("cpu", _SUMMARIES["cpu"], "native (default), x86-64-v2, -v3 or -v4", RULES["cpu"], LlvmGenerator())
+    return Backend(
+        "cpu",
+        _SUMMARIES["cpu"],
+        "native (default), x86-64-v2, -v3 or -v4",
+        RULES["cpu"],
+        LlvmGenerator(),
+        LOADERS["cpu"],
+    )
 
 
 _SUMMARIES = {"cpu": "native code through LLVM"}
@@ -74,10 +85,11 @@ def backend(name: str) -> Backend:
 def register_backend(made: Backend) -> Backend:
     """Give a backend that is defined outside of mlc its name. Raises MlcError for a name that is taken."""
     from mlc.passes.kernel.rules.by_target import RULES
+    from mlc.runtime.loaders import LOADERS
 
     if made.name in _BACKENDS:
         raise MlcError(f"the target '{made.name}' is taken", remedy="Give the backend another name.")
-    RULES[made.name] = made.rules
+    RULES[made.name], LOADERS[made.name] = made.rules, made.loader
     _SUMMARIES[made.name] = made.summary
     _BACKENDS[made.name] = lambda: made
     return made

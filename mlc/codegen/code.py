@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from xdsl.dialects import func
+
+from mlc.errors import InternalError
 from mlc.ir.kernel.plan import Plan
+from mlc.ir.kernel.planner import functions_of
+from mlc.ir.kernel.program import CallOp
 from mlc.ir.kernel.stubs import KnownKernels
 from mlc.ir.kernel.target import Target
 from mlc.ir.module import Module
@@ -25,6 +30,25 @@ class Code:
         default_factory=frozenset
     )  # names of texts of plain loops, which a compiler improves
     entry: str = ""  # the symbol of a function that calls every kernel, where there is one
+
+
+def called_kernels(module: Module) -> Iterator[tuple[str, list[func.FuncOp]]]:
+    """The kernels that @main calls by name, each behind the private functions it calls."""
+    functions = functions_of(module)
+    called = dict.fromkeys(op.kernel for op in module.main.walk() if isinstance(op, CallOp))
+    for name in called:
+        if name not in functions:
+            raise InternalError(f"@main calls kernel '{name}', which is not in the module")
+        needed: dict[str, func.FuncOp] = {}
+        waiting = [functions[name]]
+        while waiting:
+            for call in waiting.pop().walk():
+                if isinstance(call, func.CallOp):
+                    leaf = call.callee.root_reference.data
+                    if leaf in functions and leaf not in needed:
+                        needed[leaf] = functions[leaf]
+                        waiting.append(functions[leaf])
+        yield name, [*needed.values(), functions[name]]
 
 
 class Generator(Protocol):

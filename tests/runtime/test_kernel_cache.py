@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from xdsl.dialects.builtin import StringAttr
 
-from mlc.codegen.llvm.build import _kernels, compile_module
+from mlc.codegen.code import called_kernels
+from mlc.codegen.llvm.build import compile_module
 from mlc.codegen.llvm.cache import ObjectCache
 from mlc.codegen.llvm.kernel_cache import KernelCache
 from mlc.errors import InternalError
@@ -96,7 +97,7 @@ def test_kernels_that_became_the_same_code_are_linked_once(tmp_path, counted):
     for step in pipeline():
         step.run(whole)
     call = next(op for op in module.main.walk() if isinstance(op, CallOp))
-    for function in dict(_kernels(whole))[call.kernel]:
+    for function in dict(called_kernels(whole))[call.kernel]:
         copy = function.clone()
         if copy.sym_name.data == call.kernel:
             copy.properties["sym_name"] = StringAttr("twin")

@@ -7,12 +7,12 @@ different models, or of the same model before and after a change elsewhere, shar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
 from xdsl.dialects import func
 
-from mlc.codegen.code import Code
+from mlc.codegen.code import Code, called_kernels
 from mlc.codegen.llvm.cache import ObjectCache
 from mlc.codegen.llvm.entry import emit_entry
 from mlc.codegen.llvm.float_mode import FloatMode
@@ -22,7 +22,6 @@ from mlc.codegen.llvm.workers import ObjectCompiler
 from mlc.errors import InternalError
 from mlc.ir import work
 from mlc.ir.kernel.cpu_target import CpuTarget
-from mlc.ir.kernel.program import CallOp
 from mlc.ir.kernel.stubs import is_stub, known_as
 from mlc.ir.module import Module
 
@@ -42,7 +41,7 @@ def compile_module(
     Stubs stand for kernels that `known` has found; kernels that were looked for in vain are remembered there. What becomes of `denormals`
     ("flush", "keep") is a matter of the entry alone.
     """
-    kernels = dict(_kernels(module))
+    kernels = dict(called_kernels(module))
     texts: dict[str, str] = {}
     optimised = set()
     symbols: dict[str, str] = {}
@@ -87,25 +86,6 @@ def _found(stub: func.FuncOp, known: KernelCache | None) -> tuple[str, bytes]:
     return known.code(key)
 
 
-def _kernels(module: Module) -> Iterator[tuple[str, list[func.FuncOp]]]:
-    """The kernels that @main calls, each behind the private functions it calls."""
-    functions = {op.sym_name.data: op for op in module.op.ops if isinstance(op, func.FuncOp)}
-    called = dict.fromkeys(op.kernel for op in module.main.walk() if isinstance(op, CallOp))
-    for name in called:
-        if name not in functions:
-            raise InternalError(f"@main calls kernel '{name}', which is not in the module")
-        needed: dict[str, func.FuncOp] = {}
-        waiting = [functions[name]]
-        while waiting:
-            for call in waiting.pop().walk():
-                if isinstance(call, func.CallOp):
-                    leaf = call.callee.root_reference.data
-                    if leaf in functions and leaf not in needed:
-                        needed[leaf] = functions[leaf]
-                        waiting.append(functions[leaf])
-        yield name, [*needed.values(), functions[name]]
-
-
 def neutral(text: str, names: Sequence[str], optimise: bool = False) -> tuple[str, str]:
     """(symbol, text) of a kernel whose functions are renamed: the last one, which others call, after what the text says."""
     order = {name: f"f{number}" for number, name in enumerate(names)}
@@ -120,7 +100,7 @@ _SYMBOL = re.compile(r"@([\w.$-]+)")
 
 def module_text(module: Module, target: CpuTarget, denormals: str = "flush") -> str:
     """The LLVM IR of a lowered module as one text, to look at: every kernel with its leaves, then the entry."""
-    functions = [op for _, group in _kernels(module) for op in group]
+    functions = [op for _, group in called_kernels(module) for op in group]
     kernels = emit(functions, target)
     known = {match[1] for line in kernels.splitlines() if (match := _HEAD.match(line))}
     entry = []

@@ -1,0 +1,1 @@
+"""Targets that are not mlc's own."""
