@@ -25,7 +25,7 @@ import numpy as np
 from mlc.compiler import Compilation
 from mlc.errors import DTypeError, MlcError
 from mlc.frontends.trace.pytree import Tree, difference, flatten
-from mlc.frontends.trace.tape import is_recording
+from mlc.frontends.trace.tape import Barrier, is_recording
 from mlc.frontends.trace.tensor import Tensor, array_of, wrap
 from mlc.frontends.trace.traced import Arguments, Traced, arguments_of, name_of, signature_of, spec_of, trace_call
 from mlc.frontends.trace.tracing import current_trace, user_line
@@ -119,7 +119,10 @@ class Compiled:
         """What the function returns, for the leaves of its arguments."""
         arrays = [leaf.data if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         found = self.executable.run(None, dict(zip(self.executable_inputs, self._arrays(arrays), strict=True)))
-        return self.traced.results.unflatten([wrap(array) for array in found])
+        results = [wrap(array) for array in found]
+        if self.traced.keeps_from_gradients and is_recording():
+            Barrier(self.traced.name, results)
+        return self.traced.results.unflatten(results)
 
     @property
     def executable_inputs(self) -> list[str]:
@@ -135,6 +138,16 @@ class Compiled:
             raise DTypeError(f"{self.traced.name}: a number is out of the range of i64", file=user_line()) from error
 
 
+def _kept(leaf: Any) -> tuple[Any, ...]:
+    """What a compilation depends on of a leaf: shape and dtype, of a Python number its type; of other arrays what they are traced as."""
+    if isinstance(leaf, Tensor | np.ndarray):
+        return leaf.shape, leaf.dtype
+    if type(leaf) in (bool, int, float):
+        return (), type(leaf)
+    spec = spec_of(leaf)
+    return spec.shape, spec.dtype, spec.weak
+
+
 class Jitted:
     """See `jit`."""
 
@@ -147,13 +160,14 @@ class Jitted:
     ):
         update_wrapper(self, function)
         self.function, self.static, self.shapes, self.options = function, tuple(static), dict(shapes), options
+        self._signature = signature_of(function)
         self._compiled: OrderedDict[Any, Compiled] = OrderedDict()
         self._lock = RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if current_trace() is not None:
             return self.function(*args, **kwargs)
-        call = arguments_of(self.function, self.static, args, kwargs)
+        call = arguments_of(self.function, self.static, args, kwargs, self._signature)
         if is_recording() and any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in call.leaves):
             return self.function(*args, **kwargs)  # backward() goes through what it does
         return self._compiled_for(call).run(call.leaves)
@@ -164,7 +178,9 @@ class Jitted:
 
     def trace(self, *args: Any, **kwargs: Any) -> Staged:
         """The function traced for arguments like these: tensors, arrays, numbers, mlc.TensorSpec, and pytrees of them."""
-        return Staged(self._traced(arguments_of(self.function, self.static, args, kwargs)), self.options)
+        return Staged(
+            self._traced(arguments_of(self.function, self.static, args, kwargs, self._signature)), self.options
+        )
 
     def lower(self, *args: Any, target: str | None = None, **kwargs: Any) -> Lowered:
         return self.trace(*args, **kwargs).lower(target)
@@ -174,11 +190,12 @@ class Jitted:
         return trace_call(self.function, call, self.shapes, bounds)
 
     def _compiled_for(self, call: Arguments) -> Compiled:
+        names = call.names if self.shapes else ()
         specs = [
-            (self.shapes.get(name), spec.dtype, spec.weak) if name in self.shapes else spec
-            for name, spec in zip(call.names, map(spec_of, call.leaves, call.names), strict=True)
+            _kept(leaf) if not self.shapes or names[n] not in self.shapes else (*self.shapes[names[n]], _kept(leaf)[1:])
+            for n, leaf in enumerate(call.leaves)
         ]
-        key = (call.tree, call.static, tuple(specs))
+        key = (call.tree, *[(name, type(found), found) for name, found in call.static], *specs)
         with self._lock:
             found = self._compiled.get(key)
             if found is not None:
@@ -189,7 +206,8 @@ class Jitted:
             _log.info("%s: compiled for %s (signature %d)", name_of(self.function), shown, len(self._compiled) + 1)
             found = self._compiled[key] = Staged(traced, self.options).compile()
             if len(self._compiled) > SIGNATURES:
-                self._compiled.popitem(last=False)
+                while len(self._compiled) > SIGNATURES:
+                    self._compiled.popitem(last=False)
                 _log.warning(
                     "%s: more than %d signatures, the oldest is compiled again when it comes; symbolic sizes serve many (shapes=)",
                     name_of(self.function),

@@ -17,7 +17,7 @@ import numpy as np
 from mlc.errors import InternalError, MlcError, ShapeError
 from mlc.frontends.trace.eager import Call, Function, call_of, evaluate
 from mlc.frontends.trace.tracing import user_line
-from mlc.ir.types import dtype_name, shape_text
+from mlc.ir.types import dtype_name, is_float, shape_text
 
 Derive = Callable[[Call, tuple[int, ...]], tuple[Function, tuple[int, ...]]]
 Hook = Callable[..., Any]  # of a tensor: hook(gradient)
@@ -136,6 +136,19 @@ def note(call: Call, operands: Sequence[Any], data: list[Any], results: Sequence
 _NUMBERS = frozenset((bool, int, float))
 
 
+class Barrier(Node):
+    """A compiled function that uses tensors from outside which require gradients: no way leads back through it."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str, results: Sequence[Any]):
+        self.name, self.active, self.inputs, self.data, self.hooks = name, (), [], None, None
+        self.results = [y.data for y in results]
+        for place, y in enumerate(results):
+            if is_float(dtype_name(y.data.dtype)):
+                y.requires_grad, y.node, y.place = True, self, place
+
+
 def hook_on(x: Any, hook: Hook) -> Handle:
     """A hook on the cotangent of a tensor: of a leaf, or of a node's result."""
     if not x.requires_grad:
@@ -179,6 +192,12 @@ class Walk:
 
     def _pulled(self, node: Node, cotangents: list[Any], create_graph: bool) -> Sequence[Any]:
         """The cotangents of the inputs."""
+        if isinstance(node, Barrier):
+            raise MlcError(
+                f"no gradient goes through the compiled function '{node.name}': it uses tensors from outside that require gradients",
+                file=user_line(),
+                remedy="Pass them as arguments, or differentiate the whole: mlc.value_and_grad, mlc.train_step.",
+            )
         if node.data is None:
             raise MlcError(
                 "what this result was made of is gone: backward() has been there before",

@@ -590,6 +590,8 @@ def value_in(trace: Trace, x: Any) -> Operand:
     if not isinstance(x, Tensor):
         return Weak(type(x), lambda dtype: _scalar(x, dtype))
     if x.trace is None:
+        if x.requires_grad:
+            trace.outermost.keeps_from_gradients = True
         return trace.constant(x.data)
     if not x.trace.open or not trace.within(x.trace):
         raise _leaked([x])
@@ -708,7 +710,7 @@ def reduced(function: Function, x: Any, axis: Any, keepdims: bool, dtype: Any = 
 def raised(x: Any, y: Any) -> Tensor:
     """x ** y; an exponent that is a Python number is a parameter, so that squares are products."""
     if isinstance(y, int | float) and not isinstance(y, bool) and isinstance(x, Tensor):
-        return bind(elementwise.power_of, (x,), (("exponent", y),))
+        return bind(elementwise.power_of, (x,), (("exponent", y), ("whole", isinstance(y, int))))  # 2 == 2.0
     return bind(elementwise.power, (x, y))
 
 

@@ -76,13 +76,17 @@ def spec_of(leaf: Any, name: str = "argument") -> TensorSpec:
 
 @dataclass(frozen=True)
 class Traced:
-    """A function as a module: its inputs are the leaves of the arguments in order, its outputs the leaves of what it returns (`results`)."""
+    """A function as a module: its inputs are the leaves of the arguments in order, its outputs the leaves of what it returns (`results`).
+
+    `keeps_from_gradients` says that it uses tensors from outside which require gradients, as constants.
+    """
 
     name: str
     module: Module
     arguments: Tree
     results: Tree
     specs: tuple[TensorSpec, ...]
+    keeps_from_gradients: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,10 +112,14 @@ class Arguments:
 
 
 def arguments_of(
-    function: Callable[..., Any], static: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]
+    function: Callable[..., Any],
+    static: Sequence[str],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    signature: inspect.Signature | None = None,
 ) -> Arguments:
     """The arguments of a call, by the names of parameters; those that are left out keep their defaults, which are not traced. Raises MlcError where they do not fit the function, or a static one has no hash."""
-    signature = signature_of(function)
+    signature = signature or signature_of(function)
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
@@ -176,7 +184,7 @@ def trace_call(
     for symbol, range_ in (bounds or {}).items():
         made.symbols[symbol] = range_
     module = made.finish()
-    return Traced(title, module, call.tree, results, tuple(specs))
+    return Traced(title, module, call.tree, results, tuple(specs), scope.keeps_from_gradients)
 
 
 def _reshaped(spec: TensorSpec, name: str, shapes: Mapping[str, Sequence[Extent | str]]) -> TensorSpec:

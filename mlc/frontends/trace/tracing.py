@@ -33,6 +33,7 @@ class Trace:
         self.name, self.block, self.outer, self.open = name, block, outer, True
         self.lifted: dict[SSAValue, SSAValue] = {}  # value of the trace around -> argument of this body
         self.arrays: dict[int, tuple[np.ndarray, SSAValue]] = {}  # constants, by the identity of the array
+        self.keeps_from_gradients = False  # does a constant require a gradient, which it cannot get?
 
     def within(self, other: Trace) -> bool:
         """Whether this trace is the other or a body inside it."""
@@ -60,13 +61,18 @@ class Trace:
             if value not in self.lifted:
                 self.lifted[value] = self.block.insert_arg(value.type, len(self.block.args))
 
+    @property
+    def outermost(self) -> Trace:
+        home = self
+        while home.outer is not None:
+            home = home.outer
+        return home
+
     def constant(self, array: np.ndarray) -> SSAValue:
         """An array that is known now: in the text where it is small, else a weight of the module."""
         if array.size <= IN_TEXT:
             return g.constant(array)
-        home = self
-        while home.outer is not None:
-            home = home.outer
+        home = self.outermost
         if id(array) not in home.arrays:
             with building(home.block):
                 home.arrays[id(array)] = array, g.weight(array, "constant")

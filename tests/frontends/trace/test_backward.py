@@ -165,6 +165,16 @@ def test_backward_goes_through_a_compiled_function() -> None:
     assert np.asarray(x.grad).tolist() == [6, 12]
 
 
+def test_no_gradient_is_lost_in_a_compiled_function() -> None:
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    compiled = mlc.jit(lambda x: (x * w).sum())
+    with mlc.no_grad():
+        assert not compiled(np.ones(2, np.float32)).requires_grad
+    with pytest.raises(MlcError, match="no gradient goes through the compiled function") as error:
+        (compiled(np.ones(2, np.float32)) + w.sum()).backward()
+    assert "Pass them as arguments" in str(error.value)
+
+
 def test_steps_of_descent_find_the_least() -> None:
     w = mlc.nn.Parameter(np.zeros(3, np.float32))
     x = RNG.normal(size=(20, 3)).astype(np.float32)

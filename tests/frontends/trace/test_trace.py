@@ -1,6 +1,7 @@
 """Functions traced into modules, and compiled: each gives what the same function of NumPy arrays gives."""
 
 import logging
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,3 +106,21 @@ def test_shapes_that_do_not_fit_name_the_line_and_the_operands() -> None:
     with pytest.raises(MlcError) as error:
         mlc.Tensor(np.ones((2, 3))) + mlc.Tensor(np.ones((4,), np.float32))
     assert "test_trace.py" in str(error.value) and "f64[2, 3]" in str(error.value) and "f32[4]" in str(error.value)
+
+
+def test_numbers_that_are_equal_and_of_different_kinds_are_told_apart() -> None:
+    x = mlc.Tensor([3])
+    assert [(x**n).dtype.kind for n in (2, 2.0, 2, 0.5)] == ["i", "f", "i", "f"]
+    scaled = mlc.jit(lambda x, k: x * k, static=["k"])
+    assert [scaled(x, k).dtype.kind for k in (2, 2.0, True)] == ["i", "f", "i"]
+    assert [mlc.jit(lambda x, k: x * k)(x, k).dtype.kind for k in (2, 2.0)] == ["i", "f"]
+
+
+def test_a_function_keeps_a_bounded_number_of_signatures(caplog: pytest.LogCaptureFixture) -> None:
+    from mlc import jitted
+
+    doubled: Any = mlc.jit(lambda x, k: x, static=["k"])
+    for k in range(jitted.SIGNATURES + 2):
+        doubled._compiled[k] = None
+    doubled(np.ones(2), 0)
+    assert len(doubled._compiled) == jitted.SIGNATURES and "symbolic sizes serve many" in caplog.text

@@ -113,21 +113,19 @@ def power(x: Operand, y: Operand) -> SSAValue:
     return g.pow(*lifted(x, y))
 
 
-def power_of(x: Operand, exponent: float) -> SSAValue:
-    """x ** exponent, for an exponent that is known: squares, cubes, roots and inverses are computed as such."""
+def power_of(x: Operand, exponent: float, whole: bool) -> SSAValue:
+    """x ** exponent, for an exponent that is known, a float unless it is `whole`: squares, cubes, roots and inverses are computed as such."""
     base = value(x)
-    if isinstance(exponent, float) and not is_float(dtype_of(base)):
+    if not whole and not is_float(dtype_of(base)):
         base = g.cast(base, "f64")
-    if isinstance(exponent, int) and exponent in (1, 2, 3):
+    if exponent in (1, 2, 3):
         found = base
-        for _ in range(exponent - 1):
+        for _ in range(int(exponent) - 1):
             found = g.mul(found, base)
         return found
     if is_float(dtype_of(base)):
         if exponent == 0.5:
             return g.sqrt(base)
-        if exponent in (1, 2):
-            return base if exponent == 1 else g.mul(base, base)
         if exponent == -1:
             return g.reciprocal(base)
         if exponent == -0.5:
