@@ -66,6 +66,12 @@ def test_attention_of_any_sizes(sizes: tuple, heads: tuple, cross: bool, masked:
         np.testing.assert_allclose(np.asarray(found), attended(layer, x, x, x, keep), rtol=1e-9, atol=1e-10)
 
 
+def test_functions_that_are_one_op_give_a_tensor() -> None:
+    x = mlc.Tensor(random((1, 2, 3, 4)))
+    for call in (nn.functional.softmax, nn.functional.log_softmax, lambda x: nn.functional.attention(x, x, x)):
+        assert isinstance(call(x), mlc.Tensor)
+
+
 def test_dropout_of_weights_leaves_the_rest_as_it_is() -> None:
     layer, x = nn.MultiHeadAttention(4, 4, 2, dropout=1e-9, dtype="f64"), random((2, 3, 4))
     for options in ({}, {"causal": True}, {"mask": np.tri(3, dtype=bool)}, {"mask": np.tri(3) - 1}):

@@ -76,7 +76,8 @@ class Call:
         evaluation = Evaluation(self.body, _static)
         if self.single and len(evaluation.steps) == 1 and not evaluation.constants:
             (op, only, reads), (result,) = evaluation.steps[0], evaluation.results
-            if len(op.results) == 1 and reads == tuple(range(len(self.body.args))) and result == len(reads):
+            alone = len(op.results) == 1 and not isinstance(only, Evaluation)  # which gives a tuple
+            if alone and reads == tuple(range(len(self.body.args))) and result == len(reads):
                 return only
         return (lambda *arrays: evaluation(*arrays)[0]) if self.single else evaluation
 
