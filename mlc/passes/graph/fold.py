@@ -34,7 +34,7 @@ from mlc.ir.graph.cost import flops_of
 from mlc.ir.graph.elementwise import CastOp
 from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, TransposeOp
 from mlc.ir.module import Module
-from mlc.ir.types import dtype_of, extent, is_static, itemsize, shape_of
+from mlc.ir.types import DimsAttr, dtype_of, extent, is_static, itemsize, shape_of
 from mlc.ir.weights import WeightStore
 from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import before, erase, is_dead
@@ -116,7 +116,7 @@ def _learn(op: Operation, known: dict[SSAValue, Known], weights: WeightStore) ->
     if not isinstance(op, GraphOp) or op.regions or not op.has_trait(Pure) or len(op.results) != 1:
         return
     result = op.results[0]
-    if any(operand not in known for operand in op.operands) or not is_static(shape_of(result)):
+    if any(operand not in known for operand in op.operands) or not is_static(shape_of(result)) or _asks_for_sizes(op):
         return
     operands = [known[operand] for operand in op.operands]
     source = sum(k.source_bytes for k in operands)
@@ -150,6 +150,11 @@ def _learn(op: Operation, known: dict[SSAValue, Known], weights: WeightStore) ->
     known[result] = Known(
         lambda: _evaluate(body, [t() for t in thunks]), source, name, storable, [], work, depth, sources, remake, effort
     )
+
+
+def _asks_for_sizes(op: GraphOp) -> bool:
+    """Whether the op itself depends on sizes of a call, as a slice that begins at N."""
+    return any(isinstance(a, DimsAttr) and not is_static(a.extents()) for a in op.properties.values())
 
 
 def _is_small(k: Known) -> bool:
