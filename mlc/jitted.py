@@ -144,8 +144,10 @@ def _kept(leaf: Any) -> tuple[Any, ...]:
         return leaf.shape, leaf.dtype
     if type(leaf) in (bool, int, float):
         return (), type(leaf)
-    spec = spec_of(leaf)
-    return spec.shape, spec.dtype, spec.weak
+    if isinstance(leaf, np.generic) or hasattr(leaf, "__dlpack__"):
+        spec = spec_of(leaf)
+        return spec.shape, spec.dtype
+    return (type(leaf),)  # which tracing refuses
 
 
 class Jitted:
