@@ -62,6 +62,7 @@ def load(
     known: Mapping[str, np.ndarray] | None = None,
     until: str | None = None,
     answers: Mapping[Extent, bool] | None = None,
+    trainable: bool = False,
 ) -> Module:
     """The module of a model: an ONNX file (binary or text syntax), its bytes or ModelProto, or a file of IR text (.mlir).
 
@@ -70,6 +71,7 @@ def load(
     known   values of inputs that decide shapes: constants of the module, which no longer has these inputs
     until   a node at which an ONNX model ends, by its name, or one value: its outputs become the model's, and what they do not need is
             not imported
+    trainable  initializers of several floats are weights, however small: else up to 16 elements are constants in the text
 
     The weights of IR text m.mlir are read from m.safetensors or weights.safetensors in its folder. Raises InvalidModel, ShapeError,
     UnsupportedOp.
@@ -92,7 +94,8 @@ def load(
             raise MlcError(f"{path} is a compiled package", remedy="mlc.load_executable loads it.")
     from mlc.frontends import onnx
 
-    return onnx.load(source, shapes, {name: _bounds(value) for name, value in dims.items()}, known, until, answers)
+    bounds = {name: _bounds(value) for name, value in dims.items()}
+    return onnx.load(source, shapes, bounds, known, until, answers, trainable)
 
 
 def _as_it_is(what: str, shapes: object, dims: object, known: object, until: str | None) -> None:

@@ -6,7 +6,7 @@ Objective.loss(params, buffers, key, *batch) -> (loss, (buffers, more))       Ob
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ from mlc.errors import DTypeError, MlcError
 from mlc.frontends.trace.tensor import Tensor, type_text
 from mlc.frontends.trace.traced import name_of, signature_of
 from mlc.frontends.trace.tracing import user_line
-from mlc.ir.types import dtype_name, is_float
+from mlc.ir.dims import Extent
+from mlc.ir.module import Range
+from mlc.ir.types import Shape, dtype_name, is_float
 
 if TYPE_CHECKING:
     from mlc.nn import Module
@@ -34,28 +36,12 @@ class Objective:
     inputs: tuple[str, ...]
     buffers: Any = field(default_factory=dict)
     mode: Callable[[], Hashable] = lambda: None
-
-
-def objective_of(model: Any, loss: Loss | str | None, params: Any) -> Objective:
-    """The objective of a function of (params, ...), or of a module of mlc.nn."""
-    from mlc.nn import Module
-
-    loss = named_loss(loss) if isinstance(loss, str) else loss
-    if loss is not None and not callable(loss):
-        raise MlcError(f"a loss is a function, or the name of one, not {loss!r}", file=user_line())
-    if isinstance(model, Module):
-        if params is not None:
-            raise MlcError(f"{type(model).__name__} has parameters of its own: leave params out", file=user_line())
-        return of_layers(model, loss)
-    if not callable(model):
-        raise MlcError(f"a model is a function or a module, not a {type(model).__name__}", file=user_line())
-    if params is None:
-        raise MlcError(
-            f"the parameters of {name_of(model)} are missing",
-            file=user_line(),
-            remedy="train_step(model, loss, optimizer, params), where model is a function of (params, x).",
-        )
-    return of_function(model, loss, params)
+    shapes: Mapping[str, Shape] = field(
+        default_factory=dict
+    )  # of inputs, where sizes among them differ from call to call
+    rows: Extent | None = None  # the symbolic size that all of the batch begins with, if there is one
+    bounds: Mapping[str, Range] = field(default_factory=dict)
+    trained: Callable[[Any, Any], Any] | None = None  # (params, buffers) -> the model with these
 
 
 def of_function(model: Callable[..., Any], loss: Loss | None, params: Any) -> Objective:
@@ -75,10 +61,10 @@ def of_function(model: Callable[..., Any], loss: Loss | None, params: Any) -> Ob
         return model(params, *given, key=key) if keyed else model(params, *given)
 
     def measured(params: Any, buffers: Any, key: Any, *batch: Any) -> tuple[Any, tuple[Any, Any]]:
-        value, more = _valued(loss, predict(params, buffers, key, *batch[: len(inputs)]), batch[len(inputs) :])
+        value, more = valued(loss, predict(params, buffers, key, *batch[: len(inputs)]), batch[len(inputs) :])
         return value, (buffers, more)
 
-    return Objective(name_of(model), params, measured, predict, (*inputs, *_targets(loss, inputs)))
+    return Objective(name_of(model), params, measured, predict, (*inputs, *targets_of(loss, inputs)))
 
 
 def of_layers(module: Module, loss: Loss | None) -> Objective:
@@ -99,39 +85,33 @@ def of_layers(module: Module, loss: Loss | None) -> Objective:
 
     def measured(params: Any, buffers: Any, key: Any, *batch: Any) -> tuple[Any, tuple[Any, Any]]:
         found, changed = functional_call(module, params, buffers, *batch[: len(inputs)], key=key)
-        value, more = _valued(loss, found, batch[len(inputs) :])
+        value, more = valued(loss, found, batch[len(inputs) :])
         return value, (changed, more)
+
+    def taken(params: Any, buffers: Any) -> Module:
+        module.load_state_dict({**params, **buffers}, strict=False)
+        return module
 
     return Objective(
         type(module).__name__,
         {name: p for name, p in module.named_parameters() if p.requires_grad},
         measured,
         predict,
-        (*inputs, *_targets(loss, inputs)),
+        (*inputs, *targets_of(loss, inputs)),
         dict(module.named_buffers()),
         lambda: tuple(each.training for each in module.modules()),
+        trained=taken,
     )
 
 
-def named_loss(name: str) -> Loss:
-    """A loss of mlc.nn by its name, with or without "_loss" at the end."""
-    from mlc.nn import losses
-
-    own = {n: f for n, f in vars(losses).items() if inspect.isfunction(f) and f.__module__ == losses.__name__}
-    known = {n.removesuffix("_loss"): f for n, f in own.items() if not n.startswith("_")}
-    if (found := known.get(name.removesuffix("_loss"))) is None:
-        raise MlcError(f"there is no loss '{name}'", file=user_line(), remedy=f"Losses: {', '.join(sorted(known))}.")
-    return found
-
-
-def _valued(loss: Loss | None, prediction: Any, targets: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+def valued(loss: Loss | None, prediction: Any, targets: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
     """(the loss, what the loss function gives behind it)"""
     found = prediction if loss is None else loss(prediction, *targets)
     value, *more = found if isinstance(found, tuple) else (found,)
     return value, tuple(more)
 
 
-def _targets(loss: Loss | None, taken: tuple[str, ...]) -> tuple[str, ...]:
+def targets_of(loss: Loss | None, taken: tuple[str, ...]) -> tuple[str, ...]:
     """The names of what a loss takes beside the prediction, with an underscore behind those that the model has already."""
     names = () if loss is None else positional(loss)[1:]
     return tuple(f"{name}_" if name in taken else name for name in names)

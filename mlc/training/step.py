@@ -24,7 +24,7 @@ from mlc.differentiation import hvp, value_and_grad
 from mlc.errors import MlcError
 from mlc.frontends.trace.pytree import Tree, difference, flatten, flatten_named
 from mlc.frontends.trace.tensor import Tensor, array_of, wrap
-from mlc.frontends.trace.traced import Arguments, Traced, arguments_of, spec_of, trace_call
+from mlc.frontends.trace.traced import Arguments, TensorSpec, Traced, arguments_of, spec_of, trace_call
 from mlc.frontends.trace.tracing import user_line
 from mlc.ir.alias import ALIAS
 from mlc.ir.dims import Extent
@@ -35,8 +35,9 @@ from mlc.options import CompileOptions
 from mlc.runtime.executable import Executable
 from mlc.runtime.state import Stateful
 from mlc.training import checkpoint
+from mlc.training.models import objective_of
 from mlc.training.nan_check import first_nan, has_nan
-from mlc.training.objective import Objective, objective_of, require_float, require_number
+from mlc.training.objective import Objective, require_float, require_number
 
 _log = logging.getLogger("mlc.train")
 _STATE = ("params", "optimizer", "buffers", "count", "key")  # arguments of the traced step; what follows is the batch
@@ -56,7 +57,8 @@ class TrainStep:
         nan_check: bool = False,
     ):
         self.nan_check = nan_check
-        self.objective, self.optimizer, self.shapes, self.options = objective, optimizer, dict(shapes), options
+        self.objective, self.optimizer, self.options = objective, optimizer, options
+        self.shapes = {**objective.shapes, **shapes}
         for path, leaf in zip(flatten(objective.params)[1].paths(), flatten(objective.params)[0], strict=True):
             require_float(path, leaf)
         params, buffers = (_as_tensors(tree) for tree in (objective.params, objective.buffers))
@@ -67,7 +69,9 @@ class TrainStep:
         self._state: MutableMapping[str, np.ndarray] = dict(zip(self._names, arrays, strict=True))
         self._compiled: dict[Any, _CompiledStep] = {}
         self._current: _CompiledStep | None = None
-        self._predict = Jitted(objective.predict, (), {}, options)
+        places = {name: f"inputs[{number}]" for number, name in enumerate(objective.inputs)}
+        open_shapes = {places[name]: shape for name, shape in objective.shapes.items()}
+        self._predict = Jitted(objective.predict, (), open_shapes, options)
         self._lock = RLock()
 
     # Calls ---------------------------------------------------------------------------------------------------------------
@@ -114,6 +118,15 @@ class TrainStep:
         if self._current is None:
             raise MlcError("nothing is compiled before the first step", remedy="Call the step with a batch.")
         return self._current.stateful.executable
+
+    def trained(self) -> Any:
+        """The model with the parameters and buffers as they are now: a module of mlc.nn takes the numbers and is given back; of an imported model a
+        mlc.Module with other weights, which compiles and saves as any. Raises MlcError for a function, which has none: see `parameters`."""
+        if self.objective.trained is None:
+            raise MlcError(
+                f"{self.objective.name} is a function, and holds no parameters", remedy="See step.parameters."
+            )
+        return self.objective.trained(self.parameters, self.buffers)
 
     # State ---------------------------------------------------------------------------------------------------------------
 
@@ -229,21 +242,29 @@ class TrainStep:
         step.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
         return step
 
+    def _shapes_of(self, names: Sequence[str], specs: Sequence[TensorSpec]) -> dict[str, Sequence[Extent | str]]:
+        """The shapes of those parts of a batch in which sizes differ from call to call."""
+        rows = self.objective.rows
+        targets = {
+            n: (rows, *spec.shape[1:]) for n, spec in zip(names, specs, strict=True) if rows is not None and spec.shape
+        }
+        return {**targets, **self.shapes}
+
     def _traced(self, call: Arguments) -> Traced:
         bounds = {symbol: (range.low, range.high) for symbol, range in self.options.dims.items()}
-        traced = trace_call(self._function(), call, self.shapes, bounds)
+        skipped = len(self._names)
+        shapes = self._shapes_of(call.names[skipped:], [spec_of(leaf) for leaf in call.leaves[skipped:]])
+        traced = trace_call(self._function(), call, shapes, {**self.objective.bounds, **bounds})
         _alias(traced.module)
         return traced
 
     def _compiled_for(self, batch: Sequence[Any], leaves: Sequence[Any], tree: Tree) -> _CompiledStep:
         specs = [spec_of(leaf) for leaf in leaves]
         key = (tree, self.objective.mode(), *specs)
-        if self.shapes and len(batch) == len(self.objective.inputs):
+        if (self.shapes or self.objective.rows is not None) and len(batch) == len(self.objective.inputs):
             names = self._batch_names(batch)
-            known = [
-                (spec.dtype, self.shapes[n]) if n in self.shapes else spec for n, spec in zip(names, specs, strict=True)
-            ]
-            key = (tree, self.objective.mode(), *known)
+            shapes = self._shapes_of(names, specs)
+            key = (*key[:2], *[(s.dtype, shapes[n]) if n in shapes else s for n, s in zip(names, specs, strict=True)])
         found = self._compiled.get(key)
         if found is None:
             call = self._arguments(batch)
@@ -311,17 +332,22 @@ def train_step(
     seed: int = 0,
     shapes: Mapping[str, Sequence[Extent | str]] | None = None,
     nan_check: bool = False,
+    freeze: str = "",
+    train_statistics: bool = False,
     **options: Any,
 ) -> TrainStep:
     """Forward, backward and update as one compiled function with state: `step(x, y)` gives the loss, and the parameters have moved.
 
-    model      a module of mlc.nn, or a function of (params, x, ...) with a pytree of `params`
+    model      a module of mlc.nn; a function of (params, x, ...) with a pytree of `params`; an ONNX model (path, bytes, ModelProto) or what
+               mlc.load(..., trainable=True) gave, whose weights of several floats are the parameters
     loss       a function of (prediction, target, ...) that gives one float, or the name of a loss of mlc.nn, as "cross_entropy"; None where the
                model gives that itself
     optimizer  one of mlc.optim, or what has its init and update
     seed       of the random numbers that the model draws from its argument `key`
     shapes     as of mlc.jit: an argument of the batch -> extents, names among them for sizes that differ from call to call
     nan_check  test each step for NaN, which costs a copy of the state: the error names the first op that made one, and the state is as before
+    freeze     names of an imported model's weights that stay, as in "conv1.*;bn*"
+    train_statistics  whether an imported model's batch normalisations use the statistics of the batch and follow them, instead of keeping theirs
     options    those of mlc.CompileOptions
 
     A step is compiled at the first call for each signature of the batch. Raises MlcError where something does not fit, NoDerivative
@@ -334,5 +360,10 @@ def train_step(
             remedy="Give one that is not bound to parameters: mlc.optim.Adam(lr=1e-3).",
         )
     return TrainStep(
-        objective_of(model, loss, params), optimizer, seed, shapes or {}, CompileOptions.of(**options), nan_check
+        objective_of(model, loss, params, freeze, train_statistics),
+        optimizer,
+        seed,
+        shapes or {},
+        CompileOptions.of(**options),
+        nan_check,
     )

@@ -29,6 +29,7 @@ def load(
     known: Mapping[str, np.ndarray] | None = None,
     until: str | None = None,
     answers: Mapping[Extent, bool] | None = None,
+    trainable: bool = False,
 ) -> Module:
     """The module of an ONNX model, from a path, bytes (binary or text syntax) or a ModelProto.
 
@@ -38,6 +39,7 @@ def load(
     known   values of inputs that decide shapes (axes, sizes, pads): constants of the module, which no longer has these inputs
     answers what sizes are taken to decide, as the questions of a NeedsSize ask; with {} it is raised where an assumption would do too
     until   a node at which the model ends, by its name, or one value: only what it needs is imported
+    trainable  initializers of several floats are weights, however small: else up to 16 elements are constants in the text
 
     Symbols that the model's operators need to be equal become one symbol; what cannot be unified stays a check of the module. Raises
     InvalidModel, ShapeError, UnsupportedOp (with everything unsupported in `kinds`), NeedsValue where an input outside of `known` decides
@@ -61,7 +63,7 @@ def load(
     declared = open_inputs(model.proto.graph, {**(shapes or {}), **(known or {})}, model.file)
     found = signature(declared, shapes=shapes, sizes=dims, file=model.file).with_values(known or {})
     for attempt in range(_REFINEMENTS + 1):
-        importer = Importer(model, found, known or {}, answers=answers)
+        importer = Importer(model, found, known or {}, answers=answers, trainable=trainable)
         try:
             module = importer.run()
         except (NeedsValue, NeedsSize):

@@ -75,6 +75,7 @@ class Importer:
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
     limits: Limits = Limits()
     answers: Mapping[Extent, bool] | None = None  # to questions about sizes; None where nobody can be asked
+    trainable: bool = False  # whether small initializers of floats are weights too, and not constants in the text
 
     def __post_init__(self) -> None:
         proto = self.model.proto
@@ -395,7 +396,7 @@ class Scope:
 
     def _materialise(self, record: Record) -> SSAValue:
         if record.tensor is not None:
-            if record.tensor.size <= g.IN_TEXT:
+            if record.tensor.size <= g.IN_TEXT and not (self.importer.trainable and _may_be_trained(record)):
                 return g.constant(record.tensor.load())
             return self._weight(record.tensor)
         array = record.array()
@@ -670,3 +671,8 @@ def _why_not(node: Node) -> str:
     if node.schema is None:
         return "not an operator of the standard, and the model has no function of this name"
     return "the operator is not supported"
+
+
+def _may_be_trained(record: Record) -> bool:
+    """Whether a tensor is a parameter by its looks: floats of a file, more than one."""
+    return record.origin == "initializer" and is_float(record.dtype) and (record.size or 0) > 1

@@ -43,6 +43,7 @@ def inline(module: Module, inputs: Sequence[Any]) -> list[Tensor]:
         if isinstance(op, ReturnOp):
             return [symbolic(known[y], trace) for y in op.operands]
         copy = op.clone(known)
+        copy.location = op.location
         _move_weights(copy, module, keys)
         emit(copy)
     raise AssertionError("a function without an end")
