@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import count
 from typing import ClassVar
 
 from xdsl.builder import Builder
@@ -156,8 +157,9 @@ def _append_results(module: Module, names: Sequence[str], values: Sequence[SSAVa
     taken = module.output_names
     rows = _rows(main.res_attrs, taken)
     for name in names:
-        rows.append(_row(name, taken))
-        taken.append(name)
+        row = _row(name, taken)
+        rows.append(row)
+        taken.append(row.data["graph.name"].data)  # type: ignore[attr-defined]
     last = main.body.block.last_op
     assert last is not None
     last.operands = [*last.operands, *values]
@@ -170,6 +172,6 @@ def _rows(attrs: ArrayAttr[DictionaryAttr] | None, names: Sequence[str]) -> list
 
 
 def _row(name: str, taken: Sequence[str]) -> DictionaryAttr:
-    if name in taken:
-        raise MlcError(f"there is an input or output '{name}' already")
-    return DictionaryAttr({"graph.name": StringAttr(name)})
+    """The name, with a number where it is taken: gradient.x, gradient.x.2"""
+    names = (name if number == 1 else f"{name}.{number}" for number in count(1))
+    return DictionaryAttr({"graph.name": StringAttr(next(name for name in names if name not in taken))})

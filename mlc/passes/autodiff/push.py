@@ -13,8 +13,8 @@ from mlc.ir.graph.base import GraphOp, building, location
 from mlc.ir.graph.control import CallOp, IfOp, ScanOp, WhileOp
 from mlc.ir.graph.custom import CustomOp
 from mlc.ir.graph.derivative import Tangent, Tangents
-from mlc.ir.types import dtype_of, is_float
 from mlc.passes.autodiff import algebra
+from mlc.passes.autodiff.activity import is_real
 from mlc.passes.autodiff.conditionals import push_branches
 from mlc.passes.autodiff.loops import push_loop
 
@@ -30,7 +30,7 @@ def push(block: Block, tangents: Mapping[SSAValue, SSAValue]) -> list[Tangent]:
         if not op.results or all(t is None for t in given):
             continue
         assert isinstance(op, GraphOp), op.name
-        if op.flat or not any(is_float(dtype_of(y)) for y in op.results):
+        if op.flat or not any(is_real(y) for y in op.results):
             continue
         results = list(op.results)
         with building(Builder(InsertPoint.before(op))), location(op.location):
@@ -45,7 +45,7 @@ def push(block: Block, tangents: Mapping[SSAValue, SSAValue]) -> list[Tangent]:
                     with building(Builder(InsertPoint.after(op))):
                         found = op.jvp(algebra, given)
         for y, t in zip(results, found, strict=True):
-            if t is not None and is_float(dtype_of(y)):
+            if t is not None and is_real(y):
                 if t.type != y.type:
                     raise InternalError(f"the jvp of {op.name} gives {t.type} for a result {y.type}")
                 known[y] = t
