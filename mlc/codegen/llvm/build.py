@@ -75,7 +75,13 @@ def compile_module(
             assert known is not None
             known.remember(*item)
         return Code(
-            objects, entry.plan, texts, compiler.compiled, len(objects) - compiler.compiled, frozenset(optimised), ENTRY
+            objects,
+            entry.plan.without_calls(),
+            texts,
+            compiler.compiled,
+            len(objects) - compiler.compiled,
+            frozenset(optimised),
+            ENTRY,
         )
 
 

@@ -12,8 +12,8 @@ all that depends on it, into the table, which then belongs to one call. Its boun
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -147,6 +147,11 @@ class Plan:
         """Steps and copies in the order of @main: what a call does where the plan is straight."""
         return sorted([*self.steps, *self.copies], key=lambda item: item.at)
 
+    def without_calls(self) -> Plan:
+        """The plan of code that has the calls in itself: names, nodes and times are left of its steps."""
+        steps = tuple(Step(step.kernel, step.source, step.at) for step in self.steps)
+        return replace(self, steps=steps, copies=(), straight=False)
+
     @property
     def aliases(self) -> dict[int, int]:
         """Number of an output -> number of the input it lives in."""
@@ -183,18 +188,7 @@ class Plan:
             "launches": [[_text(item.bytes), _text(item.tiles)] for item in self.launches],
             "buffers": [[_text(item.bytes), item.first, item.last] for item in self.buffers],
             "scratch": [_text(e) for e in self.scratch],
-            "steps": [
-                [
-                    step.kernel,
-                    list(step.source),
-                    step.at,
-                    [_argument_row(item) for item in step.arguments],
-                    None if step.tiles is None else _text(step.tiles),
-                    step.launch,
-                    _text(step.scratch),
-                ]
-                for step in self.steps
-            ],
+            "steps": [_step_row(step) for step in self.steps],
             "copies": [
                 [_argument_row(item.target), _argument_row(item.source), _text(item.bytes), item.at]
                 for item in self.copies
@@ -268,8 +262,23 @@ def _argument(row: list[Any]) -> Argument:
     return Argument(kind, _extent(at), tuple(map(_extent, strides)))
 
 
+def _step_row(step: Step) -> list[Any]:
+    """A step that does not say what its kernel gets is three items."""
+    row: list[Any] = [step.kernel, list(step.source), step.at]
+    if step.arguments:
+        tiles = None if step.tiles is None else _text(step.tiles)
+        row += [[_argument_row(item) for item in step.arguments], tiles, step.launch, _text(step.scratch)]
+    return row
+
+
 def _step(
-    kernel: str, source: list[str], at: int, arguments: list[Any], tiles: Any, launch: int | None, scratch: Any
+    kernel: str,
+    source: list[str],
+    at: int,
+    arguments: Sequence[Any] = (),
+    tiles: int | str | None = None,
+    launch: int | None = None,
+    scratch: int | str = 0,
 ) -> Step:
     return Step(
         kernel,
