@@ -40,7 +40,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Divergence:
+class FirstDifference:
     """The first that differs: the node that gives it, all that the kernel of each side computes, the numbers, and what the graphs say of them."""
 
     node: str
@@ -59,7 +59,7 @@ class PackageComparison:
     error: float
     agrees: bool
     outputs: tuple[Difference, ...]
-    first: Divergence | None = None
+    first: FirstDifference | None = None
     values: int = 0  # intermediate results that both have
 
 
@@ -99,8 +99,10 @@ def _in_order(side: Side, names: Sequence[str], arrays: Sequence[np.ndarray]) ->
     return [by_name[name] for name in names]
 
 
-def _output(worst: Difference) -> Divergence:
-    return Divergence("", ((), ()), ("", ""), worst.error, worst.tolerance, f"output '{worst.name}' {worst.text}", "")
+def _output(worst: Difference) -> FirstDifference:
+    return FirstDifference(
+        "", ((), ()), ("", ""), worst.error, worst.tolerance, f"output '{worst.name}' {worst.text}", ""
+    )
 
 
 # What a call leaves in memory ----------------------------------------------------------------------------------------
@@ -230,7 +232,7 @@ class _Search:
     def _compare(self, got: np.ndarray, want: np.ndarray) -> Difference:
         return compare_arrays("", got.reshape(want.shape), want, self.rtol, self.atol)
 
-    def memory(self, side: int, outputs: Sequence[np.ndarray], names: Sequence[str]) -> Divergence | None:
+    def memory(self, side: int, outputs: Sequence[np.ndarray], names: Sequence[str]) -> FirstDifference | None:
         """Outputs that change when every buffer has memory of its own: two buffers lie over each other while both are in use."""
         apart = [self.looks[side].outputs[name] for name in names]
         wrong = [d for d in compare_outputs(names, outputs, apart, self.rtol, self.atol) if not d.agrees]
@@ -238,9 +240,9 @@ class _Search:
             return None
         text = f"output '{wrong[0].name}' {wrong[0].text}"
         verdict = f"{self.names[side]} gives other numbers when no two of its buffers share memory, and these are the reference here"
-        return Divergence("", ((), ()), ("", ""), wrong[0].error, wrong[0].tolerance, text, verdict)
+        return FirstDifference("", ((), ()), ("", ""), wrong[0].error, wrong[0].tolerance, text, verdict)
 
-    def kernel(self) -> Divergence | None:
+    def kernel(self) -> FirstDifference | None:
         """The first value whose numbers differ where the graphs agree about them. Where neither is what its graph says, something may have
         been written over it: such values come last."""
         unclear = None
@@ -253,7 +255,7 @@ class _Search:
                 unclear = unclear or self._step(difference, value, other)
         return unclear
 
-    def graph(self) -> Divergence | None:
+    def graph(self) -> FirstDifference | None:
         """The first value about which the graphs differ, of nodes that give the same number of values in both."""
         mine, others = (self._by_name(look) for look in self.looks)
         for value in self.looks[0].values:
@@ -284,9 +286,9 @@ class _Search:
             found[value.name].append(value)
         return found
 
-    def _step(self, difference: Difference, value: _Value, other: _Value, verdict: str = "") -> Divergence:
+    def _step(self, difference: Difference, value: _Value, other: _Value, verdict: str = "") -> FirstDifference:
         text = f"its result in {self.names[1]} {difference.text.replace('the reference', self.names[0])}"
-        return Divergence(
+        return FirstDifference(
             value.name,
             (value.nodes, other.nodes),
             (value.kernel, other.kernel),

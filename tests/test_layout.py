@@ -258,3 +258,18 @@ def test_a_dtype_is_described_in_one_place() -> None:
         if any("bf16" in word.lower() or "bfloat" in word.lower() for word in words_of(ast.parse(path.read_text())))
     }
     assert found == NAME_A_DTYPE | NAME_BFLOAT16.keys()
+
+
+WORDS = ("Step", "Plan", "Draft", "Group", "Loops", "Known", "shape_of", "Action", "LeafOp", "Entries")
+
+
+def test_a_word_of_the_compiler_is_defined_once() -> None:
+    """Where this fires, a second class, function or alias takes a word that a reader knows from elsewhere: call the new one by what it is beside
+    that (a step of a leaf is a LeafOp, what rules know of loops are LoopFacts)."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            match node:
+                case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
+                    found.setdefault(name, []).append(path.relative_to(ROOT).as_posix())
+    assert {word: found[word] for word in WORDS if len(found.get(word, [])) > 1} == {}

@@ -14,7 +14,7 @@ from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.interpreter import run_program
 from mlc.ir.kernel.program import CallOp
 from mlc.ir.module import Module
-from mlc.passes.kernel.draft import Plan
+from mlc.passes.kernel.draft import Draft
 from mlc.passes.manager import PassManager
 from mlc.passes.pipelines import pipeline
 from mlc.runtime.artifact import Artifact
@@ -108,8 +108,8 @@ def test_a_value_that_grows_row_by_row_is_joined_in_few_steps() -> None:
 def test_work_grows_with_the_pieces(join: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memories that plans name, in a program of n and of 2 n pieces."""
     named: list[str] = []
-    unique = Plan._unique
-    monkeypatch.setattr(Plan, "_unique", lambda plan, name: named.append(name) or unique(plan, name))
+    unique = Draft._unique
+    monkeypatch.setattr(Draft, "_unique", lambda draft, name: named.append(name) or unique(draft, name))
     counts = []
     for pieces in (256, 512):
         named.clear()

@@ -135,7 +135,7 @@ def newest(domain: str, op_type: str, opset: int) -> int | None:
 
 
 @dataclass(frozen=True)
-class Parameter:
+class HandlerOperand:
     """What a handler takes at one place."""
 
     name: str
@@ -143,12 +143,12 @@ class Parameter:
 
 
 @functools.cache
-def operands(handler: Handler) -> tuple[tuple[Parameter, ...], bool]:
+def operands(handler: Handler) -> tuple[tuple[HandlerOperand, ...], bool]:
     """The operands of a handler by its parameters after the node, and whether any number may follow."""
     parameters = list(inspect.signature(handler).parameters.values())[1:]
     variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     plain = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    return tuple(Parameter(p.name, p.annotation in (Value, "Value")) for p in plain), variadic
+    return tuple(HandlerOperand(p.name, p.annotation in (Value, "Value")) for p in plain), variadic
 
 
 @functools.cache

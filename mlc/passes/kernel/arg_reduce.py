@@ -17,13 +17,13 @@ from mlc.ir.graph.reduce import ArgReduceOp
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
 from mlc.ir.types import is_float, shape_of
-from mlc.passes.kernel.draft import Context, Memory, Step
+from mlc.passes.kernel.draft import Context, DraftOp, Memory
 from mlc.passes.kernel.scalar_expression import index, place
 
 
 def arg_reduce(
     op: ArgReduceOp, memory: Mapping[SSAValue, Memory], axes: Sequence[str], folded: Mapping[str, Extent], acc: Memory
-) -> Step:
+) -> DraftOp:
     """acc[d] = the position of the best element so far."""
     x, axis = memory[op.x], op.axis.value.data
     x.pinned = True
@@ -40,7 +40,7 @@ def arg_reduce(
 
     at = tuple(Affine({n: 1}) for n in axes)
     along = (*at[:axis], Affine({run: 1}), *at[axis:])
-    return Step(loops, [(x, along)], (acc, at), body, set(folded), set(loops))
+    return DraftOp(loops, [(x, along)], (acc, at), body, set(folded), set(loops))
 
 
 def _better(b: Body, dtype: str, kind: str, candidate: SSAValue, best: SSAValue, ties: bool) -> SSAValue:

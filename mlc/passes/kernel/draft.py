@@ -26,7 +26,7 @@ Access = tuple[Affine, ...]
 
 @dataclass(eq=False)
 class Memory:
-    """A buffer or temporary of a plan, or the part of one that begins at `starts`. `pinned`: bodies compute addresses in it, or it is a part,
+    """A buffer or temporary of a draft, or the part of one that begins at `starts`. `pinned`: bodies compute addresses in it, or it is a part,
     so its axes stay as they are. `holds`: along each axis it has every `step`-th element of its value from `first` on, (first, step); all of
     them where it is empty."""
 
@@ -53,7 +53,7 @@ class Memory:
 
 
 @dataclass
-class Step:
+class DraftOp:
     """One structured op. `body(context, b, inputs, out)` builds the scalar computation."""
 
     loops: dict[str, Extent]
@@ -75,17 +75,17 @@ class Context:
     kernel: Kernel
     values: Mapping[Memory, SSAValue]
     names: Mapping[Extent, str]
-    loops: Mapping[str, Affine]  # a loop of the plan -> what became of it
+    loops: Mapping[str, Affine]  # a loop of the draft -> what became of it
 
     def extent(self, extent: Extent) -> SSAValue:
         return self.kernel.extent(extent if isinstance(extent, int) else self.names[extent])
 
 
 @dataclass
-class Plan:
+class Draft:
     name: str
     memories: list[Memory] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
+    steps: list[DraftOp] = field(default_factory=list)
     extents: list[Extent] = field(default_factory=list)  # symbolic extents that bodies ask for
     names: dict[str, int] = field(default_factory=dict)  # of memories: how often each was asked for
 
@@ -289,7 +289,7 @@ class Plan:
         order = {name: extent for extent, name in names.items()}
         return kernel, [order[name] for name in kernel.extents]
 
-    def _tell_loops(self, step: Step) -> None:
+    def _tell_loops(self, step: DraftOp) -> None:
         """linalg reads the extent of a loop off an operand that the loop alone indexes. The taps of a window, and a loop that runs backwards,
         get one for this: memory that nobody touches."""
         alone = {index.loop() for _, access in step.operands for index in access}

@@ -36,7 +36,7 @@ from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.module import Module
 from mlc.ir.types import DimsAttr, dtype_of, shape_of, signless
-from mlc.passes.kernel.group_plan import Part, Starts, parts_of, plan_group
+from mlc.passes.kernel.group_draft import Part, Starts, draft_group, parts_of
 from mlc.passes.kernel.nest import Written
 from mlc.passes.kernel.placement import place
 from mlc.passes.kernel.plain import overwrites_alone, plain_op, write_border, write_plain
@@ -251,9 +251,9 @@ class Outline:
             elif parts_of(op):
                 found = False
             else:
-                plan, arguments, written = plan_group(op, self._fresh(op.kind.data))
+                draft, arguments, written = draft_group(op, self._fresh(op.kind.data))
                 x = arguments[operand]
-                found = x is not None and plan.may_overwrite(x, written[result])
+                found = x is not None and draft.may_overwrite(x, written[result])
             self.overwrites[key] = found
         return self.overwrites[key]
 
@@ -278,16 +278,16 @@ class Outline:
         is. None where there is nothing to compute."""
         if (alone := plain_op(op)) is not None:
             return self._made(op, alone, write_plain(alone, self._fresh(alone.name.removeprefix("graph."))))
-        plan, arguments, written = plan_group(op, self._fresh(op.kind.data), part, starts)
-        if not plan.steps:
+        draft, arguments, written = draft_group(op, self._fresh(op.kind.data), part, starts)
+        if not draft.steps:
             return None
         for result, operand in over.items():
             x = arguments[operand]
             assert x is not None
-            plan.overwrite(x, written[result])
-        kernel, extents = plan.write()
+            draft.overwrite(x, written[result])
+        kernel, extents = draft.write()
         memories = [*arguments, *written]
-        bound = [m for m in plan.memories if m.bound]
+        bound = [m for m in draft.memories if m.bound]
         order = [memories.index(m) for m in bound]
         return self._placed(kernel, extents, [kernel.buffers[m.name] for m in bound], order, [])
 

@@ -1,4 +1,4 @@
-"""A fused group as a plan: which values are materialised, and the structured ops that compute them.
+"""A fused group as a draft of its kernel: which values are materialised, and the structured ops that compute them.
 
     softmax over [r, c]:  fill top; top[r] = max x[r, c]; e[r, c] = exp(x - top); fill sum; sum[r] += e; y[r, c] = e * (1 / sum)
 
@@ -35,7 +35,7 @@ from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
 from mlc.ir.types import dtype_of, is_float, is_half, rank_of, shape_of
 from mlc.passes.kernel.arg_reduce import arg_reduce
-from mlc.passes.kernel.draft import Access, Context, Memory, Plan, Step
+from mlc.passes.kernel.draft import Access, Context, Draft, DraftOp, Memory
 from mlc.passes.kernel.phases import Every, Phase, phases
 from mlc.passes.kernel.scalar_expression import Expression, place, widen
 
@@ -57,14 +57,14 @@ Part = Piece | Phase  # what one of several kernels of a group computes
 Starts = Mapping[Operation, Sequence[Extent]]
 
 
-def plan_group(
+def draft_group(
     group: GroupOp, name: str, part: Part | None = None, starts: Starts | None = None
-) -> tuple[Plan, list[Memory | None], list[Memory]]:
-    """The plan, and the memories of the group's operands and results, in order; None for an operand that it has no need of.
+) -> tuple[Draft, list[Memory | None], list[Memory]]:
+    """The draft, and the memories of the group's operands and results, in order; None for an operand that it has no need of.
 
     What is joined has a kernel for each `part`, as parts_of gives them. `starts` stand in for those of slices of operands.
     """
-    return GroupPlan(group, name, part, starts or {}).build()
+    return GroupDraft(group, name, part, starts or {}).build()
 
 
 def pieces(value: SSAValue) -> list[Piece]:
@@ -97,7 +97,7 @@ def _convolution(group: GroupOp) -> ConvolutionOp | None:
     return next((op for op in group.body.block.ops if isinstance(op, ConvolutionOp)), None)
 
 
-class GroupPlan:
+class GroupDraft:
     def __init__(self, group: GroupOp, name: str, part: Part | None, starts: Starts):
         self.group, self.block = group, group.body.block
         self.piece = part if isinstance(part, tuple) else None
@@ -108,7 +108,7 @@ class GroupPlan:
             raise InternalError(
                 f"outline: a group reads its own {dtype_of(value)}{list(shape_of(value))} at another place"
             )
-        self.plan = Plan(name)
+        self.draft = Draft(name)
         self.memory: dict[SSAValue, Memory] = {}
         self.arguments: list[Memory | None] = []
         needed = self._needed()
@@ -117,12 +117,12 @@ class GroupPlan:
                 self.arguments.append(None)
                 continue
             weight = isinstance(source_of(outer).owner, WeightOp)
-            memory = self.plan.memory(shape_of(arg), dtype_of(arg), "w" if weight else "x", weight=weight)
+            memory = self.draft.memory(shape_of(arg), dtype_of(arg), "w" if weight else "x", weight=weight)
             self.memory[arg] = memory
             self.arguments.append(memory)
         for op, begin in starts.items():
             assert isinstance(op, SliceOp)
-            self.memory[op.result] = self.plan.part(self.memory[op.x], begin, shape_of(op.result))
+            self.memory[op.result] = self.draft.part(self.memory[op.x], begin, shape_of(op.result))
         self.results = list(dict.fromkeys(yielded(self.block)))
         self.nodes = [Node(v, self._axes(v, n), self._folded(v, n)) for n, v in enumerate(self._materialised())]
 
@@ -293,7 +293,7 @@ class GroupPlan:
         raise AssertionError(node.value.owner)
 
     # Steps --------------------------------------------------------------------------------------------------------------
-    def build(self) -> tuple[Plan, list[Memory | None], list[Memory]]:
+    def build(self) -> tuple[Draft, list[Memory | None], list[Memory]]:
         self._name_loops()
         outputs: dict[SSAValue, Memory] = {}
         for node in self.nodes:
@@ -302,7 +302,7 @@ class GroupPlan:
             if accumulates:
                 positions = self._positions(node)
                 shape = [every.number for every in positions]
-                memory = self.plan.memory(shape, _accumulator(node.value), "acc", temporary=True)
+                memory = self.draft.memory(shape, _accumulator(node.value), "acc", temporary=True)
                 if any(every.step != 1 for every in positions):
                     memory.holds = tuple((every.first, every.step) for every in positions)
                 self._accumulate(node, memory)
@@ -310,26 +310,26 @@ class GroupPlan:
                 if outputs_here:
                     outputs[node.value] = self._write(node, node.value)
             elif isinstance(node.value.owner, COPIES):
-                memory = self.plan.memory(shape_of(node.value), dtype_of(node.value), "y")
+                memory = self.draft.memory(shape_of(node.value), dtype_of(node.value), "y")
                 self._pieces(node, memory)
                 self.memory[node.value] = outputs[node.value] = memory
             elif outputs_here:
                 outputs[node.value] = self._write(node, node.value)
                 self.memory[node.value] = outputs[node.value]
             else:
-                memory = self.plan.memory(shape_of(node.value), dtype_of(node.value), "t", temporary=True)
+                memory = self.draft.memory(shape_of(node.value), dtype_of(node.value), "t", temporary=True)
                 self._elementwise(node, node.value, memory)
                 self.memory[node.value] = memory
         self._forget_other_pieces()
-        return self.plan, self.arguments, [outputs[v] for v in yielded(self.block)]
+        return self.draft, self.arguments, [outputs[v] for v in yielded(self.block)]
 
     def _forget_other_pieces(self) -> None:
-        used = {memory for step in self.plan.steps for memory, _ in step.operands}
+        used = {memory for step in self.draft.steps for memory, _ in step.operands}
         used |= {memory.whole for memory in used if memory.whole}
-        self.plan.memories = [m for m in self.plan.memories if m in used or m.pinned or m.temporary]
+        self.draft.memories = [m for m in self.draft.memories if m in used or m.pinned or m.temporary]
 
     def _write(self, node: Node, value: SSAValue) -> Memory:
-        memory = self.plan.memory(shape_of(value), dtype_of(value), "y")
+        memory = self.draft.memory(shape_of(value), dtype_of(value), "y")
         self._elementwise(node, value, memory)
         return memory
 
@@ -349,13 +349,13 @@ class GroupPlan:
         at = tuple(Affine({n: e.step}, e.first) for n, e in zip(node.axes, self._positions(node), strict=True))
         expression = Expression(dict(self.memory))
         expression.collect(value, at)
-        self.plan.extents += expression.extents
+        self.draft.extents += expression.extents
 
         def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
             return expression.build(context, b, inputs, value, at)
 
-        self.plan.steps.append(
-            Step(self._loops(node), list(expression.reads), (memory, at), body, indexed=set(expression.indexed))
+        self.draft.steps.append(
+            DraftOp(self._loops(node), list(expression.reads), (memory, at), body, indexed=set(expression.indexed))
         )
 
     def _pieces(self, node: Node, memory: Memory) -> None:
@@ -368,7 +368,7 @@ class GroupPlan:
         if len(fixed) < len(offsets):
             between = op.between if isinstance(op, PadOp) else [0] * len(offsets)
             extents = [dilated(e, i + 1) for e, i in zip(shape_of(x), between, strict=True)]
-            memory, fixed = self.plan.part(memory, offsets, extents), [0] * len(offsets)
+            memory, fixed = self.draft.part(memory, offsets, extents), [0] * len(offsets)
         between = op.between if isinstance(op, PadOp) else [0] * len(fixed)
         self._copy(node, memory, x, shape_of(x), fixed, names=node.axes, steps=[i + 1 for i in between])
 
@@ -396,12 +396,12 @@ class GroupPlan:
         """memory[d * steps + offsets] = value[d] over `shape`. Nothing to copy is no step: the offsets would lie outside of the memory."""
         if 0 in shape:
             return
-        names = names or [f"{n}_p{len(self.plan.steps)}" for n in node.axes]
+        names = names or [f"{n}_p{len(self.draft.steps)}" for n in node.axes]
         at = tuple(Affine({n: 1}) for n in names)
         place = () if scalar_source else at
         expression = Expression(dict(self.memory))
         expression.collect(value, place)
-        self.plan.extents += expression.extents
+        self.draft.extents += expression.extents
 
         def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
             return expression.build(context, b, inputs, value, place)
@@ -409,14 +409,16 @@ class GroupPlan:
         steps = steps or [1] * len(names)
         target = tuple(Affine({n: step}, by) for n, step, by in zip(names, steps, offsets, strict=True))
         loops = dict(zip(names, shape, strict=True))
-        self.plan.steps.append(
-            Step(loops, list(expression.reads), (memory, target), body, indexed=set(expression.indexed))
+        self.draft.steps.append(
+            DraftOp(loops, list(expression.reads), (memory, target), body, indexed=set(expression.indexed))
         )
 
     def _fill(self, node: Node, memory: Memory, value: float | bool) -> None:
         at = tuple(Affine({n: 1}) for n in node.axes)
-        self.plan.steps.append(
-            Step(self._loops(node), [], (memory, at), lambda c, b, inputs, out: scalar.constant(b, memory.dtype, value))
+        self.draft.steps.append(
+            DraftOp(
+                self._loops(node), [], (memory, at), lambda c, b, inputs, out: scalar.constant(b, memory.dtype, value)
+            )
         )
 
     def _accumulate(self, node: Node, memory: Memory) -> None:
@@ -448,7 +450,7 @@ class GroupPlan:
                 self._first_equal(node, op, memory)
             case ArgReduceOp():
                 self._fill(node, memory, 0)
-                self.plan.steps.append(arg_reduce(op, self.memory, node.axes, node.folded, memory))
+                self.draft.steps.append(arg_reduce(op, self.memory, node.axes, node.folded, memory))
 
     def _fold(self, node: Node, memory: Memory, combine: Callable[..., SSAValue]) -> None:
         """memory[d] = combine(memory[d], sources) over the folded loops."""
@@ -457,7 +459,7 @@ class GroupPlan:
         sources = self._sources(node)
         for value, where in sources:
             expression.collect(value, where)
-        self.plan.extents += expression.extents
+        self.draft.extents += expression.extents
 
         def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
             xs = [
@@ -466,8 +468,8 @@ class GroupPlan:
             return combine(b, out, xs)
 
         loops = {**self._loops(node), **node.folded}
-        self.plan.steps.append(
-            Step(loops, list(expression.reads), (memory, at), body, set(node.folded), set(expression.indexed))
+        self.draft.steps.append(
+            DraftOp(loops, list(expression.reads), (memory, at), body, set(node.folded), set(expression.indexed))
         )
 
     def _first_equal(self, node: Node, op: WindowPlaceOp, memory: Memory) -> None:
@@ -475,7 +477,7 @@ class GroupPlan:
         dtype, expression, (x, y) = dtype_of(op.x), Expression(dict(self.memory)), self._sources(node)
         for value, where in (x, y):
             expression.collect(value, where)
-        self.plan.extents += expression.extents
+        self.draft.extents += expression.extents
         tap = Affine({}, 0)
         for name, size in node.folded.items():
             tap = tap * int(size) + Affine({name: 1})  # type: ignore[arg-type]
@@ -491,7 +493,7 @@ class GroupPlan:
         at, folded = tuple(Affine({n: 1}) for n in node.axes), set(node.folded)
         loops = {**self._loops(node), **node.folded}
         indexed = folded | expression.indexed
-        self.plan.steps.append(Step(loops, list(expression.reads), (memory, at), body, folded, indexed))
+        self.draft.steps.append(DraftOp(loops, list(expression.reads), (memory, at), body, folded, indexed))
 
 
 _CHANNELS = {"o": "oc", "c": "ic"}
