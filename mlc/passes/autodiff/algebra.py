@@ -75,15 +75,27 @@ def neg(x: Value) -> Value:
     return inner.operands[0] if inner is not None else apply("neg", x)
 
 
+def negated(x: Value) -> Value | None:
+    """What x is the negative of, where that is known."""
+    minus = made_by(x, OPS["neg"])
+    if minus is not None:
+        return minus.operands[0]
+    repeat = made_by(x, BroadcastOp)
+    minus = None if repeat is None else made_by(repeat.x, OPS["neg"])
+    if repeat is None or minus is None:
+        return None
+    return shapes.broadcast(minus.operands[0], shape_of(x), repeat.axes.get_values())
+
+
 def add(x: Value, y: Value) -> Value:
     if number(x) is not None:
         x, y = y, x
     if number(y) == 0:
         return x
-    if (minus := made_by(y, OPS["neg"])) is not None:
-        return apply("sub", x, minus.operands[0])
-    if (minus := made_by(x, OPS["neg"])) is not None:
-        return apply("sub", y, minus.operands[0])
+    if (minus := negated(y)) is not None:
+        return apply("sub", x, minus)
+    if (minus := negated(x)) is not None:
+        return apply("sub", y, minus)
     first, second = made_by(x, OPS["select"]), made_by(y, OPS["select"])
     if first is not None and second is not None and first.operands[0] is second.operands[0]:
         condition, t, nothing = first.operands
@@ -97,8 +109,8 @@ def sub(x: Value, y: Value) -> Value:
         return x
     if number(x) == 0:
         return neg(y)
-    minus = made_by(y, OPS["neg"])
-    return apply("sub", x, y) if minus is None else apply("add", x, minus.operands[0])
+    minus = negated(y)
+    return apply("sub", x, y) if minus is None else apply("add", x, minus)
 
 
 def mul(x: Value, y: Value) -> Value:
@@ -166,6 +178,8 @@ def reduce(x: Value, axes: Sequence[int], kind: str = "sum") -> Value:
     shape = shape_of(x)
     if all(shape[a] == 1 for a in axes):
         return reshape(x, [e for a, e in enumerate(shape) if a not in axes])
+    if kind == "sum" and (minus := made_by(x, OPS["neg"])) is not None:
+        return neg(reduce(minus.operands[0], axes))
     repeat = made_by(x, BroadcastOp)
     if kind == "sum" and repeat is not None:
         own = list(repeat.axes.get_values())
@@ -249,4 +263,8 @@ def concatenate(xs: Sequence[Value], axis: int) -> Value:
 
 
 def contract(lhs: Value, rhs: Value, spec: str) -> Value:
+    if (minus := made_by(lhs, OPS["neg"])) is not None:
+        return neg(contract(minus.operands[0], rhs, spec))
+    if (minus := made_by(rhs, OPS["neg"])) is not None:
+        return neg(contract(lhs, minus.operands[0], spec))
     return emit(linear.ContractOp(lhs, rhs, spec))[0]

@@ -9,11 +9,17 @@ from xdsl.ir import Block, Operation
 from xdsl.traits import Pure
 
 from mlc.ir import work
+from mlc.ir.graph.elementwise import OPS
 from mlc.ir.module import Module
 from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import erase
 
 Key = tuple[object, ...]
+# Of these x op y and y op x are one value, to the bit.
+COMMUTATIVE = frozenset(
+    OPS[name]
+    for name in ("add", "mul", "eq", "ne", "logical_and", "logical_or", "logical_xor", "bit_and", "bit_or", "bit_xor")
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ def _merge(block: Block) -> None:
 def _key(op: Operation) -> Key:
     # operands by identity: earlier duplicates are replaced already
     operands = tuple(id(operand) for operand in op.operands)
+    if type(op) in COMMUTATIVE:
+        operands = tuple(sorted(operands))
     properties = tuple(sorted(op.properties.items()))
     return type(op), operands, properties, tuple(result.type for result in op.results)
 

@@ -37,18 +37,17 @@ builtin.module @main attributes {graph.symbols = {N = [0 : i64]}} {
     %23 = graph.reduce %22 "sum" {axes = array<i64: 0>} : tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<5xf64>
     %24 = graph.mul %c, %20 : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
     %25 = graph.mul %24, %16 : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
-    %26 = graph.neg %25 : tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
-    %27 = graph.reduce %26 "sum" {axes = array<i64: 1>} : tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?xf64, #graph.dims<["N"]>>
-    %28 = graph.mul %27, %19 : tensor<?xf64, #graph.dims<["N"]>>, tensor<?xf64, #graph.dims<["N"]>> -> tensor<?xf64, #graph.dims<["N"]>>
-    %29 = graph.broadcast %28 {axes = array<i64: 0>} : tensor<?xf64, #graph.dims<["N"]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
-    %30 = graph.add %25, %29 : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
-    %31 = graph.mul %25, %17 : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
-    %32 = graph.neg %31 : tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
-    %33 = graph.reduce %32 "sum" {axes = array<i64: 1>} : tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?xf64, #graph.dims<["N"]>>
-    %34 = graph.mul %33, %19 : tensor<?xf64, #graph.dims<["N"]>>, tensor<?xf64, #graph.dims<["N"]>> -> tensor<?xf64, #graph.dims<["N"]>>
-    %35 = graph.broadcast %34 {axes = array<i64: 0>} : tensor<?xf64, #graph.dims<["N"]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
-    %36 = graph.mul %17, %35 : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
-    %37 = graph.add %30, %36 : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
-    func.return %2, %37, %23, %21, %0 : tensor<f64>, tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<5xf64>, tensor<5xf64>, tensor<?x5xf64, #graph.dims<["N", ""]>>
+    %26 = graph.reduce %25 "sum" {axes = array<i64: 1>} : tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?xf64, #graph.dims<["N"]>>
+    %27 = graph.mul %26, %19 : tensor<?xf64, #graph.dims<["N"]>>, tensor<?xf64, #graph.dims<["N"]>> -> tensor<?xf64, #graph.dims<["N"]>>
+    %28 = graph.broadcast %27 {axes = array<i64: 0>} : tensor<?xf64, #graph.dims<["N"]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
+    %29 = graph.sub %25, %28 : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
+    %30 = graph.mul %25, %17 : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
+    %31 = graph.reduce %30 "sum" {axes = array<i64: 1>} : tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?xf64, #graph.dims<["N"]>>
+    %32 = graph.mul %31, %19 : tensor<?xf64, #graph.dims<["N"]>>, tensor<?xf64, #graph.dims<["N"]>> -> tensor<?xf64, #graph.dims<["N"]>>
+    %33 = graph.neg %32 : tensor<?xf64, #graph.dims<["N"]>> -> tensor<?xf64, #graph.dims<["N"]>>
+    %34 = graph.broadcast %33 {axes = array<i64: 0>} : tensor<?xf64, #graph.dims<["N"]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
+    %35 = graph.mul %17, %34 : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
+    %36 = graph.add %29, %35 : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
+    func.return %2, %36, %23, %21, %0 : tensor<f64>, tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<5xf64>, tensor<5xf64>, tensor<?x5xf64, #graph.dims<["N", ""]>>
   }
 }

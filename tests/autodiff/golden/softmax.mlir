@@ -14,12 +14,10 @@ builtin.module @main attributes {graph.symbols = {N = [0 : i64]}} {
     %0 = graph.softmax %x {axis = 1 : i64} : tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
     %1 = graph.mul %0, %c : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
     %2 = graph.reduce %1 "sum" {axes = array<i64: 0, 1>} : tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<f64>
-    %3 = graph.mul %c, %0 : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
-    %4 = graph.neg %3 : tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
-    %5 = graph.reduce %4 "sum" {axes = array<i64: 1>} : tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?xf64, #graph.dims<["N"]>>
-    %6 = graph.broadcast %5 {axes = array<i64: 0>} : tensor<?xf64, #graph.dims<["N"]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
-    %7 = graph.add %c, %6 : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
-    %8 = graph.mul %7, %0 : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
-    func.return %2, %8, %0 : tensor<f64>, tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>>
+    %3 = graph.reduce %1 "sum" {axes = array<i64: 1>} : tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?xf64, #graph.dims<["N"]>>
+    %4 = graph.broadcast %3 {axes = array<i64: 0>} : tensor<?xf64, #graph.dims<["N"]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
+    %5 = graph.sub %c, %4 : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
+    %6 = graph.mul %5, %0 : tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>> -> tensor<?x5xf64, #graph.dims<["N", ""]>>
+    func.return %2, %6, %0 : tensor<f64>, tensor<?x5xf64, #graph.dims<["N", ""]>>, tensor<?x5xf64, #graph.dims<["N", ""]>>
   }
 }
