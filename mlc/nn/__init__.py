@@ -33,6 +33,7 @@ from mlc.nn.module import Module
 from mlc.nn.parameter import Buffer, Parameter
 from mlc.nn.pure_call import functional_call
 from mlc.nn.rng import Rng, seed
+from mlc.nn.state_file import read_state, write_state
 
 __all__ = [
     "GELU",
@@ -84,5 +85,7 @@ __all__ = [
     "l1_loss",
     "mse_loss",
     "nll_loss",
+    "read_state",
     "seed",
+    "write_state",
 ]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
+from os import PathLike
 from typing import Any, Self, TypeVar
 
 from mlc.errors import MlcError, ShapeError
@@ -26,6 +27,7 @@ from mlc.ir.types import numpy_dtype
 from mlc.nn.backward_hooks import backward_through
 from mlc.nn.call_scope import read, write
 from mlc.nn.parameter import Buffer, OwnedTensor, Parameter
+from mlc.nn.state_file import read_state, write_state
 
 Owned = TypeVar("Owned", bound=OwnedTensor)
 
@@ -245,6 +247,14 @@ class Module:
         for name, owned in own.items():
             if name in state:
                 owned.assign(state[name])
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the state dict to a safetensors file, whole or not at all."""
+        write_state(self.state_dict(), path)
+
+    def load(self, path: str | PathLike[str], strict: bool = True) -> None:
+        """Take the numbers of a safetensors file, as `load_state_dict`. Raises InvalidModel for a file that is missing or damaged."""
+        self.load_state_dict(read_state(path), strict)
 
     # As text ---------------------------------------------------------------------------------------------------------------
 
