@@ -223,3 +223,22 @@ def test_a_reader_out_of_sight_is_left_where_it_is(monkeypatch: pytest.MonkeyPat
         return sum(isinstance(op, GroupOp) for op in fused.main.walk())
 
     assert groups(1000) + 1 == groups(10)
+
+
+@pytest.mark.parametrize("reshapes", [1, 2, 3])
+def test_a_view_of_a_group_s_own_value_that_others_want_stands_behind_the_group(reshapes: int) -> None:
+    """reduce, reshapes, x - x of them: one group; the reshapes are also outputs, and read what it gives."""
+
+    def build(x):
+        y = g.reduce(x, [0], "sum")
+        for _ in range(reshapes):
+            y = g.reshape(y, (1, 2, 3) if len(g.shape_of(y)) == 2 else (2, 3))
+        return y, g.sub(g.exp(y), y)
+
+    module = model(build, ((4, 2, 3), "f32"))
+    made = fused(module)
+    x = np.random.default_rng(0).random((4, 2, 3), np.float32)
+    for got, want in zip(run(made, [x]), run(module, [x]), strict=True):
+        np.testing.assert_array_equal(got, want)
+    for got, want in zip(run_program(outline(made), [x]), run(module, [x]), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-6)

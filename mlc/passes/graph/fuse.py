@@ -410,10 +410,18 @@ class Fusion:
             o: i for i in items for o in (i.ops if isinstance(i, Group) else [i])
         }
 
+        kept = {op for op in lone if is_view(op)}
+
         def needs(item: Group | Operation) -> Iterator[Group | Operation]:
-            """What must stand before an item; views that are copied into it are looked through."""
+            """What must stand before an item; views that are copied into it are looked through, and those of a group's own values stand behind it."""
             ops = sorted(item.ops, key=self.order.__getitem__) if isinstance(item, Group) else [item]
-            waiting = [v.owner for op in reversed(ops) for v in reversed(op.operands)]
+            members = set(ops)
+            waiting = [
+                v.owner
+                for op in reversed(ops)
+                for v in reversed(op.operands)
+                if not (v.owner in kept and self.inside(v, members))
+            ]
             seen: set[Operation] = set()
             while waiting:
                 owner = waiting.pop()
