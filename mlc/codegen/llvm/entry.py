@@ -41,6 +41,7 @@ from mlc.ir.kernel.program import (
     ViewOp,
     WeightOp,
     memref_of,
+    viewed,
 )
 from mlc.ir.module import Module
 
@@ -205,7 +206,7 @@ class Emitter:
 
     def pointer(self, value: SSAValue) -> str:
         argument = self.places[value]
-        return self.scalar(value) if argument.kind == "computed" else self.memory(argument)
+        return self.scalar(viewed(value)) if argument.kind == "computed" else self.memory(argument)
 
     def operand(self, value: SSAValue) -> str:
         return self.pointer(value) if isinstance(value.type, MemRefType) else self.scalar(value)

@@ -32,6 +32,7 @@ from mlc.ir.kernel.program import (
     buffer_shape,
     clock,
     memref_of,
+    viewed,
 )
 from mlc.ir.module import Module
 
@@ -71,8 +72,7 @@ class Places:
         self.weights = {key: number for number, key in enumerate(weights)}
 
     def __getitem__(self, value: SSAValue) -> Argument:
-        while isinstance(value.owner, ViewOp):
-            value = value.owner.base
+        value = viewed(value)
         match value.owner:
             case WeightOp() as op:
                 return Argument("weight", self.weights.setdefault(op.key.data, len(self.weights)))

@@ -259,6 +259,13 @@ class ViewOp(IRDLOperation):
         printer.print_attribute(self.result.type)
 
 
+def viewed(value: SSAValue) -> SSAValue:
+    """The memory behind views of a value: what has its first byte where the value has it."""
+    while isinstance(value.owner, ViewOp):
+        value = value.owner.base
+    return value
+
+
 @irdl_op_definition
 class RowOp(IRDLOperation):
     """What lies at one position of the outermost axis: result[...] is base[position, ...]."""

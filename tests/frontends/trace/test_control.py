@@ -39,6 +39,16 @@ def test_scan_of_pytrees_with_a_weight_and_a_number_from_around(length: int, rev
     same(lambda x, scale: recurrence(x, {"h": mnp.zeros(6, "f64"), "n": 0}, scale, reverse), x, 2.0)
 
 
+def test_scan_of_matrices_whose_rows_are_one_axis_to_a_kernel() -> None:
+    """A kernel sees 3x4 as 12: a view of the row that a step reads, and of the one that it writes."""
+
+    def step(state, row):
+        y = mnp.tanh(row) * state
+        return state + y, y.sum(axis=1, keepdims=True) * y
+
+    same(lambda x: mlc.scan(step, x[0], x), RNG.normal(size=(5, 3, 4)))
+
+
 def test_scan_of_a_symbolic_length() -> None:
     compiled = mlc.jit(lambda x: recurrence(x, {"h": mnp.zeros(6, "f64"), "n": 0}, 0.5), shapes={"x": ("T", 6)})
     for length in (1, 4):
