@@ -27,7 +27,6 @@ class Backend:
 
     name       of the kind: that of its targets, and of the packages with code for them
     summary    a few words for help: what is made
-    archs      what `--arch` may name, for help
     rules      which machines there are, and how kernels are scheduled for them
     generator  makes code of scheduled loops
     loader     loads that code: what calls run on
@@ -35,7 +34,6 @@ class Backend:
 
     name: str
     summary: str
-    archs: str
     rules: Rules
     generator: Generator
     loader: Loader
@@ -46,14 +44,7 @@ def _cpu() -> Backend:
     from mlc.passes.kernel.rules.by_target import RULES
     from mlc.runtime.loaders import LOADERS
 
-    return Backend(
-        "cpu",
-        _SUMMARIES["cpu"],
-        "native (default), x86-64-v2, -v3 or -v4",
-        RULES["cpu"],
-        LlvmGenerator(),
-        LOADERS["cpu"],
-    )
+    return Backend("cpu", _SUMMARIES["cpu"], RULES["cpu"], LlvmGenerator(), LOADERS["cpu"])
 
 
 _SUMMARIES = {"cpu": "native code through LLVM"}

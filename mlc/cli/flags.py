@@ -59,9 +59,15 @@ def target(parser: Parser) -> None:
     group.add_argument(
         "--target",
         metavar="TARGET",
-        help="default: cpu. " + ", ".join(f"{name} ({summary})" for name, summary in summaries().items()),
+        help="kind of machine, default cpu: "
+        + ", ".join(f"{name} ({summary})" for name, summary in summaries().items()),
     )
-    group.add_argument("--arch", default="native", metavar="CPU", help="native (default), x86-64-v2, -v3 or -v4")
+    group.add_argument(
+        "--arch",
+        default="native",
+        metavar="NAME",
+        help="machine of that kind: native (default); for cpu x86-64-v2, -v3 or -v4",
+    )
     group.add_argument("--threads", type=positive, metavar="N", help="largest number of threads a call uses")
     for level, does in enumerate(
         (

@@ -379,7 +379,5 @@ class CLoader:
 
 
 BACKEND = mlc.register_backend(
-    mlc.Backend(
-        "c", "C, for the system's compiler", "native (cc), or the name of a compiler", CRules(), CGenerator(), CLoader()
-    )
+    mlc.Backend("c", "C, for the system's compiler", CRules(), CGenerator(), CLoader()),
 )

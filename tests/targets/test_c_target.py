@@ -12,6 +12,7 @@ import mlc
 from mlc.backends import backend, summaries
 from mlc.ir import builder as g
 from mlc.ir import interpreter
+from mlc.passes.kernel.rules.by_target import option_of, target_of
 from mlc.runtime.loaders import LOADERS
 from tests.targets import c_target
 
@@ -129,6 +130,13 @@ def test_what_only_the_cpu_does_is_refused_in_words(exe, tmp_path):
         exe.export_library(tmp_path / "libm.so")
     with pytest.raises(mlc.MlcError, match="takes no times"):
         exe.profile(random(1, 8))
+
+
+def test_passes_find_a_machine_by_its_kind():
+    assert target_of("c").name == "cc" and target_of("c:gcc").name == "gcc" and target_of("x86-64-v3").kind == "cpu"
+    assert target_of(option_of("c", "gcc")).name == "gcc" and option_of("cpu", "native") == "native"
+    with pytest.raises(mlc.TargetUnavailable, match="no schedules for targets of the kind 'cuda'\n  Kinds: cpu, "):
+        target_of("cuda:sm_90")
 
 
 def test_a_name_is_given_once():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from mlc.errors import TargetUnavailable
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Schedule
 from mlc.ir.kernel.target import Target
@@ -38,6 +39,8 @@ def target_of(text: str) -> Target:
     kind, colon, arch = text.partition(":")
     if kind in RULES:
         return RULES[kind].target(arch if colon else AT_HAND)
+    if colon:
+        raise TargetUnavailable(f"no schedules for targets of the kind '{kind}'", remedy=f"Kinds: {', '.join(RULES)}.")
     return RULES[DEFAULT].target(text)
 
 
