@@ -121,10 +121,17 @@ def mul(x: Value, y: Value) -> Value:
         return x
     if value == -1:
         return neg(x)
-    for one, other in ((x, y), (y, x)):
-        if (minus := made_by(one, OPS["neg"])) is not None:
-            return neg(mul(minus.operands[0], other))
-    return apply("mul", *_in_order(x, y))
+    (x, first), (y, second) = _unsigned(x), _unsigned(y)
+    product = apply("mul", *_in_order(x, y))
+    return neg(product) if first != second else product
+
+
+def _unsigned(x: Value) -> tuple[Value, bool]:
+    """(what negations stand in front of, is it negative)"""
+    negative = False
+    while (minus := made_by(x, OPS["neg"])) is not None:
+        x, negative = minus.operands[0], not negative
+    return x, negative
 
 
 def div(x: Value, y: Value) -> Value:
@@ -178,8 +185,10 @@ def reduce(x: Value, axes: Sequence[int], kind: str = "sum") -> Value:
     shape = shape_of(x)
     if all(shape[a] == 1 for a in axes):
         return reshape(x, [e for a, e in enumerate(shape) if a not in axes])
-    if kind == "sum" and (minus := made_by(x, OPS["neg"])) is not None:
-        return neg(reduce(minus.operands[0], axes))
+    if kind == "sum":
+        x, negative = _unsigned(x)
+        if negative:
+            return neg(reduce(x, axes))
     repeat = made_by(x, BroadcastOp)
     if kind == "sum" and repeat is not None:
         own = list(repeat.axes.get_values())
@@ -213,9 +222,8 @@ def spread(x: Value, shape: Sequence[Extent], axes: Sequence[int]) -> Value:
 def broadcast(x: Value, shape: Sequence[Extent], axes: Sequence[int]) -> Value:
     if tuple(shape) == shape_of(x):
         return x
-    inner = made_by(x, BroadcastOp)
-    if inner is not None:
-        return broadcast(inner.x, shape, [axes[a] for a in inner.axes.get_values()])
+    while (inner := made_by(x, BroadcastOp)) is not None:
+        x, axes = inner.x, [axes[a] for a in inner.axes.get_values()]
     return shapes.broadcast(x, shape, axes)
 
 
@@ -225,15 +233,15 @@ def reshape(x: Value, shape: Sequence[Extent]) -> Value:
     value = number(x)
     if value is not None:
         return shapes.full(shape, value, dtype_of(x))
-    inner = made_by(x, ReshapeOp)
-    return reshape(inner.x, shape) if inner is not None else shapes.reshape(x, shape)
+    while (inner := made_by(x, ReshapeOp)) is not None:
+        x = inner.x
+    return shapes.reshape(x, shape)
 
 
 def transpose(x: Value, permutation: Sequence[int]) -> Value:
-    inner = made_by(x, TransposeOp)
-    if inner is not None:
+    while (inner := made_by(x, TransposeOp)) is not None:
         first = inner.permutation.get_values()
-        return transpose(inner.x, [first[a] for a in permutation])
+        x, permutation = inner.x, [first[a] for a in permutation]
     value = number(x)
     if value is not None:
         return shapes.full([shape_of(x)[a] for a in permutation], value, dtype_of(x))
@@ -263,8 +271,6 @@ def concatenate(xs: Sequence[Value], axis: int) -> Value:
 
 
 def contract(lhs: Value, rhs: Value, spec: str) -> Value:
-    if (minus := made_by(lhs, OPS["neg"])) is not None:
-        return neg(contract(minus.operands[0], rhs, spec))
-    if (minus := made_by(rhs, OPS["neg"])) is not None:
-        return neg(contract(lhs, minus.operands[0], spec))
-    return emit(linear.ContractOp(lhs, rhs, spec))[0]
+    (lhs, first), (rhs, second) = _unsigned(lhs), _unsigned(rhs)
+    (found,) = emit(linear.ContractOp(lhs, rhs, spec))
+    return neg(found) if first != second else found

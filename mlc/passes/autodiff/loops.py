@@ -25,7 +25,7 @@ from mlc.ir.graph.linear import ContractOp, labels
 from mlc.ir.types import dtype_of, is_float, shape_of, tensor
 from mlc.passes.autodiff import algebra
 from mlc.passes.autodiff.activity import activity
-from mlc.passes.autodiff.bodies import Pull, Push, append_results, at_end, give, halve, insert_results
+from mlc.passes.autodiff.bodies import Half, Pull, Push, append_results, at_end, give, halve, insert_results
 
 
 def carried_activity(body: Block, carried: int, active: Sequence[bool], flags: int = 0) -> list[bool]:
@@ -48,57 +48,46 @@ def pull_scan(op: ScanOp, given: Tangents, active: Sequence[bool], pull: Pull) -
     seeded = [n for n, c in enumerate(given) if (active[n] if n < carried else c is not None)]
     wanted = [n for n, a in enumerate(active) if a]
     half = halve(body, seeded, wanted, pull, [op.extent])
+    whole = _kept(op, half, operands, places)
+
+    # What flows back to the operands: states, sums and products of constants, sequences.
     gradient = dict(zip(wanted, half.gradients, strict=True))
-
-    stacked = [x for x in half.residuals if places.get(x, -1) < carried]
-    give(body, [*yielded(body), *stacked])
-    types = [tensor((op.extent, *shape_of(x)), dtype_of(x)) for x in stacked]
-    whole: dict[SSAValue, SSAValue] = dict(zip(stacked, append_results(op, types), strict=True))
-    whole.update((x, operands[places[x]]) for x in half.residuals if x not in whole)
-
     flows = [n for n in wanted if gradient[n] is not None]
     others = {gradient[n] for n in flows if n < first}
-    found_products = {n: _product(gradient[n], half.ops, places, first, others) for n in flows if n >= first}
-    products = {n: product for n, product in found_products.items() if product is not None}
+    made = set(half.ops)
+    asked = {n: _product(gradient[n], made, places, first, others) for n in flows if n >= first}
+    products = {n: product for n, product in asked.items() if product is not None}
+    states, scanned = [n for n in wanted if n < carried], [n for n in flows if carried <= n < first]
     summed = [n for n in flows if n >= first and n not in products]
-    scanned = [n for n in flows if carried <= n < first]
-    states = [n for n in wanted if n < carried]
-    state_seeds = [s for s, n in zip(half.seeds, seeded, strict=True) if n < carried]
-    y_seeds = [s for s, n in zip(half.seeds, seeded, strict=True) if n >= carried]
-    constant = [x for x in half.residuals if places.get(x, -1) >= first]
-    sequences = [x for x in half.residuals if x not in constant]
 
-    given_states = [c if (c := given[n]) is not None else algebra.like(op.results[n], 0) for n in states]
-    given_ys = [c for n in seeded if n >= carried and (c := given[n]) is not None]
-    sums = [algebra.like(operands[n], 0) for n in summed]
-    back = Block(arg_types=[x.type for x in (*state_seeds, *sums, *y_seeds, *sequences, *constant)])
-    outer = (*state_seeds, *sums, *y_seeds, *sequences, *constant)
-    inner: dict[SSAValue, SSAValue] = dict(zip(outer, back.args, strict=True))
-    totals_before = [inner[s] for s in sums]
+    # The operands of the loop backwards, by what they are in its body.
+    seeds = dict(zip(seeded, half.seeds, strict=True))
+    zeros = lambda n: algebra.like(op.results[n], 0)
+    carries = {seeds[n]: c if (c := given[n]) is not None else zeros(n) for n in states}
+    sums = {(zero := algebra.like(operands[n], 0)): zero for n in summed}
+    sequences = {seeds[n]: c for n in seeded if n >= carried and (c := given[n]) is not None}
+    sequences.update((x, whole[x]) for x in half.residuals if places.get(x, -1) < first)
+    constants = {x: whole[x] for x in half.residuals if places.get(x, -1) >= first}
+    inputs: dict[SSAValue, SSAValue] = {**carries, **sums, **sequences, **constants}
+    back = Block(arg_types=[x.type for x in inputs])
+    inner: dict[SSAValue, SSAValue] = dict(zip(inputs, back.args, strict=True))
     found = dict(zip(wanted, half.move(back, dict(inner)), strict=True))
-    own_ys = [c for n in scanned if (c := found[n]) is not None]
-    outside = {inner[x]: value for x, value in whole.items()}
-    outside.update((inner[s], c) for s, c in zip(y_seeds, given_ys, strict=True))
+
+    rows = [c for n in scanned if (c := found[n]) is not None]
+    outside = {inner[x]: value for x, value in {**sequences, **constants}.items()}
     factors: dict[SSAValue, None] = {}
     for product in dict.fromkeys(products.values()):
-        factors.update((x, None) for x in product.operands if x not in outside and x not in own_ys)
+        factors.update((x, None) for x in product.operands if x not in outside and x not in rows)
         product.detach()
     with building(back, steps=[op.extent]):
-        after = [
-            c if (c := found[n]) is not None else algebra.like(inner[s], 0)
-            for n, s in zip(states, state_seeds, strict=True)
-        ]
-        totals = [_sum(total, found[n]) for total, n in zip(totals_before, summed, strict=True)]
-        emit(YieldOp([*after, *totals, *own_ys, *factors]))
-    inputs = [*given_states, *sums, *given_ys, *(whole[x] for x in sequences), *(whole[x] for x in constant)]
-    loop = ScanOp(
-        inputs, len(after) + len(totals), len(y_seeds) + len(sequences), op.extent, not op.reverse.value.data, back
-    )
-    results = list(emit(loop))
+        after = [c if (c := found[n]) is not None else algebra.like(inner[seeds[n]], 0) for n in states]
+        totals = [_sum(inner[zero], found[n]) for zero, n in zip(sums, summed, strict=True)]
+        emit(YieldOp([*after, *totals, *rows, *factors]))
+    turned = not op.reverse.value.data
+    results = emit(ScanOp(list(inputs.values()), len(carries) + len(sums), len(sequences), op.extent, turned, back))
     cotangents: dict[int, Tangent] = dict(zip([*states, *summed, *scanned], results, strict=False))
-    outside.update(zip(factors, results[len(cotangents) :], strict=True))
-    outside.update((c, t) for n in scanned if (c := found[n]) is not None and (t := cotangents[n]) is not None)
-    kept = set(back.args[len(back.args) - len(constant) :])
+    outside.update(zip([*rows, *factors], results[len(states) + len(summed) :], strict=True))
+    kept = {inner[x] for x in constants}
     contracted = {product: _contracted(product, outside, kept) for product in dict.fromkeys(products.values())}
     cotangents.update((n, contracted[product]) for n, product in products.items())
     for product in contracted:
@@ -106,8 +95,25 @@ def pull_scan(op: ScanOp, given: Tangents, active: Sequence[bool], pull: Pull) -
     return [cotangents.get(n) for n in range(len(operands))]
 
 
+def _kept(
+    op: ScanOp, half: Half, operands: Sequence[SSAValue], places: Mapping[SSAValue, int]
+) -> dict[SSAValue, SSAValue]:
+    """The residuals as they are outside of the loop: constants, sequences, and what the loop stacks from now on."""
+    carried = op.carried.value.data
+    stacked = [x for x in half.residuals if places.get(x, -1) < carried]
+    give(op.body.block, [*yielded(op.body.block), *stacked])
+    types = [tensor((op.extent, *shape_of(x)), dtype_of(x)) for x in stacked]
+    whole = dict(zip(stacked, append_results(op, types), strict=True))
+    whole.update((x, operands[places[x]]) for x in half.residuals if x not in whole)
+    return whole
+
+
 def _product(
-    gradient: Tangent, ops: Sequence[Operation], places: Mapping[SSAValue, int], first: int, others: Collection[Tangent]
+    gradient: Tangent,
+    ops: Collection[Operation],
+    places: Mapping[SSAValue, int],
+    first: int,
+    others: Collection[Tangent],
 ) -> ContractOp | None:
     """The contraction that gives nothing but a constant's gradient in every step, if one does, of factors that are not all constants."""
     product = gradient.owner if gradient is not None else None
