@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from mlc.errors import MlcError
-from mlc.ir.spelling import nearest
+from mlc.ir.spelling import hint
 
 
 class UsageError(MlcError):
@@ -17,9 +17,7 @@ class UsageError(MlcError):
     def unknown(cls, what: str, name: str, known: Iterable[str]) -> UsageError:
         """Says which known names are close."""
         known = list(known)
-        close = nearest(name, known)
-        hint = f"Did you mean '{close[0]}'? " if close else ""
-        return cls(f"unknown {what} '{name}'", remedy=f"{hint}Known: {', '.join(known)}.")
+        return cls(f"unknown {what} '{name}'", remedy=f"{hint(name, known)}Known: {', '.join(known)}.")
 
 
 class Parser(argparse.ArgumentParser):

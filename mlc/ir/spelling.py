@@ -9,6 +9,12 @@ from collections.abc import Iterable
 ALIKE = 0.65  # of 1: one letter of three may differ, or two that changed places among six
 
 
+def hint(name: str, known: Iterable[str]) -> str:
+    """The start of a remedy for a name that is not known; empty where none is near."""
+    near = nearest(name, known)
+    return f"Did you mean '{near[0]}'? " if near else ""
+
+
 def nearest(name: str, known: Iterable[str], count: int = 1) -> list[str]:
     """Up to `count` known names that are near, the nearest first: but for upper and lower case, the last part of a path (`Relu` for
     `/head/Relu`), a word of several (`output` for `--save-output`), or spelled alike. None where nothing is."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from mlc.errors import MlcError
-from mlc.ir.spelling import nearest
+from mlc.ir.spelling import hint
 
 Variant = Mapping[str, int]  # symbol -> size
 
@@ -57,6 +57,4 @@ def require_possible(variants: Iterable[Variant], symbols: Mapping[str, tuple[in
 def _unknown(name: str, symbols: Sequence[str]) -> MlcError:
     if not symbols:
         return MlcError(f"cannot specialise for '{name}': the model has no symbolic dimensions")
-    near = nearest(name, symbols)
-    hint = f"Did you mean '{near[0]}'? " if near else ""
-    return MlcError(f"unknown dimension '{name}'", remedy=f"{hint}Known: {', '.join(symbols)}.")
+    return MlcError(f"unknown dimension '{name}'", remedy=f"{hint(name, symbols)}Known: {', '.join(symbols)}.")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mlc.errors import MlcError
-from mlc.ir.spelling import nearest
+from mlc.ir.spelling import hint
 
 
 def in_order(names: Collection[str], given: Sequence[Any], named: Mapping[str, Any]) -> Sequence[Any]:
@@ -36,9 +36,7 @@ def require_inputs(names: Collection[str], inputs: object, optional: Collection[
         )
     for name in inputs:
         if name not in names:
-            near = nearest(str(name), names)
-            hint = f"Did you mean '{near[0]}'? " if near else ""
-            raise MlcError(f"there is no input '{name}'", remedy=f"{hint}Inputs: {', '.join(names)}.")
+            raise _unknown("input", name, names)
     for name in names:
         if name not in inputs and name not in optional:
             raise MlcError(f"input '{name}' is missing", remedy=f"Inputs: {', '.join(names)}.")
@@ -56,9 +54,7 @@ def require_outputs(names: Collection[str], wanted: object) -> None:
         )
     for name in wanted:
         if name not in names:
-            near = nearest(str(name), names)
-            hint = f"Did you mean '{near[0]}'? " if near else ""
-            raise MlcError(f"there is no output '{name}'", remedy=f"{hint}Outputs: {', '.join(names)}.")
+            raise _unknown("output", name, names)
 
 
 def all_at_once(inputs: object) -> MlcError:
@@ -66,6 +62,12 @@ def all_at_once(inputs: object) -> MlcError:
     return MlcError(
         f"inputs are given one by one, and this is {_kind(inputs)}",
         remedy="By name: exe(**inputs), or exe.run(None, inputs).",
+    )
+
+
+def _unknown(what: str, name: object, names: Collection[str]) -> MlcError:
+    return MlcError(
+        f"there is no {what} '{name}'", remedy=f"{hint(str(name), names)}{what.capitalize()}s: {', '.join(names)}."
     )
 
 

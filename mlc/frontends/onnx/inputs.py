@@ -16,7 +16,7 @@ from mlc.errors import InvalidModel, MlcError, ShapeError, UnsupportedOp
 from mlc.frontends.onnx.element_types import DTYPES, element_type_name
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
-from mlc.ir.spelling import nearest
+from mlc.ir.spelling import hint
 from mlc.ir.types import Shape, shape_text
 
 Range = tuple[int, int | None]
@@ -254,7 +254,7 @@ def _symbols(shapes: Iterable[Shape]) -> list[str]:
 def _no_strangers(what: str, given: Iterable[str], known: Sequence[str], file: str | None) -> None:
     for name in given:
         if name not in known:
-            close = nearest(name, known)
-            hint = f"Did you mean '{close[0]}'? " if close else ""
             listed = ", ".join(f"'{k}'" for k in known) or "none"
-            raise MlcError(f"the model has no {what} '{name}'", file=file, remedy=f"{hint}It has: {listed}.")
+            raise MlcError(
+                f"the model has no {what} '{name}'", file=file, remedy=f"{hint(name, known)}It has: {listed}."
+            )
