@@ -47,7 +47,7 @@ class Optimizer:
 
     def __init__(self, lr: Rate):
         if not callable(lr):
-            require("lr", lr, lr >= 0, "at least 0")
+            require("lr", lr, isinstance(lr, int | float) and lr >= 0, "a number of at least 0, or a schedule")
         self.lr = lr
 
     def __repr__(self) -> str:

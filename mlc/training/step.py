@@ -25,7 +25,7 @@ from mlc.errors import MlcError
 from mlc.frontends.trace.pytree import Tree, difference, flatten, flatten_named
 from mlc.frontends.trace.tensor import Tensor, array_of, wrap
 from mlc.frontends.trace.traced import Arguments, TensorSpec, Traced, arguments_of, spec_of, trace_call
-from mlc.frontends.trace.tracing import user_line
+from mlc.frontends.trace.tracing import current_trace, user_line
 from mlc.ir.alias import ALIAS
 from mlc.ir.dims import Extent
 from mlc.ir.module import Module
@@ -59,6 +59,8 @@ class TrainStep:
         self.nan_check = nan_check
         self.objective, self.optimizer, self.options = objective, optimizer, options
         self.shapes = {**objective.shapes, **shapes}
+        if not flatten(objective.params)[0]:
+            raise MlcError(f"{objective.name} has no parameters to train", file=user_line())
         for path, leaf in zip(flatten(objective.params)[1].paths(), flatten(objective.params)[0], strict=True):
             require_float(path, leaf)
         params, buffers = (_as_tensors(tree) for tree in (objective.params, objective.buffers))
@@ -79,6 +81,12 @@ class TrainStep:
     def __call__(self, *batch: Any) -> Any:
         """The loss of a batch, before the parameters follow its gradient; with what else the loss function gives, a tuple. Raises MlcError for a
         batch that the model does not take."""
+        if (trace := current_trace()) is not None:
+            raise MlcError(
+                f"a step of {self.objective.name} is compiled already, and cannot be a part of '{trace.name}'",
+                file=user_line(),
+                remedy="Inside of a traced function, mlc.value_and_grad and optimizer.update are what a step is made of.",
+            )
         leaves, tree = flatten(batch)
         with self._lock:
             compiled = self._compiled_for(batch, leaves, tree)
@@ -107,6 +115,12 @@ class TrainStep:
         with self._lock:
             params, buffers, key = (self._part(name) for name in ("params", "buffers", "key"))
         return self._predict(params, buffers, key, *inputs)
+
+    def __repr__(self) -> str:
+        count = sum(self._state[name].size for name in self._part_names("params")[0])
+        return (
+            f"<training step of {self.objective.name}: {count} parameters, {self.optimizer!r}, {self.count} steps done>"
+        )
 
     def trace(self, *batch: Any) -> Module:
         """The module of a step for batches like this one; mlc.TensorSpec stands for a tensor."""
@@ -353,6 +367,12 @@ def train_step(
     A step is compiled at the first call for each signature of the batch. Raises MlcError where something does not fit, NoDerivative
     naming an op without a derivative.
     """
+    if isinstance(optimizer, type):
+        raise MlcError(
+            f"{optimizer.__name__} is a class of optimisers, not an optimiser",
+            file=user_line(),
+            remedy=f"Write {optimizer.__name__}().",
+        )
     if not hasattr(optimizer, "update") or not hasattr(optimizer, "init"):
         raise MlcError(
             f"{optimizer!r} is no optimiser that can be a part of a step",

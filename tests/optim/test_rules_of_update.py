@@ -69,7 +69,7 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
     state = Adam().init(params)
     with pytest.raises(MlcError, match="the gradients are not of the structure of the parameters"):
         Adam().update({"v": mnp.ones(2)}, state, params)
-    with pytest.raises(MlcError, match="lr is -1, and must be at least 0"):
+    with pytest.raises(MlcError, match="lr is -1, and must be a number of at least 0"):
         SGD(-1)
     with pytest.raises(MlcError, match="beta1 is 1.0, and must be at least 0 and below 1"):
         Adam(betas=(1.0, 0.9))

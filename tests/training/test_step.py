@@ -135,6 +135,14 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
         mlc.train_step(model, squared, SGD(0.1), params).parameters = parameters(np.float32)
     with pytest.raises(MlcError, match="nothing is compiled before the first step"):
         _ = mlc.train_step(model, squared, SGD(0.1), params).executable
+    with pytest.raises(MlcError, match="SGD is a class of optimisers"):
+        mlc.train_step(model, squared, SGD, params)
+    with pytest.raises(MlcError, match="model has no parameters to train"):
+        mlc.train_step(model, squared, SGD(0.1), {"hidden": []})
+    step = mlc.train_step(model, squared, SGD(0.1), params)
+    assert repr(step).startswith("<training step of model: 24 parameters, SGD(lr=0.1")
+    with pytest.raises(MlcError, match="a step of model is compiled already, and cannot be a part of"):
+        mlc.jit(lambda x, y: step(x, y))(x, y)
     with pytest.raises(NoDerivative, match="while") as error:
         mlc.train_step(doubled_until_large, None, SGD(0.1), {"w": np.ones(2)})()
     assert "test_step.py" in str(error.value)
