@@ -31,17 +31,17 @@ _within: ContextVar[tuple[CustomFunction, ...]] = ContextVar("within", default=(
 
 
 class Arguments:
-    """The positional arguments of a call, whose tensors may be exchanged."""
+    """The arguments of a call, whose tensors may be exchanged."""
 
-    def __init__(self, args: Sequence[Any]):
-        self.leaves, self.tree = flatten(tuple(args))
+    def __init__(self, args: Any):
+        self.leaves, self.tree = flatten(args)
         self.places = [n for n, leaf in enumerate(self.leaves) if is_tensor(leaf)]
 
     @property
     def tensors(self) -> list[Tensor]:
         return [as_tensor(self.leaves[n], "argument") for n in self.places]
 
-    def of(self, tensors: Sequence[Any]) -> tuple[Any, ...]:
+    def of(self, tensors: Sequence[Any]) -> Any:
         """The arguments with other tensors."""
         leaves = list(self.leaves)
         for n, x in zip(self.places, tensors, strict=True):
@@ -53,11 +53,16 @@ def checkpoint(function: Function) -> Function:
     """The same function, of whose values derivatives keep the arguments alone: the others are computed again on the way back."""
 
     @wraps(function)
-    def called(*args: Any) -> Any:
+    def called(*args: Any, **kwargs: Any) -> Any:
         if current_trace() is None:
-            return function(*args)
-        given, title = Arguments(args), name_of(function)
-        body = body_of(lambda tensors: function(*given.of(tensors)), title, given.tensors)
+            return function(*args, **kwargs)
+        given, title = Arguments((args, kwargs)), name_of(function)
+
+        def again(tensors: list[Tensor]) -> Any:
+            args, kwargs = given.of(tensors)
+            return function(*args, **kwargs)
+
+        body = body_of(again, title, given.tensors)
         with g.location(user_location()):
             return _unflattened(body, emit(CallOp(body.operands, title, body.block, checkpoint=True)))
 

@@ -41,6 +41,12 @@ class Call:
         self.leaves, self.structure = flatten((tuple(args), kwargs))
         self.places = [n for n, leaf in enumerate(self.leaves) if is_tensor(leaf)]
         self.argnums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        if not all(isinstance(number, int) for number in self.argnums):
+            raise MlcError(
+                f"argnums of {self.title} is {argnums!r}",
+                file=user_line(),
+                remedy="Give the numbers of positional arguments: 0, or (0, 2).",
+            )
         self.trees = [self._tree(number, len(args)) for number in self.argnums]
         self.wanted = [self._place(n) for number in self.argnums for n in self._leaves_of(number)]
         self.body: Body = body_of(self._called(function), self.title, [self.leaves[n] for n in self.places])
@@ -136,6 +142,9 @@ def value_and_grad(function: Function, argnums: Argnums = 0, has_aux: bool = Fal
 
     Raises ShapeError for a loss that is no scalar, DTypeError for gradients by integers, NoDerivative for ops without one.
     """
+
+    if not callable(function):
+        raise MlcError(f"a gradient is of a function, not of {type(function).__name__}", file=user_line())
 
     @wraps(function)
     def derived(*args: Any, **kwargs: Any) -> Any:

@@ -86,6 +86,7 @@ def test_what_comes_along_with_the_loss_is_given_back() -> None:
 def test_stop_gradient_and_checkpoint() -> None:
     near(mlc.grad(lambda x: (mlc.stop_gradient(x) * x).sum())(X), X)
     layer = mlc.checkpoint(lambda x, w: mnp.tanh(x @ w))
+    near(mlc.grad(lambda x: mlc.checkpoint(lambda x, *, k: x * k)(x, k=2.0).sum())(X), np.full(3, 2.0))
     w = np.eye(3) * 0.5
     deep = lambda x, w, f: f(f(x, w), w).sum()
     plain = mlc.grad(lambda w: deep(X, w, lambda x, w: mnp.tanh(x @ w)))
@@ -166,6 +167,8 @@ def test_gradients_of_a_module_by_its_weights() -> None:
         (lambda: mlc.grad(lambda x: x.argmax())(X), DTypeError, r"which returns i64\[\]"),
         (lambda: mlc.grad(lambda x: (cubes(x), x))(X), MlcError, "returns tuple, and a gradient is of one number"),
         (lambda: mlc.grad(cubes, argnums=1)(X), MlcError, "differentiated by argument 1"),
+        (lambda: mlc.grad(3), MlcError, "a gradient is of a function, not of int"),
+        (lambda: mlc.grad(cubes, argnums="x")(X), MlcError, "argnums of cubes is 'x'"),
         (lambda: mlc.jvp(cubes, [X], [X, X]), MlcError, "the tangents have another structure"),
         (lambda: mlc.jvp(cubes, [X], [X[:2]]), ShapeError, r"the tangent 0 is f64\[2\], and belongs to f64\[3\]"),
     ],
