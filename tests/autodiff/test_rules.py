@@ -143,7 +143,7 @@ def test_every_op_has_a_rule_or_a_reason(kind: type[GraphOp]) -> None:
         assert kind.jvp is GraphOp.jvp and kind.linear is GraphOp.linear
 
 
-OWN = {"softmax", "log_softmax", "silu", "gelu_tanh", "layer_norm", "rms_norm"}
+OWN = {"attention", "softmax", "log_softmax", "silu", "gelu_tanh", "layer_norm", "rms_norm"}
 
 
 @pytest.mark.parametrize("example", [e for e in EXAMPLES if e.op in OWN], ids=str)

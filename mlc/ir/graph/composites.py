@@ -292,13 +292,30 @@ class AttentionOp(CompositeOp):
 
     def decompose(self, *operands: SSAValue) -> SSAValue:
         q, k, v, *masks = operands
-        (b, heads, s, d), groups, (t, out) = shape_of(q), shape_of(k)[1], (shape_of(k)[2], shape_of(v)[3])
-        q = _apply("mul", q, shapes.full_like(q, self.scale.value.data))
-        if heads == groups:
-            scores = linear.contract(q, k, "bhsd,bhtd->bhst")
-        else:
-            split = shapes.reshape(q, (b, groups, dims.floordiv(heads, groups), s, d))
-            scores = shapes.reshape(linear.contract(split, k, "bghsd,bgtd->bghst"), (b, heads, s, t))
+        return self._mixed(self._weights(q, k, masks), v)
+
+    def jvp(self, g: Algebra, tangents: Tangents) -> list[Tangent]:
+        """dp v + p tv, where p are the weights, dp = p * (ds - sum(p * ds)), and ds what the scores change by. The weights are computed again as
+        `decompose` does, whose values CSE finds."""
+        (q, k, v, *masks), (tq, tk, tv, *changes) = self.inputs, tangents
+        weights = self._weights(q, k, masks)
+        scores: Tangent = None
+        if tq is not None:
+            scores = self._scores(tq, k)
+        if tk is not None:
+            scores = g.accumulate(scores, self._scores(q, tk))
+        for t in changes:
+            scores = g.accumulate(scores, t)
+        total: Tangent = None if tv is None else self._mixed(weights, tv)
+        if scores is not None:
+            weighted = g.mul(weights, scores)
+            mean = g.spread(g.reduce(weighted, [3]), shape_of(weights), [3])
+            total = g.accumulate(total, self._mixed(g.sub(weighted, g.mul(weights, mean)), v))
+        return [total]
+
+    def _weights(self, q: SSAValue, k: SSAValue, masks: Sequence[SSAValue]) -> SSAValue:
+        """softmax(q k' * scale + mask)"""
+        scores = self._scores(q, k)
         minus = float("-inf")
         for mask in masks:
             if dtype_of(mask) == "bool":
@@ -306,10 +323,23 @@ class AttentionOp(CompositeOp):
             else:
                 scores = _apply("add", scores, mask)
         if self.causal.value.data:
-            rows, columns = (constants.iota((s, t), axis, "i64") for axis in (0, 1))
+            rows, columns = (constants.iota(shape_of(scores)[2:], axis, "i64") for axis in (0, 1))
             keep = shapes.broadcast(_apply("ge", rows, columns), shape_of(scores), [2, 3])
             scores = _apply("select", keep, scores, shapes.full_like(scores, minus))
-        weights = softmax(scores, 3)
+        return softmax(scores, 3)
+
+    def _scores(self, q: SSAValue, k: SSAValue) -> SSAValue:
+        """q k' * scale"""
+        (b, heads, s, d), groups, t = shape_of(q), shape_of(k)[1], shape_of(k)[2]
+        q = _apply("mul", q, shapes.full_like(q, self.scale.value.data))
+        if heads == groups:
+            return linear.contract(q, k, "bhsd,bhtd->bhst")
+        split = shapes.reshape(q, (b, groups, dims.floordiv(heads, groups), s, d))
+        return shapes.reshape(linear.contract(split, k, "bghsd,bgtd->bghst"), (b, heads, s, t))
+
+    def _mixed(self, weights: SSAValue, v: SSAValue) -> SSAValue:
+        """weights v"""
+        (b, heads, s, t), groups, out = shape_of(weights), shape_of(v)[1], shape_of(v)[3]
         if heads == groups:
             return linear.contract(weights, v, "bhst,bhtd->bhsd")
         split = shapes.reshape(weights, (b, groups, dims.floordiv(heads, groups), s, t))
