@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mlc.jitted import jit
     from mlc.numpy import Tensor
     from mlc.numpy_source import export_python, python_source
+    from mlc.onnx_export import export_onnx
     from mlc.options import CompileOptions, DimRange
     from mlc.passes.base import Pass
     from mlc.passes.manager import PassManager
@@ -78,6 +79,7 @@ _HOMES = {
     "mlc.jitted": ("jit",),
     "mlc.numpy": ("Tensor",),
     "mlc.numpy_source": ("export_python", "python_source"),
+    "mlc.onnx_export": ("export_onnx",),
     "mlc.options": ("CompileOptions", "DimRange"),
     "mlc.passes.base": ("Pass",),
     "mlc.passes.manager": ("PassManager",),
@@ -119,6 +121,7 @@ __all__ = [
     "data",
     "dim",
     "enable_grad",
+    "export_onnx",
     "export_python",
     "grad",
     "handles",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 
 from mlc.errors import ShapeError
 
@@ -87,12 +88,16 @@ class Dim:
         raise TypeError(f"whether the extent {self} is zero is not known; use compare() with bounds")
 
     def __add__(self, other: Extent) -> Extent:
+        if not _is_extent(other):
+            return NotImplemented  # a tensor, which has an addition of its own
         total = dict(self.terms)
         for monomial, coefficient in _terms(other):
             total[monomial] = total.get(monomial, 0) + coefficient
         return _sum(total)
 
     def __mul__(self, other: Extent) -> Extent:
+        if not _is_extent(other):
+            return NotImplemented
         total: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in _terms(other):
@@ -107,19 +112,19 @@ class Dim:
         return Dim(tuple((monomial, -coefficient) for monomial, coefficient in self.terms))
 
     def __sub__(self, other: Extent) -> Extent:
-        return self + -other
+        return self + -other if _is_extent(other) else NotImplemented
 
     def __rsub__(self, other: Extent) -> Extent:
         return -self + other
 
     def __floordiv__(self, other: Extent) -> Extent:
-        return floordiv(self, other)
+        return floordiv(self, other) if _is_extent(other) else NotImplemented
 
     def __rfloordiv__(self, other: Extent) -> Extent:
         return floordiv(other, self)
 
     def __mod__(self, other: Extent) -> Extent:
-        return self - floordiv(self, other) * other
+        return self - floordiv(self, other) * other if _is_extent(other) else NotImplemented
 
     def __rmod__(self, other: Extent) -> Extent:
         return other - floordiv(other, self) * self
@@ -145,6 +150,10 @@ class Dim:
 
 
 Extent = int | Dim
+
+
+def _is_extent(value: object) -> bool:
+    return isinstance(value, int | Dim | Integral)
 
 
 def _terms(extent: Extent) -> tuple[tuple[Monomial, int], ...]:

@@ -26,7 +26,7 @@ def labels(spec: str) -> tuple[str, str, str]:
     return lhs, rhs, result
 
 
-def _is_matmul(spec: str) -> bool:
+def is_matmul(spec: str) -> bool:
     """Whether numpy.matmul computes it: "mk,kn->mn", with the same leading axes on both operands and the result, or on none but the first."""
     lhs, rhs, result = labels(spec)
     lead = result[:-2]
@@ -83,7 +83,7 @@ class ContractOp(GraphOp):
 
     def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
         dtype, spec = numpy_dtype(dtype_of(self.result)), self.spec.data
-        product = np.matmul if _is_matmul(spec) else partial(np.einsum, spec, optimize=True)
+        product = np.matmul if is_matmul(spec) else partial(np.einsum, spec, optimize=True)
         return lambda lhs, rhs: as_array(product(widened(lhs), widened(rhs)), dtype)
 
     @property
