@@ -28,6 +28,7 @@ from mlc.passes.loops.tiling_rule import obstacle
 WEIGHTS_IN_L2 = 400 << 10  # bytes of a weight that stay in L2 while pixels stream by
 TAPS = 25  # of a window that are unrolled
 SQUARES = 16  # of a transpose along one loop, before the next tile
+FEW = 1024  # sums of one tap, below which register tiles take more taps
 BLOCK = 256  # products of a sum that are taken before the next tile, and rows of a tile that threads share
 DEEP = 256  # products of a sum from which on finding a tile's place by divisions costs next to nothing
 CHUNK = 4096  # elements of a run of element-wise work: long enough to pay for a thread's next tile
@@ -301,19 +302,34 @@ class Rule:
         height, columns, depth = self.group.fixed(m), self.group.fixed(n), self.depth(number)
         if height is None or columns is None or not self.unit(panel, n) or (depth is not None and depth < 2 * BLOCK):
             return None
-        blocks: dict[str, int] = {}
+        tall, vectors = self.shape(height, columns, False)
+        width = vectors * self.lanes
+        tile = {**dict.fromkeys((*batch, *outer), 1), n: width, m: tall}
+        if height * columns >= FEW:
+            share = {**dict.fromkeys((*batch, *outer), 1), m: even(height, BLOCK), n: min(2 * width, columns)}
+        else:  # groups of few channels: several of them lie in a cache line, and the rows of more than one tap fill the registers
+            share = {name: self.few(name, 4 * self.lanes // columns) for name in batch} | {m: height, n: columns}
+            if outer and (taps := self.group.fixed(outer[-1])) is not None:
+                tile[outer[-1]] = even(taps, max(1, self.registers(vectors) // tall))
+        inner = [self.blocks(sums), Level(tile)]
+        return self.bound([Level(share), *inner], Vector((n,), self.lanes, (*batch, *outer, m, n)))
+
+    def few(self, loop: str, most: int, of: int = 1) -> int:
+        """About `most` tiles of `of` elements, so that a loop's are shared evenly."""
+        extent = self.group.fixed(loop)
+        return max(1, most) if extent is None else even(ceil(extent / of), max(1, most))
+
+    def blocks(self, sums: list[str]) -> Level:
+        """About BLOCK products of a long sum."""
+        found: dict[str, int] = {}
         left = BLOCK
         for name in reversed(sums):
             extent = self.group.fixed(name)
             size = min(left, extent) if extent is not None else left
-            blocks[name] = even(extent, size) if extent else size
+            found[name] = even(extent, size) if extent else size
             left = max(1, left // max(size, 1))
-        tall, vectors = self.shape(height, columns, False)
-        width = vectors * self.lanes
-        share = {**dict.fromkeys((*batch, *outer), 1), m: even(height, BLOCK), n: min(2 * width, columns)}
-        ragged = any(self.group.fixed(name) is None and size > 1 for name, size in blocks.items())
-        inner = [Level({name: blocks[name] for name in sums}, ragged=ragged), Level({n: width, m: tall})]
-        return self.bound([Level(share), *inner], Vector((n,), self.lanes, (*batch, *outer, m, n)))
+        ragged = any(self.group.fixed(name) is None and size > 1 for name, size in found.items())
+        return Level({name: found[name] for name in sums}, ragged=ragged)
 
     # Windows ---------------------------------------------------------------------------------------------------------
     def window(self) -> Schedule | None:
@@ -329,7 +345,21 @@ class Rule:
         sizes = [group.fixed(name) for name in taps]
         wide = [name for name in loops_of(group.ops[group.main]) if name in group.common and name != c]
         moved = [w for w in wide for ops in group.operands for o in ops if self.window_of(o, w)]
-        if not moved or any(s is None for s in sizes):
+        if not moved:
+            return None
+        spots = [group.fixed(name) for name in wide]
+        known = [size for size in sizes if size is not None]
+        if (
+            all(spots)
+            and prod(filter(None, spots)) <= self.registers(1)
+            and (len(known) < len(sizes) or prod(known) >= 2 * BLOCK)
+        ):
+            # the gradient of a depthwise weight: all of its taps in registers, over blocks of pixels
+            leaf = Vector((c,), self.lanes, (*wide, c))
+            return self.bound(
+                [Level({c: self.few(c, 4, self.lanes) * self.lanes}), self.blocks(taps), Level({c: self.lanes})], leaf
+            )
+        if len(known) < len(sizes):
             return None
         pixel = moved[-1] if wide[-1] not in moved else wide[-1]
         unrolled = taps if prod(s for s in sizes if s is not None) <= TAPS else []
