@@ -211,6 +211,20 @@ def test_a_value_is_called_after_the_node_that_it_leaves():
     assert "y = relu(layer1_0_conv1) + layer1_0_conv1" in text
 
 
+def test_many_inputs_and_outputs_are_listed_below():
+    def build(*xs):
+        return [(f"out.{n}", g.exp(x)) for n, x in enumerate(xs)]
+
+    module = module_of(build, *((f"in.{n}", (2,), "f32") for n in range(40)))
+    text = source(module)
+    assert (
+        "\n    out.0, out.1, out.2, out.3, out.4, out.5, ... = main(in.0, in.1, in.2, in.3, in.4, in.5, ...)\n" in text
+    )
+    assert "in.39" in text and max(map(len, text.splitlines())) <= WIDTH + 10
+    assert_agrees(module, [np.ones(2, np.float32)] * 40, text=text)
+    assert "\n    main(x)\n" in source(module_of(lambda x: [], ("x", (2,), "f32")))
+
+
 def test_lines_stay_short_where_brackets_allow():
     path = next(p for p in PATHS if p.name.startswith("bert"))
     main = source(load(path)).partition("# What it calls")[0]

@@ -16,6 +16,7 @@ from xdsl.ir import SSAValue
 
 import mlc.codegen.python.forms  # noqa: F401 enters the forms
 from mlc.codegen.python import library
+from mlc.codegen.python.lines import wrapped
 from mlc.codegen.python.names import literal, printable, quoted
 from mlc.codegen.python.numpy_expression import Expr, dtype_text, is_builtin
 from mlc.codegen.python.writer import Program, Writer
@@ -82,11 +83,16 @@ def _headline(module: Module) -> str:
     made_of = f" from {PurePath(module.source).name}" if module.source else ""
     name = PurePath(module.source).stem if module.source and module.name == "main" else module.name
     lines = [f'"""{printable(name)} in NumPy. {MARK}{printable(made_of)}.', ""]
-    arguments = ", ".join(printable(name) for name in module.input_names)
-    lines += [f"    {', '.join(printable(name) for name in module.output_names)} = main({arguments})", ""]
+    results = f"{_first(module.output_names)} = " if module.output_names else ""
+    lines += [f"    {results}main({_first(module.input_names)})", ""]
     if module.symbols:
-        lines += [f"Sizes: {', '.join(printable(name) for name in module.symbols)}.", ""]
+        lines += [f"Sizes: {_first(list(module.symbols))}.", ""]
     return "\n".join([*lines[:-1], '"""'])
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first names of a list."""
+    return ", ".join([*map(printable, names[:6]), *(["..."] if len(names) > 6 else [])])
 
 
 def _loading(kinds: dict[str, str]) -> str:
@@ -117,7 +123,7 @@ def _function(program: Program, module: Module, function: FuncOp) -> str:
     if "weights" in w.needs:
         parameters.append("weights=None")
         lines = ["    weights = load_weights() if weights is None else weights", *lines]
-    head = ['@np.errstate(all="ignore")', f"def main({', '.join(parameters)}):", *_docstring(module)]
+    head = ['@np.errstate(all="ignore")', *wrapped(f"def main({', '.join(parameters)}):", ""), *_docstring(module)]
     return "\n".join([*head, *lines])
 
 
@@ -211,4 +217,4 @@ def _return(w: Writer, module: Module, results: Sequence[SSAValue], parameters: 
         call = w.call("overwrite", f"[{', '.join(texts)}]", f"{{{targets}}}")
         w.line(f"return {call}" + ("[0]" if len(texts) == 1 else ""))
     else:
-        w.line(f"return {', '.join(texts) or '()'}")
+        w.give(texts)

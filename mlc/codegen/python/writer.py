@@ -171,6 +171,11 @@ class Writer:
             return _FOLDED.get(op.kind.data, op.kind.data)
         return _SHORT.get(op.name, op.name.rpartition(".")[2])
 
+    def give(self, results: Sequence[str]) -> None:
+        """Return one result, or the tuple of several."""
+        text = ", ".join(results) or "()"
+        self.line(f"return ({text})" if len(results) > 1 and len(text) > WIDTH - 12 else f"return {text}")
+
     # Checks ----------------------------------------------------------------------------------------------------------
     def check(self, condition: str, message: str) -> None:
         """Raise ValueError where the condition does not hold. The message is the inside of an f-string."""
@@ -253,10 +258,10 @@ class Writer:
         inner.block(block)
         assert block.last_op is not None
         results = [inner.array(v).text for v in block.last_op.operands]
-        inner.line(f"return {', '.join(results) or '()'}")
+        inner.give(results)
         needs = list(inner.needs)
-        head = f"def {name}({', '.join([*parameters, *needs])}):"
-        self.program.functions.append("\n".join([head, *inner.lines]))
+        head = wrapped(f"def {name}({', '.join([*parameters, *needs])}):", "")
+        self.program.functions.append("\n".join([*head, *inner.lines]))
         return name, needs
 
 
