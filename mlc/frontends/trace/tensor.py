@@ -480,8 +480,38 @@ class Place:
         return self._written(value, "max")
 
     def _written(self, value: Any, kind: str) -> Tensor:
+        plain = _arrays_in(self.index)
+        if plain is not None and not any(
+            isinstance(x, Tensor) and (x.trace or x.requires_grad) for x in (self.x, value)
+        ):
+            return self._written_at_once(value, plain, kind)
         entries, arrays = _normal(self.index, self.x)
         return bind(indexing.update, (self.x, value, *arrays), (("index", entries), ("kind", kind)))
+
+    def _written_at_once(self, value: Any, index: Any, kind: str) -> Tensor:
+        """By NumPy: each index were a signature of its own."""
+        try:
+            if type(value) in DEFAULT:
+                new = np.array(value, self.x.data.dtype)
+            else:
+                new = bind(elementwise.astype, (value,), (("dtype", dtype_name(self.x.dtype)),)).data
+            found = self.x.data.copy()
+            if kind == "set":
+                found[index] = new
+            elif any(isinstance(part, np.ndarray | list) for part in (index if isinstance(index, tuple) else (index,))):
+                _FOLD[kind].at(found, index, new)  # places may be named several times
+            else:
+                found[index] = _FOLD[kind](found[index], new)
+        except IndexError as error:
+            raise OutOfRange(f"{error}; x is {type_text(self.x)}", file=user_line()) from error
+        except OverflowError as error:
+            raise DTypeError(f"the number {value} is out of the range of {self.x.dtype}", file=user_line()) from error
+        except ValueError as error:
+            raise ShapeError(f"{error}; x is {type_text(self.x)}", file=user_line()) from error
+        return wrap(found)
+
+
+_FOLD = {"add": np.add, "mul": np.multiply, "min": np.minimum, "max": np.maximum}
 
 
 # The door ----------------------------------------------------------------------------------------------------------------

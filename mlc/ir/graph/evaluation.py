@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import prod
 
 import numpy as np
 from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.ir.graph.base import Evaluate, GraphOp
+from mlc.ir.types import shape_of
 
 Observe = Callable[[Operation, tuple[np.ndarray, ...]], None]
 _observed: ContextVar[Observe | None] = ContextVar("observed", default=None)
@@ -25,10 +27,13 @@ def observing(observe: Observe | None) -> Iterator[None]:
         _observed.reset(token)
 
 
+_KEPT = 4096  # elements of a result that are kept between calls
+
+
 class Evaluation:
     """A body at one binding of its sizes; `at` gives the value of a symbolic extent. Calls take arrays for its arguments.
 
-    Ops without operands are evaluated here; calls share what they give.
+    Ops without operands are evaluated here, as far as what they give is small; calls share it.
     """
 
     __slots__ = ("constants", "results", "steps")
@@ -38,13 +43,15 @@ class Evaluation:
         self.constants: list[tuple[Operation, tuple[np.ndarray, ...]]] = []
         self.steps: list[tuple[Operation, Callable[..., np.ndarray | tuple[np.ndarray, ...]], tuple[int, ...]]] = []
         place: dict[SSAValue, int] = {argument: number for number, argument in enumerate(block.args)}
+        kept = set()
         for op in ops:
-            if not op.operands:
+            if not op.operands and all(prod(map(at, shape_of(result))) <= _KEPT for result in op.results):
                 assert isinstance(op, GraphOp), op.name
+                kept.add(op)
                 self.constants.append((op, _several(op.evaluator(at)())))
                 place.update({result: len(place) + number for number, result in enumerate(op.results)})
         for op in ops:
-            if op.operands:
+            if op not in kept:
                 assert isinstance(op, GraphOp), op.name
                 self.steps.append((op, op.evaluator(at), tuple([place[x] for x in op.operands])))
                 place.update({result: len(place) + number for number, result in enumerate(op.results)})

@@ -190,6 +190,20 @@ def test_writing_at_an_index_gives_a_new_tensor(data: st.DataObject, shape: tupl
     agree(mlc.jit(write).trace(x).module.run(x)[0], expected)
 
 
+@pytest.mark.parametrize("kind", ["add", "multiply", "min", "max"])
+def test_places_that_are_named_twice_are_folded_twice(kind: str) -> None:
+    x, index, y = np.arange(4.0), np.array([1, 1, 3]), np.array([2.0, 3.0, 0.5])
+    expected = x.copy()
+    {"add": np.add, "multiply": np.multiply, "min": np.minimum, "max": np.maximum}[kind].at(expected, index, y)
+    for where, value, result in ((index, y, expected), (slice(1, 3), 2.5, None)):
+        write = lambda t: getattr(t.at[where], kind)(value)  # noqa: B023
+        at_once = write(mlc.Tensor(x))
+        if result is not None:
+            agree(at_once, result)
+        agree(mlc.jit(write).trace(x).module.run(x)[0], at_once)
+        agree(write(mlc.Tensor(x, requires_grad=True)), at_once)
+
+
 @pytest.mark.parametrize("mask", [[True, False, True], [False, False, False]])
 def test_a_mask_selects_at_once(mask: list[bool]) -> None:
     x = np.arange(12.0).reshape(3, 4)
