@@ -65,6 +65,21 @@ def configure(parser: Parser) -> None:
     group.add_argument("--header", metavar="FILE", help="with --emit so: also write a C header")
     flags.verify(group, "run the result and compare")
     flags.trace(group, "the passes and code generation")
+    group = parser.add_argument_group("training")
+    group.add_argument(
+        "--train",
+        metavar="LOSS",
+        help="write a step of training: forward, gradient of this loss of mlc.nn (cross_entropy, mse, ...) and update",
+    )
+    group.add_argument(
+        "--optimizer",
+        metavar="NAME:OPTIONS",
+        help="one of mlc.optim, as adam:lr=1e-3 (default: adam) or sgd:lr=0.1,momentum=0.9",
+    )
+    group.add_argument("--freeze", metavar="NAMES", help="weights that stay: 'conv1.*;bn*'")
+    group.add_argument(
+        "--train-statistics", action="store_true", help="batch normalisations use and follow the statistics of batches"
+    )
     flags.target(parser)
     flags.ir(parser)
     flags.data(parser)
@@ -75,6 +90,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     source = model(args.model)
     _as_source(args)
     kind, out = _output(args, source, console)
+    if args.train is not None:
+        return _train(kind, out, args, source, console)
+    if args.optimizer or args.freeze or args.train_statistics:
+        raise UsageError("--optimizer, --freeze and --train-statistics are of --train LOSS")
     session = open_session(args, console, inspection(args), packages=False, source=source)
     assert session.compilation is not None
     if kind != "python":
@@ -105,6 +124,27 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.wrote(path, following)
     if args.dump_ir:
         console.wrote(Path(args.dump_ir) / "index.html")
+    return 0
+
+
+def _train(kind: str, out: Path, args: argparse.Namespace, source: Model, console: Console) -> int:
+    from mlc.cli.step_package import write_step
+
+    if kind != "package" or args.verify or args.trace or args.dump_ir or str(out) == STDOUT:
+        raise UsageError("--train writes a package to a file", remedy="Write -o STEP.mlc alone.")
+    args.optimizer = args.optimizer or "adam"
+    require_module(str(out), partial(files_read, args, source), ".safetensors")
+    written = write_step(out, args, source, console)
+    console.result(
+        "compile",
+        model=source.name,
+        output=str(out),
+        written=[str(path) for path in written],
+        emit="step",
+        train=args.train,
+    )
+    for path in written:
+        console.wrote(path)
     return 0
 
 

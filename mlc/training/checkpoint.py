@@ -21,7 +21,7 @@ from mlc.ir.weights import WeightStore
 def write(path: Any, state: Mapping[str, np.ndarray]) -> None:
     """Write the arrays. The file appears complete or not at all. Raises MlcError where it cannot be written."""
     store = WeightStore()
-    for name, array in zip(_file_names(list(state)), state.values(), strict=True):
+    for name, array in state.items():
         store.add(array, name)
     safetensors.write(store, require_path(path))
 
@@ -34,24 +34,24 @@ def read(path: Any, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         safetensors.add_file(store, path)
     except OSError as error:
         raise InvalidModel(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    names = _file_names(list(state))
+    names = list(state)
     missing, unexpected = [n for n in names if n not in store], sorted(set(store) - set(names))
     if missing or unexpected:
         lists = [f"{what}: {', '.join(n[:8])}." for what, n in (("Missing", missing), ("Unexpected", unexpected)) if n]
         raise MlcError(f"{path} is of another model or optimiser", remedy="\n".join(lists))
     found = {}
-    for name, key, old in zip(state, names, state.values(), strict=True):
-        array = np.array(store.get(key))
+    for name, old in state.items():
+        array = np.array(store.get(name))
         if array.shape != old.shape or array.dtype != old.dtype:
             raise MlcError(
-                f"{path}: {key} is {array.dtype}{list(array.shape)}, and the step has {old.dtype}{list(old.shape)}"
+                f"{path}: {name} is {array.dtype}{list(array.shape)}, and the step has {old.dtype}{list(old.shape)}"
             )
         found[name] = array
     return found
 
 
-def _file_names(names: Sequence[str]) -> list[str]:
-    """params['0.weight'] is params.0.weight in a file; names that would be the same get numbers."""
+def plain_names(names: Sequence[str]) -> list[str]:
+    """Names that a file may have: params.0.weight for params['0.weight']; those that would be the same get numbers."""
     store = WeightStore()
     plain = [re.sub(r"\[(['\"]?)(.*?)\1\]", r".\2", name) for name in names]
     return [store.add(np.zeros(0), name) for name in plain]

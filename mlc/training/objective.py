@@ -6,7 +6,7 @@ Objective.loss(params, buffers, key, *batch) -> (loss, (buffers, more))       Ob
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -111,10 +111,19 @@ def valued(loss: Loss | None, prediction: Any, targets: tuple[Any, ...]) -> tupl
     return value, tuple(more)
 
 
-def targets_of(loss: Loss | None, taken: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of what a loss takes beside the prediction, with an underscore behind those that the model has already."""
-    names = () if loss is None else positional(loss)[1:]
-    return tuple(f"{name}_" if name in taken else name for name in names)
+def targets_of(loss: Loss | None, taken: Sequence[str]) -> tuple[str, ...]:
+    """The names of what a loss takes beside the prediction, apart from those that the model takes."""
+    return names_apart(() if loss is None else positional(loss)[1:], taken)
+
+
+def names_apart(names: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]:
+    """The names, with underscores behind those that are taken."""
+    found: list[str] = []
+    for name in names:
+        while name in taken or name in found:
+            name += "_"
+        found.append(name)
+    return tuple(found)
 
 
 def positional(function: Callable[..., Any]) -> list[str]:

@@ -28,6 +28,7 @@ from mlc.frontends.trace.traced import Arguments, TensorSpec, Traced, arguments_
 from mlc.frontends.trace.tracing import current_trace, user_line
 from mlc.ir.alias import ALIAS
 from mlc.ir.dims import Extent
+from mlc.ir.files import require_path
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
 from mlc.jitted import Jitted
@@ -37,7 +38,7 @@ from mlc.runtime.state import Stateful
 from mlc.training import checkpoint
 from mlc.training.models import objective_of
 from mlc.training.nan_check import first_nan, has_nan
-from mlc.training.objective import Objective, require_float, require_number
+from mlc.training.objective import Objective, names_apart, require_float, require_number
 
 _log = logging.getLogger("mlc.train")
 _STATE = ("params", "optimizer", "buffers", "count", "key")  # arguments of the traced step; what follows is the batch
@@ -58,7 +59,10 @@ class TrainStep:
     ):
         self.nan_check = nan_check
         self.objective, self.optimizer, self.options = objective, optimizer, options
-        self.shapes = {**objective.shapes, **shapes}
+        # what a batch consists of, and what is known of its shapes, by names that no part of the state has
+        apart = dict(zip(objective.inputs, names_apart(objective.inputs, _STATE), strict=True))
+        self._inputs = tuple(apart.values())
+        self.shapes = {apart.get(name, name): shape for name, shape in {**objective.shapes, **shapes}.items()}
         if not flatten(objective.params)[0]:
             raise MlcError(f"{objective.name} has no parameters to train", file=user_line())
         for path, leaf in zip(flatten(objective.params)[1].paths(), flatten(objective.params)[0], strict=True):
@@ -66,7 +70,7 @@ class TrainStep:
         params, buffers = (_as_tensors(tree) for tree in (objective.params, objective.buffers))
         values = (params, _as_tensors(optimizer.init(params)), buffers, mnp.zeros((), "i64"), random.key(seed))
         leaves, self._tree = flatten_named(dict(zip(_STATE, values, strict=True)))
-        self._names = [path.lstrip(".") for path in self._tree.paths()]
+        self._names = checkpoint.plain_names([path.lstrip(".") for path in self._tree.paths()])
         arrays = [np.array(leaf.data) for leaf in leaves]
         self._state: MutableMapping[str, np.ndarray] = dict(zip(self._names, arrays, strict=True))
         self._compiled: dict[Any, _CompiledStep] = {}
@@ -173,6 +177,17 @@ class TrainStep:
             state = dict(self._state)
         checkpoint.write(path, state)
 
+    def export(self, path: Any, *batch: Any) -> None:
+        """Write the step for batches like this one as a package, and beside it, as PATH with the suffix .safetensors, the state as `save` does.
+
+        `mlc.load_executable(path).with_state(initial=...)` of the arrays in that file steps on without this model and its Python code.
+        """
+        path = require_path(path)
+        with self._lock:
+            traced = self._traced(self._arguments(batch))
+            _CompiledStep(traced, self._names, self.options).stateful.save(path)
+            self.save(path.with_suffix(".safetensors"))
+
     def load(self, path: Any) -> None:
         """Take the state that `save` wrote. Raises MlcError where it is of another model or optimiser, and changes nothing then."""
         with self._lock:
@@ -210,7 +225,7 @@ class TrainStep:
         return array
 
     def _part_names(self, part: str) -> tuple[list[str], Tree]:
-        names = [name for name in self._names if name == part or name.startswith((f"{part}.", f"{part}["))]
+        names = [name for name in self._names if name == part or name.startswith(f"{part}.")]
         return names, self._tree.children[_STATE.index(part)]
 
     # Compilation ---------------------------------------------------------------------------------------------------------
@@ -227,7 +242,7 @@ class TrainStep:
 
     def _batch_names(self, batch: Sequence[Any]) -> list[str]:
         """The names of the leaves of a batch: x, y, points.left."""
-        tree = flatten_named(dict(zip(self.objective.inputs, batch, strict=True)))[1]
+        tree = flatten_named(dict(zip(self._inputs, batch, strict=True)))[1]
         return [path.lstrip(".") for path in tree.paths()]
 
     def _function(self) -> Callable[..., Any]:
@@ -252,7 +267,7 @@ class TrainStep:
             return dict(zip(names, (value, more, moved, state, changed, count + 1), strict=True))
 
         step.__name__ = f"train_{objective.name}" if objective.name.isidentifier() else "train"
-        names, kind = [*_STATE, *objective.inputs], inspect.Parameter.POSITIONAL_ONLY
+        names, kind = [*_STATE, *self._inputs], inspect.Parameter.POSITIONAL_ONLY
         step.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
         return step
 
@@ -269,7 +284,7 @@ class TrainStep:
         skipped = len(self._names)
         shapes = self._shapes_of(call.names[skipped:], [spec_of(leaf) for leaf in call.leaves[skipped:]])
         traced = trace_call(self._function(), call, shapes, {**self.objective.bounds, **bounds})
-        _alias(traced.module)
+        _named(traced.module, self._names)
         return traced
 
     def _compiled_for(self, batch: Sequence[Any], leaves: Sequence[Any], tree: Tree) -> _CompiledStep:
@@ -298,7 +313,7 @@ class _CompiledStep:
 
     def __init__(self, traced: Traced, names: Sequence[str], options: CompileOptions):
         self.traced = traced
-        follows = {name: f"result.{name}" for name in names}
+        follows = {name: f"new.{name}" for name in names}
         made = set(traced.module.output_names)
         kept = {name: output if output in made else None for name, output in follows.items()}
         executable = Compilation(options).finish(traced.module)
@@ -320,15 +335,18 @@ class _CompiledStep:
         ]
 
 
-def _alias(module: Module) -> None:
-    """Have each result that follows a part of the state live in its memory."""
-    inputs, names = set(module.input_names), module.output_names
-    rows = []
-    for name in names:
-        source = name.removeprefix("result.")
-        alias = {ALIAS: StringAttr(source)} if source in inputs and source.startswith(_CHANGING) else {}
-        rows.append(DictionaryAttr({"graph.name": StringAttr(name), **alias}))
-    module.main.properties["res_attrs"] = ArrayAttr(rows)
+def _named(module: Module, names: Sequence[str]) -> None:
+    """Call the inputs that are kept by these names, have each result that follows one live in its memory, and give it the name new.NAME."""
+    plain = dict(zip(module.input_names, [*names, *module.input_names[len(names) :]], strict=True))
+    sources = {f"result.{name}": given for name, given in plain.items() if name.startswith(_CHANGING)}
+    row = lambda name, more: DictionaryAttr({"graph.name": StringAttr(name), **more})
+    results = []
+    for name in module.output_names:
+        source = sources.get(name)
+        alias = {} if source is None else {ALIAS: StringAttr(source)}
+        results.append(row(name.removeprefix("result.") if source is None else f"new.{source}", alias))
+    module.main.properties["arg_attrs"] = ArrayAttr([row(name, {}) for name in plain.values()])
+    module.main.properties["res_attrs"] = ArrayAttr(results)
     module.verify()
 
 

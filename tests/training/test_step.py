@@ -119,6 +119,16 @@ def test_a_key_is_another_in_each_step_and_the_same_again() -> None:
     assert found[0] == found[1] and len({*found[0], *found[2]}) == 6
 
 
+def test_arguments_may_have_any_names() -> None:
+    def loss(params, key_, count, params_, optimizer):
+        return (params["w"] * key_).sum() + (count + params_ + optimizer).sum()
+
+    step = mlc.train_step(loss, None, SGD(0.5), {"w": np.ones(2)}, shapes={"optimizer": ("N",)})
+    for size in (2, 1):
+        step(np.ones(2), np.ones(1), np.ones(1), np.ones(size))
+    assert step.parameters["w"].tolist() == [0, 0] and len(step.trace(*[np.ones(2)] * 4).input_names) == 8
+
+
 def test_what_does_not_fit_is_refused_in_words() -> None:
     params = parameters()
     x, y = batch(3)
@@ -131,7 +141,7 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
         mlc.train_step(lambda p, x: (p["n"] * x).sum(), None, SGD(0.1), {"n": np.arange(2)})
     with pytest.raises(MlcError, match="is no optimiser that can be a part of a step"):
         mlc.train_step(model, squared, SGD([mnp.ones(2)]), params)
-    with pytest.raises(MlcError, match=r"params.hidden\[0\] is float64\[3, 4\], and is given float32\[3, 4\]"):
+    with pytest.raises(MlcError, match=r"params.hidden.0 is float64\[3, 4\], and is given float32\[3, 4\]"):
         mlc.train_step(model, squared, SGD(0.1), params).parameters = parameters(np.float32)
     with pytest.raises(MlcError, match="nothing is compiled before the first step"):
         _ = mlc.train_step(model, squared, SGD(0.1), params).executable
