@@ -48,12 +48,14 @@ class CpuWorkspace(Workspace):
 
     def take(self, weights: Weights, binding: Binding) -> None:
         """Get ready for calls at these sizes that read these weights."""
-        self.weights = weights
-        self.io[len(self.io) - 1] = ctypes.addressof(weights.table)
+        if self.weights is not weights:
+            self.weights = weights
+            self.io[len(self.io) - 1] = ctypes.addressof(weights.table)
         if self.memory.bytes < binding.arena:
             self.memory = Memory(0)  # give back the old before asking for the new
             self.memory = Memory(binding.arena)
-        self.arena, self.ready = self.memory.place, binding
+            self.arena = self.memory.place
+        self.ready = binding
 
 
 class CpuMachine:
@@ -66,16 +68,16 @@ class CpuMachine:
         self.pool = pool()
         self.threads = self.pool.start(thread_count(threads))
         self.grain = self.pool.grain(self.threads)
-        self._weights = Weights(self.plan.weights, artifact.weights.__getitem__)
+        self._current = [Weights(self.plan.weights, artifact.weights.__getitem__)]  # one: those of the next call
         self._library = load(artifact.objects, {"mlc_pool_run": self.pool.run})
         self.run = self._run_of(self._library.address(self.entry))
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
-        return self._weights.arrays
+        return self._current[0].arrays
 
     def read(self, get: Callable[[str], np.ndarray]) -> None:
-        self._weights = Weights(self.plan.weights, get)
+        self._current[0] = Weights(self.plan.weights, get)
 
     def workspace(self) -> CpuWorkspace:
         return CpuWorkspace(len(self.plan.inputs), len(self.plan.outputs))
@@ -85,14 +87,15 @@ class CpuMachine:
         return memory.block[memory.offset : memory.offset + memory.bytes]
 
     def _run_of(self, address: int) -> Run:
-        """Runs the entry at an address. A closure, and as little as can be: it is a part of every call."""
-        entry, pool, threads = _ENTRY(address), self.pool, self.threads
+        """Runs the entry at an address. A closure, and as little as can be, for it is a part of every call. It does not know the machine,
+        whose memory would wait for a collection."""
+        entry, pool, threads, current = _ENTRY(address), self.pool, self.threads, self._current
 
         def run(workspace: CpuWorkspace, binding: Binding, table: int) -> None:
             if threads > 1 and not pool.workers:  # this is the child of a fork
                 pool.start(threads)
-            if workspace.ready is not binding or workspace.weights is not self._weights:
-                workspace.take(self._weights, binding)
+            if workspace.ready is not binding or workspace.weights is not current[0]:
+                workspace.take(current[0], binding)
             entry(table, workspace.arena, workspace.place)
 
         return run
@@ -105,7 +108,7 @@ class CpuMachine:
         times = (ctypes.c_int64 * max(1, 2 * len(self.plan.steps)))()
 
         def run(workspace: CpuWorkspace, binding: Binding, table: int) -> None:
-            workspace.take(self._weights, binding)
+            workspace.take(self._current[0], binding)
             entry(table, workspace.arena, workspace.place, ctypes.addressof(times))
 
         return run, lambda: [(times[2 * n], times[2 * n + 1]) for n in range(len(self.plan.steps))]

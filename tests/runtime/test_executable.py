@@ -1,8 +1,10 @@
 """Whole programs through the entry function: values, symbols, threads, control flow, errors before anything runs."""
 
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -234,14 +236,16 @@ func.func @main({arg("x", "input", ["5"])}, {arg("out", "output", ["5"])}) {{
 
 
 def test_a_loop_runs_over_rows(build):
-    """out[t + 1] = out[t] + x[t], out[0] = 0: a running sum along the first axis."""
+    """out[t + 1] = out[t] + x[t], out[0] = start: a running sum along the first axis."""
     text = f"""
 {ADD}
-func.func @main({arg("x", "input", ["T", "6"])}, {arg("out", "output", ["T + 1", "6"])}) {{
+func.func @main({arg("start", "input", ["6"])}, {arg("x", "input", ["T", "6"])}, {arg("out", "output", ["T + 1", "6"])}) {{
   %t = kernel.size "T"
   %n = arith.constant 6 : index
   %zero = arith.constant 0 : index
   %one = arith.constant 1 : index
+  %first = kernel.row %out[%zero] : memref<?x6xf32> to memref<6xf32>
+  memref.copy %start, %first : memref<6xf32> to memref<6xf32>
   scf.for %i = %zero to %t step %one {{
     %next = arith.addi %i, %one : index
     %a = kernel.row %out[%i] : memref<?x6xf32> to memref<6xf32>
@@ -253,8 +257,8 @@ func.func @main({arg("x", "input", ["T", "6"])}, {arg("out", "output", ["T + 1",
 }}"""
     exe = build(text, [ADD_CODE])
     for steps in (0, 1, 7):
-        x = random(steps, 6)
-        np.testing.assert_allclose(np.diff(exe(x), axis=0), x, atol=1e-5)
+        start, x = random(6), random(steps, 6)
+        np.testing.assert_allclose(exe(start, x), np.cumsum(np.vstack([start, x]), axis=0), atol=1e-5)
 
 
 def test_loops_carry_buffers_and_numbers(build):
@@ -579,6 +583,18 @@ def test_a_new_binding_is_found_without_compiling_and_memory_stays_flat(build):
     assert resident() - before < 4 << 20
     assert exe._binder.made == 4000
     assert len(exe._free) == 1
+
+
+def test_an_executable_goes_without_a_collection(build):
+    exe = build(chain(), [ADD_CODE, MUL_CODE])
+    exe(random(3, 4), random(3, 4))
+    gone = [weakref.ref(exe), weakref.ref(exe._machine), weakref.ref(next(iter(exe._bindings.values())))]
+    gc.disable()
+    try:
+        del exe
+        assert [each() for each in gone] == [None, None, None]
+    finally:
+        gc.enable()
 
 
 FORK = """
