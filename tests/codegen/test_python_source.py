@@ -20,6 +20,7 @@ from mlc.ir import interpreter
 from mlc.ir.module import Module
 from mlc.ir.samples import random_inputs
 from mlc.ir.types import numpy_dtype
+from mlc.optim import Adam
 from mlc.passes.manager import PassManager
 from tests.codegen.printed import assert_agrees, call, distance, namespace
 from tests.ir.examples import EXAMPLES
@@ -118,6 +119,24 @@ def test_gradients_print_like_any_graph(example):
     y = interpreter.run(module, arrays)[module.output_names.index(floats[0])]
     cotangent = np.random.default_rng(0).standard_normal(y.shape).astype(y.dtype)
     assert_agrees(backward, [*arrays, cotangent], least=1.0)
+
+
+def test_a_training_step_with_its_optimiser_prints_and_agrees():
+    def loss(p, x, y):
+        hidden = mlc.numpy.maximum(x @ p["w"] + p["b"], 0)
+        return mlc.numpy.mean((hidden.sum(axis=1) - y) ** 2)
+
+    def step(p, state, x, y):
+        value, gradient = mlc.value_and_grad(loss)(p, x, y)
+        return *adam.update(gradient, state, p), value
+
+    rng = np.random.default_rng(0)
+    adam = Adam(lr=1e-2)
+    p = {"w": rng.standard_normal((3, 8)).astype(np.float32), "b": np.zeros(8, np.float32)}
+    x, y = rng.standard_normal((5, 3)).astype(np.float32), rng.standard_normal(5).astype(np.float32)
+    module = mlc.jit(step).trace(p, adam.init(p), x, y).module
+    arrays = [np.abs(a) for a in random_inputs(module, {}, seed=0)]
+    assert_agrees(module, arrays, text=mlc.python_source(module))
 
 
 # Sizes ------------------------------------------------------------------------------------------------------------------

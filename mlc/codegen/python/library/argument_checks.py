@@ -12,11 +12,14 @@ def check(holds: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def argument(name: str, value: ArrayLike, dtype: DTypeLike, axes: int) -> np.ndarray:
-    """The value as an array. Raises ValueError where it has another dtype or number of axes."""
+def argument(
+    name: str, value: ArrayLike, dtype: DTypeLike, axes: int | None = None, shape: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """The value as an array. Raises ValueError where it has another dtype, number of axes or shape."""
     array = np.asarray(value)
     check(array.dtype == dtype, f"{name} is {array.dtype}, not {np.dtype(dtype)}")
-    check(array.ndim == axes, f"{name} has the shape {list(array.shape)}, not {axes} axes")
+    check(axes in (None, array.ndim), f"{name} has the shape {list(array.shape)}, not {axes} axes")
+    check(shape in (None, array.shape), f"{name} has the shape {list(array.shape)}, not {list(shape or ())}")
     return array
 
 
