@@ -245,7 +245,7 @@ func.func @main({arg("start", "input", ["6"])}, {arg("x", "input", ["T", "6"])},
   %zero = arith.constant 0 : index
   %one = arith.constant 1 : index
   %first = kernel.row %out[%zero] : memref<?x6xf32> to memref<6xf32>
-  memref.copy %start, %first : memref<6xf32> to memref<6xf32>
+  "memref.copy"(%start, %first) : (memref<6xf32>, memref<6xf32>) -> ()
   scf.for %i = %zero to %t step %one {{
     %next = arith.addi %i, %one : index
     %a = kernel.row %out[%i] : memref<?x6xf32> to memref<6xf32>
