@@ -232,10 +232,13 @@ def jit(
     options  those of mlc.CompileOptions: target, threads, dims (bounds of sizes), opt_level, ...
 
     Arguments and results are tensors, arrays and numbers, in dicts, lists, tuples, named tuples and dataclasses. The function runs once while it is
-    traced: what it prints and does besides computing happens then. Tensors from outside that it uses are constants of the code.
+    traced: what it prints and does besides computing happens then. Tensors from outside that it uses are constants of the code. A module of mlc.nn
+    is compiled as a function of its parameters and buffers, which are those of the moment of each call.
     """
     if function is None:
         return lambda given: jit(given, static=static, shapes=shapes, **options)
+    if (own := getattr(type(function), "__jit__", None)) is not None:
+        return own(function, jit, static=static, shapes=shapes, **options)
     if not callable(function):
         raise MlcError(f"jit takes a function, not {type(function).__name__}", file=user_line())
     names = (static,) if isinstance(static, str) else tuple(static)

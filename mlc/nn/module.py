@@ -26,6 +26,7 @@ from mlc.frontends.trace.tracing import user_line
 from mlc.ir.types import numpy_dtype
 from mlc.nn.backward_hooks import backward_through
 from mlc.nn.call_scope import read, write
+from mlc.nn.compiled_module import CompiledModule
 from mlc.nn.parameter import Buffer, OwnedTensor, Parameter
 from mlc.nn.state_file import read_state, write_state
 
@@ -77,6 +78,10 @@ class Module:
         for path, module in self.named_modules():
             if module is inner:
                 error.message = f"{type(inner).__name__}{path and f' {path!r}'}: {message}"
+
+    def __jit__(self, jit: Any, **options: Any) -> CompiledModule:
+        """What `mlc.jit(module)` gives."""
+        return CompiledModule(self, jit, **options)
 
     def register_forward_pre_hook(self, hook: Hook) -> Handle:
         """Call hook(module, args) before `forward`; what it returns, unless None, is the arguments from then on."""

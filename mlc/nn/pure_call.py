@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 from mlc.errors import MlcError, ShapeError
 from mlc.frontends.trace.tensor import Tensor, type_text, wrap
 from mlc.frontends.trace.tracing import user_line
 from mlc.nn.call_scope import calling
-from mlc.nn.module import Module
-from mlc.nn.parameter import OwnedTensor
+from mlc.nn.parameter import Buffer, OwnedTensor, Parameter
+
+
+class Owner(Protocol):
+    """What a call needs to know of a module."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]: ...
 
 
 def functional_call(
-    module: Module,
+    module: Owner,
     parameters: Mapping[str, Any],
     buffers: Mapping[str, Any],
     *args: Any,

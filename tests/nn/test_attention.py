@@ -170,7 +170,8 @@ def test_what_does_not_fit_is_said() -> None:
         nn.MultiHeadAttention(6, 4)
     layer = nn.MultiHeadAttention(6, 2)
     with pytest.raises(
-        mlc.ShapeError, match=r"MultiHeadAttention: the key is f32\[1, 9, 4\], and must be \[batch, length, 6\]"
+        mlc.ShapeError,
+        match=r"MultiHeadAttention: the input of keys is f32\[1, 9, 4\], and must be \[batch, length, 6\]",
     ):
         layer(np.zeros((1, 2, 6), np.float32), x)
     with pytest.raises(mlc.ShapeError, match="MultiHeadAttention: attention"):

@@ -118,6 +118,22 @@ def test_a_parameter_that_two_modules_share_is_one() -> None:
     assert float(again[1].weight[0, 0]) == 1 and float(net[1].weight[0, 0]) == 2
 
 
+def test_a_compiled_module_has_the_parameters_and_the_mode_of_the_moment() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
+    call, x = mlc.jit(net, shapes={"x": ("N", 2)}), random((6, 2), dtype="float32")
+    first, second = np.asarray(call(x)), np.asarray(call(x))
+    assert (first != second).any() and int(net[1].num_batches_tracked) == 2
+    for scale in (1.0, 2.0):
+        net.eval()[0].weight = scale * np.asarray(net[0].weight)
+        np.testing.assert_allclose(np.asarray(call(x[:4])), np.asarray(net(x[:4])), rtol=1e-5, atol=1e-6)
+    assert int(net[1].num_batches_tracked) == 2
+    assert mlc.jit(lambda x: call(x) * 0)(x).shape == (6, 3)  # inside of a trace it is the module
+    with pytest.raises(mlc.MlcError, match="no gradient goes through the compiled function 'Sequential'"):
+        call(x).sum().backward()
+    with pytest.raises(mlc.MlcError, match="axis 1 is 5, the model takes 2"):
+        call(x=np.zeros((1, 5), np.float32))
+
+
 def test_hooks_see_and_replace_until_they_are_removed() -> None:
     layer, x = nn.Linear(2, 2), np.ones((1, 2), np.float32)
     plain, seen = np.asarray(layer(x)), []

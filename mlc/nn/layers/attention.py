@@ -30,7 +30,7 @@ class Cache(NamedTuple):
 class MultiHeadAttention(Module):
     """softmax(q k' / sqrt(size / heads) + mask) v of several heads, projected; Vaswani et al. 2017.
 
-    query [batch, length, size]; key and value [batch, keys, size], the query itself where none are given. With `kv_heads` fewer, as many query heads share a
+    query [batch, length, size]; keys and values are made of [batch, keys, size] too, the query itself where none are given. With `kv_heads` fewer, as many query heads share a
     key and a value (Ainslie et al. 2023). `rotary` turns queries and keys by their positions. in_proj_weight holds the three projections one behind
     another; it begins as `init.xavier_uniform`, biases as zeros.
     """
@@ -64,8 +64,8 @@ class MultiHeadAttention(Module):
     def forward(
         self,
         query: Any,
-        key: Any = None,
-        value: Any = None,
+        keys: Any = None,
+        values: Any = None,
         mask: Any = None,
         causal: bool = False,
         cache: Cache | None = None,
@@ -76,7 +76,7 @@ class MultiHeadAttention(Module):
         and earlier places alone. With a cache queries are the steps behind those in it, see all of those, and of their own the earlier ones.
         """
         query = mnp.asarray(query)
-        q, k, v = self._projected(query, key, value)
+        q, k, v = self._projected(query, keys, values)
         start = 0 if cache is None else cache.length
         if self.rotary is not None:
             q, k = self.rotary(q, start), self.rotary(k, start)
@@ -97,22 +97,22 @@ class MultiHeadAttention(Module):
         shape = (batch, self.kv_heads, capacity, self.head_size)
         return Cache(mnp.zeros(shape, dtype), mnp.zeros(shape, dtype), mnp.zeros((), "i64"))
 
-    def _projected(self, query: Tensor, key: Any, value: Any) -> list[Tensor]:
+    def _projected(self, query: Tensor, keys: Any, values: Any) -> list[Tensor]:
         """Queries, keys and values, [batch, heads, length, size of a head]."""
-        for name, x in (("query", query), ("key", key), ("value", value)):
+        for name, x in (("query", query), ("input of keys", keys), ("input of values", values)):
             if x is not None and (x.ndim != 3 or (isinstance(x.shape[2], int) and x.shape[2] != self.size)):
                 raise ShapeError(
                     f"the {name} is {type_text(x)}, and must be [batch, length, {self.size}]", file=user_line()
                 )
         widths = [self.size, self.kv_heads * self.head_size, self.kv_heads * self.head_size]
         ends = [widths[0], widths[0] + widths[1]]
-        if key is None and value is None:
+        if keys is None and values is None:
             found = mnp.split(functional.linear(query, self.in_proj_weight, self.in_proj_bias), ends, -1)
         else:
-            key = query if key is None else key
+            keys = query if keys is None else keys
             weights = mnp.split(self.in_proj_weight, ends)
             biases = [None] * 3 if self.in_proj_bias is None else mnp.split(self.in_proj_bias, ends)
-            xs = (query, key, key if value is None else value)
+            xs = (query, keys, keys if values is None else values)
             found = [functional.linear(x, w, b) for x, w, b in zip(xs, weights, biases, strict=True)]
         return [
             x.reshape(x.shape[0], x.shape[1], width // self.head_size, self.head_size).swapaxes(1, 2)
