@@ -5,7 +5,7 @@
     convolution(x, w, "ng01,g01->ng01")           depthwise
 
 Digits are the spatial axes, which windows run over. A letter that the result lacks is summed, as in a contraction: so both gradients of a
-convolution are convolutions, with the same three maps in another order.
+convolution are convolutions, with the same three maps in another order. Any letters will do; that n is the batch is all that layouts go by.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import ClassVar
 
 from xdsl.ir import SSAValue
@@ -44,7 +43,7 @@ class SelectLayout(Pass):
 
 @rule(ConvolutionOp)
 def channels_last(op: ConvolutionOp, module: Module) -> SSAValue | None:
-    """One convolution in n01gc, 01gco, n01go, with transposes around it; one of more taps than positions, as the gradient of a weight is, in
+    """One convolution in n01gc, 01gco, n01go, with transposes around it; one that sums over the batch, as the gradient of a weight does, in
     n01gc, n01go, 01gco: these are the layouts of activations and their gradients."""
     if channels_innermost(op.labels):
         return None
@@ -54,7 +53,7 @@ def channels_last(op: ConvolutionOp, module: Module) -> SSAValue | None:
         for where in ((True, False, True), (True, True, False), (False, True, True), (True, True, True))
     )  # fmt: skip
     space = op.spatial
-    if _many_taps(op):
+    if "n" in summed:
         wanted = (f"{summed}{space}{groups}{batch}", f"{summed}{space}{groups}{out}", f"{space}{groups}{batch}{out}")
     else:
         wanted = (f"{batch}{space}{groups}{summed}", f"{space}{groups}{summed}{out}", f"{batch}{space}{groups}{out}")
@@ -66,17 +65,6 @@ def channels_last(op: ConvolutionOp, module: Module) -> SSAValue | None:
     )
     y = op.on(x, weight, f"{wanted[0]},{wanted[1]}->{wanted[2]}")
     return g.transpose(y, inverse([names[2].index(c) for c in wanted[2]]))
-
-
-def _many_taps(op: ConvolutionOp) -> bool:
-    """More taps than positions; extents that only the run knows are large."""
-    taps, positions = (
-        [e for c, e in zip(text, shape_of(value), strict=True) if c.isdigit()]
-        for text, value in ((op.labels[1], op.weight), (op.labels[2], op.result))
-    )
-    if not _static(taps) or not _static(positions):
-        return _static(positions)
-    return prod(map(int, taps)) > prod(map(int, positions))  # type: ignore[arg-type]
 
 
 @rule(ConvolutionOp)
