@@ -24,6 +24,8 @@ _REMEDIES = {  # of objects from these packages, by the class (of any base) and 
     ("sklearn", ""): "Convert it with skl2onnx: skl2onnx.to_onnx(model, x), and give the result.",
     ("onnxruntime", "InferenceSession"): "Give the file that the session was made from.",
     ("onnx", "GraphProto"): "Make a model of the graph: onnx.helper.make_model(graph).",
+    ("builtins", "function"): "mlc.jit(function) compiles it; mlc.jit(function).trace(x).module is its module.",
+    ("mlc.jitted", ""): "It compiles itself when it is called; .trace(x).module is a module.",
     ("mlc.runtime.executable", "Executable"): "It is compiled already: call it.",
     ("xdsl", "ModuleOp"): "Give its text to mlc.Module.parse first.",
     ("numpy", "ndarray"): f"An array is what a compiled model is called with. {_ONNX}",

@@ -153,9 +153,23 @@ def _iota(w: NodeWriter, op: constants.IotaOp, xs: list[str]) -> str:
 
 @_handles(shape.BroadcastOp)
 def _broadcast(w: NodeWriter, op: shape.BroadcastOp, xs: list[str]) -> str:
-    sizes, axes = shape_of(op.result), op.axes.get_values()
-    placed = w.extents([e if a in axes else 1 for a, e in enumerate(sizes)])
-    return w.node("Expand", [w.node("Reshape", [xs[0], placed], allowzero=1), w.extents(sizes)])
+    """Operands of element-wise ops are left to ONNX's broadcasting, which aligns the last axes."""
+    sizes, axes = shape_of(op.result), list(op.axes.get_values())
+    trailing = axes == list(range(len(sizes) - len(axes), len(sizes)))
+    placed = [e if a in axes else 1 for a, e in enumerate(sizes)]
+    found = xs[0] if trailing else w.node("Reshape", [xs[0], w.extents(placed)], allowzero=1)
+    return (
+        found
+        if all(_broadcasts(use.operation) for use in op.result.uses)
+        else w.node("Expand", [found, w.extents(sizes)])
+    )
+
+
+def _broadcasts(op: Operation) -> bool:
+    """Whether an op's own operands give the result its shape, one of them whole."""
+    return isinstance(op, elementwise.ElementwiseOp) and any(
+        not isinstance(x.owner, shape.BroadcastOp) for x in op.operands
+    )
 
 
 @_handles(shape.ReshapeOp)

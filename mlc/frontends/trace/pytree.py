@@ -95,7 +95,7 @@ def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     for other in others:
         more, found = flatten(other)
         if found != structure:
-            raise MlcError("tree_map: the pytrees have different structures", remedy=difference(structure, found))
+            raise MlcError("mlc.tree.map: the pytrees have different structures", remedy=difference(structure, found))
         columns.append(more)
     return structure.unflatten([function(*row) for row in zip(*columns, strict=True)])
 

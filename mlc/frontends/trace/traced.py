@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mlc.errors import MlcError
+from mlc.errors import MlcError, ShapeError
 from mlc.frontends.trace.functions.promotion import DEFAULT, value
 from mlc.frontends.trace.pytree import Tree, flatten, flatten_named
 from mlc.frontends.trace.tensor import Tensor, array_of, dtype_text, symbolic, value_in
@@ -36,6 +36,13 @@ class TensorSpec:
 
     def __init__(self, shape: Any, dtype: Any = "f32", weak: type | None = None):
         given = (shape,) if isinstance(shape, int | str | Dim) else shape
+        for e in given:
+            if not isinstance(e, int | np.integer | str | Dim) or (isinstance(e, int) and e < 0):
+                raise ShapeError(
+                    f"a shape has the extent {e!r}",
+                    file=user_line(),
+                    remedy='Extents are whole numbers and sizes, "N".',
+                )
         self.shape: tuple[Extent, ...] = tuple(extent_of(e) for e in given)
         self.dtype, self.weak = dtype_text(dtype), weak
 
@@ -214,4 +221,6 @@ def _operand(leaf: Any) -> Any:
 
 def dim(name: str) -> Dim:
     """A size that is known when the code runs: mlc.dim("N") in a TensorSpec, or in shapes=; arithmetic gives expressions of it."""
+    if not isinstance(name, str) or not name:
+        raise MlcError(f"a size has a name, and {name!r} is none", file=user_line())
     return dims.symbol(name)

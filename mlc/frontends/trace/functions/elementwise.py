@@ -135,6 +135,9 @@ def power_of(x: Operand, exponent: float, whole: bool) -> SSAValue:
     return g.pow(base, g.full_like(base, exponent))
 
 
+power_of.__name__ = "power"  # as errors say it
+
+
 def _rounding(name: str) -> Unary:
     def function(x: Operand) -> SSAValue:
         found = value(x)
