@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,23 @@ def test_derivatives_compile_like_any_graph(level: int) -> None:
         given = [rng.standard_normal(s).astype(np.float32) for s in ((n, 5), (5, 7), (7,))]
         for value, expected in zip(exe(*given), found.run(*given), strict=True):
             np.testing.assert_allclose(value, expected, rtol=2e-5, atol=2e-5)
+
+
+def test_the_command_line_differentiates_an_imported_model(capsys: pytest.CaptureFixture[str]) -> None:
+    from mlc.cli import main
+
+    model = Path(__file__).parents[1] / "onnx_models" / "resnet18.symbolic.legacy.onnx"
+    passes = "weights-to-arguments{weights=fc.*},autodiff{wrt=fc.weight,output=logits,mode=vjp}"
+    assert main(["opt", str(model), "--passes", passes]) == 0
+    text = capsys.readouterr().out
+    module = Module.parse(text, mlc.load(str(model)).weights)
+    assert module.output_names == ["logits", "gradient.fc.weight"]
+    assert module.input_names == ["x", "fc.weight", "cotangent.logits"]
+    rng = np.random.default_rng(0)
+    x, w, c = (rng.standard_normal(s).astype(np.float32) for s in ((2, 3, 16, 16), (10, 16), (2, 10)))
+    logits, gradient = module.run(x, w, c)
+    step = rng.standard_normal(w.shape).astype(np.float32)
+    np.testing.assert_allclose((gradient * step).sum(), ((module.run(x, w + step, c)[0] - logits) * c).sum(), rtol=1e-4)
 
 
 # Broadcasting: NumPy's rules, where the cotangent of what was repeated is summed up.
