@@ -178,11 +178,11 @@ def test_compiling_reads_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(exe(-np.ones((2, 4), np.float32)), np.zeros((2, 4)))
 
 
-@pytest.mark.parametrize("passes", ["", "default", "decompose,fuse,outline", "default,plan-arena"])
+@pytest.mark.parametrize("passes", ["", "default", "decompose,expand-padding,fuse,outline", "default,plan-arena"])
 def test_copies_and_pickles_of_a_module_compile_to_the_same(passes: str) -> None:
     module = mlc.load(mlc.demo.MODEL)
     if passes:
-        every = "decompose,simplify,fold,dce,fuse,outline,schedule,lower"
+        every = "decompose,simplify,fold,expand-padding,dce,fuse,outline,schedule,lower"
         module = mlc.PassManager(passes.replace("default", every)).run(module)
     x = np.random.default_rng(0).standard_normal((3, 1, 8, 8)).astype(np.float32)
     want = mlc.compile(module)(x)
@@ -192,12 +192,17 @@ def test_copies_and_pickles_of_a_module_compile_to_the_same(passes: str) -> None
         np.testing.assert_array_equal(mlc.compile(other)(x), want)
 
 
+def test_a_list_of_passes_without_the_padding_of_convolutions_is_refused_in_words() -> None:
+    with pytest.raises(mlc.MlcError, match="reaches into padding.*\n  Run expand-padding before fuse"):
+        mlc.PassManager("decompose,fuse,outline").run(mlc.load(mlc.demo.MODEL))
+
+
 def test_passes_over_a_module_leave_its_weights_as_they_are() -> None:
     module = mlc.load(mlc.demo.MODEL)
     before = list(module.weights)
     for _ in range(2):
         mlc.compile(module)
-        mlc.PassManager("decompose,fold,fuse,outline,schedule").run(module)
+        mlc.PassManager("decompose,expand-padding,fold,fuse,outline,schedule").run(module)
     assert list(module.weights) == before
 
 

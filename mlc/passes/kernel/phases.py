@@ -16,7 +16,7 @@ from itertools import product
 from math import gcd
 from typing import NamedTuple
 
-from mlc.errors import InternalError
+from mlc.errors import MlcError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.convolution import ConvolutionOp
@@ -55,7 +55,10 @@ def _along(op: ConvolutionOp, d: int, label: str) -> list[Along]:
     stride, dilation, apart = (p.get_values()[d] for p in (op.strides, op.dilations, op.x_dilation))
     low, high = op.padding[d]
     if not isinstance(low, int) or low > 0 or (isinstance(high, int) and high > 0):
-        raise InternalError("outline: a convolution reaches into padding; run expand-padding first")
+        raise MlcError(
+            "outline: a convolution reaches into padding, and kernels read what is there",
+            remedy="Run expand-padding before fuse: decompose,expand-padding,fuse,outline.",
+        )
     size = dict(zip(op.labels[2], shape_of(op.result), strict=True))[label]
     window = dict(zip(op.labels[1], shape_of(op.weight), strict=True))[label]
     between, together = apart // gcd(stride, apart), apart // gcd(dilation, apart)
