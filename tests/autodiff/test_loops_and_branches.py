@@ -62,6 +62,16 @@ def constant_twice(x: Any, h: Any, w: Any) -> list[Any]:
     return scan(step, [h], [x], [w])
 
 
+def invariant(x: Any, w: Any, h: Any) -> list[Any]:
+    """Every step computes the same of its constants, one after the other."""
+
+    def step(c: Any, xs: Any, k: Any) -> Any:
+        same = g.mul(g.exp(k[0]), k[0])
+        return [g.tanh(g.add(g.contract(c[0], same, "bi,ij->bj"), xs[0]))], [same]
+
+    return scan(step, [h], [x], [w])
+
+
 def nested(x: Any, w: Any, h: Any) -> list[Any]:
     def outer(c: Any, xs: Any, k: Any) -> Any:
         inner = lambda d, ys, m: ([g.tanh(g.add(g.contract(d[0], m[0], "i,ij->j"), ys[0]))], [d[0]])
@@ -102,6 +112,7 @@ CASES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
     "late": (late, [X]),
     "only ys": (only_ys, [X, H]),
     "constant twice": (constant_twice, [X, H, W]),
+    "invariant": (invariant, [X, W, H]),
     "nested": (nested, [X, W, H]),
     "branching": (branching, [X, H]),
     "checkpointed": (checkpointed, [X, H]),
@@ -128,6 +139,15 @@ def test_the_gradient_of_a_weight_is_one_product_behind_the_loop() -> None:
     behind = [op.spec.data for op in found.main.body.block.ops if isinstance(op, ContractOp)]
     assert len(loops) == 2 and behind == ["abi,abj->ij", "abi,abj->ij"]
     assert sum(isinstance(op, ContractOp) for op in loops[1].walk()) == 1  # the cotangent of the state
+
+
+def test_what_steps_compute_of_constants_is_computed_once() -> None:
+    module = built(lambda *xs: g.reduce(invariant(*xs)[0], None, "sum"), [X, W, H])
+    found = derived(module, ["x1"], "gradient")
+    assert "graph.exp" not in [
+        op.name for loop in found.main.walk() if isinstance(loop, ScanOp) for op in loop.body.block.ops
+    ]
+    assert [op.name for op in found.main.body.block.ops].count("graph.exp") == 1
 
 
 def test_a_loop_without_a_known_length_has_a_forward_mode_alone() -> None:

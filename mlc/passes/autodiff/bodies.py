@@ -28,7 +28,7 @@ from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, TransposeOp
 Pull = Callable[[Block, Iterable[tuple[SSAValue, SSAValue]], Sequence[SSAValue]], list[Tangent]]
 Push = Callable[[Block, Mapping[SSAValue, SSAValue]], list[Tangent]]
 
-_FREE = (ConstantOp, WeightOp, DimensionOp, IotaOp, BroadcastOp, ReshapeOp, TransposeOp)
+FREE = (ConstantOp, WeightOp, DimensionOp, IotaOp, BroadcastOp, ReshapeOp, TransposeOp)
 
 
 @contextmanager
@@ -108,7 +108,7 @@ def halve(block: Block, seeded: Sequence[int], wanted: Sequence[int], pull: Pull
     read.update(dict.fromkeys(c for c in gradients if c is not None and c not in own))
     views: list[Operation] = []
     for op in reversed(list(block.ops)):
-        if isinstance(op, _FREE) and op.results[0] in read:
+        if isinstance(op, FREE) and op.results[0] in read:
             views.append(op)
             del read[op.results[0]]
             read.update(dict.fromkeys(op.operands))

@@ -1,4 +1,8 @@
-"""Composites without a derivative of their own are written out first: theirs is the derivative of what they are made of."""
+"""What a graph needs in front of derivatives.
+
+Composites without a derivative of their own are written out: theirs is the derivative of what they are made of. What every step of a loop
+computes anew of constants stands in front of the loop, which then has not to keep it for each step.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,15 @@ from collections.abc import Collection
 from xdsl.builder import Builder
 from xdsl.ir import Block, SSAValue
 from xdsl.rewriter import InsertPoint
+from xdsl.traits import Pure
 
-from mlc.ir.graph.base import GraphOp, building, location
+from mlc.ir.graph.base import GraphOp, building, emit, location
 from mlc.ir.graph.composites import CompositeOp
+from mlc.ir.graph.control import ScanOp
 from mlc.ir.types import dtype_of, is_float
 from mlc.passes.autodiff.activity import is_flat
-from mlc.passes.graph.rewrite import replace
+from mlc.passes.autodiff.bodies import FREE
+from mlc.passes.graph.rewrite import erase, replace
 
 
 def write_out(block: Block, sources: Collection[SSAValue]) -> None:
@@ -31,11 +38,33 @@ def write_out(block: Block, sources: Collection[SSAValue]) -> None:
                     replace(op, (found,) if isinstance(found, SSAValue) else tuple(found))
                     op = place.first_op if before is None else before.next_op
                     continue
+                if isinstance(op, ScanOp):
+                    hoist(op)
                 active.update(y for y in op.results if is_float(dtype_of(y)))
                 for region in op.regions:
                     for inner in region.blocks:
                         waiting.append((inner, {x for x in inner.args if is_float(dtype_of(x))}))
             op = behind
+
+
+def hoist(op: ScanOp) -> None:
+    """scan(w) {.. exp(w) ..}  ->  scan(w, exp(w)) {..}"""
+    body = op.body.block
+    outside: dict[SSAValue, SSAValue] = dict(zip(op.inside(body), op.constants, strict=True))
+    for inner in list(body.ops):
+        if inner.regions or not inner.operands or not inner.has_trait(Pure) or isinstance(inner, FREE):
+            continue
+        if not all(x in outside for x in inner.operands):
+            continue
+        copy = inner.clone(value_mapper=dict(outside))
+        copy.location = inner.location
+        with building(Builder(InsertPoint.before(op))):
+            found = emit(copy)
+        for old, new in zip(inner.results, found, strict=True):
+            op.add_constant(new)
+            old.replace_all_uses_with(body.args[-1])
+            outside[body.args[-1]] = new
+        erase(inner)
 
 
 def has_rule(op: GraphOp) -> bool:
