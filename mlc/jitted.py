@@ -73,6 +73,9 @@ class Staged:
     def __str__(self) -> str:
         return str(self.module)
 
+    def __repr__(self) -> str:
+        return f"<{self.traced.name}, traced for {_signature(self.traced)}>"
+
 
 class Lowered:
     """A function whose module goes through the passes of a target."""
@@ -96,6 +99,9 @@ class Lowered:
     def compile(self) -> Compiled:
         return Compiled(self.traced, self._compilation.finish(self.traced.module))
 
+    def __repr__(self) -> str:
+        return f"<{self.traced.name}, for {self.options.target}, traced for {_signature(self.traced)}>"
+
 
 class Compiled:
     """A function as native code, for arguments of the shapes it was traced with."""
@@ -114,6 +120,9 @@ class Compiled:
                 remedy=difference(self.traced.arguments, tree),
             )
         return self.run(leaves)
+
+    def __repr__(self) -> str:
+        return f"<{self.traced.name}, compiled for {_signature(self.traced)}>"
 
     def run(self, leaves: Sequence[Any]) -> Any:
         """What the function returns, for the leaves of its arguments."""
@@ -136,6 +145,12 @@ class Compiled:
             ]
         except OverflowError as error:
             raise DTypeError(f"{self.traced.name}: a number is out of the range of i64", file=user_line()) from error
+
+
+def _signature(traced: Traced) -> str:
+    """x f32[2, 3], lr f64[]"""
+    rows = zip(traced.module.input_names, traced.specs, strict=True)
+    return ", ".join(f"{name} {spec}" for name, spec in rows) or "nothing"
 
 
 def _kept(leaf: Any) -> tuple[Any, ...]:
@@ -178,6 +193,9 @@ class Jitted:
         """As a method: self is the first argument."""
         return self if owner is None else MethodType(self, owner)
 
+    def __repr__(self) -> str:
+        return f"<mlc.jit of {name_of(self.function)}, compiled for {len(self._compiled)} signatures>"
+
     def trace(self, *args: Any, **kwargs: Any) -> Staged:
         """The function traced for arguments like these: tensors, arrays, numbers, mlc.TensorSpec, and pytrees of them."""
         return Staged(
@@ -204,8 +222,8 @@ class Jitted:
                 self._compiled.move_to_end(key)
                 return found
             traced = self._traced(call)
-            shown = ", ".join(f"{name} {spec}" for name, spec in zip(call.names, traced.specs, strict=True))
-            _log.info("%s: compiled for %s (signature %d)", name_of(self.function), shown, len(self._compiled) + 1)
+            shown, number = _signature(traced), len(self._compiled) + 1
+            _log.info("%s: compiled for %s (signature %d)", name_of(self.function), shown, number)
             found = self._compiled[key] = Staged(traced, self.options).compile()
             if len(self._compiled) > SIGNATURES:
                 while len(self._compiled) > SIGNATURES:

@@ -26,10 +26,10 @@ Function = Callable[..., SSAValue | Sequence[SSAValue]]
 _MOST = 4096  # signatures that are kept; the oldest goes first
 _calls: dict[Hashable, Call] = {}
 
+# NumPy's error state belongs to the context, since NumPy 2: entering one costs less than setting the state for each call.
+_STATE_IN_CONTEXT = int(np.__version__.split(".")[0]) >= 2
 with np.errstate(all="ignore"):
-    _quiet = (
-        copy_context()
-    )  # NumPy's error state belongs to it: entering it costs less than setting the state for each call
+    _quiet = copy_context()
 
 
 class Call:
@@ -126,7 +126,10 @@ def run(key: tuple[Any, ...], data: Sequence[Any]) -> Any:
 
 def evaluate(call: Call, arguments: Sequence[np.ndarray]) -> Any:
     """The result of the body of a call: an array, or a tuple of them."""
-    return _quiet.copy().run(call.run, *arguments)
+    if _STATE_IN_CONTEXT:
+        return _quiet.copy().run(call.run, *arguments)
+    with np.errstate(all="ignore"):
+        return call.run(*arguments)
 
 
 def call_of(key: tuple[Any, ...]) -> Call:
