@@ -208,6 +208,12 @@ def attention(
     [batch, heads, length, keys]: bools, True where a key is seen, or numbers to add. `causal` lets a query see no keys behind its own place. `scale`
     is 1 / sqrt(size) where none is given. `drop` is applied to the weights, which are a tensor of their own then.
     """
+    if not isinstance(causal, bool):
+        raise MlcError(
+            f"causal decides what is computed, and is True or False, not {causal!r}",
+            file=user_line(),
+            remedy='Make it static: mlc.jit(f, static="causal").',
+        )
     if drop is None:
         given = () if mask is None else (mask,)
         return bind(attentions.attention, (q, k, v, *given), (("scale", scale), ("causal", causal)))

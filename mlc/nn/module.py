@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from os import PathLike
+from reprlib import recursive_repr
 from typing import Any, Self, TypeVar
 
 from mlc.errors import MlcError, ShapeError
@@ -267,6 +268,7 @@ class Module:
         """What stands between the brackets of a layer's text."""
         return ""
 
+    @recursive_repr()
     def __repr__(self) -> str:
         lines = [(name, repr(child)) for name, child in self.children()]
         head = f"{type(self).__name__}({self.extra_repr()}"

@@ -144,13 +144,14 @@ def test_steps_with_a_cache_are_those_of_the_whole_sequence() -> None:
     rotary = nn.RotaryEncoding(4, 16)
     block = nn.TransformerEncoderBlock(8, 2, 8, norm_first=True, kv_heads=1, rotary=rotary)
     x, attention = random((2, 5, 8), dtype="float32"), block.self_attn
-    compiled = mlc.jit(lambda x, cache: attention(x, cache=cache))
-    for module, step in ((block, block), (attention, attention), (attention, lambda x, cache: compiled(x, cache))):
+    compiled = mlc.jit(attention)
+    for module, step in ((block, block), (attention, attention), (attention, compiled)):
         cache, found = attention.empty_cache(2, 6), []
         for begin, end in ((0, 3), (3, 4), (4, 5)):
             y, cache = step(x[:, begin:end], cache=cache)
             found.append(np.asarray(y))
-        np.testing.assert_allclose(np.concatenate(found, 1), np.asarray(module(x, causal=True)), rtol=1e-4, atol=1e-5)
+        whole = (compiled if step is compiled else module)(x, causal=True)
+        np.testing.assert_allclose(np.concatenate(found, 1), np.asarray(whole), rtol=1e-4, atol=1e-5)
         assert int(cache.length) == 5
     with pytest.raises(mlc.OutOfRange, match=r"MultiHeadAttention 'self_attn': 5 \+ 2 steps in a cache of 6"):
         block(x[:, :2], cache=cache)
@@ -176,6 +177,8 @@ def test_what_does_not_fit_is_said() -> None:
         layer(np.zeros((1, 2, 6), np.float32), x)
     with pytest.raises(mlc.ShapeError, match="MultiHeadAttention: attention"):
         layer(np.zeros((1, 2, 6), np.float32), mask=np.ones((3, 3), bool))
+    with pytest.raises(mlc.MlcError, match="causal decides what is computed, and is True or False"):
+        mlc.jit(lambda x, causal: layer(x, causal=causal))(np.zeros((1, 2, 6), np.float32), True)
     with pytest.raises(mlc.OutOfRange, match=r"SinusoidalEncoding: positions 0..8, and the table has 8"):
         nn.SinusoidalEncoding(4, 8)(x)
     with pytest.raises(mlc.MlcError, match="a size of 3: sines and cosines come in pairs"):

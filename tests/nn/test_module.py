@@ -128,6 +128,11 @@ def test_a_compiled_module_has_the_parameters_and_the_mode_of_the_moment() -> No
         np.testing.assert_allclose(np.asarray(call(x[:4])), np.asarray(net(x[:4])), rtol=1e-5, atol=1e-6)
     assert int(net[1].num_batches_tracked) == 2
     assert mlc.jit(lambda x: call(x) * 0)(x).shape == (6, 3)  # inside of a trace it is the module
+    traced = call.trace(x)
+    assert traced.module.input_names == ["x"] and "graph.batch_norm" in traced.as_text()
+    np.testing.assert_allclose(traced.compile()(x), np.asarray(net(x)), rtol=1e-5, atol=1e-6)
+    with pytest.raises(mlc.MlcError, match="Sequential: missing a required argument: 'x'"):
+        call()
     with pytest.raises(mlc.MlcError, match="no gradient goes through the compiled function 'Sequential'"):
         call(x).sum().backward()
     with pytest.raises(mlc.MlcError, match="axis 1 is 5, the model takes 2"):
@@ -222,6 +227,17 @@ def test_an_error_names_the_part_the_shapes_and_the_line(compiled: bool) -> None
     text = str(error.value)
     assert text.startswith("Linear '1.body.1': x is f32[2, 4], and its last axis must be 5\n")
     assert "f32[5, 5]" in text and "test_module.py:" in text
+
+
+def test_layers_take_whatever_is_a_tensor() -> None:
+    assert nn.Linear(2, 3)([[1.0, 2.0]]).shape == (1, 3)
+    for wrong in (None, "text"):
+        with pytest.raises(mlc.MlcError, match="no tensor"):
+            nn.Linear(2, 3)(wrong)
+    with pytest.raises(mlc.ShapeError, match=r"Linear: x is f32\[\], and its last axis must be 2"):
+        nn.Linear(2, 3)(1.0)
+    with pytest.raises(mlc.ShapeError, match="a shape is of whole numbers"):
+        nn.Linear(2.0, 3)
 
 
 def test_what_a_module_cannot_do_it_says() -> None:

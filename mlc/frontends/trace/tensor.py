@@ -6,6 +6,7 @@ operands hold arrays it is evaluated (eager.py); where one is symbolic its ops g
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -712,9 +713,12 @@ def shape_from(shape: Any) -> tuple[Extent, ...]:
     """A shape as a tuple, from numbers, sizes, or one sequence of them."""
     if isinstance(shape, int | Dim | np.integer):
         shape = (shape,)
-    elif len(shape) == 1 and not isinstance(shape[0], int | Dim | np.integer):
-        shape = shape[0]
-    return tuple(e if isinstance(e, Dim) else e.__index__() for e in shape)
+    try:
+        if len(shape) == 1 and not isinstance(shape[0], int | Dim | np.integer):
+            shape = shape[0]
+        return tuple(e if isinstance(e, Dim) else operator.index(e) for e in shape)
+    except TypeError as error:
+        raise ShapeError(f"a shape is of whole numbers, and not {shape!r}", file=user_line()) from error
 
 
 def axis_from(axis: Any) -> int | tuple[int, ...] | None:

@@ -75,7 +75,7 @@ class MultiHeadAttention(Module):
         The mask broadcasts to [batch, heads, length, keys]: bools, True where a key is seen, or numbers to add. `causal` lets a query see its own
         and earlier places alone. With a cache queries are the steps behind those in it, see all of those, and of their own the earlier ones.
         """
-        query = mnp.asarray(query)
+        query, keys, values = (None if x is None else mnp.asarray(x) for x in (query, keys, values))
         q, k, v = self._projected(query, keys, values)
         start = 0 if cache is None else cache.length
         if self.rotary is not None:

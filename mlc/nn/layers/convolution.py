@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+import mlc.numpy as mnp
 from mlc import random
 from mlc.errors import MlcError
 from mlc.frontends.trace.tensor import Tensor
@@ -78,6 +79,7 @@ class _Forward(Convolution):
         self._draw((outputs, channels // groups, *size), outputs, bias, dtype, key)
 
     def forward(self, x: Any) -> Tensor:
+        x = mnp.asarray(x)
         require_axes(x, self.axes, self.channels)
         require_results(x, count_windows(x, self.kernel, self.stride, self.padding, self.dilation))
         return functional.convolution(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
@@ -123,6 +125,7 @@ class ConvTranspose2d(Convolution):
         self._draw((channels, outputs // groups, *size), outputs, bias, dtype, key)
 
     def forward(self, x: Any) -> Tensor:
+        x = mnp.asarray(x)
         require_axes(x, self.axes, self.channels)
         sizes = (self.stride, self.padding, self.output_padding, self.dilation)
         rows = zip(x.shape[2:], self.kernel, *sizes, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import mlc.numpy as mnp
 from mlc import random
 from mlc.errors import ShapeError
 from mlc.frontends.trace.tensor import Tensor, type_text
@@ -25,6 +26,7 @@ class Linear(Module):
         self.bias = Parameter(init.per_fan_in(keys[1], (outputs,), inputs, dtype)) if bias else None
 
     def forward(self, x: Any) -> Tensor:
+        x = mnp.asarray(x)
         if x.ndim == 0 or (isinstance(x.shape[-1], int) and x.shape[-1] != self.inputs):
             raise ShapeError(
                 f"x is {type_text(x)}, and its last axis must be {self.inputs}",

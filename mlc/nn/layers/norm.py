@@ -27,14 +27,12 @@ class _TrailingNorm(Module):
         self.weight = Parameter(mnp.ones(self.shape, dtype)) if affine else None
         self.bias = Parameter(mnp.zeros(self.shape, dtype)) if affine and bias else None
 
-    def _axes(self, x: Any) -> range:
+    def _axes(self, x: Tensor) -> range:
         last = x.shape[-len(self.shape) :]
         if x.ndim < len(self.shape) or any(
             isinstance(e, int) and e != s for e, s in zip(last, self.shape, strict=True)
         ):
-            raise ShapeError(
-                f"x is {type_text(mnp.asarray(x))}, and its last axes must be {list(self.shape)}", file=user_line()
-            )
+            raise ShapeError(f"x is {type_text(x)}, and its last axes must be {list(self.shape)}", file=user_line())
         return range(x.ndim - len(self.shape), x.ndim)
 
     def extra_repr(self) -> str:
@@ -56,6 +54,7 @@ class LayerNorm(_TrailingNorm):
         super().__init__(shape, epsilon, affine, bias, dtype)
 
     def forward(self, x: Any) -> Tensor:
+        x = mnp.asarray(x)
         return functional.layer_norm(x, self._axes(x), self.weight, self.bias, self.epsilon)
 
 
@@ -66,6 +65,7 @@ class RMSNorm(_TrailingNorm):
         super().__init__(shape, epsilon, affine, False, dtype)
 
     def forward(self, x: Any) -> Tensor:
+        x = mnp.asarray(x)
         return functional.rms_norm(x, self._axes(x), self.weight, self.epsilon)
 
 

@@ -22,10 +22,12 @@ class _Pool(Module):
         self.stride = self.kernel if stride is None else per_axis("stride", stride, self.axes)
         self.padding = per_axis("padding", padding, self.axes, least=0)
 
-    def _require(self, x: Any, dilation: tuple[int, ...]) -> None:
+    def _fitting(self, x: Any, dilation: tuple[int, ...]) -> Tensor:
+        x = mnp.asarray(x)
         require_axes(x, self.axes)
         ends = [(p, p) for p in self.padding]
         require_results(x, count_windows(x, self.kernel, self.stride, ends, dilation))
+        return x
 
     def extra_repr(self) -> str:
         text = shown(self.kernel)
@@ -41,7 +43,7 @@ class _MaxPool(_Pool):
         self.dilation = per_axis("dilation", dilation, self.axes)
 
     def forward(self, x: Any) -> Tensor:
-        self._require(x, self.dilation)
+        x = self._fitting(x, self.dilation)
         return functional.max_pool(x, self.kernel, self.stride, self.padding, self.dilation)
 
 
@@ -63,7 +65,7 @@ class _AvgPool(_Pool):
         self.count_padding = count_padding
 
     def forward(self, x: Any) -> Tensor:
-        self._require(x, (1,) * self.axes)
+        x = self._fitting(x, (1,) * self.axes)
         return functional.average_pool(x, self.kernel, self.stride, self.padding, self.count_padding)
 
 
@@ -83,6 +85,7 @@ class GlobalAvgPool(Module):
     """The mean of each channel of x [batch, channels, *spatial], whose spatial axes become 1."""
 
     def forward(self, x: Any) -> Tensor:
+        x = mnp.asarray(x)
         return mnp.mean(x, tuple(range(2, x.ndim)), keepdims=True)
 
 
@@ -90,6 +93,7 @@ class GlobalMaxPool(Module):
     """The largest element of each channel of x [batch, channels, *spatial], whose spatial axes become 1."""
 
     def forward(self, x: Any) -> Tensor:
+        x = mnp.asarray(x)
         return mnp.max(x, tuple(range(2, x.ndim)), keepdims=True)
 
 
@@ -100,8 +104,9 @@ class Flatten(Module):
         self.start = start
 
     def forward(self, x: Any) -> Tensor:
+        x = mnp.asarray(x)
         if not 0 <= self.start < max(1, x.ndim):
-            raise ShapeError(f"{type_text(mnp.asarray(x))} has no axis {self.start}", file=user_line())
+            raise ShapeError(f"{type_text(x)} has no axis {self.start}", file=user_line())
         return mnp.reshape(x, (*x.shape[: self.start], prod(x.shape[self.start :])))
 
     def extra_repr(self) -> str:
