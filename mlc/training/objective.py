@@ -72,10 +72,10 @@ def of_layers(module: Module, loss: Loss | None) -> Objective:
     module.eval()."""
     from mlc.nn import functional_call
 
-    inputs = tuple(positional(module.forward))
+    inputs, modules = tuple(positional(module.forward)), list(module.modules())
 
     def predict(params: Any, buffers: Any, key: Any, *given: Any) -> Any:
-        modes = [(each, each.training) for each in module.modules()]
+        modes = [(each, each.training) for each in modules]
         module.eval()
         try:
             return functional_call(module, params, buffers, *given)[0]
@@ -99,7 +99,7 @@ def of_layers(module: Module, loss: Loss | None) -> Objective:
         predict,
         (*inputs, *targets_of(loss, inputs)),
         dict(module.named_buffers()),
-        lambda: tuple(each.training for each in module.modules()),
+        lambda: tuple([each.training for each in modules]),
         trained=taken,
     )
 

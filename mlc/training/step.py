@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
 from threading import RLock
 from typing import Any
 
@@ -43,6 +43,8 @@ from mlc.training.objective import Objective, names_apart, require_float, requir
 _log = logging.getLogger("mlc.train")
 _STATE = ("params", "optimizer", "buffers", "count", "key")  # arguments of the traced step; what follows is the batch
 _CHANGING = _STATE[:-1]
+_SEEN = 1024  # sizes of batches that are known again at once; others take a look at their structure
+SIGNATURES = 16  # compilations that a step keeps, each with memory for the state; the oldest goes first
 
 
 class TrainStep:
@@ -74,6 +76,7 @@ class TrainStep:
         arrays = [np.array(leaf.data) for leaf in leaves]
         self._state: MutableMapping[str, np.ndarray] = dict(zip(self._names, arrays, strict=True))
         self._compiled: dict[Any, _CompiledStep] = {}
+        self._seen: dict[Hashable, _CompiledStep] = {}  # those of batches that are told by shapes and dtypes alone
         self._current: _CompiledStep | None = None
         places = {name: f"inputs[{number}]" for number, name in enumerate(objective.inputs)}
         open_shapes = {places[name]: shape for name, shape in objective.shapes.items()}
@@ -91,14 +94,25 @@ class TrainStep:
                 file=user_line(),
                 remedy="Inside of a traced function, mlc.value_and_grad and optimizer.update are what a step is made of.",
             )
-        leaves, tree = flatten(batch)
+        seen = self._seen_as(batch)
         with self._lock:
-            compiled = self._compiled_for(batch, leaves, tree)
+            compiled = self._seen.get(seen)
+            leaves: Sequence[Any] = batch
+            if compiled is None or compiled is not self._current:
+                leaves, tree = flatten(batch)
+                compiled = self._compiled_for(batch, leaves, tree)
+                if seen is not None and len(self._seen) < _SEEN:
+                    self._seen[seen] = compiled
             before = dict(self._state) if self.nan_check else {}
             loss, more = compiled(leaves)
             if self.nan_check:
                 self._require_numbers(compiled, leaves, loss, before)
         return (loss, *more) if more else loss
+
+    def _seen_as(self, batch: Sequence[Any]) -> Hashable:
+        """What tells a batch of arrays and tensors from others at little cost; None for one of containers and numbers."""
+        kinds = [(x.shape, x.dtype) for x in batch if type(x) is np.ndarray or (type(x) is Tensor and x.trace is None)]
+        return (self.objective.mode(), *kinds) if len(kinds) == len(batch) else None
 
     def _require_numbers(
         self, compiled: _CompiledStep, leaves: Sequence[Any], loss: Tensor, before: Mapping[str, np.ndarray]
@@ -301,6 +315,9 @@ class TrainStep:
             shown = ", ".join(f"{n} {s}" for n, s in zip(self._batch_names(batch), specs, strict=True))
             _log.info("%s: a step is compiled for %s", self.objective.name, shown)
             found = self._compiled[key] = _CompiledStep(traced, self._names, self.options)
+            if len(self._compiled) > SIGNATURES:
+                del self._compiled[next(iter(self._compiled))]
+                self._seen.clear()
         if found is not self._current:
             for name in self._names:
                 found.stateful.state[name] = self._state[name]
