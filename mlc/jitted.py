@@ -218,7 +218,7 @@ class Jitted:
         key = (call.tree, *[(name, type(found), found) for name, found in call.static], *specs)
         with self._lock:
             found = self._compiled.get(key)
-            if found is not None:
+            if found is not None and found.traced.is_current:
                 self._compiled.move_to_end(key)
                 return found
             traced = self._traced(call)

@@ -244,8 +244,10 @@ def _convolution(w: NodeWriter, op: convolution.ConvolutionOp, xs: list[str]) ->
         raise _refused(op, "of a number of groups that is not known")
 
     def brought(name: str, axes: str, order: Sequence[str], into: Sequence[Extent]) -> str:
-        turned = w.node("Transpose", [name], perm=[axes.index(c) for c in order])
-        return w.node("Reshape", [turned, w.extents(into)], allowzero=1)
+        turned = _turned(w, name, [axes.index(c) for c in order])
+        own = places if axes == x else taps
+        same = [own[c] for c in order] == list(into)
+        return turned if same else w.node("Reshape", [turned, w.extents(into)], allowzero=1)
 
     channels = groups * one(inner)[0]
     data = brought(xs[0], x, [*batch, *group, *inner, *spatial], [*one(batch), channels, *(places[c] for c in spatial)])
@@ -271,8 +273,13 @@ def _convolution(w: NodeWriter, op: convolution.ConvolutionOp, xs: list[str]) ->
     )
     order = [*batch, *group, *outer, *spatial]
     whole = dict(zip(out, shape_of(op.result), strict=True))
-    apart = w.node("Reshape", [result, w.extents([whole[c] for c in order])], allowzero=1)
-    return w.node("Transpose", [apart], perm=[order.index(c) for c in out])
+    if group or not (batch and outer):
+        result = w.node("Reshape", [result, w.extents([whole[c] for c in order])], allowzero=1)
+    return _turned(w, result, [order.index(c) for c in out])
+
+
+def _turned(w: NodeWriter, name: str, perm: list[int]) -> str:
+    return name if perm == sorted(perm) else w.node("Transpose", [name], perm=perm)
 
 
 # Along axes ----------------------------------------------------------------------------------------------------------------

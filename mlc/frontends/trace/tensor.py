@@ -621,8 +621,7 @@ def value_in(trace: Trace, x: Any) -> Operand:
     if not isinstance(x, Tensor):
         return Weak(type(x), lambda dtype: _scalar(x, dtype))
     if x.trace is None:
-        if x.requires_grad:
-            trace.outermost.keeps_from_gradients = True
+        trace.outermost.captured[id(x)] = x, x.data
         return trace.constant(x.data)
     if not x.trace.open or not trace.within(x.trace):
         raise _leaked([x])

@@ -85,7 +85,7 @@ def spec_of(leaf: Any, name: str = "argument") -> TensorSpec:
 class Traced:
     """A function as a module: its inputs are the leaves of the arguments in order, its outputs the leaves of what it returns (`results`).
 
-    `keeps_from_gradients` says that it uses tensors from outside which require gradients, as constants.
+    `captured` are the tensors from outside that are constants in it, with the arrays that they held then.
     """
 
     name: str
@@ -93,7 +93,17 @@ class Traced:
     arguments: Tree
     results: Tree
     specs: tuple[TensorSpec, ...]
-    keeps_from_gradients: bool = False
+    captured: tuple[tuple[Tensor, np.ndarray], ...] = ()
+
+    @property
+    def keeps_from_gradients(self) -> bool:
+        """Whether a constant requires a gradient, which it cannot get."""
+        return any(x.requires_grad for x, _ in self.captured)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the tensors from outside hold what they held then: training gives parameters other numbers."""
+        return all(x.data is array for x, array in self.captured)
 
 
 @dataclass(frozen=True)
@@ -191,7 +201,7 @@ def trace_call(
     for symbol, range_ in (bounds or {}).items():
         made.symbols[symbol] = range_
     module = made.finish()
-    return Traced(title, module, call.tree, results, tuple(specs), scope.keeps_from_gradients)
+    return Traced(title, module, call.tree, results, tuple(specs), tuple(scope.captured.values()))
 
 
 def _reshaped(spec: TensorSpec, name: str, shapes: Mapping[str, Sequence[Extent | str]]) -> TensorSpec:

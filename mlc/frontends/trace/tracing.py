@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from types import FrameType
+from typing import Any
 
 import numpy as np
 from xdsl.dialects.builtin import FileLineColLoc, IntAttr, StringAttr
@@ -33,7 +34,9 @@ class Trace:
         self.name, self.block, self.outer, self.open = name, block, outer, True
         self.lifted: dict[SSAValue, SSAValue] = {}  # value of the trace around -> argument of this body
         self.arrays: dict[int, tuple[np.ndarray, SSAValue]] = {}  # constants, by the identity of the array
-        self.keeps_from_gradients = False  # does a constant require a gradient, which it cannot get?
+        self.captured: dict[
+            int, tuple[Any, np.ndarray]
+        ] = {}  # tensors from outside, with the arrays that they hold now
 
     def within(self, other: Trace) -> bool:
         """Whether this trace is the other or a body inside it."""

@@ -124,3 +124,12 @@ def test_a_function_keeps_a_bounded_number_of_signatures(caplog: pytest.LogCaptu
         doubled._compiled[k] = None
     doubled(np.ones(2), 0)
     assert len(doubled._compiled) == jitted.SIGNATURES and "symbolic sizes serve many" in caplog.text
+
+
+def test_a_parameter_from_outside_that_was_given_other_numbers_is_seen() -> None:
+    weight = mlc.nn.Parameter(np.array([2.0]))
+    scaled = mlc.jit(lambda x: x * weight)
+    assert np.asarray(scaled(np.ones(2))).tolist() == [2, 2]
+    weight.assign(np.array([3.0]))
+    assert np.asarray(scaled(np.ones(2))).tolist() == [3, 3]
+    assert len(scaled._compiled) == 1
