@@ -17,6 +17,7 @@ class CallScope:
 
     def __init__(self, values: Mapping[int, Tensor], key: Tensor | None, outer: CallScope | None):
         self.values, self.key, self.outer = dict(values), key, outer
+        self.trace = current_trace()
         self.drawn = 0
 
     def value_of(self, owned: OwnedTensor) -> Tensor:
@@ -28,11 +29,17 @@ class CallScope:
             scope = scope.outer
         return owned
 
-    def update(self, buffer: Buffer, value: Tensor) -> bool:
-        """Give a buffer its next value in this call; False where no call was given the buffer."""
+    def update(self, buffer: Buffer, value: Tensor, name: str) -> bool:
+        """Give a buffer its next value in this call; False where no call was given the buffer. Raises MlcError in a body inside of the call."""
         scope: CallScope | None = self
         while scope is not None:
             if id(buffer) in scope.values:
+                if scope.trace is not (inner := current_trace()) and inner is not None:
+                    raise MlcError(
+                        f"'{name}' is given another value in '{inner.name}', a body of its own, which no value leaves but its results",
+                        file=user_line(),
+                        remedy="Leave layers that follow statistics out of mlc.checkpoint, scan, cond and grad inside of a module; or use module.eval().",
+                    )
                 scope.values[id(buffer)] = value
                 return True
             scope = scope.outer
@@ -78,7 +85,7 @@ def write(owned: OwnedTensor, value: Tensor, name: str) -> None:
             raise MlcError(
                 f"the buffer '{name}' is {type_text(owned)}, its next value {type_text(value)}", file=user_line()
             )
-        if scope.update(owned, value):
+        if scope.update(owned, value, name):
             return
     trace = current_trace()
     if trace is not None:

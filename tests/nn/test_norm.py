@@ -123,6 +123,14 @@ def test_embedding() -> None:
     np.testing.assert_array_equal(np.asarray(grads), np.array([0, 4, 0, 2, 0])[:, None] * np.ones(3))
 
 
+class Checkpointed(nn.Module):
+    def __init__(self, norm: nn.Module):
+        self.norm = norm
+
+    def forward(self, x):
+        return mlc.checkpoint(self.norm)(x)
+
+
 def test_what_does_not_fit_is_said() -> None:
     x = np.zeros((2, 3), np.float32)
     with pytest.raises(mlc.ShapeError, match=r"LayerNorm: x is f32\[2, 3\], and its last axes must be \[4\]"):
@@ -137,5 +145,10 @@ def test_what_does_not_fit_is_said() -> None:
         nn.GroupNorm(2, 5)
     with pytest.raises(mlc.MlcError, match="the random numbers of a traced call come from its key"):
         mlc.jit(lambda x: nn.Dropout()(x))(x)
+    inside = Checkpointed(nn.BatchNorm1d(3))
+    with pytest.raises(
+        mlc.MlcError, match="'num_batches_tracked' is given another value in 'BatchNorm1d', a body of its own"
+    ):
+        mlc.jit(lambda buffers, x: nn.functional_call(inside, {}, buffers, x))(inside.values()[1], x)
     with pytest.raises(mlc.MlcError, match="the probability 2 is outside of 0 .. 1"):
         nn.Dropout(2)
