@@ -33,6 +33,8 @@ from mlc.ir.dims import Extent
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
 from mlc.options import CompileOptions
+from mlc.passes.graph.cse import Cse
+from mlc.passes.graph.dce import Dce
 from mlc.runtime.executable import Executable
 
 _log = logging.getLogger("mlc.trace")
@@ -165,6 +167,20 @@ def _kept(leaf: Any) -> tuple[Any, ...]:
     return (type(leaf),)  # which tracing refuses
 
 
+def traced_call(
+    function: Callable[..., Any],
+    call: Arguments,
+    shapes: Mapping[str, Sequence[Extent | str]],
+    bounds: Mapping[str, tuple[int, int | None]],
+) -> Traced:
+    """The traced function (see trace_call), with nothing that it does not return, and nothing twice: of the values that a function computes its
+    gradient needs few, and several rules ask for the same one."""
+    traced = trace_call(function, call, shapes, bounds)
+    Cse().run(traced.module)
+    Dce().run(traced.module)
+    return traced
+
+
 class Jitted:
     """See `jit`."""
 
@@ -207,7 +223,7 @@ class Jitted:
 
     def _traced(self, call: Arguments) -> Traced:
         bounds = {symbol: (range.low, range.high) for symbol, range in self.options.dims.items()}
-        return trace_call(self.function, call, self.shapes, bounds)
+        return traced_call(self.function, call, self.shapes, bounds)
 
     def _compiled_for(self, call: Arguments) -> Compiled:
         names = call.names if self.shapes else ()

@@ -28,13 +28,14 @@ _SPEC = re.compile(r"(?P<dtype>\w*)\[(?P<shape>[^\[\]]*)\]")
 
 def traced(file: Path, name: str, args: Sequence[str], dims: Mapping[str, DimRange]) -> Module:
     """The module of the function. The file is run, with all rights of the caller. Raises UsageError, and MlcError where tracing fails."""
-    from mlc.frontends.trace.traced import arguments_of, trace_call
+    from mlc.frontends.trace.traced import arguments_of
+    from mlc.jitted import traced_call
 
     function, static = _function(file, name)
     fixed = {symbol: bounds.low for symbol, bounds in dims.items() if bounds.low == bounds.high}
     bounds = {symbol: (range.low, range.high) for symbol, range in dims.items() if symbol not in fixed}
     call = arguments_of(function, static, [_argument(text, fixed) for text in args], {})
-    module = trace_call(function, call, {}, bounds).module
+    module = traced_call(function, call, {}, bounds).module
     if unknown := [symbol for symbol in bounds if symbol not in _symbols(call.leaves)]:
         raise UsageError.unknown("dimension", unknown[0], _symbols(call.leaves))
     module.source = str(file)

@@ -24,14 +24,14 @@ from mlc.differentiation import hvp, value_and_grad
 from mlc.errors import MlcError
 from mlc.frontends.trace.pytree import Tree, difference, flatten, flatten_named
 from mlc.frontends.trace.tensor import Tensor, array_of, wrap
-from mlc.frontends.trace.traced import Arguments, TensorSpec, Traced, arguments_of, spec_of, trace_call
+from mlc.frontends.trace.traced import Arguments, TensorSpec, Traced, arguments_of, spec_of
 from mlc.frontends.trace.tracing import current_trace, user_line
 from mlc.ir.alias import ALIAS
 from mlc.ir.dims import Extent
 from mlc.ir.files import require_path
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
-from mlc.jitted import Jitted
+from mlc.jitted import Jitted, traced_call
 from mlc.options import CompileOptions
 from mlc.runtime.executable import Executable
 from mlc.runtime.state import Stateful
@@ -297,7 +297,7 @@ class TrainStep:
         bounds = {symbol: (range.low, range.high) for symbol, range in self.options.dims.items()}
         skipped = len(self._names)
         shapes = self._shapes_of(call.names[skipped:], [spec_of(leaf) for leaf in call.leaves[skipped:]])
-        traced = trace_call(self._function(), call, shapes, {**self.objective.bounds, **bounds})
+        traced = traced_call(self._function(), call, shapes, {**self.objective.bounds, **bounds})
         _named(traced.module, self._names)
         return traced
 

@@ -8,6 +8,8 @@ import pytest
 import mlc
 import mlc.numpy as mnp
 from mlc.errors import DTypeError, MlcError, NoDerivative, NumericMismatch, ShapeError
+from mlc.passes.graph.cse import Cse
+from mlc.passes.graph.dce import Dce
 
 X = np.array([1.0, 2.0, 3.0])
 Y = np.array([3.0, 4.0, 5.0])
@@ -177,3 +179,14 @@ def test_errors_name_the_function_and_the_argument(call, kind, message) -> None:
     with pytest.raises(kind, match=message) as caught:
         call()
     assert "test_functions.py:" in str(caught.value)
+
+
+def test_a_traced_gradient_holds_no_value_that_it_does_not_need_and_none_twice() -> None:
+    """f = (exp v)(exp v + 1): one exp, and not f itself; f' = (2 exp v + 1) exp v."""
+    module = mlc.jit(mlc.grad(lambda v: mnp.exp(v) * (mnp.exp(v) + 1))).trace(mlc.Tensor(0.5)).module
+    names = [op.name for op in module.main.body.block.ops]
+    assert names.count("graph.exp") == 1 and names.count("graph.mul") <= 2
+    before = module.text()
+    for kind in (Cse, Dce):
+        kind().run(module)
+    assert module.text() == before
