@@ -11,7 +11,7 @@ from typing import Any
 
 import mlc.numpy as mnp
 from mlc.errors import MlcError
-from mlc.frontends.trace.pytree import Tree, flatten, tree_map
+from mlc.frontends.trace.pytree import Tree, flatten, plain_name, tree_map
 from mlc.frontends.trace.tracing import user_line
 from mlc.optim.update_rule import Hessian, Optimizer, leaves_like, require, share
 
@@ -137,8 +137,8 @@ class Averaged(Wrapper):
 class Groups(Optimizer):
     """An optimiser for each group of parameters, by patterns of their names, the first that fits: Groups({"*.bias": SGD(0.1), "*": AdamW(1e-3)}).
 
-    A name is what Python writes behind the whole, without the first dot: layers[0].bias. In patterns * stands for anything, ? for one
-    character. The state is a list of one per pattern.
+    Names are those of checkpoints: layers.0.bias for params["layers"][0]["bias"], and 0.bias for that of a module. In patterns * stands for
+    anything, ? for one character. The state is a list of one per pattern.
     """
 
     def __new__(cls, optimizers: Mapping[str, Optimizer]) -> Any:
@@ -174,8 +174,8 @@ class Groups(Optimizer):
     def _members(self, tree: Tree) -> list[tuple[Optimizer, list[int]]]:
         found: dict[str, list[int]] = {pattern: [] for pattern in self.optimizers}
         for number, path in enumerate(tree.paths()):
-            name = path.removeprefix(".")
-            pattern = next((p for p in self.optimizers if fnmatchcase(name, p.replace("[", "[[]"))), None)
+            name = plain_name(path)
+            pattern = next((p for p in self.optimizers if fnmatchcase(name, p)), None)
             if pattern is None:
                 raise MlcError(
                     f"no group takes the parameter {name}", file=user_line(), remedy='End with "*", for all others.'

@@ -5,7 +5,6 @@ A safetensors file whose tensors are called as Python would reach them: params.h
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlc.errors import InvalidModel, MlcError
+from mlc.frontends.trace.pytree import plain_name
 from mlc.ir import safetensors
 from mlc.ir.files import require_path
 from mlc.ir.weights import WeightStore
@@ -53,5 +53,4 @@ def read(path: Any, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def plain_names(names: Sequence[str]) -> list[str]:
     """Names that a file may have: params.0.weight for params['0.weight']; those that would be the same get numbers."""
     store = WeightStore()
-    plain = [re.sub(r"\[(['\"]?)(.*?)\1\]", r".\2", name) for name in names]
-    return [store.add(np.zeros(0), name) for name in plain]
+    return [store.add(np.zeros(0), plain_name(name)) for name in names]

@@ -5,6 +5,7 @@ import pytest
 
 import mlc
 import mlc.numpy as mnp
+from mlc import nn
 from mlc.errors import MlcError
 from mlc.frontends.trace.pytree import leaves_of
 from mlc.optim import (
@@ -79,7 +80,7 @@ def test_gradients_are_clipped_together_or_one_by_one() -> None:
 
 def test_groups_have_optimisers_of_their_own() -> None:
     params = tensors()
-    optimizer = Groups({"b[0]": SGD(0.5), "*": Nesterov(0.1)})
+    optimizer = Groups({"b.0": SGD(0.5), "*": Nesterov(0.1)})
     state, both = optimizer.init(params), {}
     for name, one in (("w", Nesterov(0.1)), ("b", SGD(0.5))):
         both[name] = (one, one.init(params[name]), params[name])
@@ -102,6 +103,15 @@ def test_matrices_and_the_rest_go_apart() -> None:
     optimizer = Groups({"w": Muon(), "*": AdamW()})
     found, _ = optimizer.update(tensors(), optimizer.init(params), params)
     assert found["w"].shape == (2, 3)
+
+
+def test_groups_know_the_names_of_a_module() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    step = mlc.train_step(net, "mse", Groups({"0.bias": SGD(0.0), "*.bias": SGD(1.0), "*.weight": Muon(0.1)}))
+    x, y = RNG.normal(size=(5, 3)).astype(np.float32), RNG.normal(size=(5, 2)).astype(np.float32)
+    step(x, y)
+    moved = {name: not np.array_equal(p, dict(net.named_parameters())[name]) for name, p in step.parameters.items()}
+    assert moved == {"0.bias": False, "0.weight": True, "2.bias": True, "2.weight": True}
 
 
 def test_a_step_takes_its_gradient_at_the_point_ahead() -> None:

@@ -10,6 +10,7 @@ dict (by sorted key), list, tuple, namedtuple, dataclass and None are containers
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -58,6 +59,11 @@ class Tree:
 
 
 _LEAF = Tree()
+
+
+def plain_name(path: str) -> str:
+    """A path as names in files and patterns have it: layers.0.weight for .layers[0]['weight']."""
+    return re.sub(r"\[(['\"]?)(.*?)\1\]", r".\2", path).removeprefix(".")
 
 
 def flatten(tree: Any) -> tuple[list[Any], Tree]:
