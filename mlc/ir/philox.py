@@ -21,3 +21,18 @@ def philox(
         high0, high1 = ((p >> np.uint64(32)).astype(np.uint32) for p in (first, second))
         c0, c1, c2, c3 = high1 ^ c1 ^ k0, second.astype(np.uint32), high0 ^ c3 ^ k1, first.astype(np.uint32)
     return c0, c1, c2, c3
+
+
+_AT_ONCE = 1 << 14  # blocks whose numbers stay in a cache
+
+
+def words(count: int, key: np.ndarray, stream: np.ndarray) -> np.ndarray:
+    """The first `count` words of the blocks 0, 1, 2, ... of a key u32[2], where `stream` u32[2] is the upper half of the counters."""
+    found = np.empty((-(-count // 4), 4), np.uint32)
+    pairs = stream[:1], stream[1:], key[:1], key[1:]
+    for begin in range(0, len(found), _AT_ONCE):
+        block = np.arange(begin, min(begin + _AT_ONCE, len(found)), dtype=np.uint64)
+        low, high = block.astype(np.uint32), (block >> np.uint64(32)).astype(np.uint32)
+        for place, word in enumerate(philox(low, high, *pairs)):
+            found[begin : begin + len(block), place] = word
+    return found.reshape(-1)[:count]

@@ -11,7 +11,7 @@ in row-major order, is word i % 4 of the block whose counter is (i // 4 low, i /
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from xdsl.builder import Builder
@@ -30,7 +30,7 @@ from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, emit
 from mlc.ir.graph.composites import CompositeOp
 from mlc.ir.graph.elementwise import PointwiseOp, apply, apply_cast
-from mlc.ir.philox import FACTORS, INCREMENTS, ROUNDS, philox
+from mlc.ir.philox import FACTORS, INCREMENTS, ROUNDS, philox, words
 from mlc.ir.types import dtype_of, is_float, is_half, shape_of, shape_text, tensor, tensor_type, type_text
 
 _KEYS = (1 << 32) - 1  # the step of keys made from keys
@@ -123,6 +123,11 @@ class RandomBitsOp(CompositeOp):
 
     def infer_types(self) -> Sequence[TensorType]:
         return [self.infer(self.key, self.stream, shape_of(self.result))]
+
+    def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:  # type: ignore[override]
+        """Whole blocks of four words, where the decomposition computes the block of each."""
+        shape = [at(e) for e in shape_of(self.result)]
+        return lambda key, stream: words(math.prod(shape), key, stream).reshape(shape)
 
     def decompose(self, *operands: SSAValue) -> SSAValue:
         key, stream = operands

@@ -15,6 +15,13 @@ def test_bits_are_those_of_philox() -> None:
     np.testing.assert_array_equal(np.asarray(random.bits(key, (2, 4), stream=4))[1], expected)
 
 
+def test_bits_of_many_blocks() -> None:
+    found = np.asarray(random.bits(random.key(3), (70_001,), stream=2))
+    for block in (0, 16_383, 16_384, 17_499, 17_500):
+        expected = np.concatenate(philox(*[np.array([word], np.uint32) for word in (block, 0, 2, 0, 3, 0)]))
+        np.testing.assert_array_equal(found[4 * block : 4 * block + 4], expected[: 70_001 - 4 * block])
+
+
 def test_numbers_are_the_same_at_once_and_compiled() -> None:
     def draw(key):
         first, second = random.split(key)
