@@ -5,7 +5,8 @@
 
 A program is 5 to 20 steps of functions of tensors, drawn by number, or (every third) a graph as benchmarks.random_programs draws it, imported
 from ONNX. Its gradient in float64 is compared with central differences along random directions, and that of a drawn function with PyTorch's
-where it is installed. Where differences of two widths, or of both sides, disagree, the program has a kink at the point: PyTorch alone is asked then.
+where it is installed; so are its second derivatives, forward and reverse over reverse mode, with each other. Where differences of two widths,
+or of both sides, disagree, the program has a kink at the point: PyTorch alone is asked then.
 Exit status 1 if any gradient is wrong.
 """
 
@@ -175,6 +176,8 @@ def of_function(seed: int) -> tuple[str, str]:
         loss = lambda *xs: program(xs, 1)
         gradient = [np.asarray(d) for d in mlc.grad(loss, range(len(point)))(*point)]
         verdict = compared(lambda xs: float(program([mlc.Tensor(x) for x in xs], 1)), point, gradient, seed)
+    if verdict == "right" and not _second_orders_agree(loss, point, rng):
+        verdict = "wrong"
     if torch is not None:
         tensors = [torch.tensor(x, requires_grad=True) for x in point]
         program(tensors, 2).backward()
@@ -183,6 +186,21 @@ def of_function(seed: int) -> tuple[str, str]:
             same = all(_near(a, b) for a, b in zip(gradient, theirs, strict=True))
             verdict = "wrong" if not same else "right" if verdict == "kink" else verdict
     return verdict, repr(program)
+
+
+def _second_orders_agree(loss: Function, point: list[np.ndarray], rng: np.random.Generator) -> bool:
+    """The Hessian times a direction, by forward over reverse mode and by reverse over reverse."""
+    v, every = [rng.standard_normal(x.shape) for x in point], range(len(point))
+    gradient = mlc.grad(loss, every)
+
+    def along(*xs: Any) -> Any:
+        return sum((d * part).sum() for d, part in zip(gradient(*xs), v, strict=True))
+
+    pushed, pulled = mlc.jvp(gradient, point, v)[1], mlc.grad(along, every)(*point)
+    pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(pushed, pulled, strict=True)]
+    return all(
+        np.allclose(a, b, rtol=1e-7, atol=1e-8 * (1 + np.abs(b).max(initial=0)), equal_nan=True) for a, b in pairs
+    )
 
 
 def _near(found: np.ndarray, expected: np.ndarray) -> bool:
