@@ -21,8 +21,10 @@ from mlc.ir.types import dtype_of, numpy_dtype, shape_of, shape_text, tensor
 
 def labels(spec: str) -> tuple[str, str, str]:
     """The axis labels of both operands and the result of "bmk,kn->bmn"."""
-    operands, result = spec.split("->")
-    lhs, rhs = operands.split(",")
+    operands, arrow, result = spec.partition("->")
+    lhs, comma, rhs = operands.partition(",")
+    if not arrow or not comma:
+        raise ShapeError(f"'{spec}' does not name the axes of two operands and a result, as in bmk,kn->bmn")
     return lhs, rhs, result
 
 
