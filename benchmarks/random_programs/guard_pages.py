@@ -16,7 +16,7 @@ import numpy as np
 from mlc.ir import dims
 from mlc.ir.kernel.plan import ALIGNMENT, GUARD
 from mlc.passes.loops import scratch
-from mlc.runtime import executable
+from mlc.runtime import cpu_machine, executable
 from mlc.runtime.arrays import Memory, address
 from mlc.runtime.binding import Binder, Binding
 
@@ -31,9 +31,9 @@ def guard_memory() -> None:
     """From now on, in this process."""
     executable.Memory = GuardedMemory  # type: ignore[misc]
     executable.Binder = GuardedBinder  # type: ignore[misc]
-    executable.in_place = guarded_array
+    cpu_machine.in_place = guarded_array
     executable._WORKSPACES = 0  # every call gets an arena of its own
-    executable.Workspace.reserve = _reserve  # type: ignore[method-assign]
+    cpu_machine.CpuWorkspace.reserve = _reserve  # type: ignore[method-assign]
     scratch.STACK = 0
 
 
@@ -85,14 +85,14 @@ class GuardedBinder(Binder):
         while top in _layouts:
             top += PAGE
         _layouts[top] = front, closed
-        return replace(made, arena=top)
+        return replace(made, arena=top, offsets=tuple(made.table[first:]))
 
 
 def _reserve(self: Any, size: int) -> None:
     front, closed = _layouts[size]
-    self.arena = GuardedMemory(size)
-    start = self.arena.place
-    self.arena.place += front
+    self.memory = GuardedMemory(size)
+    start = self.memory.place
+    self.arena = start + front
     for page in closed:
         _close(start + page)
 

@@ -52,10 +52,13 @@ class CpuWorkspace(Workspace):
             self.weights = weights
             self.io[len(self.io) - 1] = ctypes.addressof(weights.table)
         if self.memory.bytes < binding.arena:
-            self.memory = Memory(0)  # give back the old before asking for the new
-            self.memory = Memory(binding.arena)
-            self.arena = self.memory.place
+            self.reserve(binding.arena)
         self.ready = binding
+
+    def reserve(self, size: int) -> None:
+        self.memory = Memory(0)  # give back the old before asking for the new
+        self.memory = Memory(size)
+        self.arena = self.memory.place
 
 
 class CpuMachine:
