@@ -21,9 +21,16 @@ State = dict[str, Any]
 class Wrapper(Optimizer):
     """An optimiser inside of which another one does the update. Its state is the other's, unless it adds to that."""
 
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        return object.__new__(cls)
+
     def __init__(self, optimizer: Optimizer):
         if not isinstance(optimizer, Optimizer):
-            raise MlcError(f"{type(self).__name__} wraps an optimiser, not {optimizer!r}", file=user_line())
+            raise MlcError(
+                f"{type(self).__name__} wraps an optimiser, not {optimizer!r}",
+                file=user_line(),
+                remedy="Parameters are bound to the whole: Bound(ClipByNorm(Adam(1e-3), 1.0), params).",
+            )
         self.optimizer = optimizer
 
     @property

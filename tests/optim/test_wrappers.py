@@ -14,6 +14,7 @@ from mlc.optim import (
     Adam,
     AdamW,
     Averaged,
+    Bound,
     ClipByNorm,
     ClipByValue,
     Cosine,
@@ -76,6 +77,16 @@ def test_gradients_are_clipped_together_or_one_by_one() -> None:
     assert found["w"].tolist() == [-3, 0]
     found, _ = ClipByValue(SGD(1.0), 2.0).update(grads, SGD(1.0).init(params), params)
     assert found["w"].tolist() == [-2, 0] and found["b"].tolist() == [2]
+
+
+def test_parameters_are_bound_to_the_whole() -> None:
+    p = mnp.zeros(2)
+    optimizer = Bound(ClipByNorm(SGD(1.0), 1.0), [p])
+    p.grad = mnp.array([3.0, 4.0])
+    optimizer.step()
+    np.testing.assert_allclose(p, [-0.6, -0.8], rtol=1e-5)
+    with pytest.raises(MlcError, match="ClipByNorm wraps an optimiser, not <SGD"):
+        ClipByNorm(SGD([p], lr=1.0), 1.0)
 
 
 def test_groups_have_optimisers_of_their_own() -> None:
