@@ -1,4 +1,4 @@
-"""Convolutions and their gradients, which are convolutions again, by the interpreter and in native code, against sums written out in float64."""
+"""Convolutions and their gradients, which are convolutions again, against sums written out in float64: by the interpreter, and in native code."""
 
 from __future__ import annotations
 
@@ -116,10 +116,12 @@ class Case:
         return ["N", c.shape[1], *(str(e) for e in found)]
 
 
-def check(case: Case) -> None:
+def check(case: Case, native: bool) -> None:
     module, arrays = case.module(), case.arrays()
-    want = case.expected(*arrays)
-    for found in (run(module, arrays), mlc.compile(module, threads=1).run(None, dict(zip("xwc", arrays, strict=True)))):
+    want, results = case.expected(*arrays), [run(module, arrays)]
+    if native:
+        results.append(mlc.compile(module, threads=1).run(None, dict(zip("xwc", arrays, strict=True))))
+    for found in results:
         for name, got, exact in zip(("y", "dx", "dw"), found, want, strict=True):
             assert got.shape == exact.shape, name
             np.testing.assert_allclose(got, exact, rtol=1e-4, atol=1e-4, err_msg=name)
@@ -127,25 +129,16 @@ def check(case: Case) -> None:
 
 G = Geometry
 CASES = {
-    "same": Case((G(6, 3, 1, 1, 1), G(5, 3, 1, 1, 1))),
     "stride 2": Case((G(7, 3, 2, 1, 1), G(8, 3, 2, 1, 1))),
     "1x1, stride 2": Case((G(7, 1, 2), G(8, 1, 2))),
-    "1x1": Case((G(4, 1), G(5, 1)), inputs=17, outputs=33),
-    "depthwise": Case((G(6, 3, 1, 1, 1), G(7, 3, 1, 1, 1)), groups=20, inputs=1, outputs=1),
     "depthwise, stride 2": Case((G(6, 3, 2, 1, 1), G(7, 3, 2, 1, 1)), groups=5, inputs=1, outputs=1),
-    "depthwise, two of each": Case((G(6, 3, 1, 1, 1),), groups=3, inputs=1, outputs=2),
     "groups": Case((G(6, 3, 2, 1, 1), G(7, 3, 1, 1, 1)), groups=3, inputs=2, outputs=5),
     "groups of one output": Case((G(6, 3, 1, 1, 1),), groups=3, inputs=2, outputs=1),
     "stride and dilation": Case((G(11, 3, 2, 2, 1, 2), G(9, 2, 3, 0, 1, 2))),
-    "zeros between": Case((G(4, 3, 1, 1, 2, 1, 2), G(5, 4, 1, 3, 0, 1, 3))),
     "stride, dilation and zeros between": Case((G(5, 3, 2, 2, 1, 2, 4), G(4, 3, 3, 1, 1, 2, 2))),
     "crops": Case((G(9, 2, 1, -2, -1), G(8, 2, 2, -1, 1))),
-    "crops between zeros": Case((G(5, 2, 1, -1, -2, 1, 2),)),
     "window of the whole image": Case((G(5, 5), G(4, 4))),
-    "long sums": Case((G(19, 3, 1, 1, 1), G(17, 3, 1, 1, 1)), inputs=5, outputs=37),
     "long sums, stride 2": Case((G(33, 3, 2, 1, 0), G(27, 2, 2, 0, 1)), batch=3, inputs=17, outputs=48),
-    "long sums, 1x1, stride 2": Case((G(41, 1, 2), G(30, 1, 2)), inputs=20, outputs=33),
-    "long sums, 1x1": Case((G(21, 1), G(20, 1)), inputs=9, outputs=34),
     "long sums, groups": Case((G(20, 3, 1, 1, 1), G(19, 3, 1, 1, 1)), groups=2, inputs=6, outputs=18),
     "long sums, depthwise": Case((G(20, 3, 1, 1, 1), G(19, 3, 2, 1, 1)), groups=21, inputs=1, outputs=1),
     "long sums, open sizes": Case((G(20, 3, 1, 1, 1), G(19, 3, 2, 1, 1)), inputs=18, outputs=17, open=True),
@@ -154,16 +147,14 @@ CASES = {
     "no image": Case((G(0, 3, 1, 2, 2), G(4, 1))),
     "no batch": Case((G(4, 3, 2, 1, 1),), batch=0),
     "no position": Case((G(2, 4),)),
-    "open sizes": Case((G(7, 3, 1, 1, 1), G(6, 3, 1, 1, 1)), open=True),
     "open sizes, stride 2": Case((G(7, 3, 2, 1, 1), G(6, 3, 2, 1, 1)), open=True),
-    "open sizes, 1x1, stride 2": Case((G(7, 1, 2), G(6, 1, 2)), open=True),
     "open sizes, depthwise, stride 2": Case((G(7, 3, 2, 1, 1), G(6, 3, 2, 1, 1)), groups=9, inputs=1, outputs=1, open=True),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_of_convolutions_are_convolutions(name: str) -> None:
-    check(CASES[name])
+    check(CASES[name], native=True)
 
 
 axes = st.builds(
@@ -178,7 +169,7 @@ axes = st.builds(
 )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.builds(
         Case,
@@ -192,4 +183,4 @@ axes = st.builds(
 )
 def test_gradients_of_any_convolution(case: Case) -> None:
     assume(not case.open or all(a.fit >= 0 for a in case.axes))
-    check(case)
+    check(case, native=False)
