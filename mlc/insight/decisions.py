@@ -96,7 +96,7 @@ def _work(function: FuncOp, call: program.CallOp) -> tuple[Extent, Extent]:
     flops: Extent = 0
     for op in (op for op in function.walk() if isinstance(op, GenericOp)):
         each = sum(1 for inner in op.body.block.ops if inner.name not in _FREE)
-        extents = [e if isinstance(e, int) else dims.substitute(dims.parse(e), known) for e in loops_of(op).values()]
+        extents = [dims.substitute(e, known) for e in loops_of(op).values()]
         flops = flops + each * dims.prod(extents)
     buffers = dict.fromkeys(v for v in call.arguments if isinstance(v.type, MemRefType))
     bytes: Extent = 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from xdsl.dialects import arith, math
 from xdsl.dialects.builtin import FloatAttr, f32, i64
 
+from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import L
-from mlc.ir.kernel.extents import Extent
 from mlc.ir.kernel.kernel import Buffer, Kernel
 
 

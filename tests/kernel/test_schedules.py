@@ -81,7 +81,7 @@ def schedules(draw, kernel: Kernel, buffers: list[str]) -> Schedule:
         block = draw(st.integers(0, 3)) if len(bound) > 1 else 0
         sizes = {name: draw(SIZES | SLIPS if slip else SIZES) for name in tiled}
         if not slip:
-            sizes = {n: size if isinstance(loops[n], str) else max(1, min(size, loops[n])) for n, size in sizes.items()}
+            sizes = {n: max(1, min(size, e)) if isinstance(e := loops[n], int) else size for n, size in sizes.items()}
         return Level(
             sizes, {n: draw(binds) for n in bound}, dict.fromkeys(staged, stage), kind == "<=", kind == "~", block
         )

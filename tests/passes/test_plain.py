@@ -58,12 +58,12 @@ def by_parts(kernels: list[Kernel], arrays: list[np.ndarray], want: list[np.ndar
         found = [np.full_like(exact, 77) for exact in want]
         named = {f"x{n}": x for n, x in enumerate(arrays)} | {f"y{n}": y for n, y in enumerate(found)}
         extents = {
-            extent: size
+            str(extent): size
             for kernel in kernels
             for name, buffer in kernel.buffers.items()
             if len(kernel.shapes[buffer]) == named[name].ndim  # indices may have one axis more
             for extent, size in zip(kernel.shapes[buffer], named[name].shape, strict=True)
-            if isinstance(extent, str)
+            if not isinstance(extent, int)
         }
         for native in natives:
             native(named, parts, **extents)

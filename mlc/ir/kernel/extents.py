@@ -1,38 +1,31 @@
-"""Extents of kernels: a number, the name of an index argument, or a product of both that merging loops made: "N*S*49"."""
+"""How kernels write extents: a number, the name of an index argument, or a product of both that merging loops made, "N*S*49".
+
+They are dimension expressions whose symbols are the names of index arguments; mlc.ir.dims reads what stands here.
+"""
 
 from __future__ import annotations
 
-Extent = int | str
+from mlc.ir import dims
+from mlc.ir.dims import Dim, Extent
+
+
+def spelled(extent: Extent | str) -> str:
+    """Equal products are equal text: names in order, the number last, so that a product too can be the name of an argument."""
+    if not isinstance(extent, Dim) or len(extent.terms) > 1:
+        return str(extent)
+    ((atoms, number),) = extent.terms
+    texts = sorted(atom if isinstance(atom, str) else f"({dims.dim_of(atom)})" for atom in atoms)
+    return "*".join([*texts, *([str(number)] if number != 1 else [])])
 
 
 def factors(extent: Extent) -> tuple[list[str], int]:
     """The names and the number that an extent is the product of."""
     if isinstance(extent, int):
         return [], extent
-    names, number = [], 1
-    for factor in extent.split("*"):
-        if factor.isdecimal():
-            number *= int(factor)
-        else:
-            names.append(factor)
-    return sorted(names), number
-
-
-def product(*extents: Extent) -> Extent:
-    """Equal products are equal text: names in order, the number last."""
-    names: list[str] = []
-    number = 1
-    for extent in extents:
-        more, by = factors(extent)
-        names += more
-        number *= by
-    if not names or not number:
-        return number
-    return "*".join([*sorted(names), *([str(number)] if number != 1 else [])])
+    ((atoms, number),) = extent.terms
+    return sorted(atom for atom in atoms if isinstance(atom, str)), number
 
 
 def tile_count(extent: Extent, size: int) -> Extent:
-    """How many tiles of `size` cover an extent: a number, or text that mlc.ir.dims.parse reads."""
-    if isinstance(extent, int):
-        return -(-extent // size)
-    return extent if size == 1 else f"(({extent} + {size - 1})//{size})"
+    """How many tiles of `size` cover an extent."""
+    return dims.floordiv(extent + (size - 1), size)

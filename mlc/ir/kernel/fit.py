@@ -19,8 +19,8 @@ from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp
 
 from mlc.errors import MlcError
+from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import read_map
-from mlc.ir.kernel.extents import Extent
 from mlc.ir.kernel.kernel import Kernel, loops_of
 from mlc.ir.kernel.schedule import Leaf, Level, Schedule, Stage, Vector
 from mlc.ir.spelling import nearest

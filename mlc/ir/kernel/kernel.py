@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from itertools import chain, count
 from math import prod
@@ -46,8 +47,10 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
 
 from mlc.errors import InternalError
+from mlc.ir import dims
+from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Access, affine, write_map
-from mlc.ir.kernel.extents import Extent, factors, product
+from mlc.ir.kernel.extents import factors, spelled
 from mlc.ir.kernel.pack import Pack
 from mlc.ir.kernel.signature import read_signature, write_signature
 from mlc.ir.text import text_of
@@ -64,6 +67,9 @@ class Buffer:
     dtype: str = "f32"
     weight: bool = False
     strides: tuple[int | None, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(named(e) for e in self.shape))
 
     @property
     def type(self) -> MemRefType:
@@ -150,26 +156,28 @@ class Kernel:
         self.builder.insert(func.ReturnOp())
 
     def allocate(self, b: Builder, shape: Sequence[Extent], element: Attribute, name: str | None) -> SSAValue:
-        op = b.insert(allocation([self.extent(e) if isinstance(e, str) else e for e in shape], element))
+        op = b.insert(allocation([e if isinstance(e, int) else self.extent(e) for e in shape], element))
         op.memref.name_hint = name
         return op.memref
 
     # What there is ---------------------------------------------------------------------------------------------------
-    def extent(self, extent: Extent) -> SSAValue:
+    def extent(self, extent: Extent | str) -> SSAValue:
         """A number, an index argument, or a product of them, as a value at the entry."""
+        extent = named(extent)
         if isinstance(extent, int):
             return self.const(extent)
-        if (found := self.extents.get(extent) or self.local.get(extent)) is not None:
+        text = spelled(extent)
+        if (found := self.extents.get(text) or self.local.get(text)) is not None:
             return found
         names, number = factors(extent)
         unknown = [name for name in names if name not in self.extents]
         if unknown:
             raise InternalError(f"kernel '{self.name}' has no extent '{unknown[0]}'")
-        rest = product(*names[1:], number)
+        rest = dims.prod([*map(dims.symbol, names[1:]), number])
         lhs, rhs = self.extents[names[0]], self.extent(rest)
-        return self.shared(extent, lambda: arith.MuliOp(lhs, rhs))
+        return self.shared(text, lambda: arith.MuliOp(lhs, rhs))
 
-    def local_extent(self, loop: str, value: SSAValue) -> str:
+    def local_extent(self, loop: str, value: SSAValue) -> Extent:
         """A name for how much of a loop one tile has; `value` is an arith op inside the loop over tiles."""
         stem = f"{loop.replace('.', '_')}_part"
         names = chain([stem], (f"{stem}{k}" for k in count(2)))
@@ -178,7 +186,7 @@ class Kernel:
         value.owner.attributes["extent"] = StringAttr(name)
         value.name_hint = name
         self.local[name] = value
-        return name
+        return dims.symbol(name)
 
     def shape_of(self, value: SSAValue) -> tuple[Extent, ...]:
         """The extents of an argument, a temporary or a collapsed view of one."""
@@ -186,7 +194,7 @@ class Kernel:
             return self.shapes[value]
         if isinstance(value.owner, memref.CollapseShapeOp):
             shape = self.shape_of(value.owner.src)
-            return tuple(product(*(shape[axis] for axis in group)) for group in groups(value.owner))
+            return tuple(dims.prod(shape[axis] for axis in group) for group in groups(value.owner))
         match value.owner:
             case memref.SubviewOp(sizes=sizes) | memref.AllocOp(dynamic_sizes=sizes):
                 dynamic = iter(sizes)
@@ -198,10 +206,10 @@ class Kernel:
 
     def name_of_extent(self, value: SSAValue) -> Extent:
         if value.name_hint in self.extents and self.extents[value.name_hint] is value:
-            return value.name_hint
+            return dims.symbol(value.name_hint)
         match value.owner:
             case arith.MuliOp() as op:
-                return product(self.name_of_extent(op.lhs), self.name_of_extent(op.rhs))
+                return self.name_of_extent(op.lhs) * self.name_of_extent(op.rhs)
             case arith.ConstantOp(value=IntegerAttr() as attr):
                 return attr.value.data
         raise InternalError(f"kernel '{self.name}': {value} is no extent")
@@ -214,7 +222,7 @@ class Kernel:
             case memref.AllocOp() as alloc:
                 open_sizes = iter(list(alloc.dynamic_sizes))
             case _:
-                open_sizes = iter([self.extent(e) for e in self.shape_of(value) if isinstance(e, str)])
+                open_sizes = iter([self.extent(e) for e in self.shape_of(value) if not isinstance(e, int)])
         return [next(open_sizes) if size == DYNAMIC_INDEX else size for size in type_of(value).get_shape()]
 
     def root_of(self, value: SSAValue) -> SSAValue:
@@ -326,6 +334,16 @@ class Kernel:
         return [*self.leaves, self.op]
 
 
+def named(extent: Extent | str) -> Extent:
+    """An extent; text is the name of one, or a product."""
+    return _parsed(extent) if isinstance(extent, str) else extent
+
+
+@cache
+def _parsed(text: str) -> Extent:
+    return dims.parse(text)
+
+
 # Types ---------------------------------------------------------------------------------------------------------------
 def buffer_type(
     shape: Sequence[Extent],
@@ -335,7 +353,7 @@ def buffer_type(
     offset: int | None = 0,
 ) -> MemRefType:
     """Row-major unless strides are given; a named extent is `?`, and so is every stride that it would decide."""
-    sizes = [DYNAMIC_INDEX if isinstance(extent, str) else extent for extent in shape]
+    sizes = [extent if isinstance(extent, int) else DYNAMIC_INDEX for extent in shape]
     if strides is None and DYNAMIC_INDEX in sizes[1:]:
         rows = [sizes[axis + 1 :] for axis in range(len(sizes))]
         strides = [None if DYNAMIC_INDEX in row else prod(row) for row in rows]
@@ -385,7 +403,7 @@ def allocation(sizes: Sequence[SSAValue | int], element: Attribute) -> memref.Al
     return memref.AllocOp(open_sizes, [], buffer_type([DYNAMIC if s == DYNAMIC_INDEX else s for s in shape], element))
 
 
-DYNAMIC = "?"  # an extent that has no name
+DYNAMIC = dims.symbol("?")  # an extent that has no name
 
 
 def groups(op: memref.CollapseShapeOp) -> list[list[int]]:
@@ -398,12 +416,12 @@ def loops_of(op: Operation) -> dict[str, Extent]:
     """Name -> extent of a structured op's loops, outermost first."""
     attr = op.attributes["loops"]
     assert isinstance(attr, DictionaryAttr)
-    return {n: e.data if isinstance(e, StringAttr) else e.value.data for n, e in attr.data.items()}  # type: ignore[attr-defined]
+    return {n: named(e.data) if isinstance(e, StringAttr) else e.value.data for n, e in attr.data.items()}  # type: ignore[attr-defined]
 
 
 def loops_attr(extents: Mapping[str, Extent]) -> DictionaryAttr:
     return DictionaryAttr(
-        {name: StringAttr(e) if isinstance(e, str) else IntegerAttr(e, i64) for name, e in extents.items()}
+        {name: IntegerAttr(e, i64) if isinstance(e, int) else StringAttr(spelled(e)) for name, e in extents.items()}
     )
 
 

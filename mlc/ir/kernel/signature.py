@@ -19,7 +19,9 @@ from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IndexType, IntegerA
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from mlc.errors import InternalError
-from mlc.ir.kernel.extents import Extent
+from mlc.ir import dims
+from mlc.ir.dims import Extent
+from mlc.ir.kernel.extents import spelled
 from mlc.ir.kernel.pack import Pack
 
 
@@ -61,8 +63,8 @@ def write_signature(kernel: Signed) -> None:
     kernel.op.properties["arg_attrs"] = ArrayAttr(attrs)
     kernel.op.update_function_type()
     states: dict[str, Attribute | None] = {
-        "tiles": None if kernel.tiles is None else StringAttr(str(kernel.tiles)),
-        "scratch": StringAttr(str(kernel.scratch)) if kernel.scratch else None,
+        "tiles": None if kernel.tiles is None else StringAttr(spelled(kernel.tiles)),
+        "scratch": None if kernel.scratch == 0 else StringAttr(spelled(kernel.scratch)),
         "optimise": UnitAttr() if kernel.optimise else None,
         "schedule": StringAttr(kernel.schedule) if kernel.schedule else None,
         "applied": IntegerAttr(kernel.applied, i64) if kernel.applied else None,
@@ -149,4 +151,4 @@ def _text(attrs: DictionaryAttr, key: str) -> str:
 
 
 def _extent(text: str) -> Extent:
-    return int(text) if text.isdecimal() else text
+    return dims.parse(text)

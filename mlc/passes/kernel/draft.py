@@ -16,6 +16,7 @@ from itertools import pairwise
 
 from xdsl.ir import SSAValue
 
+from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body, Buffer, Kernel
@@ -78,7 +79,7 @@ class Context:
     loops: Mapping[str, Affine]  # a loop of the draft -> what became of it
 
     def extent(self, extent: Extent) -> SSAValue:
-        return self.kernel.extent(extent if isinstance(extent, int) else self.names[extent])
+        return self.kernel.extent(extent if isinstance(extent, int) else dims.symbol(self.names[extent]))
 
 
 @dataclass
@@ -260,8 +261,8 @@ class Draft:
             if not isinstance(extent, int) and extent not in names:
                 names[extent] = f"s{len(names)}"
 
-        def named(extent: Extent) -> int | str:
-            return extent if isinstance(extent, int) else names[extent]
+        def named(extent: Extent) -> Extent:
+            return extent if isinstance(extent, int) else dims.symbol(names[extent])
 
         buffers = {
             m.name: Buffer(tuple(named(e) for e in m.shape), m.dtype, m.weight) for m in self.memories if m.bound
@@ -298,8 +299,8 @@ class Draft:
             step.inputs.append((memory, tuple(Affine({n: 1}) for n in others)))
 
 
-def _size(kernel: Kernel, extent: int | str) -> SSAValue | int:
-    return kernel.extent(extent) if isinstance(extent, str) else extent
+def _size(kernel: Kernel, extent: Extent) -> SSAValue | int:
+    return extent if isinstance(extent, int) else kernel.extent(extent)
 
 
 def _substituted(index: Affine, became: Mapping[str, Affine]) -> Affine:

@@ -19,8 +19,8 @@ from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Attribute, SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
 
+from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine, write_map
-from mlc.ir.kernel.extents import Extent, product
 from mlc.ir.kernel.kernel import (
     Kernel,
     allocation,
@@ -120,7 +120,7 @@ class MergeableLoops:
             return False
         if any((outer in names) != (inner in names) for names in self.names):
             return False
-        if isinstance(self.extents[inner], str) and not self.single(outer):
+        if not isinstance(self.extents[inner], int) and not self.single(outer):
             return False
         touched: dict[
             SSAValue, int | None
@@ -151,7 +151,7 @@ class MergeableLoops:
 
     def merge(self, outer: str, inner: str) -> None:
         name, run = f"{outer}.{inner}", self.extents[inner]
-        self.extents[name] = product(self.extents.pop(outer), self.extents.pop(inner))
+        self.extents[name] = self.extents.pop(outer) * self.extents.pop(inner)
         self.kinds[name] = self.kinds[outer]
         collapsed: set[SSAValue] = set()
         for number, (op, names) in enumerate(zip(self.ops, self.names, strict=True)):
@@ -171,7 +171,7 @@ class MergeableLoops:
                 if value not in collapsed:
                     collapsed.add(value)
                     shape, group = self.shapes[value], self.groups[value]
-                    shape[axis : axis + 2] = [product(shape[axis], shape[axis + 1])]
+                    shape[axis : axis + 2] = [shape[axis] * shape[axis + 1]]
                     group[axis : axis + 2] = [group[axis] + group[axis + 1]]
 
     def single(self, outer: str) -> bool:
@@ -197,7 +197,7 @@ class MergeableLoops:
     def collapse(self, value: SSAValue, grouping: list[list[int]]) -> None:
         element, shape = type_of(value).element_type, self.shapes[value]
         if isinstance(value.owner, memref.AllocOp):
-            sizes = [self.kernel.extent(e) if isinstance(e, str) else e for e in shape]
+            sizes = [e if isinstance(e, int) else self.kernel.extent(e) for e in shape]
             new = allocation(sizes, element)
             Rewriter.insert_op(new, InsertPoint.before(value.owner))
             new.memref.name_hint = value.name_hint

@@ -19,10 +19,11 @@ from xdsl.dialects.builtin import i64
 from xdsl.ir import Block, SSAValue
 from xdsl.rewriter import InsertPoint
 
+from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph import scalar
 from mlc.ir.graph.base import GraphOp
-from mlc.ir.kernel.extents import product, tile_count
+from mlc.ir.kernel.extents import tile_count
 from mlc.ir.kernel.kernel import Buffer, Kernel, index
 from mlc.ir.types import dtype_of, shape_of, signless
 
@@ -51,8 +52,8 @@ class Loops:
         self.memories: dict[str, SSAValue] = dict(self.kernel.buffers)
         self.b = Builder(InsertPoint.at_end(self.kernel.block))
 
-    def _named(self, extent: Extent) -> int | str:
-        return extent if isinstance(extent, int) else self.names[extent]
+    def _named(self, extent: Extent) -> Extent:
+        return extent if isinstance(extent, int) else dims.symbol(self.names[extent])
 
     def extent(self, extent: Extent) -> SSAValue:
         return self.kernel.extent(self._named(extent))
@@ -100,7 +101,7 @@ class Loops:
         """The part of a nest that this call computes: for c from %begin to %end: fill([c / ..., ..., c % ...]). With `columns` there is one more
         axis, taken in blocks, and two more positions: where a block begins and ends."""
         blocks = 1 if columns is None else tile_count(self._named(columns), block)
-        begin, end = self.kernel.tile_range(product(*(self._named(e) for e in extents), blocks))
+        begin, end = self.kernel.tile_range(dims.prod([*map(self._named, extents), blocks]))
 
         def tile(c: SSAValue) -> None:
             found: list[SSAValue] = []

@@ -268,7 +268,7 @@ class Outline:
             if isinstance(pad, PadOp) and isinstance(pad.value.owner, ConstantOp):
                 kernel, extents = write_border(pad, self._fresh("border"))
                 by_name = dict(zip(kernel.extents, extents, strict=True))
-                shape = tuple(by_name[e] if isinstance(e, str) else e for e in kernel.shapes[kernel.buffers["y0"]])
+                shape = tuple(dims.substitute(e, by_name) for e in kernel.shapes[kernel.buffers["y0"]])
                 kernels.append(Made(self._shared(kernel), [len(op.inputs) + number], [shape], extents, []))
         parts: Sequence[Part | None] = parts_of(op) or [None]
         return [*kernels, *filter(None, (self._make_main(op, part, over, starts) for part in parts[first:]))]
@@ -315,7 +315,7 @@ class Outline:
         spare: list[tuple[tuple[Extent, ...], str]],
     ) -> Made:
         by_name = dict(zip(kernel.extents, extents, strict=True))
-        shapes = [tuple(by_name[e] if isinstance(e, str) else e for e in kernel.shapes[buffer]) for buffer in buffers]
+        shapes = [tuple(dims.substitute(e, by_name) for e in kernel.shapes[buffer]) for buffer in buffers]
         return Made(self._shared(kernel), order, shapes, extents, spare)
 
     # Loops and branches -------------------------------------------------------------------------------------------------

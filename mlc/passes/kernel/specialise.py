@@ -32,7 +32,7 @@ from xdsl.rewriter import InsertPoint, Rewriter
 
 from mlc.errors import InternalError
 from mlc.ir import dims
-from mlc.ir.kernel.extents import Extent, factors, product
+from mlc.ir.dims import Extent
 from mlc.ir.kernel.kernel import Kernel, allocation, buffer_type, index, loops_attr, loops_of, type_of
 from mlc.ir.kernel.program import CallOp, SizeOp, ViewOp, buffer_shape
 from mlc.ir.module import Module
@@ -148,8 +148,7 @@ def with_sizes(general: Kernel, sizes: Mapping[str, int]) -> Kernel:
     kernel.schedule = ""
 
     def at(extent: Extent) -> Extent:
-        names, number = factors(extent)
-        return product(*(sizes.get(name, name) for name in names), number)
+        return dims.substitute(extent, sizes)
 
     for name, buffer in kernel.buffers.items():
         shape = tuple(at(extent) for extent in kernel.shapes[buffer])
@@ -159,7 +158,7 @@ def with_sizes(general: Kernel, sizes: Mapping[str, int]) -> Kernel:
         if isinstance(op, memref.AllocOp) and op.dynamic_sizes:
             extents = [at(extent) for extent in kernel.shape_of(op.memref)]
             made = allocation(
-                [kernel.extent(e) if isinstance(e, str) else e for e in extents], type_of(op.memref).element_type
+                [e if isinstance(e, int) else kernel.extent(e) for e in extents], type_of(op.memref).element_type
             )
             made.memref.name_hint = op.memref.name_hint
             Rewriter.replace_op(op, made)
@@ -169,8 +168,7 @@ def with_sizes(general: Kernel, sizes: Mapping[str, int]) -> Kernel:
             for number, access in enumerate(accesses(op)):
                 op.operands[number] = visited(Builder(InsertPoint.before(op)), op.operands[number], access, loops)
     if kernel.tiles is not None:  # plain loops whose parts threads share
-        tiles = dims.substitute(dims.parse(str(kernel.tiles)), sizes)
-        kernel.tiles = tiles if isinstance(tiles, int) else str(tiles)
+        kernel.tiles = at(kernel.tiles)
     for name, size in sizes.items():
         for use in list(kernel.extents.pop(name).uses):  # where it is used, since leaves take no constants from outside
             constant = Builder(InsertPoint.before(use.operation)).insert(arith.ConstantOp(IntegerAttr(size, index)))

@@ -19,6 +19,7 @@ from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.rewriter import InsertPoint
 
+from mlc.ir.kernel.extents import spelled
 from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, erase, loops_of, space_of, type_of
 from mlc.ir.kernel.schedule import Vector
 from mlc.ir.kernel.target import Target
@@ -78,7 +79,7 @@ class Outliner:
         outside = [v for v in values if v not in registers and v not in constants]
         self.check_aliases(run, outside)
         types = [anywhere(v) for v in outside]
-        sizes = {e: kernel.extent(e) for op in run for e in loops_of(op).values() if isinstance(e, str)}
+        sizes = {spelled(e): kernel.extent(e) for op in run for e in loops_of(op).values() if not isinstance(e, int)}
         sizes |= {f"{loop}_valid": size for op in run for loop, size in valid_sizes(op).items()}
         captured = {v for op in run for inner in op.body.walk() for v in inner.operands if v in kernel.extents.values()}
         sizes |= {v.name_hint or "": v for v in sorted(captured, key=lambda v: v.name_hint or "")}
@@ -127,7 +128,7 @@ class Outliner:
 
     def name(self, run: Sequence[GenericOp]) -> str:
         extents = max((loops_of(op) for op in run), key=len).values()
-        shape = "x".join(str(e).replace("*", "_") for e in extents)
+        shape = "x".join(spelled(e).replace("*", "_") for e in extents)
         return f"{self.kernel.name}_{shape}_{len(self.made)}"
 
 

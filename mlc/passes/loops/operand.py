@@ -13,8 +13,8 @@ from xdsl.dialects.builtin import VectorType
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Operation, SSAValue
 
+from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import read_map
-from mlc.ir.kernel.extents import Extent
 from mlc.ir.kernel.kernel import Kernel, float_attr, space_of, strides_of, type_of
 from mlc.passes.loops.lanes import Lanes
 from mlc.passes.loops.refused import Refused

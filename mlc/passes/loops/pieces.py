@@ -20,6 +20,7 @@ from xdsl.builder import Builder
 from xdsl.dialects import arith, scf
 from xdsl.ir import Operation, SSAValue
 
+from mlc.ir.dims import Extent
 from mlc.ir.kernel.kernel import Kernel
 from mlc.passes.loops.scf_blocks import branch, for_loop, switch
 from mlc.passes.loops.tile_view import Size
@@ -30,7 +31,7 @@ Inner = Callable[..., None]  # (b, offset, static extent, how much of it is ther
 class Pieces:
     """The pieces of a loop of run-time extent: `size` elements at most, counted in units of 1 or of a vector."""
 
-    def __init__(self, kernel: Kernel, name: str, extent: str, size: int, unit: int):
+    def __init__(self, kernel: Kernel, name: str, extent: Extent, size: int, unit: int):
         self.kernel, self.name, self.extent, self.unit = kernel, name, extent, unit
         self.total = kernel.extent(extent)
         self.largest = size // unit
@@ -89,7 +90,7 @@ class Pieces:
 
 
 def short_or_long(
-    kernel: Kernel, b: Builder, extent: str, size: int, unit: int, inner: Inner, other: Callable[[Builder], None]
+    kernel: Kernel, b: Builder, extent: Extent, size: int, unit: int, inner: Inner, other: Callable[[Builder], None]
 ) -> None:
     """One tile of as many vectors as the loop has where it fits in `size`; otherwise `other`."""
     const, total = kernel.const, kernel.extent(extent)

@@ -13,7 +13,8 @@ from xdsl.dialects.builtin import DYNAMIC_INDEX, IntegerAttr, MemRefType, i64
 from xdsl.ir import SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
 
-from mlc.ir.kernel.extents import Extent, product
+from mlc.ir import dims
+from mlc.ir.dims import Extent
 from mlc.ir.kernel.kernel import Kernel, element_bytes, space_of, strides_of, type_of
 from mlc.passes.loops.refused import Refused
 
@@ -77,11 +78,10 @@ def _in_scratch(kernel: Kernel, allocs: list[memref.AllocOp]) -> None:
             continue
         if space_of(op.memref) is not None:
             raise Refused(f"a panel of run-time size for '{op.memref.name_hint}'")
-        size = product(*kernel.shape_of(op.memref), element_bytes(type_of(op.memref).element_type))
+        size = dims.prod([*kernel.shape_of(op.memref), element_bytes(type_of(op.memref).element_type)])
         number += ALIGN + GUARD
         names.append(size)
-    total = " + ".join([*(f"({size})//{ALIGN}*{ALIGN}" for size in names), str(number)])
-    scratch = kernel.add_scratch(total if names else number)
+    scratch = kernel.add_scratch(sum((dims.floordiv(size, ALIGN) * ALIGN for size in names), start=number))
     for op, (fixed, sizes) in zip(allocs, offsets, strict=True):
         b = Builder(InsertPoint.before(op))
         offset: SSAValue = kernel.const(fixed)
@@ -101,7 +101,7 @@ def _part(kernel: Kernel, b: Builder, scratch: SSAValue, offset: SSAValue, op: m
     if bytes is None:
         shape = kernel.shape_of(op.memref)
         flat = MemRefType(type.element_type, [DYNAMIC_INDEX])
-        row = memref.ViewOp(scratch, offset, [kernel.extent(product(*shape))], flat)
+        row = memref.ViewOp(scratch, offset, [kernel.extent(dims.prod(shape))], flat)
     else:
         shape = tuple(type.get_shape())
         flat = MemRefType(type.element_type, [bytes // element_bytes(type.element_type)])
@@ -109,6 +109,6 @@ def _part(kernel: Kernel, b: Builder, scratch: SSAValue, offset: SSAValue, op: m
     b.insert(row)
     strides: list[SSAValue | int] = []
     for axis, stride in enumerate(strides_of(op.memref)):
-        strides.append(kernel.extent(product(*shape[axis + 1 :])) if stride is None else stride)
-    sizes = [kernel.extent(e) if isinstance(e, str) else e for e in shape]
+        strides.append(kernel.extent(dims.prod(shape[axis + 1 :])) if stride is None else stride)
+    sizes = [e if isinstance(e, int) else kernel.extent(e) for e in shape]
     return b.insert(memref.ReinterpretCastOp.from_dynamic(row.result, [0], sizes, strides, type)).result

@@ -17,8 +17,8 @@ from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import SSAValue
 from xdsl.rewriter import InsertPoint
 
+from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine
-from mlc.ir.kernel.extents import Extent
 from mlc.ir.kernel.kernel import Kernel, buffer_type, loops_of, strides_of, structured, type_of
 from mlc.ir.kernel.pack import Pack, panel_strides
 from mlc.ir.kernel.schedule import Level, Stage

@@ -19,6 +19,7 @@ from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import BlockArgument, SSAValue
 
+from mlc.ir.dims import Dim, Extent
 from mlc.passes.loops.floats import Arithmetic, Constants
 from mlc.passes.loops.scf_blocks import for_loop
 
@@ -39,9 +40,9 @@ def is_sum(op: GenericOp) -> bool:
     return not (len(set(factors)) == 2 and all(isinstance(v, BlockArgument) for v in factors))
 
 
-def long_loop(extent: int | str, piece: int) -> bool:
+def long_loop(extent: Extent, piece: int) -> bool:
     """Is a loop worth cutting, or may it be?"""
-    return isinstance(extent, str) or extent > 2 * piece
+    return isinstance(extent, Dim) or extent > 2 * piece
 
 
 def loop_of_pieces(

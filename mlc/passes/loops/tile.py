@@ -27,8 +27,10 @@ from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Operation, Region, SSAValue
 from xdsl.rewriter import InsertPoint
 
+from mlc.ir import dims
+from mlc.ir.dims import Dim, Extent
 from mlc.ir.kernel.access import Affine, write_map
-from mlc.ir.kernel.extents import Extent, product, tile_count
+from mlc.ir.kernel.extents import tile_count
 from mlc.ir.kernel.kernel import Kernel, allocation, erase, loops_attr, loops_of, type_of
 from mlc.ir.kernel.schedule import Level
 from mlc.ir.kernel.target import Target
@@ -115,14 +117,14 @@ class TileRun:
     def concerns(self, name: str) -> bool:
         extent = self.extents[name]
         if self.level.fits:
-            return isinstance(extent, str)
+            return isinstance(extent, Dim)
         whole = isinstance(extent, int) and extent <= self.level.tiles[name]
         return not whole or name in self.level.bind or bool(self.level.stage)
 
     def size(self, name: str) -> int:
         """A peeled tile is never larger than its loop."""
         extent, size = self.extents[name], self.level.tiles[name]
-        return size if isinstance(extent, str) else min(size, max(extent, 1))
+        return size if isinstance(extent, Dim) else min(size, max(extent, 1))
 
     # Loops -----------------------------------------------------------------------------------------------------------
     def nest(self, names: Sequence[str], b: Builder, parts: Mapping[str, Part]) -> None:
@@ -136,7 +138,7 @@ class TileRun:
             self.nest(rest, b, {**parts, name: Part(offset, size, size if valid is None else valid, size)})
 
         if self.level.fits:
-            assert isinstance(extent, str)
+            assert isinstance(extent, Dim)
             unit = self.lanes.get(name, 1)
             short_or_long(self.kernel, b, extent, size, unit, inner, lambda b: self.nest(rest, b, parts))
         elif name in self.valid:
@@ -144,14 +146,14 @@ class TileRun:
             self.loop(
                 b, name, total, size, lambda b, offset: inner(b, offset, size, self.least(b, name, total, offset, size))
             )
-        elif isinstance(extent, str) and self.ragged(name):
+        elif isinstance(extent, Dim) and self.ragged(name):
             const = self.kernel.const
 
             def ragged(b: Builder, number: SSAValue) -> None:
                 self.nest(rest, b, {**parts, name: self.part_of(b, name, number)})
 
             b.insert(for_loop(const(0), self.count_value(name), const(1), name, ragged))
-        elif isinstance(extent, str):
+        elif isinstance(extent, Dim):
             self.pieces(name).all(b, inner)
         elif self.guarded and extent % size:
             total = self.kernel.extent(extent)
@@ -166,7 +168,7 @@ class TileRun:
                 inner(b, whole, extent - whole)
 
     def ragged(self, name: str) -> bool:
-        return self.level.ragged and isinstance(self.extents[name], str) and self.size(name) > 1
+        return self.level.ragged and not isinstance(self.extents[name], int) and self.size(name) > 1
 
     def part_of(self, b: Builder, name: str, number: SSAValue) -> Part:
         """Tile `number` of a ragged level: all of its size, or what is left."""
@@ -178,7 +180,7 @@ class TileRun:
 
     def pieces(self, name: str) -> Pieces:
         extent, size = self.extents[name], self.size(name)
-        assert isinstance(extent, str)
+        assert isinstance(extent, Dim)
         if extent in self.kernel.local and size > 1:
             raise Refused(f"{self.level}: loop {name} is a partial tile already")
         return Pieces(self.kernel, name, extent, size, self.unit(name, size))
@@ -208,8 +210,7 @@ class TileRun:
         %block = %c / 80;  %height = min(8, 20 - 8 * %block);  %n = %c % 80 / %height,  %m = 8 * %block + %c % 80 % %height
         """
         self.whole_kernel(names)
-        counts = {name: tile_count(self.extents[name], self.size(name)) for name in names}
-        count = product(*counts.values()) if _plain(counts) else _text(counts)
+        count = dims.prod(tile_count(self.extents[name], self.size(name)) for name in names)
         if self.kernel.tiles not in (None, count):
             raise Refused(f"{self.level}: threads would share {self.kernel.tiles} tiles and {count}")
         begin, end = self.kernel.tile_range(count)
@@ -275,10 +276,10 @@ class TileRun:
             part = Part(offset, size, size if valid is None else valid, size)
             self.numbered(b, rest, numbers, {**parts, name: part}, fill)
 
-        if isinstance(extent, str) and self.ragged(name):
+        if isinstance(extent, Dim) and self.ragged(name):
             self.numbered(b, rest, numbers, {**parts, name: self.part_of(b, name, number)}, fill)
             return
-        if isinstance(extent, str):
+        if isinstance(extent, Dim):
             self.pieces(name).piece(b, number, inner)
             return
         if self.guarded and extent % size:
@@ -412,14 +413,6 @@ def moved(op: GenericOp, kernel: Kernel, parts: Mapping[str, Part]) -> Region:
         total = Builder(InsertPoint.after(inner)).insert(arith.AddiOp(inner.result, value))
         inner.result.replace_uses_with_if(total.result, lambda use, total=total: use.operation is not total)  # type: ignore[misc]
     return region
-
-
-def _plain(counts: Mapping[str, Extent]) -> bool:
-    return all(isinstance(c, int) or "//" not in c for c in counts.values())
-
-
-def _text(counts: Mapping[str, Extent]) -> str:
-    return "*".join(str(count) for count in counts.values())
 
 
 def reduced(op: GenericOp) -> set[str]:

@@ -17,8 +17,8 @@ from xdsl.dialects.builtin import DYNAMIC_INDEX
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import SSAValue
 
+from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine, read_map
-from mlc.ir.kernel.extents import Extent
 from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, loops_of, space_of, type_of
 from mlc.passes.loops.refused import Refused
 
@@ -98,7 +98,7 @@ def slice_of(
             count: Size = present
             for name, c in tiled.items():
                 extent = extents[name]
-                whole: Size = kernel.extent(extent) if isinstance(extent, str) else extent
+                whole: Size = extent if isinstance(extent, int) else kernel.extent(extent)
                 count = add(kernel, b, count, scaled(kernel, b, whole, -c))
                 count = add(kernel, b, count, scaled(kernel, b, valid[name], c))
             found.counts.append(count)

@@ -59,10 +59,10 @@ def verify_bounds(kernel: Kernel) -> None:
             continue
         for value, access in zip(op.operands, accesses(op), strict=True):
             for axis, (form, size) in enumerate(zip(access, type_of(value).get_shape(), strict=True)):
-                extents = {name: loops[name] for name in form.terms}
-                if size == DYNAMIC_INDEX or any(isinstance(extent, str) for extent in extents.values()):
+                extents = {name: extent for name in form.terms if isinstance(extent := loops[name], int)}
+                if size == DYNAMIC_INDEX or len(extents) < len(form.terms):
                     continue
-                ends = [c * (int(extents[name]) - 1) for name, c in form.terms.items()]
+                ends = [c * (extents[name] - 1) for name, c in form.terms.items()]
                 first, last = (form.constant + sum(f(e, 0) for e in ends) for f in (min, max))
                 if first < 0 or last >= size:
                     raise InternalError(

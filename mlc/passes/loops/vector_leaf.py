@@ -29,6 +29,7 @@ from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Operation, SSAValue
 
+from mlc.ir.dims import Dim
 from mlc.ir.kernel.kernel import Kernel, float_attr, loops_of
 from mlc.ir.kernel.schedule import Vector
 from mlc.passes.loops.body import BodyOps, apply
@@ -304,7 +305,7 @@ class AcrossLoop:
         self.name, self.extent = across, self.first.extents[across]
         looped = self.first.across_looped
         assert looped or isinstance(self.extent, int)
-        whole = 0 if isinstance(self.extent, str) else self.extent
+        whole = 0 if isinstance(self.extent, Dim) else self.extent
         self.per_point = self.first.leaf.interleave if looped else max(1, -(-whole // self.lanes.width))
         self.carrying = [s for s in group if s.carries]
         for s in self.carrying:
@@ -321,7 +322,7 @@ class AcrossLoop:
 
     def lower(self, b: Builder) -> None:
         const, step, width = self.function.const, self.per_point * self.lanes.width, self.lanes.width
-        if isinstance(self.extent, str):
+        if isinstance(self.extent, Dim):
             once, total = self.first.once, self.function.extent(self.extent)
             before = once("before", arith.SubiOp, once("some", arith.MaxSIOp, total, const(1)), 1)
             whole = once("whole", arith.MuliOp, once("vectors", arith.DivUIOp, before, width), width)

@@ -20,7 +20,8 @@ from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Attribute
 
-from mlc.ir.kernel.extents import Extent
+from mlc.ir import dims
+from mlc.ir.dims import Dim, Extent
 from mlc.ir.kernel.fit import Facts, error, verify_fit
 from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, type_of
 from mlc.ir.kernel.schedule import Level, Schedule, Vector
@@ -102,10 +103,10 @@ class Sizes:
 
 def _tile_sizes(extent: Extent, level: Level, size: int, lanes: int) -> list[Extent]:
     """The sizes that a level leaves of a loop, one for each copy of the code."""
-    if isinstance(extent, str):
+    if isinstance(extent, Dim):
         unit = lanes if size % lanes == 0 else 1
         if level.ragged and size > 1 and not level.fits:
-            return [f"{extent}_part"]
+            return [dims.symbol(f"{extent}_part")]
         count = min(size // unit, COPIES + 1)  # more are refused whatever they are
         return [*(unit * n for n in range(1, count + 1)), *([extent] if level.fits else [])]
     if level.fits or extent <= size:

@@ -14,7 +14,8 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, Region, SSAValue
 
 from mlc.errors import InternalError
-from mlc.ir.kernel.extents import Extent, factors
+from mlc.ir.dims import Extent
+from mlc.ir.kernel.extents import factors, spelled
 from mlc.ir.kernel.interpreter.arith import compute
 from mlc.ir.kernel.interpreter.memory import Counters, label
 
@@ -151,7 +152,7 @@ class Compiler:
 
     def extent(self, extent: Extent, op: Operation) -> Callable[[Frame], int]:
         """A number, or a product of the function's extents."""
-        names, number = factors(extent)
+        names, number = ([text], 1) if (text := spelled(extent)) in self.extents else factors(extent)
         if missing := [name for name in names if name not in self.extents]:
             raise InternalError(f"{label(op)}: @{self.function.sym_name.data} has no extent '{missing[0]}'")
         slots = [self.slot(self.extents[name]) for name in names]

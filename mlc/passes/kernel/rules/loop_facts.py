@@ -10,8 +10,8 @@ from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Operation, SSAValue
 
+from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine
-from mlc.ir.kernel.extents import Extent
 from mlc.ir.kernel.kernel import Kernel, loops_of, strides_of
 from mlc.passes.loops.tile_view import accesses
 from mlc.passes.loops.verify import not_for_vectors
