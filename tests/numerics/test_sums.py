@@ -17,6 +17,7 @@ PROGRAMS = {
     "leading axes": ("y = ReduceMean <axes = [0, 1, 2]> (x)", (61, 37, 41, 5), (0, 1, 2)),
     "outer and inner axes": ("y = ReduceMean <axes = [0, 2, 3]> (x)", (7, 3, 131, 129), (0, 2, 3)),
     "everything": ("y = ReduceMean (x)", (2, 3, 200, 201), (0, 1, 2, 3)),
+    "everything, repeated": ("a = Constant <value = int64[4] {3, 1, 1, 1}> () p = Tile (x, a) y = ReduceMean (p)", (2, 3, 100, 201), (0, 1, 2, 3)),
     "squares": ("s = Mul(x, x) y = ReduceMean <axes = [2, 3]> (s)", (2, 3, 200, 201), (2, 3)),
     "one short, one long": ("y = ReduceMean <axes = [0, 1]> (x)", (9001, 3, 2, 17), (0, 1)),
 }  # fmt: skip

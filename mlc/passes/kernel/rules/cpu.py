@@ -372,13 +372,15 @@ class Rule:
 
     # Rows and columns ------------------------------------------------------------------------------------------------
     def rows(self) -> Schedule | None:
-        """Reductions along a loop that runs through memory, and element-wise work on the same rows."""
+        """Reductions along a loop that runs through memory, and element-wise work on the same rows. Where everything is reduced, loops that
+        could not be merged with it go around the leaf."""
         group = self.group
         candidates = [c for c in group.loops if c in group.reduced and self.runs_along(c)]
-        if len(candidates) != 1:
+        whole = group.reduced == set(group.loops)
+        if not candidates or (len(candidates) > 1 and not whole):
             return None
-        col = candidates[0]
-        others = [name for name in group.loops if name != col]
+        col = candidates[-1]
+        others = [] if whole else [name for name in group.loops if name != col]
         if any(name in group.reduced for name in others):
             return None
         shared = [name for name in loops_of(group.ops[group.main]) if name in group.common and name != col]
