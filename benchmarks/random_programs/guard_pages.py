@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from mlc.ir import dims
+from mlc.ir.kernel.cpu_target import CpuTarget
 from mlc.ir.kernel.plan import ALIGNMENT, GUARD
-from mlc.passes.loops import scratch
 from mlc.runtime import cpu_machine, executable
 from mlc.runtime.arrays import Memory, address
 from mlc.runtime.binding import Binder, Binding
@@ -34,7 +34,7 @@ def guard_memory() -> None:
     cpu_machine.in_place = guarded_array
     executable._WORKSPACES = 0  # every call gets an arena of its own
     cpu_machine.CpuWorkspace.reserve = _reserve  # type: ignore[method-assign]
-    scratch.STACK = 0
+    CpuTarget.lowering = replace(CpuTarget.lowering, stack=0)
 
 
 def guarded_array(array: np.ndarray) -> np.ndarray:

@@ -111,3 +111,24 @@ def test_what_rounding_or_wrapping_makes_of_a_program_is_no_fault(text):
         assert all(np.array_equal(a, b) for a, b in zip(arrays, kept, strict=True))
     else:
         assert largest_integer(program, size) > 2**31
+
+
+def test_guarded_temporaries_leave_the_stack():
+    code = """
+import sys, numpy as np, mlc, mlc.numpy as mnp
+from benchmarks.random_programs.guard_pages import guard_memory
+from mlc.compiler import Compilation
+def softmax(x):
+    y = mnp.exp(x - x.max(axis=1, keepdims=True))
+    return y / y.sum(axis=1, keepdims=True)
+if GUARDED:
+    guard_memory()
+module = mlc.jit(softmax).trace(np.zeros((5, 3000), np.float32)).module
+text = str(Compilation(mlc.CompileOptions()).lower(module))
+print("memref.alloca" in text, "scratch" in text)
+"""
+    for guarded, said in (("False", "True False"), ("True", "False True")):
+        found = subprocess.run(
+            [sys.executable, "-c", code.replace("GUARDED", guarded)], check=True, capture_output=True, text=True
+        )
+        assert found.stdout.strip() == said
