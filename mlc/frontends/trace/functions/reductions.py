@@ -116,10 +116,10 @@ def _root(x: SSAValue) -> SSAValue:
 
 
 def logsumexp(x: Operand, axis: Axis = None, keepdims: bool = False) -> SSAValue:
-    """log(sum(exp(x))) without overflow."""
+    """log(sum(exp(x))) without overflow. The largest element cancels out: to derivatives it is a constant."""
     found = floating(x)
     axes = axes_of(found, axis, "logsumexp")
-    top = g.reduce(found, axes, "max", keepdims=True)
+    top = g.stop_gradient(g.reduce(found, axes, "max", keepdims=True))
     safe = g.select(g.is_inf(top), g.full_like(top, 0), top)
     total = g.reduce(g.exp(g.sub(found, g.broadcast_to(safe, shape_of(found)))), axes, "sum", keepdims=True)
     result = g.add(g.log(total), safe)
