@@ -25,6 +25,7 @@ _REMEDIES = {  # of objects from these packages, by the class (of any base) and 
     ("onnxruntime", "InferenceSession"): "Give the file that the session was made from.",
     ("onnx", "GraphProto"): "Make a model of the graph: onnx.helper.make_model(graph).",
     ("builtins", "function"): "mlc.jit(function) compiles it; mlc.jit(function).trace(x).module is its module.",
+    ("mlc.nn.module", "Module"): "mlc.jit(module) compiles it at a call; mlc.jit(module.eval()).trace(x).module is its graph.",
     ("mlc.jitted", ""): "It compiles itself when it is called; .trace(x).module is a module.",
     ("mlc.runtime.executable", "Executable"): "It is compiled already: call it.",
     ("xdsl", "ModuleOp"): "Give its text to mlc.Module.parse first.",

@@ -40,6 +40,10 @@ class Case:
 
 
 def configure(parser: Parser) -> None:
+    parser.examples(
+        "mlc bench model.onnx --against onnxruntime --per-op",
+        "mlc bench model.mlc --sizes N=1 --sizes N=8 --callers 4",
+    )
     flags.model(parser)
     flags.strict(parser)
     group = parser.add_argument_group("measurement")

@@ -11,6 +11,9 @@ from mlc.cli.console import Console
 def configure(parser: Parser) -> None:
     parser.add_argument("--clear", action="store_true", help="drop all compiled objects")
     parser.epilog = "MLC_CACHE_DIR names another folder."
+    parser.examples(
+        "mlc cache --clear",
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

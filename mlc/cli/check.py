@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 
 def configure(parser: Parser) -> None:
+    parser.examples(
+        "mlc check model.onnx --dim N=8",
+        "mlc check model.mlc",
+        "mlc check --ops",
+    )
     flags.model(parser)
     parser.set_model_optional()
     parser.add_argument(

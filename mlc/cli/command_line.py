@@ -45,6 +45,12 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(rest)}")
         return found
 
+    def examples(self, *lines: str) -> None:
+        """What the end of the help shows."""
+        self.epilog = "\n".join(
+            ["examples:", *[f"  {line}" for line in lines], *([self.epilog] if self.epilog else [])]
+        )
+
     def set_model_optional(self) -> None:
         """For verbs that have something to say without a MODEL."""
         for action in self._actions:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 
 def configure(parser: Parser) -> None:
+    parser.examples(
+        "mlc compare model.onnx",
+        "mlc compare old.mlc new.mlc",
+    )
     flags.model(parser)
     parser.add_argument("other", metavar="NEW.mlc", nargs="?", help="a second package; MODEL is one too, the older")
     parser.add_argument(

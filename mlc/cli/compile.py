@@ -52,6 +52,13 @@ _BINARY = ("package", "obj", "so")
 
 
 def configure(parser: Parser) -> None:
+    parser.examples(
+        "mlc compile model.onnx -o model.mlc",
+        "mlc compile model.onnx --dim N=1..32 --dump-ir ir",
+        "mlc compile model.onnx --emit python -o model.py",
+        "mlc compile file.py:function --args f32[N,3] f32[3,4]",
+        "mlc compile model.onnx --train cross_entropy --optimizer adam:lr=1e-3 -o step.mlc",
+    )
     flags.model(parser)
     group = parser.add_argument_group("output")
     group.add_argument(

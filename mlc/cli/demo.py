@@ -15,6 +15,9 @@ SHOWN = 6
 
 
 def configure(parser: Parser) -> None:
+    parser.examples(
+        "mlc demo --threads 1",
+    )
     parser.add_argument("--threads", type=flags.positive, metavar="N", help="largest number of threads a call uses")
     parser.add_argument("--seconds", type=flags.seconds, default=0.6, metavar="S", help="how long each engine is timed")
 

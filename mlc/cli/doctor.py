@@ -28,6 +28,9 @@ class Finding:
 
 def configure(parser: Parser) -> None:
     parser.epilog = "Exit code 4 where native code for this machine cannot be made."
+    parser.examples(
+        "mlc doctor --json",
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

@@ -13,6 +13,10 @@ from mlc.cli.source import model, require_as_compiled
 
 
 def configure(parser: Parser) -> None:
+    parser.examples(
+        "mlc explain model.onnx",
+        "mlc explain model.mlc --op NODE",
+    )
     flags.model(parser, "MODEL|PACKAGE")
     parser.add_argument(
         "--op", metavar="NODE", help="only the kernels that compute a node of the model, or have this name"

@@ -19,6 +19,11 @@ from mlc.cli.writing import STDOUT, files_read, require_module, require_outputs,
 
 
 def configure(parser: Parser) -> None:
+    parser.examples(
+        "mlc opt model.onnx --passes decompose,simplify,dce -o simple.mlir",
+        "mlc opt simple.mlir --passes fold,cse --diff",
+        "mlc opt --list-passes",
+    )
     flags.model(parser, "FILE")
     parser.set_model_optional()
     group = parser.add_argument_group("passes")

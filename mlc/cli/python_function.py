@@ -34,7 +34,12 @@ def traced(file: Path, name: str, args: Sequence[str], dims: Mapping[str, DimRan
     function, static = _function(file, name)
     fixed = {symbol: bounds.low for symbol, bounds in dims.items() if bounds.low == bounds.high}
     bounds = {symbol: (range.low, range.high) for symbol, range in dims.items() if symbol not in fixed}
-    call = arguments_of(function, static, [_argument(text, fixed) for text in args], {})
+    given = [_argument(text, fixed) for text in args]
+    try:
+        call = arguments_of(function, static, given, {})
+    except MlcError as error:
+        error.file, error.remedy = error.file and str(file), "Describe each argument, in order: --args f32[N,3] 0.5."
+        raise
     module = traced_call(function, call, {}, bounds).module
     if unknown := [symbol for symbol in bounds if symbol not in _symbols(call.leaves)]:
         raise UsageError.unknown("dimension", unknown[0], _symbols(call.leaves))
@@ -81,7 +86,8 @@ def _argument(text: str, fixed: Mapping[str, int]) -> TensorSpec | float:
     match = _SPEC.fullmatch(text)
     if match is None:
         raise UsageError(
-            f"--args {text}: no argument", remedy="Write a dtype and a shape, f32[2,3] or f32[N,3]; or a number."
+            f"--args {text}: no argument",
+            remedy="Write a dtype and a shape or a number for each, with spaces between: --args f32[N,3] f32[3,4] 0.5.",
         )
     try:
         extents = [dims.parse(part.strip()) for part in match["shape"].split(",") if part.strip()]

@@ -35,6 +35,9 @@ _SHOWN = 2000  # characters of a command's output in an error
 
 
 def configure(parser: Parser) -> None:
+    parser.examples(
+        "mlc reduce model.onnx --while 'mlc compare {}' -o small.onnx",
+    )
     parser.add_argument("model", metavar="MODEL", help="an .onnx or .mlir file; - reads standard input")
     parser.add_argument(
         "--while",

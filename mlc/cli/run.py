@@ -19,6 +19,10 @@ from mlc.cli.writing import files_read, require_outputs
 
 
 def configure(parser: Parser) -> None:
+    parser.examples(
+        "mlc run model.mlc --dim N=2 --save-output out",
+        "mlc run model.onnx --input x=@x.npy --verify",
+    )
     flags.model(parser)
     flags.strict(parser)
     flags.data(parser)

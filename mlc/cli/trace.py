@@ -15,6 +15,10 @@ from mlc.cli.writing import STDOUT, files_read, require_module, require_outputs,
 
 
 def configure(parser: Parser) -> None:
+    parser.examples(
+        "mlc trace file.py:function --args f32[N,3] f32[3,4] 0.5",
+        "mlc trace file.py:function --args f32[2,3] --locations",
+    )
     flags.model(parser, "FILE.py:FUNCTION")
     parser.add_argument("-o", "--output", metavar="OUT.mlir", help="write the IR to a file; default: standard output")
     parser.add_argument("--locations", action="store_true", help="print the line of Python that each op came from")

@@ -6,6 +6,8 @@
 A module can be called as it is, with its own parameters; `functional_call` makes a function of parameters, buffers and inputs of it.
 """
 
+from typing import Any
+
 from mlc.frontends.trace.tape import Handle
 from mlc.nn import functional
 from mlc.nn import initialization as init
@@ -34,6 +36,7 @@ from mlc.nn.parameter import Buffer, Parameter
 from mlc.nn.pure_call import functional_call
 from mlc.nn.rng import Rng, seed
 from mlc.nn.state_file import read_state, write_state
+from mlc.other_frameworks import missing_name
 
 __all__ = [
     "GELU",
@@ -89,3 +92,30 @@ __all__ = [
     "seed",
     "write_state",
 ]
+
+_LOSS = "A loss is a function: mlc.nn."
+_FUNCTION = "A forward may call any function: mlc.nn."
+_ELSEWHERE = {
+    "AdaptiveAvgPool2d": "GlobalAvgPool is the mean of each channel; AvgPool2d has windows.",
+    "AdaptiveMaxPool2d": "GlobalMaxPool is the largest of each channel; MaxPool2d has windows.",
+    "BCEWithLogitsLoss": f"{_LOSS}binary_cross_entropy_with_logits.",
+    "CrossEntropyLoss": f"{_LOSS}cross_entropy.",
+    "HuberLoss": f"{_LOSS}huber_loss.",
+    "Identity": "Sequential() gives what it takes.",
+    "KLDivLoss": f"{_LOSS}kl_divergence.",
+    "L1Loss": f"{_LOSS}l1_loss.",
+    "LogSoftmax": f"{_FUNCTION}functional.log_softmax.",
+    "MSELoss": f"{_LOSS}mse_loss.",
+    "ModuleDict": "A dict of modules is an attribute like any other.",
+    "ModuleList": "A list of modules is an attribute like any other.",
+    "NLLLoss": f"{_LOSS}nll_loss.",
+    "Softmax": f"{_FUNCTION}functional.softmax.",
+    "Softplus": f"{_FUNCTION}functional.softplus.",
+    "TransformerDecoderLayer": "It is called TransformerDecoderBlock here.",
+    "TransformerEncoderLayer": "It is called TransformerEncoderBlock here.",
+    "manual_seed": "mlc.nn.seed(n) seeds first values; mlc.random takes keys.",
+}
+
+
+def __getattr__(name: str) -> Any:
+    raise missing_name("mlc.nn", name, __all__, _ELSEWHERE)

@@ -30,6 +30,7 @@ from mlc.nn.call_scope import read, write
 from mlc.nn.compiled_module import CompiledModule
 from mlc.nn.parameter import Buffer, OwnedTensor, Parameter
 from mlc.nn.state_file import read_state, write_state
+from mlc.other_frameworks import check_keywords
 
 Owned = TypeVar("Owned", bound=OwnedTensor)
 
@@ -49,6 +50,8 @@ class Module:
     _back_after: dict[int, Hook]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if kwargs:
+            check_keywords(cls, kwargs)
         made = super().__new__(cls)
         vars(made).update(training=True, _tensors={}, _before={}, _after={}, _back_before={}, _back_after={})
         return made

@@ -18,6 +18,7 @@ from mlc.errors import MlcError, ShapeError
 from mlc.frontends.trace.pytree import difference, flatten
 from mlc.frontends.trace.tensor import Tensor, type_text
 from mlc.frontends.trace.tracing import user_line
+from mlc.other_frameworks import check_keywords
 
 Rate = float | Callable[[Tensor], Any]  # a number, or a function of how many updates there were, an i64 scalar
 Number = Tensor | float
@@ -43,6 +44,7 @@ class Optimizer:
         first = args[0].parameters() if args and hasattr(args[0], "parameters") else args[0] if args else 0
         if not isinstance(first, bool | int | float | Optimizer) and not callable(first):
             return Bound(cls(*args[1:], **options), first)
+        check_keywords(cls, options)
         return super().__new__(cls)
 
     def __init__(self, lr: Rate):

@@ -14,6 +14,7 @@ from mlc.errors import MlcError
 from mlc.frontends.trace.pytree import Tree, flatten, plain_name, tree_map
 from mlc.frontends.trace.tracing import user_line
 from mlc.optim.update_rule import Hessian, Optimizer, leaves_like, require, share
+from mlc.other_frameworks import check_keywords
 
 State = dict[str, Any]
 
@@ -22,6 +23,7 @@ class Wrapper(Optimizer):
     """An optimiser inside of which another one does the update. Its state is the other's, unless it adds to that."""
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
+        check_keywords(cls, options)
         return object.__new__(cls)
 
     def __init__(self, optimizer: Optimizer):

@@ -381,7 +381,7 @@ def train_step(
     seed: int = 0,
     shapes: Mapping[str, Sequence[Extent | str]] | None = None,
     nan_check: bool = False,
-    freeze: str = "",
+    freeze: str | Sequence[str] = "",
     train_statistics: bool = False,
     **options: Any,
 ) -> TrainStep:
@@ -395,7 +395,7 @@ def train_step(
     seed       of the random numbers that the model draws from its argument `key`
     shapes     as of mlc.jit: an argument of the batch -> extents, names among them for sizes that differ from call to call
     nan_check  test each step for NaN, which costs a copy of the state: the error names the first op that made one, and the state is as before
-    freeze     names of an imported model's weights that stay, as in "conv1.*;bn*"
+    freeze     names of an imported model's weights that stay, as in ["conv1.*", "bn*"] or "conv1.*;bn*"
     train_statistics  whether an imported model's batch normalisations use the statistics of the batch and follow them, instead of keeping theirs
     options    those of mlc.CompileOptions
 
@@ -415,7 +415,7 @@ def train_step(
             remedy="Give one that is not bound to parameters: mlc.optim.Adam(lr=1e-3).",
         )
     return TrainStep(
-        objective_of(model, loss, params, freeze, train_statistics),
+        objective_of(model, loss, params, freeze if isinstance(freeze, str) else ";".join(freeze), train_statistics),
         optimizer,
         seed,
         shapes or {},

@@ -1,6 +1,7 @@
 """The command line as such: help, versions, unknown names, exit codes, and that it starts fast because it imports little."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,6 +35,10 @@ def test_help_lists_every_verb(mlc: Callable) -> None:
 def test_every_verb_has_help(verb: str, mlc: Callable) -> None:
     outcome = mlc(verb, "--help")
     assert outcome.code == 0 and outcome.out.startswith(f"usage: mlc {verb}")
+    examples = outcome.out.split("examples:\n")[1].splitlines()
+    assert examples[0].startswith(f"  mlc {verb} ")
+    flags = {word for line in examples for word in line.split() if word.startswith("--")}
+    assert all(re.search(rf"^  (-\w[ \w.]*, )?{flag}\b", outcome.out, re.MULTILINE) for flag in flags)
 
 
 def test_version(mlc: Callable) -> None:

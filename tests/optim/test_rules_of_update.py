@@ -75,3 +75,14 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
         Adam(betas=(1.0, 0.9))
     with pytest.raises(MlcError, match="nesterov is True, and must be used with momentum alone"):
         SGD(0.1, nesterov=True)
+
+
+def test_a_schedule_may_be_asked_for_the_rate_after_a_number_of_updates() -> None:
+    for schedule, rate in [
+        (mlc.optim.StepDecay(0.1, 10, 0.5), 0.025),
+        (mlc.optim.Exponential(0.1, 0.9), 0.1 * 0.9**20),
+        (mlc.optim.InverseTime(0.1, 20), 0.05),
+        (mlc.optim.Cosine(0.1, 40), 0.05),
+        (mlc.optim.Warmup(0.1, 42), 0.05),
+    ]:
+        np.testing.assert_allclose(np.asarray(schedule(20)), rate, rtol=1e-12)

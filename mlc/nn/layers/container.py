@@ -19,7 +19,9 @@ class Sequential(Module):
                 raise MlcError(
                     f"part {number} of Sequential is {type(module).__name__}, and no module",
                     file=user_line(),
-                    remedy="Activations are modules here: ReLU() and others. A subclass of Module may call any function.",
+                    remedy="Write Sequential(*modules)."
+                    if isinstance(module, list | tuple)
+                    else "Activations are modules here: ReLU() and others. A subclass of Module may call any function.",
                 )
             setattr(self, str(number), module)
 
