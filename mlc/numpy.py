@@ -213,6 +213,8 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Te
 
 def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = "f32") -> Tensor:
     """num numbers from start to stop, evenly spaced; computed in f64."""
+    if num < 0:
+        raise MlcError(f"linspace: {num} numbers are asked for", file=user_line())
     return wrap(np.linspace(start, stop, num, endpoint).astype(array_of(0, dtype, copy=False).dtype))
 
 
@@ -452,15 +454,15 @@ def triu(m: Any, k: int = 0) -> Tensor:
 
 
 @_ours()
-def diagonal(a: Any) -> Tensor:
-    """The elements (i, i) of the last two axes."""
-    return bind(arrangement.diagonal, (a,))
+def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """The elements (i, i + offset) of two axes, as the last axis."""
+    return bind(arrangement.diagonal, (a,), (("offset", offset), ("axis1", axis1), ("axis2", axis2)))
 
 
 @_ours()
-def trace(a: Any) -> Tensor:
-    """The sum of the diagonal of the last two axes."""
-    return diagonal(a).sum(-1)
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """The sum of the diagonal of two axes."""
+    return diagonal(a, offset, axis1, axis2).sum(-1)
 
 
 # Choosing ----------------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 from mlc.errors import ShapeError
 
@@ -31,6 +32,16 @@ class TooLong(ShapeError):
         super().__init__(
             f"a size is too long an expression: {short}",
             remedy="Fix a size that it is made of: --dim NAME=SIZE, or shapes.",
+        )
+
+
+class UndecidedSize(ShapeError, TypeError):
+    """Python asks for the number, the truth or the order of a size that is symbolic."""
+
+    def __init__(self, asked: str):
+        super().__init__(
+            f"{asked} is not known: the size is symbolic",
+            remedy="Give the size as a number where code depends on it (without shapes=), or compute with tensors: mlc.cond, mlc.scan.",
         )
 
 
@@ -85,7 +96,29 @@ class Dim:
         return isinstance(other, Dim) and self.terms == other.terms
 
     def __bool__(self) -> bool:
-        raise TypeError(f"whether the extent {self} is zero is not known; use compare() with bounds")
+        raise UndecidedSize(f"whether {self} is 0")
+
+    if not TYPE_CHECKING:  # to a type checker it is no number at all
+
+        def __index__(self):
+            raise UndecidedSize(f"the number {self}")
+
+    def _ordered(self, sign: str, other: object) -> bool:
+        if not _is_extent(other):
+            return NotImplemented
+        raise UndecidedSize(f"whether {self} {sign} {other}")
+
+    def __lt__(self, other: object) -> bool:
+        return self._ordered("<", other)
+
+    def __le__(self, other: object) -> bool:
+        return self._ordered("<=", other)
+
+    def __gt__(self, other: object) -> bool:
+        return self._ordered(">", other)
+
+    def __ge__(self, other: object) -> bool:
+        return self._ordered(">=", other)
 
     def __add__(self, other: Extent) -> Extent:
         if not _is_extent(other):

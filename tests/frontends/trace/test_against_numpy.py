@@ -290,3 +290,13 @@ def test_compiled_functions_agree_with_numpy() -> None:
         return m.where(rows > 0, rows, rows**2).sum(0), m.sort(x, 0), m.cumsum(w, 1), m.argmax(x, 1)
 
     agree(mlc.jit(lambda x, w: function(mnp, x, w))(x, w), function(np, x, w))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data(), shapes(2, 4), DTYPES, st.integers(-5, 5))
+def test_diagonals_are_of_any_two_axes(data: st.DataObject, shape: tuple, dtype: type, offset: int) -> None:
+    x = data.draw(arrays(shape, dtype))
+    first, second = data.draw(st.permutations(range(-len(shape), 0)))[:2]
+    same(lambda m, t: (m.diagonal(t), m.diagonal(t, offset, first, second)), x)
+    if x.dtype in (np.float64, np.int64):
+        same(lambda m, t: (m.trace(t), m.trace(t, offset=offset, axis1=first, axis2=second)), x)

@@ -1,6 +1,7 @@
 """Functions traced into modules, and compiled: each gives what the same function of NumPy arrays gives."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -133,3 +134,17 @@ def test_a_parameter_from_outside_that_was_given_other_numbers_is_seen() -> None
     weight.assign(np.array([3.0]))
     assert np.asarray(scaled(np.ones(2))).tolist() == [3, 3]
     assert len(scaled._compiled) == 1
+
+
+@pytest.mark.parametrize(
+    ("use", "asked"),
+    [
+        (lambda x: x if x.shape[0] > 2 else -x, "whether N > 2"),
+        (lambda x: x if x.shape[0] else -x, "whether N is 0"),
+        (lambda x: sum(x[i] for i in range(x.shape[0])), "the number N"),
+    ],
+)
+def test_python_cannot_decide_by_a_symbolic_size(use: Callable, asked: str) -> None:
+    with pytest.raises(MlcError, match=f"^{asked} is not known: the size is symbolic") as error:
+        mlc.jit(use, shapes={"x": ("N", 3)})(np.ones((4, 3)))
+    assert "shapes=" in str(error.value)

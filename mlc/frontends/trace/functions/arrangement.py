@@ -185,18 +185,21 @@ def triangle(x: Operand, k: int, upper: bool) -> SSAValue:
     return g.select(g.broadcast(keep, shape, [rank - 2, rank - 1]), found, g.full_like(found, 0))
 
 
-def diagonal(x: Operand) -> SSAValue:
-    """The elements (i, i) of the last two axes."""
+def diagonal(x: Operand, offset: int, axis1: int, axis2: int) -> SSAValue:
+    """The elements (i, i + offset) of two axes, as the last axis."""
     found = value(x)
-    if rank_of(found) < 2:
-        raise ShapeError(f"diagonal: x has {rank_of(found)} axes, and a matrix has two")
-    rows, columns = shape_of(found)[-2:]
-    size = dims.dmin(rows, columns)
-    line = g.unsqueeze(g.iota((size,), 0, "i64"), [1])
-    lead = rank_of(found) - 2
-    front = g.transpose(found, [lead, lead + 1, *range(lead)])
-    taken = g.gather_nd(front, g.concatenate([line, line], 1))
-    return g.transpose(taken, [*range(1, lead + 1), 0])
+    rank = rank_of(found)
+    if rank < 2:
+        raise ShapeError(f"diagonal: x has {rank} axes, and a matrix has two")
+    pair = [normal_axis(axis, rank, "diagonal") for axis in (axis1, axis2)]
+    if pair[0] == pair[1]:
+        raise ShapeError(f"diagonal: axis1 and axis2 are both axis {pair[0]} of {shape_text(shape_of(found))}")
+    starts = (max(0, -offset), max(0, offset))
+    extents = [dims.dmax(0, shape_of(found)[axis] - start) for axis, start in zip(pair, starts, strict=True)]
+    line = g.unsqueeze(g.iota((dims.dmin(*extents),), 0, "i64"), [1])
+    positions = g.concatenate([g.add(line, g.full_like(line, start)) for start in starts], 1)
+    front = g.transpose(found, [*pair, *(axis for axis in range(rank) if axis not in pair)])
+    return g.transpose(g.gather_nd(front, positions), [*range(1, rank - 1), 0])
 
 
 def full(fill: Operand, shape: Shape, dtype: str) -> SSAValue:
