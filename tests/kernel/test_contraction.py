@@ -121,6 +121,31 @@ def test_any_order_of_axes(spec, data):
     close(found, exact)
 
 
+@settings(max_examples=5, deadline=None)
+@given(
+    m=st.sampled_from([1, 7, 64, 97, 258]),
+    n=st.sampled_from([1, 5, 17, 64, 131, 256]),
+    k=st.sampled_from([512, 521, 640]),
+    run_time=st.booleans(),
+    target=st.sampled_from(RUNNABLE),
+)
+def test_long_sums_over_rows_are_taken_by_blocks(m, n, k, run_time, target):
+    a, b = floats(k, m), floats(k, n)
+    arrays = {"A": a, "B": b, "D": np.zeros((m, n), np.float32)}
+    kernel = contraction("km,kn->mn", {"m": m, "n": n, "k": "K" if run_time else k})
+    close(run(kernel, arrays, "D", target, parts=3, **({"K": k} if run_time else {})), a.T.astype(np.float64) @ b)
+
+
+def test_blocks_of_long_sums_are_copied_where_they_are_read_often():
+    def schedule(m, k):
+        kernel = contraction("km,kn->mn", {"m": m, "n": 256, "k": k})
+        merge_loops(kernel)
+        return choose(kernel, cpu_target("x86-64-v4"))
+
+    assert [set(level.stage) for level in schedule(256, 4096).levels] == [set(), set(), {"B"}, set()]
+    assert not any(level.stage for level in (*schedule(16, 4096).levels, *schedule(256, "K").levels))
+
+
 @pytest.mark.parametrize("spec", ["mk,nk->mn", "bmhk,bnhk->bhmn", "bhms,bshd->bmhd", "abk,kcd->abcd"])
 def test_contractions_take_the_vector_leaf(spec):
     kernel = contraction(spec, dict.fromkeys(set(spec) - set(",->"), 32))

@@ -117,7 +117,12 @@ class Rule:
         if not set(order) <= group.common:
             return None
         computed = group.kernel.name_of(panel.value) not in group.kernel.weights
-        if computed and rows and other.step(rows[-1]) == 1 and (found := self.deep(number, n, rows, batch, panel)):
+        if (
+            computed
+            and rows
+            and other.step(rows[-1]) == 1
+            and (found := self.deep(number, n, rows, batch, panel, other))
+        ):
             return found
         spatial = len(rows) > 1 or (bool(rows) and self.window_of(other, rows[-1]))
         make = self.convolution if spatial else self.product
@@ -291,19 +296,29 @@ class Rule:
         single = Level({**dict.fromkeys(images, 1), **tile.tiles})
         return self.bound([Level({**share, **channels}, stage=staged), single], leaf)
 
-    def deep(self, number: int, n: str, rows: list[str], batch: list[str], panel: OperandFacts) -> Schedule | None:
+    def deep(
+        self, number: int, n: str, rows: list[str], batch: list[str], panel: OperandFacts, other: OperandFacts
+    ) -> Schedule | None:
         """Long sums over rows of both operands, as gradients of weights are: [batch] m n k, where m lies along memory as n does.
 
-        Both are read in place. Sums are taken BLOCK products at a time, so that what a tile reads of both operands stays in a cache while its
-        register tiles run over it; between blocks they are in memory.
+        Sums are taken by blocks of products, so that what a tile reads of both operands stays in a cache while its register tiles run over
+        it; between blocks they are in memory. Both operands are read in place, but for a product whose block is read often: that has panels.
         """
         *outer, m = rows
         sums = [name for name in loops_of(self.group.ops[number]) if name in self.group.reduced]
         height, columns, depth = self.group.fixed(m), self.group.fixed(n), self.depth(number)
         if height is None or columns is None or not self.unit(panel, n) or (depth is not None and depth < 2 * BLOCK):
             return None
-        tall, vectors = self.shape(height, columns, False)
+        product = not batch and not outer
+        tall, vectors = self.shape(height, columns, product and depth is not None and self.aliased(other))
         width = vectors * self.lanes
+        leaf = Vector((n,), self.lanes, (*batch, *outer, m, n))
+        if product:
+            wide = BLOCK if ceil(height / BLOCK) * ceil(columns / BLOCK) >= 8 else BLOCK // 2
+            share = {m: even(height, BLOCK), n: min(width * self.few(n, max(1, wide // width), width), columns)}
+            staged = self.copied(number, n, panel) if height >= 6 * tall else {}
+            inner = [Level({n: width}, stage=staged), Level({m: tall})] if staged else [Level({n: width, m: tall})]
+            return self.bound([Level(share), self.blocks(sums, BLOCK // 2), *inner], leaf)
         tile = {**dict.fromkeys((*batch, *outer), 1), n: width, m: tall}
         if height * columns >= FEW:
             share = {**dict.fromkeys((*batch, *outer), 1), m: even(height, BLOCK), n: min(2 * width, columns)}
@@ -311,18 +326,16 @@ class Rule:
             share = {name: self.few(name, 4 * self.lanes // columns) for name in batch} | {m: height, n: columns}
             if outer and (taps := self.group.fixed(outer[-1])) is not None:
                 tile[outer[-1]] = even(taps, max(1, self.registers(vectors) // tall))
-        inner = [self.blocks(sums), Level(tile)]
-        return self.bound([Level(share), *inner], Vector((n,), self.lanes, (*batch, *outer, m, n)))
+        return self.bound([Level(share), self.blocks(sums, BLOCK), Level(tile)], leaf)
 
     def few(self, loop: str, most: int, of: int = 1) -> int:
         """About `most` tiles of `of` elements, so that a loop's are shared evenly."""
         extent = self.group.fixed(loop)
         return max(1, most) if extent is None else even(ceil(extent / of), max(1, most))
 
-    def blocks(self, sums: list[str]) -> Level:
-        """About BLOCK products of a long sum."""
+    def blocks(self, sums: list[str], left: int) -> Level:
+        """About `left` products of a long sum."""
         found: dict[str, int] = {}
-        left = BLOCK
         for name in reversed(sums):
             extent = self.group.fixed(name)
             size = min(left, extent) if extent is not None else left
@@ -357,7 +370,8 @@ class Rule:
             # the gradient of a depthwise weight: all of its taps in registers, over blocks of pixels
             leaf = Vector((c,), self.lanes, (*wide, c))
             return self.bound(
-                [Level({c: self.few(c, 4, self.lanes) * self.lanes}), self.blocks(taps), Level({c: self.lanes})], leaf
+                [Level({c: self.few(c, 4, self.lanes) * self.lanes}), self.blocks(taps, BLOCK), Level({c: self.lanes})],
+                leaf,
             )
         if len(known) < len(sizes):
             return None
