@@ -281,4 +281,10 @@ def jit(
         raise MlcError(
             f"{name_of(function)} has no argument '{unknown[0]}' to be static", remedy=f"Arguments: {', '.join(known)}."
         )
+    if other := next((name for name in options if name.startswith("static_arg")), None):
+        raise MlcError(
+            f"mlc.jit has no argument '{other}'",
+            file=user_line(),
+            remedy=f"Static arguments go by name: static={known[-1:]}.",
+        )
     return Jitted(function, names, shapes or {}, CompileOptions.of(**options))

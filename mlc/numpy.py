@@ -38,6 +38,7 @@ from mlc.frontends.trace.tracing import current_trace, user_line
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.types import dtype_name
+from mlc.other_frameworks import missing_name
 
 tape.use_derivatives(lambda call, active: import_module("mlc.eager_gradient").pullback(call, active))
 
@@ -567,3 +568,24 @@ def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
 @_ours()
 def array_equal(a: Any, b: Any) -> bool:
     return bool(np.array_equal(asarray(a).numpy(), asarray(b).numpy()))
+
+
+_ELSEWHERE = {
+    "as_tensor": "asarray makes a tensor.",
+    "cat": "NumPy's name is concatenate.",
+    "clamp": "NumPy's name is clip.",
+    "permute": "NumPy's name is transpose.",
+    "rand": "mlc.random.uniform(mlc.random.key(0), shape) draws numbers.",
+    "randn": "mlc.random.normal(mlc.random.key(0), shape) draws numbers.",
+    "random": "mlc.random draws numbers.",
+    "relu": "It is mlc.nn.functional.relu.",
+    "sigmoid": "It is mlc.nn.functional.sigmoid.",
+    "softmax": "It is mlc.nn.functional.softmax.",
+    "tensor": "array makes a tensor.",
+    "unsqueeze": "NumPy's name is expand_dims.",
+}
+
+
+def __getattr__(name: str) -> Any:
+    known = [each for each, value in globals().items() if not each.startswith("_") and callable(value)]
+    raise missing_name("mlc.numpy", name, known, _ELSEWHERE)

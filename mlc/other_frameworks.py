@@ -1,4 +1,4 @@
-"""What PyTorch, Keras and optax call things that have another name here, for messages."""
+"""What PyTorch, Keras, JAX and optax call things that have another name here, for messages."""
 
 from __future__ import annotations
 

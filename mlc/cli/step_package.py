@@ -77,4 +77,4 @@ def optimizer(text: str) -> Optimizer:
             f"--optimizer {text}: {error}", remedy="Write NAME:option=value,..., as adam:lr=1e-3."
         ) from error
     except MlcError as error:
-        raise UsageError(f"--optimizer {text}: {error.message}") from error
+        raise UsageError(f"--optimizer {text}: {error.message}", remedy=error.remedy) from error

@@ -65,6 +65,10 @@ def of_imported(source: Any, loss: Loss | None, freeze: str, train_statistics: b
     outputs = len(module.output_names)
 
     def given(of: Module, params: Any, buffers: Any, inputs: Sequence[Any]) -> list[Any]:
+        if len(inputs) != len(names):
+            raise MlcError(
+                f"the model takes {', '.join(names) or 'nothing'}: {len(inputs)} inputs were given", file=user_line()
+            )
         known = {**params, **buffers, **dict(zip(names, inputs, strict=True))}
         return inline(of, [known[name] for name in of.input_names])
 

@@ -53,7 +53,7 @@ def test_a_constructor_of_ones_own_answers_for_itself() -> None:
     assert Own(num_layers=2, hidden_size=3).more == {"hidden_size": 3}
 
 
-@pytest.mark.parametrize("module", [nn, optim])
+@pytest.mark.parametrize("module", [nn, optim, mlc.numpy])
 def test_a_name_that_is_not_there_says_what_to_write(module: Any) -> None:
     elsewhere = module._ELSEWHERE
     assert not set(elsewhere) & set(dir(module))
@@ -69,3 +69,10 @@ def test_a_name_that_is_nearly_right_is_suggested() -> None:
         nn.MultiheadAttention  # noqa: B018
     with pytest.raises(AttributeError, match="Did you mean AdaGrad"):
         optim.Adagrad  # noqa: B018
+
+
+@pytest.mark.parametrize("option", ["static_argnums", "static_argnames"])
+def test_static_arguments_by_the_names_of_jax(option: str) -> None:
+    with pytest.raises(mlc.MlcError, match=f"mlc.jit has no argument '{option}'") as raised:
+        mlc.jit(lambda x, n: x * n, **{option: 1})
+    assert raised.value.remedy == "Static arguments go by name: static=['n']."

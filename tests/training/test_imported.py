@@ -39,6 +39,8 @@ def test_small_weights_are_parameters_too_and_frozen_ones_stay(tmp_path: Path) -
     proto = model("h = MatMul(x, fc_w)  y = Add(h, fc_b)", weights)
     step = mlc.train_step(proto, "mse", SGD(0.5))
     frozen = mlc.train_step(proto, "mse", SGD(0.5), freeze=["fc_w"])
+    with pytest.raises(MlcError, match="the model takes x: 2 inputs were given"):
+        step.evaluate(*batch(4))
     assert set(step.parameters) == {"fc_w", "fc_b"} and set(frozen.parameters) == {"fc_b"}
     w, b = weights["fc_w"], weights["fc_b"]
     for rows in (4, 1, 6):
