@@ -242,3 +242,20 @@ def test_a_view_of_a_group_s_own_value_that_others_want_stands_behind_the_group(
         np.testing.assert_array_equal(got, want)
     for got, want in zip(run_program(outline(made), [x]), run(module, [x]), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_groups_that_wait_for_each_other_by_others_are_not_made(several: bool) -> None:
+    """The first rows take what stands behind the mean of all; by the sum of the first it would wait for itself."""
+
+    def f(x):  # type: ignore[no-untyped-def]
+        if several:
+            for _ in range(3):
+                x = mlc.numpy.sin(x - x.mean(axis=0)) * x.sum() + x.std(axis=1, keepdims=True) * x.var()
+            return (x * x.sum(axis=0)).sum()
+        return x.std(axis=0).sum() * x.var()
+
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    module = mlc.jit(mlc.grad(f)).trace(x).module
+    found = PassManager("decompose,simplify,cse,dce,fuse").run(module.clone())
+    np.testing.assert_allclose(found.run(x)[0], module.run(x)[0], rtol=1e-10)

@@ -12,6 +12,7 @@ computed is one question, asked wherever a group grows: mlc.ir.graph.fusion_rule
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -59,6 +60,8 @@ class Group:
     kind: str
     frame: Frame
     ops: list[Operation] = field(default_factory=list)
+    first: int = sys.maxsize  # the numbers of its first and last op
+    last: int = -1
     refused: dict[Operation, Operation] = field(default_factory=dict)  # a reader -> what must join before it may
 
 
@@ -121,6 +124,9 @@ class Fusion:
         self.order = {op: number for number, op in enumerate(block.ops)}
         self.group_of: dict[Operation, Group] = {}
         self.groups: list[Group] = []
+        self.crossed = bytearray(
+            len(self.order) + 1
+        )  # 1 where a group has ops in front of the op of this number, and it or ops behind
         self.readers_of: dict[Operation, list[Operation]] = {}
         self.memory_views: dict[Operation, bool] = {}  # is a view needed as memory
         for op in reversed(self.ops):  # readers first: chains of views are as long as the model likes
@@ -176,7 +182,9 @@ class Fusion:
     def obstacle(self, more: list[Operation], group: Group) -> Operation | None:
         """Where these ops need a result of the group, or of each other, by a way that leaves both: the op outside that reads it. What is too
         far away to tell is taken for one."""
-        members, first = {*group.ops, *more}, min(self.order[m] for m in group.ops)
+        members = {*group.ops, *more}
+        # In front of this op nothing waits for the group: no other group has ops on both sides of it.
+        first = self.crossed.rfind(0, 0, min(self.order[m] for m in group.ops) + 1)
         seen: set[Operation] = set()
         waiting = [(v, op) for op in more for v in op.operands if not self.inside(v, members)]
         while waiting:
@@ -215,6 +223,9 @@ class Fusion:
     def add(self, group: Group, op: Operation) -> None:
         group.ops.append(op)
         self.group_of[op] = group
+        low, high = min(group.first, self.order[op]), max(group.last, self.order[op])
+        self.crossed[low + 1 : high + 1] = bytes([1]) * (high - low)
+        group.first, group.last = low, high
 
     def new(self, kind: str, op: Operation) -> Group:
         group = Group(kind, Frame.of(op))
