@@ -148,7 +148,7 @@ def measure(program: str, size: int) -> dict[str, Any]:
             timed(step.name, lambda: step.run(module))  # noqa: B023
     code = timed("codegen", lambda: compile_module(module, compilation.target))
     weights = module.weights.get_all(code.plan.weights, 1)
-    timed("link", lambda: Executable(Artifact(code.plan, code.objects, weights, compilation.target)))
+    timed("link", lambda: Executable(Artifact(code.plan, code.objects, weights, compilation.target, code.entry)))
     steps = made.plan.steps
     return {
         "rows": rows | whole,

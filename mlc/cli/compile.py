@@ -69,14 +69,14 @@ def configure(parser: Parser) -> None:
         metavar="KIND",
         help="what OUT holds: package, mlir, so, python (NumPy source; also --target python), or for cpu llvm, asm, obj; guessed from its suffix, else package",
     )
-    group.add_argument("--header", metavar="FILE", help="with --emit so: also write a C header")
+    group.add_argument("--header", metavar="FILE", help="with -o libNAME.so: also write a C header")
     flags.verify(group, "run the result and compare")
     flags.trace(group, "the passes and code generation")
     group = parser.add_argument_group("training")
     group.add_argument(
         "--train",
         metavar="LOSS",
-        help="write a step of training: forward, gradient of this loss of mlc.nn (cross_entropy, mse, ...) and update",
+        help="write a step of training (a package, or a library for C): forward, gradient of this loss of mlc.nn (cross_entropy, mse, ...) and update",
     )
     group.add_argument(
         "--optimizer",
@@ -137,10 +137,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _train(kind: str, out: Path, args: argparse.Namespace, source: Model, console: Console) -> int:
     from mlc.cli.step_package import write_step
 
-    if kind != "package" or args.verify or args.trace or args.dump_ir or str(out) == STDOUT:
-        raise UsageError("--train writes a package to a file", remedy="Write -o STEP.mlc alone.")
+    if kind not in ("package", "so") or args.verify or args.trace or args.dump_ir or str(out) == STDOUT:
+        raise UsageError(
+            "--train writes a package or a library to a file", remedy="Write -o STEP.mlc or -o libSTEP.so."
+        )
     args.optimizer = args.optimizer or "adam"
-    require_module(str(out), partial(files_read, args, source), ".safetensors")
+    if kind == "package":
+        require_module(str(out), partial(files_read, args, source), ".safetensors")
     written = write_step(out, args, source, console)
     console.result(
         "compile",

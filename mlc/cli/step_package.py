@@ -1,4 +1,4 @@
-"""`mlc compile MODEL --train LOSS`: a step of training as a package, and the state that it begins with."""
+"""`mlc compile MODEL --train LOSS`: a step of training as a package, and the state that it begins with; or as a library with both."""
 
 from __future__ import annotations
 
@@ -36,9 +36,11 @@ def write_step(out: Path, args: argparse.Namespace, source: Model, console: Cons
     rest = replace(given, shapes={}, dims={}, known={}, until=None)
     step = TrainStep(objective, optimizer(args.optimizer), args.seed or 0, {}, rest)
     with stage("write", console.progress) as done:
-        step.export(out, *batch_of(module, args.train))
+        step.export(out, *batch_of(module, args.train), header=args.header)
         done.text = f"a step of training: {sum(p.size for p in step.parameters.values())} parameters"
-    return [out, out.with_suffix(".safetensors")]
+    if out.suffix != ".so":
+        return [out, out.with_suffix(".safetensors")]
+    return [out, *([Path(args.header)] if args.header else [])]
 
 
 def batch_of(module: Module, loss: str) -> list[TensorSpec]:

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlc.codegen.llvm.interface import emit_interface, header_text
@@ -36,39 +37,40 @@ def export_library(
     if header is not None and os.path.realpath(require_path(header)) == os.path.realpath(path):
         raise MlcError(f"the header and the library have the same path, {path}", remedy="Name another for one.")
     name = library_name(path)
-    plan, target = artifact.plan, artifact.target
-    if not isinstance(target, CpuTarget):
-        raise TargetUnavailable(
-            f"a shared library holds code for CPUs, and this executable is for {target.name}",
-            remedy="Compile the model with target='cpu', or save a package.",
-        )
+    plan, target = artifact.plan, cpu_target_of(artifact)
     if begins := [spec for spec in plan.outputs if spec.front is not None]:
         raise MlcError(
             f"a library keeps nothing between runs, and the output '{begins[0].name}' grows in the memory of '{begins[0].front}'",
             remedy="Compile without the pass grow-in-place.",
         )
     symbols = Solver(plan.inputs, plan).symbols
-    linker = _linker()
+    linker = linker_found()
     with tempfile.TemporaryDirectory(prefix="mlc-") as folder:
         work = Path(folder)
-        offsets = _write_weights(artifact, work / "weights.bin")
-        interface = emit_interface(plan, symbols, name, artifact.entry, offsets)
-        parts = [
-            *artifact.objects,
-            compile_text(interface, target),
-            compile_text(pool_text(), target),
-            compile_text(_weights_text(name, work / "weights.bin"), target),
-        ]
-        files = [f"{number}.o" for number in range(len(parts))]
-        for file, content in zip(files, parts, strict=True):
-            (work / file).write_bytes(content)
-        exported = "; ".join(f"{name}_{what}" for what in ("run", "workspace", "shapes", "threads"))
-        (work / "exports").write_text(f"{{ global: {exported}; local: *; }};\n")
-        _link(linker, work, files)
-        with replacing(path, mode=0o755) as temporary:
-            shutil.copyfile(work / "library.so", temporary)
+        parts = [*parts_of(artifact, symbols, name, work), compile_text(pool_text(), target)]
+        exported = [f"{name}_{what}" for what in ("run", "workspace", "shapes", "threads")]
+        link(linker, work, parts, exported, path)
     if header is not None:
         write_text(header, header_text(plan, symbols, name))
+
+
+def cpu_target_of(artifact: Artifact) -> CpuTarget:
+    """What its code is for. Raises TargetUnavailable for another kind than CPUs."""
+    if not isinstance(artifact.target, CpuTarget):
+        raise TargetUnavailable(
+            f"a shared library holds code for CPUs, and this executable is for {artifact.target.name}",
+            remedy="Compile the model with target='cpu', or save a package.",
+        )
+    return artifact.target
+
+
+def parts_of(artifact: Artifact, symbols: Sequence[str], name: str, work: Path) -> list[bytes]:
+    """The objects of an executable, of its C interface, and of its weights; but for the pool of threads, which a library has once."""
+    target, weights = cpu_target_of(artifact), work / f"{name}.bin"
+    offsets = _write_weights(artifact, weights)
+    interface = emit_interface(artifact.plan, symbols, name, artifact.entry, offsets)
+    data = data_text(f"{name}_weights", weights)
+    return [*artifact.objects, compile_text(interface, target), compile_text(data, target)]
 
 
 def library_name(path: Path) -> str:
@@ -77,7 +79,7 @@ def library_name(path: Path) -> str:
     return name if re.match(r"[A-Za-z]", name) else f"model_{name}".rstrip("_")
 
 
-def _linker() -> list[str]:
+def linker_found() -> list[str]:
     """The command that links shared libraries here. CC is taken where it is set."""
     for command in (os.environ.get("CC"), "cc", "gcc", "clang", "ld"):
         if command and (found := shutil.which(command)):
@@ -88,8 +90,13 @@ def _linker() -> list[str]:
     )
 
 
-def _link(linker: list[str], work: Path, files: list[str]) -> None:
-    """Make library.so in the folder of its parts; the linker works there, so that what it says names no folder that is gone."""
+def link(linker: list[str], work: Path, parts: Sequence[bytes], exported: Sequence[str], path: Path) -> None:
+    """Write the library of these objects, of which it shows the functions `exported`. The linker works in the folder `work`, so that what it says
+    names no folder that is gone."""
+    files = [f"{number}.o" for number in range(len(parts))]
+    for file, content in zip(files, parts, strict=True):
+        (work / file).write_bytes(content)
+    (work / "exports").write_text(f"{{ global: {'; '.join(exported)}; local: *; }};\n")
     # the threads of the pool wait in this code: nodelete keeps it where a program closes the library
     options = ["--version-script", "exports", "-z", "nodelete", "-z", "noexecstack"]
     direct = Path(linker[0]).name.endswith("ld")
@@ -103,6 +110,8 @@ def _link(linker: list[str], work: Path, files: list[str]) -> None:
             f"{linker[0]} cannot link the library (exit status {done.returncode})",
             remedy=(done.stderr.strip() or done.stdout.strip())[-2000:],
         )
+    with replacing(path, mode=0o755) as temporary:
+        shutil.copyfile(work / "library.so", temporary)
 
 
 def _write_weights(artifact: Artifact, path: Path) -> list[int]:
@@ -117,15 +126,15 @@ def _write_weights(artifact: Artifact, path: Path) -> list[int]:
     return offsets
 
 
-def _weights_text(name: str, path: Path) -> str:
-    """LLVM's assembler copies the file into read-only data."""
+def data_text(symbol: str, path: Path) -> str:
+    """LLVM's assembler copies the file into read-only data, where the symbol says."""
     quoted = str(path).replace("\\", "\\\\").replace('"', '\\"')
     lines = [
         '.section .rodata.weights,"a",@progbits',
         f".balign {ALIGNMENT}",
-        f".globl {name}_weights",
-        f".hidden {name}_weights",
-        f"{name}_weights:",
+        f".globl {symbol}",
+        f".hidden {symbol}",
+        f"{symbol}:",
         f'.incbin "{quoted}"',
     ]
     return "\n".join('module asm "' + line.replace("\\", "\\5C").replace('"', "\\22") + '"' for line in lines) + "\n"

@@ -92,18 +92,20 @@ def of_imported(source: Any, loss: Loss | None, freeze: str, train_statistics: b
     types = dict(zip(module.input_names, module.input_types, strict=True))
     open_shapes = {n: types[n][0] for n in names if any(isinstance(e, Dim) for e in types[n][0])}
     first = [shape[0] for shape in open_shapes.values() if isinstance(shape[0], Dim)]
+    targets = targets_of(loss, tuple(names))
     numbers = lambda keys: {key: module.weights.get(key) for key in keys}
     return Objective(
         Path(module.source).stem if module.source else module.name,
         numbers(wanted),
         measured,
         predict,
-        (*names, *targets_of(loss, tuple(names))),
+        (*names, *targets),
         numbers(kept),
         shapes=open_shapes,
         rows=first[0] if first else None,
         bounds=module.symbols,
         trained=taken,
+        targets=len(targets),
     )
 
 

@@ -42,6 +42,7 @@ class Objective:
     rows: Extent | None = None  # the symbolic size that all of the batch begins with, if there is one
     bounds: Mapping[str, Range] = field(default_factory=dict)
     trained: Callable[[Any, Any], Any] | None = None  # (params, buffers) -> the model with these
+    targets: int = 0  # how many of `inputs`, the last, go to the loss alone
 
 
 def of_function(model: Callable[..., Any], loss: Loss | None, params: Any) -> Objective:
@@ -64,7 +65,8 @@ def of_function(model: Callable[..., Any], loss: Loss | None, params: Any) -> Ob
         value, more = valued(loss, predict(params, buffers, key, *batch[: len(inputs)]), batch[len(inputs) :])
         return value, (buffers, more)
 
-    return Objective(name_of(model), params, measured, predict, (*inputs, *targets_of(loss, inputs)))
+    targets = targets_of(loss, inputs)
+    return Objective(name_of(model), params, measured, predict, (*inputs, *targets), targets=len(targets))
 
 
 def of_layers(module: Module, loss: Loss | None) -> Objective:
@@ -92,15 +94,17 @@ def of_layers(module: Module, loss: Loss | None) -> Objective:
         module.load_state_dict({**params, **buffers}, strict=False)
         return module
 
+    targets = targets_of(loss, inputs)
     return Objective(
         type(module).__name__,
         {name: p for name, p in module.named_parameters() if p.requires_grad},
         measured,
         predict,
-        (*inputs, *targets_of(loss, inputs)),
+        (*inputs, *targets),
         dict(module.named_buffers()),
         lambda: tuple([each.training for each in modules]),
         trained=taken,
+        targets=len(targets),
     )
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+import tempfile
 from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
+from pathlib import Path
 from threading import RLock
 from typing import Any
 
@@ -35,6 +37,7 @@ from mlc.jitted import Jitted, traced_call
 from mlc.options import CompileOptions
 from mlc.runtime.executable import Executable
 from mlc.runtime.state import Stateful
+from mlc.runtime.step_library import export_step
 from mlc.training import checkpoint
 from mlc.training.models import objective_of
 from mlc.training.nan_check import first_nan, has_nan
@@ -191,16 +194,46 @@ class TrainStep:
             state = dict(self._state)
         checkpoint.write(path, state)
 
-    def export(self, path: Any, *batch: Any) -> None:
-        """Write the step for batches like this one as a package, and beside it, as PATH with the suffix .safetensors, the state as `save` does.
+    def export(self, path: Any, *batch: Any, header: Any = None) -> None:
+        """Write the step for batches like this one, to go on without this model and its Python code.
 
-        `mlc.load_executable(path).with_state(initial=...)` of the arrays in that file steps on without this model and its Python code.
+        step.mlc     a package, and beside it, as PATH with the suffix .safetensors, the state as `save` does:
+                     `mlc.load_executable(path).with_state(initial=...)` of the arrays in that file steps on
+        libstep.so   a library with functions for C, declared in `header`: train, evaluate, the state by parts, save and load. It begins with
+                     the state as it is now
+
+        Raises TargetUnavailable where there is no C compiler to make a library with.
         """
         path = require_path(path)
+        if header is not None and path.suffix != ".so":
+            raise MlcError(f"a header is for libraries, and {path} is none", remedy="Name it libNAME.so.")
         with self._lock:
             traced = self._traced(self._arguments(batch))
-            _CompiledStep(traced, self._names, self.options).stateful.save(path)
-            self.save(path.with_suffix(".safetensors"))
+            stateful = _CompiledStep(traced, self._names, self.options).stateful
+            if path.suffix != ".so":
+                stateful.save(path)
+                self.save(path.with_suffix(".safetensors"))
+                return
+            with tempfile.TemporaryDirectory(prefix="mlc-") as folder:
+                state = Path(folder) / "state.safetensors"
+                self.save(state)
+                evaluate, kept = self._evaluation(traced, batch)
+                export_step(stateful.executable.artifact, evaluate.artifact, kept, state, path, header)
+
+    def _evaluation(self, traced: Traced, batch: Sequence[Any]) -> tuple[Executable, list[str]]:
+        """The code of `evaluate` for the inputs of a traced step, and the parts of the state that it begins with."""
+        objective, parts = self.objective, ("params", "buffers", "key")
+        given = flatten(batch)[1].unflatten(traced.specs[len(self._names) :])
+        kept = dict(
+            zip(_STATE, self._tree.unflatten([spec_of(self._state[name]) for name in self._names]), strict=True)
+        )
+        inputs = given[: len(given) - objective.targets]
+        call = arguments_of(objective.predict, (), (*(kept[part] for part in parts), *inputs), {})
+        bounds = {symbol: (range.low, range.high) for symbol, range in self.options.dims.items()}
+        predict = traced_call(objective.predict, call, {}, {**objective.bounds, **bounds})
+        names = [name for part in parts for name in self._part_names(part)[0]]
+        _name_inputs(predict.module, [*names, *traced.module.input_names[len(self._names) :]])
+        return Compilation(self.options).finish(predict.module), names
 
     def load(self, path: Any) -> None:
         """Take the state that `save` wrote. Raises MlcError where it is of another model or optimiser, and changes nothing then."""
@@ -355,6 +388,7 @@ class _CompiledStep:
 def _named(module: Module, names: Sequence[str]) -> None:
     """Call the inputs that are kept by these names, have each result that follows one live in its memory, and give it the name new.NAME."""
     plain = dict(zip(module.input_names, [*names, *module.input_names[len(names) :]], strict=True))
+    _name_inputs(module, list(plain.values()))
     sources = {f"result.{name}": given for name, given in plain.items() if name.startswith(_CHANGING)}
     row = lambda name, more: DictionaryAttr({"graph.name": StringAttr(name), **more})
     results = []
@@ -362,9 +396,16 @@ def _named(module: Module, names: Sequence[str]) -> None:
         source = sources.get(name)
         alias = {} if source is None else {ALIAS: StringAttr(source)}
         results.append(row(name.removeprefix("result.") if source is None else f"new.{source}", alias))
-    module.main.properties["arg_attrs"] = ArrayAttr([row(name, {}) for name in plain.values()])
     module.main.properties["res_attrs"] = ArrayAttr(results)
     module.verify()
+
+
+def _name_inputs(module: Module, names: Sequence[str]) -> None:
+    """Call the inputs by these names, as many of them as there are."""
+    rows = zip(module.input_names, names, strict=False)
+    module.main.properties["arg_attrs"] = ArrayAttr(
+        [DictionaryAttr({"graph.name": StringAttr(name)}) for _, name in rows]
+    )
 
 
 def _as_tensors(tree: Any) -> Any:

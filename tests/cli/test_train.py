@@ -1,5 +1,6 @@
 """`mlc compile --train`: a package that steps, its state beside it, and what is said of flags that do not fit."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,17 @@ def test_the_package_steps_on_batches_of_every_size(mlc: Callable, linear: tuple
         np.testing.assert_allclose(step(x, y), (error**2).mean(), rtol=1e-5)
         w = w - 0.5 * 2 * x.T @ error / error.size
     np.testing.assert_allclose(step.state["params.w"], w, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="no cc on the PATH")
+def test_a_library_takes_the_place_of_the_package(mlc: Callable, linear: tuple) -> None:
+    for _ in range(2):  # the second takes the place of the first
+        outcome = mlc("compile", linear[0], "--train", "mse", "-o", "libstep.so", "--header", "step.h")
+        assert outcome.code == 0 and "wrote      step.h" in outcome.out
+    assert (
+        "int step_train(step_handle *self, int64_t N, const float *x, const float *target" in Path("step.h").read_text()
+    )
+    assert not Path("step.safetensors").exists() and not Path("libstep.safetensors").exists()
 
 
 @pytest.mark.parametrize(

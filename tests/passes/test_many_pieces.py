@@ -36,7 +36,7 @@ def kernels(made: Module, arrays: Sequence[np.ndarray], level: int = 2) -> int:
     lowered = PassManager(pipeline(level)).run(made)
     code = compile_module(lowered, cpu_target())
     weights = {key: lowered.weights.get(key) for key in code.plan.weights}
-    executable = Executable(Artifact(code.plan, code.objects, weights, cpu_target()))
+    executable = Executable(Artifact(code.plan, code.objects, weights, cpu_target(), code.entry))
     for found in (run_program(lowered, arrays), executable.run(None, dict(zip(made.input_names, arrays, strict=True)))):
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

@@ -80,7 +80,7 @@ def reference(x, r, w, v, b):
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_lowered_kernels_run_at_any_size(built, threads, tmp_path):
     _, code, weights, plain, _ = built
-    exe = Executable(Artifact(code.plan, code.objects, weights, cpu_target()), threads=threads)
+    exe = Executable(Artifact(code.plan, code.objects, weights, cpu_target(), code.entry), threads=threads)
     exe.save(tmp_path / "m.mlc")
     again = load_package(tmp_path / "m.mlc", threads)
     rng = np.random.default_rng(1)
@@ -102,7 +102,7 @@ def test_a_second_build_compiles_nothing(built):
 
 def test_profiles_name_kernels_and_nodes(built):
     _, code, weights, *_ = built
-    exe = Executable(Artifact(code.plan, code.objects, weights, cpu_target()), threads=1)
+    exe = Executable(Artifact(code.plan, code.objects, weights, cpu_target(), code.entry), threads=1)
     x, r = np.ones((2, 200, 48), np.float32), np.zeros((400, 96), np.float32)
     first, second = exe.profile(x, r, repeats=3)
     assert (first.kernel, first.source) == ("first", ("fc1", "relu1"))

@@ -49,7 +49,7 @@ def build(module: Module, folder, counted: list) -> tuple[Executable, Module]:
         (LowerNewKernels("native", known) if type(step) is LowerKernels else step).run(module)
     code = compile_module(module, cpu_target(), objects, known=known)
     weights = {key: module.weights.get(key) for key in code.plan.weights}
-    made = Executable(Artifact(code.plan, code.objects, weights, cpu_target()), threads=1)
+    made = Executable(Artifact(code.plan, code.objects, weights, cpu_target(), code.entry), threads=1)
     made.report = {"lowered": len(counted) - before, "compiled": code.compiled}
     return made, module
 
@@ -106,7 +106,7 @@ def test_kernels_that_became_the_same_code_are_linked_once(tmp_path, counted):
     code = compile_module(module, cpu_target(), objects, known=known)
     weights = {key: module.weights.get(key) for key in code.plan.weights}
     x = RNG.standard_normal((7, 64)).astype(np.float32)
-    made = Executable(Artifact(code.plan, code.objects, weights, cpu_target()), threads=1)
+    made = Executable(Artifact(code.plan, code.objects, weights, cpu_target(), code.entry), threads=1)
     assert [step.kernel for step in code.plan.steps] == [call.kernel, "twin", "rows_0"]
     assert len(code.objects) == 3
     np.testing.assert_allclose(made(x), expected(x), rtol=1e-4, atol=1e-6)

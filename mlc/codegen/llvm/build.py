@@ -67,7 +67,9 @@ def compile_module(
                 learnt.append((key, kernel, symbols[name], compiler.key(number)))
         entry = emit_entry(module, ENTRY, symbols=symbols, mode=FloatMode(target.arch, denormals))
         texts[ENTRY] = entry.text
-        code[ENTRY] = compiler.submit(entry.text, name=ENTRY)
+        # after its text too, so that two modules can be parts of one library
+        called = f"{ENTRY}_{sha256(entry.text.encode()).hexdigest()[:16]}"
+        code[called] = compiler.submit(entry.text.replace(f"@{ENTRY}", f"@{called}"), name=ENTRY)
         made_now = compiler.finish()
         # in the order of the program, whatever was known before: the same model gives the same package
         objects = [made_now[place] if isinstance(place, int) else place for place in code.values()]
@@ -81,7 +83,7 @@ def compile_module(
             compiler.compiled,
             len(objects) - compiler.compiled,
             frozenset(optimised),
-            ENTRY,
+            called,
         )
 
 

@@ -1,0 +1,1 @@
+"""C source of what surrounds native code in a library."""
