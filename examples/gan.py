@@ -23,7 +23,7 @@ from mlc.optim import Adam, Cosine
 MEAN = np.array([2.0, 1.0])
 COVARIANCE = np.array([[1.04, 1.9], [1.9, 4.25]])
 BATCH = 256
-PENALTY = 0.05  # on the discriminator's weights: it keeps the two from circling each other for ever
+PENALTY = 0.05  # on the discriminator's weights: it damps the game, in which each answers the other's last move
 
 Params = dict[str, Tensor]
 
