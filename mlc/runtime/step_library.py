@@ -39,8 +39,7 @@ def export_step(
     evaluate  what runs on the same state: its first inputs are the parts called `kept`
     state     a safetensors file: the parts in the order of the step's inputs
 
-    The functions are called after the library: libstep.so gives step_train. Raises TargetUnavailable without a C compiler, MlcError for what counts
-    sizes while it runs.
+    The functions are called after the library: libstep.so gives step_train. Raises TargetUnavailable without a C compiler.
     """
     path = require_path(path)
     if header is not None and os.path.realpath(require_path(header)) == os.path.realpath(path):
@@ -66,13 +65,7 @@ def export_step(
 
 
 def _side(artifact: Artifact, kept: Sequence[int]) -> Side:
-    plan = artifact.plan
-    if plan.counted:
-        raise MlcError(
-            f"the size {next(iter(plan.counted))} is counted while the step runs, and a library that trains has none such",
-            remedy="Export a package: step.mlc.",
-        )
-    return Side(plan, tuple(Solver(plan.inputs, plan).symbols), tuple(kept))
+    return Side(artifact.plan, tuple(Solver(artifact.plan.inputs, artifact.plan).symbols), tuple(kept))
 
 
 def _state(path: Path) -> State:
