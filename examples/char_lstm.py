@@ -82,6 +82,8 @@ def main(arguments: list[str] | None = None) -> float:
     text = zen()
     characters = sorted(set(text))
     codes = np.array([characters.index(c) for c in text])
+    if args.steps < 1 or not 1 <= args.window <= len(codes) // ROWS - 1:
+        parser.error(f"a step at least, and a window of 1 to {len(codes) // ROWS - 1} characters")
     batches = windows(codes, args.window)
 
     # 2. The model, and a step of its training. Long products of derivatives may explode: gradients are clipped.

@@ -1,6 +1,7 @@
 """The language model of characters: it learns by heart what it reads, and its windows are what they are said to be."""
 
 import numpy as np
+import pytest
 
 from examples import char_lstm
 
@@ -17,3 +18,10 @@ def test_windows_are_read_in_order_and_targets_are_the_characters_behind():
 def test_it_writes_the_text_that_it_has_read(capsys):
     assert char_lstm.main(["--steps", "400"]) < 0.05
     assert "The Zen of Python, by Tim Peters\n\nBeautiful is better than ugly.\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--steps", "0"], ["--window", "0"], ["--window", "107"]])
+def test_windows_that_the_text_does_not_have_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit):
+        char_lstm.main(arguments)
+    assert "a window of 1 to 106 characters" in capsys.readouterr().err
