@@ -20,8 +20,8 @@ import numpy as np
 
 from mlc.backends import backend
 from mlc.errors import InvalidModel, MlcError, TargetUnavailable
-from mlc.insight.numbers import bytes_text
 from mlc.ir import safetensors
+from mlc.ir.byte_counts import bytes_text
 from mlc.ir.dims import Extent
 from mlc.ir.files import require_path
 from mlc.ir.module import Module
@@ -211,8 +211,10 @@ class Compilation:
         """The module after the pipeline of the options (or after `passes`); the one given stays as it is. `watch` sees it after each pass.
         Kernels that are `known` become stubs, which only `generate` with the same cache can use."""
         from mlc.insight.decisions import composites, describe
+        from mlc.insight.footprint import memory_lines
         from mlc.insight.fusion import boundaries
         from mlc.insight.pages import write_index
+        from mlc.passes.graph.rematerialise import Rematerialise, memory_record
         from mlc.passes.kernel.lowering import LowerKernels, LowerNewKernels
         from mlc.passes.kernel.rules.by_target import option_of
         from mlc.passes.kernel.specialise import Specialise
@@ -223,8 +225,12 @@ class Compilation:
         if passes is None:
             sizes = ";".join(map(variant_text, options.specialise))
             target = option_of(self.backend.name, options.arch)
-            every = pipeline(options.opt_level, target, options.disable_passes, options.passes, sizes)
+            every = pipeline(
+                options.opt_level, target, options.disable_passes, options.passes, sizes, options.memory_budget
+            )
             done = done_before(module)
+            if options.memory_budget is not None and Rematerialise.name in done:
+                raise MlcError("a module that is fused already gets no memory budget", remedy="Give the model itself.")
             if sizes and Specialise.name in done:
                 raise MlcError(f"a module of loops cannot be specialised for {sizes}", remedy="Give the model itself.")
             passes = [step for step in every if step.name not in done]
@@ -246,6 +252,8 @@ class Compilation:
                 if done.gives == "groups":
                     fusion.update(boundaries(changed))
                     self.portable = copy(changed)  # outline makes a new one and leaves this as it is
+                if done.name == Rematerialise.name:
+                    self.report["memory"] = memory_record(changed)
                 if done.gives == "schedules":
                     self.report["kernels"] = describe(changed, fusion, whole)
                 if watch is not None:
@@ -257,7 +265,9 @@ class Compilation:
             self.report["passes"] = [
                 {"name": r.name, "seconds": r.seconds, "ops": r.ops_after} for r in manager.records
             ]
-            step.text = _summary(manager, self.report.get("kernels", []))
+            step.text = "; ".join(
+                [_summary(manager, self.report.get("kernels", [])), *memory_lines(self.report.get("memory"))]
+            )
         if self.inspection.dump:
             safetensors.write(result.weights, self.inspection.dump / dump.WEIGHTS, named)
             write_index(self.inspection.dump, manager.records)
@@ -324,6 +334,8 @@ class Compilation:
             step.text = (
                 f"{len(code.plan.steps)} kernel calls, weights {bytes_text(sum(w.nbytes for w in weights.values()))}"
             )
+        if planned := self.report.get("memory"):
+            planned["arena"] = made.memory_analysis(**planned["sizes"]).buffers
         made.report.update(
             seconds=dict(self.seconds),
             target=str(self.target),

@@ -57,6 +57,8 @@ class CompileOptions:
     passes           graph passes in place of those that opt_level chooses: text, or a list of passes and their names; the name
                      "default" stands for those that it would choose
     disable_passes   names of passes to leave out
+    memory_budget    bytes, or text as "200MiB", that intermediate results may take at the largest sizes: values are computed again where more
+                     would be alive at once, which changes no bit of any result. Weights, outputs and what each thread works with come on top
     precision        lowest precision that may be used; nothing below f32 is used unasked
     keep_f32         names of nodes that stay in f32 when precision is lower
     check_indices    whether a call tests the values of inputs that are positions in a tensor (token ids, say) and refuses those out
@@ -79,6 +81,7 @@ class CompileOptions:
     opt_level: int = 2
     passes: str | tuple[Pass | str, ...] | None = None
     disable_passes: tuple[str, ...] = ()
+    memory_budget: int | None = None
     precision: Precision = "f32"
     keep_f32: tuple[str, ...] = ()
     check_indices: bool = True
@@ -109,6 +112,8 @@ class CompileOptions:
         _one_of("opt_level", self.opt_level, (0, 1, 2, 3))
         if self.threads is not None and not (is_whole(self.threads) and self.threads >= 1):
             raise MlcError(f"threads is {self.threads!r}, a call needs at least 1", remedy="Give a whole number.")
+        if self.memory_budget is not None and not (is_whole(self.memory_budget) and self.memory_budget >= 0):
+            raise MlcError(f"memory_budget is {self.memory_budget!r}", remedy='Give bytes, or text as "200MiB".')
         for name, bounds in self.dims.items():
             if bounds.low == bounds.high and any(name in variant for variant in self.specialise):
                 raise MlcError(
@@ -185,6 +190,13 @@ def _texts(option: str, value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _bytes(option: str, value: object) -> object:
+    """200 * 2**20 or "200MiB"."""
+    from mlc.ir.byte_counts import bytes_of
+
+    return bytes_of(value) if isinstance(value, str) else value
+
+
 def _passes(option: str, value: object) -> str | tuple[Pass | str, ...]:
     """Text, or passes one by one."""
     if isinstance(value, str):
@@ -208,5 +220,6 @@ _FORMS: Mapping[str, Callable[[str, object], Any]] = {
     "known": _known,
     "passes": _passes,
     "disable_passes": _texts,
+    "memory_budget": _bytes,
     "keep_f32": _texts,
 }

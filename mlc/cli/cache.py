@@ -18,7 +18,7 @@ def configure(parser: Parser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     from mlc.codegen.llvm.cache import ObjectCache
-    from mlc.insight.numbers import bytes_text
+    from mlc.ir.byte_counts import bytes_text
 
     cache = ObjectCache()
     entries = cache.entries()

@@ -76,8 +76,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _print(name: str, facts: str, found: Summary, memory: CallMemory, console: Console) -> None:
-    from mlc.insight.numbers import bytes_text, quantity
+    from mlc.insight.numbers import quantity
     from mlc.insight.summary import symbol_text
+    from mlc.ir.byte_counts import bytes_text
 
     console.print(f"{name}  {facts}".rstrip())
     for title, values in (("inputs", found.inputs), ("outputs", found.outputs)):

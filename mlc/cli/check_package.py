@@ -11,8 +11,9 @@ from mlc.cli.console import Console
 from mlc.cli.session import require_file
 from mlc.cli.source import Model, require_as_compiled
 from mlc.errors import TargetUnavailable
-from mlc.insight.numbers import bytes_text, quantity
+from mlc.insight.numbers import quantity
 from mlc.insight.summary import Value, symbol_text
+from mlc.ir.byte_counts import bytes_text
 
 if TYPE_CHECKING:
     from mlc.insight.footprint import CallMemory

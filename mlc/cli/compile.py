@@ -99,6 +99,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     kind, out = _output(args, source, console)
     if args.train is not None:
         return _train(kind, out, args, source, console)
+    if kind == "python" and args.memory_budget:
+        raise UsageError("--memory-budget is for machine code, and NumPy source keeps what it computes")
     if args.optimizer or args.freeze or args.train_statistics:
         raise UsageError("--optimizer, --freeze and --train-statistics are of --train LOSS")
     session = open_session(args, console, inspection(args), packages=False, source=source)

@@ -52,7 +52,7 @@ class Console:
 
     def wrote(self, path: str | Path, following: str = "") -> None:
         """Name a file that is there now."""
-        from mlc.insight.numbers import bytes_text
+        from mlc.ir.byte_counts import bytes_text
 
         if str(path) != "-":
             size = f" ({bytes_text(Path(path).stat().st_size)})" if Path(path).is_file() else ""

@@ -77,7 +77,7 @@ def _cpu() -> Finding:
 
 def _cache() -> Finding:
     from mlc.codegen.llvm.cache import cache_directory
-    from mlc.insight.numbers import bytes_text
+    from mlc.ir.byte_counts import bytes_text
 
     folder = cache_directory()
     existing = next(p for p in (folder, *folder.parents) if p.exists())

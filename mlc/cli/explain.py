@@ -26,6 +26,8 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    from mlc.insight.footprint import memory_lines
+
     source = model(args.model)
     if source.is_package:
         from mlc.runtime.package import read
@@ -40,10 +42,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
         report = {**compilation.report, "target": str(compilation.target)}
     kernels = report.get("kernels", [])
     chosen = kernels if args.op is None else _about(args.op, kernels)
-    console.result("explain", model=source.name, target=report.get("target"), kernels=chosen)
+    memory = report.get("memory")
+    console.result("explain", model=source.name, target=report.get("target"), kernels=chosen, memory=memory)
     console.print(f"{source.name}  for {report.get('target', 'an unnamed target')}")
     calls = sum(len(kernel["calls"]) for kernel in kernels)
     console.print(f"{calls} calls of {len(kernels)} kernels")
+    for line in memory_lines(memory):
+        console.print(line)
     for kernel in chosen:
         _print(kernel, console)
     return 0

@@ -86,6 +86,11 @@ def target(parser: Parser) -> None:
     )
     group.add_argument("--disable-pass", action="append", default=[], metavar="NAME", help="leave a pass out")
     group.add_argument(
+        "--memory-budget",
+        metavar="SIZE",
+        help="bytes that intermediate results may take, as 200MiB: values are computed again where more would be alive",
+    )
+    group.add_argument(
         "--no-check-indices",
         action="store_true",
         help="let calls take the nearest position where an input holds one that is out of range, instead of an error",

@@ -85,7 +85,7 @@ def _near(path: Path) -> str | None:
 
 def require_as_compiled(args: argparse.Namespace, package: Model) -> None:
     """Raises UsageError for flags that a package comes too late for."""
-    for flag in ("shape", "until", "passes", "disable_pass", "known", "denormals"):
+    for flag in ("shape", "until", "passes", "disable_pass", "known", "denormals", "memory_budget"):
         if getattr(args, flag, None):
             name = flag.replace("_", "-")
             raise UsageError(f"--{name} changes how a model is compiled, and {package.name} is compiled already")
@@ -104,6 +104,7 @@ def options(args: argparse.Namespace) -> CompileOptions:
         opt_level=getattr(args, "opt_level", None),
         passes=getattr(args, "passes", None),
         disable_passes=getattr(args, "disable_pass", None),
+        memory_budget=getattr(args, "memory_budget", None),
         check_indices=not getattr(args, "no_check_indices", False),
         denormals=getattr(args, "denormals", None),
         cache=not getattr(args, "no_cache", False),

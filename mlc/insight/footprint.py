@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlc.insight.numbers import bytes_text
+from mlc.ir.byte_counts import bytes_text
 
 if TYPE_CHECKING:
     from mlc.ir.kernel.plan import Plan
@@ -71,3 +71,14 @@ def call_memory(
     use = replace(binder.memory(found), weights=sum(weights[key] for key in plan.weights))
     at = plan.steps[use.step].source if use.step is not None else ()
     return CallMemory(use, sum(weights[key] for key in plan.weights if key in packed), found, threads, tuple(at))
+
+
+def memory_lines(planned: Mapping[str, Any] | None) -> list[str]:
+    """What was planned under a budget of memory, if there was one."""
+    if planned is None:
+        return []
+    line = f"intermediate results {bytes_text(planned['planned'])} of {bytes_text(planned['budget'])}"
+    if not planned["groups"]:
+        return [line]
+    again = f"{planned['groups']} groups are computed again: {planned['extra']:.1%} more work"
+    return [f"{line}, {bytes_text(planned['without'])} without a budget; {again}"]

@@ -10,11 +10,3 @@ def quantity(number: float, unit: str = "") -> str:
             scale = 1e3 if letter == "k" else limit
             return f"{number / scale:.1f} {letter}{unit}"
     return f"{number:,.0f}{' ' + unit if unit else ''}"
-
-
-def bytes_text(number: float) -> str:
-    """1234567 -> 1.2 MiB."""
-    for power, letter in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if number >= 1 << power:
-            return f"{number / (1 << power):.1f} {letter}"
-    return f"{number:.0f} bytes"

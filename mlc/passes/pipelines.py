@@ -25,6 +25,7 @@ from mlc.passes.graph.layout import SelectLayout
 from mlc.passes.graph.padding import ExpandPadding
 from mlc.passes.graph.projections import SplitProjections
 from mlc.passes.graph.relax import RelaxArithmetic
+from mlc.passes.graph.rematerialise import Rematerialise
 from mlc.passes.graph.scales import MergeScales
 from mlc.passes.graph.simplify import Simplify
 from mlc.passes.graph.transposes import MoveTransposes
@@ -58,6 +59,7 @@ PASSES: dict[str, type[Pass]] = {
         Autodiff,
         GrowInPlace,
         Fuse,
+        Rematerialise,
         *LOWERING,
     )
 }
@@ -108,12 +110,16 @@ def readable_passes() -> list[Pass]:
     return [Simplify(), Cse(), Dce()]
 
 
-def lowering_passes(target: str = AT_HAND, fuse: bool = True, sizes: str = "") -> list[Pass]:
-    """From a graph to loops that a printer takes. Without `fuse` every op is a kernel of its own; `sizes` get kernels of their own."""
-    grouping = Fuse() if fuse else Fuse(max_ops=1)
+def lowering_passes(
+    target: str = AT_HAND, fuse: bool = True, sizes: str = "", memory_budget: int | None = None
+) -> list[Pass]:
+    """From a graph to loops that a printer takes. Without `fuse` every op is a kernel of its own; `sizes` get kernels of their own; values are
+    computed again where else more than `memory_budget` bytes of intermediate results were alive."""
+    grouping: list[Pass] = [Fuse() if fuse else Fuse(max_ops=1)]
+    grouping += [] if memory_budget is None else [Rematerialise(str(memory_budget))]
     special = [Specialise(sizes)] if sizes else []
     loops = [MergeLoops(), ChooseSchedules(target), LowerKernels(target)]
-    return [grouping, OutlineKernels(), *special, *loops, PlanArena()]
+    return [*grouping, OutlineKernels(), *special, *loops, PlanArena()]
 
 
 def pipeline(
@@ -122,9 +128,11 @@ def pipeline(
     disable: Iterable[str] = (),
     passes: str | Sequence[Pass | str] | None = None,
     sizes: str = "",
+    memory_budget: int | None = None,
 ) -> list[Pass]:
     """All passes from an imported module to loops for the machine `target`. `passes`, as text or one by one, take the place of the graph passes; the name
-    "default" among them stands for those of the level. They may name some of the last ones too, which are then not added again. `sizes` get code of their own, as in "N@8;N@1,T@128"."""
+    "default" among them stands for those of the level. They may name some of the last ones too, which are then not added again. `sizes` get code of their own, as in "N@8;N@1,T@128".
+    Under a `memory_budget` of bytes, values are computed again instead of being kept."""
     left_out = set(disable)
     if needed := sorted(left_out & {kind.name for kind in (*BEFORE_FUSION, *LOWERING)}):
         raise MlcError(f"pass '{needed[0]}' cannot be left out", remedy="--stop-after shows the module before it.")
@@ -140,7 +148,14 @@ def pipeline(
         raise MlcError(
             f"the pass list specialises already, and is asked to for {sizes}", remedy="Leave one of them out."
         )
-    last = lowering_passes(target, fuse=opt_level > 0 and Fuse.name not in left_out, sizes=sizes)
+    if memory_budget is not None and (late := named & {Rematerialise.name, OutlineKernels.name}):
+        raise MlcError(
+            f"the pass list runs {min(late)} itself, and a memory budget is given",
+            remedy=f"Leave one of them out, or write {Rematerialise.name}{{budget={memory_budget}}} behind fuse.",
+        )
+    if Rematerialise.name in left_out:
+        memory_budget = None
+    last = lowering_passes(target, opt_level > 0 and Fuse.name not in left_out, sizes, memory_budget)
     return [*first, *(step for step in last if step.name not in named)]
 
 

@@ -20,7 +20,8 @@ import numpy as np
 from mlc.errors import MlcError, ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
-from mlc.ir.kernel.plan import ALIGNMENT, GRAIN, GUARD, Equality, Plan, TensorSpec
+from mlc.ir.kernel.arena_layout import Layout, aligned, reserved
+from mlc.ir.kernel.plan import GRAIN, Equality, Plan, TensorSpec
 from mlc.runtime.arrays import DTYPES
 from mlc.runtime.indices import Positions, positions
 
@@ -54,13 +55,20 @@ class Binding:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Bytes of one call: the arena, what is alive at once at most and in which step of the plan, the outputs; and the weights, which all calls share."""
+    """Bytes of one call: the arena, what is alive at once at most and in which step of the plan, the outputs; the part of the arena that threads
+    work with; and the weights, which all calls share."""
 
     arena: int
     peak: int
     step: int | None
     outputs: int
     weights: int = 0
+    scratch: int = 0
+
+    @property
+    def buffers(self) -> int:
+        """The part of the arena that holds intermediate results: what a memory budget is for."""
+        return self.arena - self.scratch
 
     @property
     def call(self) -> int:
@@ -129,9 +137,9 @@ class Binder:
             (shape, dtype, prod(shape) * dtype.itemsize if spec.alias is None else 0)
             for shape, dtype, spec in zip(outputs, self._dtypes, plan.outputs, strict=True)
         )
-        scratch = _rounded(scratch)
+        scratch = aligned(scratch)
         own = scratch * self.threads
-        offsets, top = self._layout.offsets([size and _rounded(size + GUARD) for size in buffers])
+        offsets, top = self._layout.offsets([reserved(size) for size in buffers])
         arena = own + top
         self._check_memory(arena, sum(bytes for _, _, bytes in memory), symbols)
         helpers = [max(0, min(self.threads, tiles, bytes // self.grain) - 1) for bytes, tiles in launches]
@@ -171,7 +179,8 @@ class Binder:
             for number, step in enumerate(self.plan.steps)
         ]
         peak, number = max(live, key=lambda item: (item[0], -item[1]), default=(0, None))
-        return MemoryUse(binding.arena, peak, number, sum(count for _, _, count in binding.outputs))
+        outputs = sum(count for _, _, count in binding.outputs)
+        return MemoryUse(binding.arena, peak, number, outputs, scratch=binding.scratch * self.threads)
 
     def _check_memory(self, arena: int, outputs: int, symbols: dict[str, int]) -> None:
         have = _memory()
@@ -310,63 +319,6 @@ class Solver:
 
     def _given(self, found: dict[str, int]) -> str:
         return f" at {_text(found)}" if found else ""
-
-
-class Layout:
-    """Offsets of buffers with fixed lifetimes: program order, best fit, free neighbours joined. 0.3 ms for 200 buffers."""
-
-    def __init__(self, lifetimes: Sequence[tuple[int, int]]):
-        self._order = sorted(range(len(lifetimes)), key=lambda i: lifetimes[i][0])
-        # before buffer i of the order is placed, these have ended
-        self._ended: list[list[int]] = []
-        ends = sorted(range(len(lifetimes)), key=lambda i: lifetimes[i][1])
-        done = 0
-        for i in self._order:
-            gone = []
-            while done < len(ends) and lifetimes[ends[done]][1] < lifetimes[i][0]:
-                gone.append(ends[done])
-                done += 1
-            self._ended.append(gone)
-
-    def offsets(self, sizes: Sequence[int]) -> tuple[list[int], int]:
-        """Offset of each buffer, and the bytes of all; empty buffers lie at 0."""
-        offsets, top = [0] * len(sizes), 0
-        free: list[tuple[int, int]] = []  # sorted (start, end)
-        for i, ended in zip(self._order, self._ended, strict=True):
-            for gone in ended:
-                if sizes[gone]:
-                    _release(free, offsets[gone], offsets[gone] + sizes[gone])
-            size = sizes[i]
-            if not size:
-                continue
-            best, rest = -1, 1 << 62
-            for place, (start, end) in enumerate(free):
-                if size <= end - start < rest:
-                    best, rest = place, end - start
-            if best >= 0:
-                start, end = free[best]
-                free[best : best + 1] = [(start + size, end)] if start + size < end else []
-                offsets[i] = start
-            else:
-                start = free.pop()[0] if free and free[-1][1] == top else top
-                offsets[i], top = start, start + size
-        return offsets, top
-
-
-def _release(free: list[tuple[int, int]], start: int, end: int) -> None:
-    place = 0
-    while place < len(free) and free[place][0] < start:
-        place += 1
-    if place < len(free) and free[place][0] == end:
-        end = free.pop(place)[1]
-    if place and free[place - 1][1] == start:
-        free[place - 1] = free[place - 1][0], end
-    else:
-        free.insert(place, (start, end))
-
-
-def _rounded(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def _symbols(extent: Extent) -> frozenset[str]:

@@ -69,3 +69,12 @@ def test_a_library_takes_the_place_of_the_package(mlc: Callable, linear: tuple) 
 def test_what_does_not_fit_is_refused_in_words(mlc: Callable, linear: tuple, words: list[str], said: str) -> None:
     outcome = mlc("compile", linear[0], *words)
     assert outcome.code and said in outcome.err
+
+
+def test_a_memory_budget_is_for_bounded_sizes_and_told(mlc: Callable, linear: tuple) -> None:
+    path, _ = linear
+    refused = mlc("compile", path, "--memory-budget", "1MiB", "-o", "tight.mlc")
+    assert refused.code and "N has no bound" in refused.err and not Path("tight.mlc").exists()
+    assert "is no number of bytes" in mlc("compile", path, "--memory-budget", "much", "-o", "tight.mlc").err
+    assert mlc("compile", path, "--memory-budget", "1MiB", "--dim", "N=1..4", "-o", "tight.mlc").code == 0
+    assert "intermediate results 0 bytes of 1.0 MiB" in mlc("explain", "tight.mlc").out

@@ -5,10 +5,11 @@ import onnx
 import pytest
 
 from mlc.compiler import load
-from mlc.insight.numbers import bytes_text, quantity
+from mlc.insight.numbers import quantity
 from mlc.insight.summary import flops, summary
 from mlc.ir import builder as g
 from mlc.ir import dims
+from mlc.ir.byte_counts import bytes_text
 from mlc.ir.module import Module
 
 

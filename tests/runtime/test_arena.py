@@ -7,9 +7,9 @@ from xdsl.dialects.builtin import ArrayAttr
 
 from mlc.errors import InternalError
 from mlc.ir import dims
+from mlc.ir.kernel.arena_layout import Layout
 from mlc.ir.module import Module
 from mlc.passes.kernel.arena import plan_arena
-from mlc.runtime.binding import Layout
 
 
 def live_peak(sizes: list[int], lifetimes: list[tuple[int, int]]) -> int:

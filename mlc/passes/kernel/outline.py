@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xdsl.builder import Builder
 from xdsl.dialects import arith, func, memref, scf
@@ -47,7 +47,12 @@ index = IndexType()
 
 def outline(module: Module) -> Module:
     """The program of a fused module: kernels as functions on memrefs, and @main in the kernel dialect. Shares the weight store."""
-    return Outline(module).run()
+    return Outline(module, Drafts()).run()
+
+
+def outlined_main(module: Module, drafts: Drafts) -> func.FuncOp:
+    """@main alone, with buffers and calls as `outline` makes them. `drafts` are those of modules of the same groups, and take what is new."""
+    return Outline(module, drafts).main()
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,22 @@ class Made:
     shapes: list[tuple[Extent, ...]]
     extents: list[Extent]
     spare: list[tuple[tuple[Extent, ...], str]]
+
+
+@dataclass
+class Drafts:
+    """The kernels that were made of groups so far.
+
+    kernels     by their structure
+    names       how many there are of each kind
+    made        by the structure of a group, and what it overwrites
+    overwrites  may the kernel of a group write a result over an operand: by its structure and both
+    """
+
+    kernels: dict[str, Kernel] = field(default_factory=dict)
+    names: dict[str, int] = field(default_factory=dict)
+    made: dict[Hashable, list[Made]] = field(default_factory=dict)
+    overwrites: dict[Hashable, bool] = field(default_factory=dict)
 
 
 MANY = 32  # kernels that differ in where they begin to read; where there are more, that is an argument of one
@@ -87,25 +108,38 @@ def structure(group: GroupOp, anywhere: Sequence[Operation] = ()) -> Hashable:
 
 
 class Outline:
-    def __init__(self, module: Module):
+    def __init__(self, module: Module, drafts: Drafts):
         self.module = module
-        self.kernels: dict[str, Kernel] = {}  # by structure
-        self.extents: dict[str, list[Extent]] = {}
-        self.names: dict[str, int] = {}
+        self.kernels, self.names, self.made, self.overwrites = (
+            drafts.kernels,
+            drafts.names,
+            drafts.made,
+            drafts.overwrites,
+        )
         self.buffers = 0
         self.values: dict[SSAValue, SSAValue] = {}  # a tensor -> the memref that holds it
         self.shapes: dict[SSAValue, tuple[Extent, ...]] = {}  # a memref -> its extents
         self.sizes: dict[Extent, SSAValue] = {}
         self.counted = module.counted.keys()
         self.weights: dict[str, SSAValue] = {}
-        self.made: dict[Hashable, list[Made]] = {}  # by the structure of a group, and what it overwrites
-        self.overwrites: dict[Hashable, bool] = {}  # by the structure of a group, result and operand
         self.places: dict[Hashable, set[Hashable]] = {}  # where the slices of groups begin that have else one structure
         self.start = "start"  # of the names of such places in kernels, and of no symbol
         while any(symbol.startswith(self.start) for symbol in module.symbols):
             self.start += "_"
 
     def run(self) -> Module:
+        function = self.main()
+        kernels = [kernel.op for kernel in self.kernels.values()]
+        made = Module(
+            ModuleOp([*kernels, function], sym_name=StringAttr(self.module.name)),
+            self.module.weights,
+            self.module.symbols,
+            self.module.checks,
+        )
+        made.source = self.module.source
+        return made
+
+    def main(self) -> func.FuncOp:
         main, names, aliases = self.module.main, self.module.output_names, self.module.aliases
         _require_alone(self.module.op, main)
         results = list(main.body.block.last_op.operands) if main.body.block.last_op else []
@@ -155,15 +189,7 @@ class Outline:
                 for n, (row, arg) in enumerate(zip(signature, self.block.args, strict=True))
             ]
         )
-        kernels = [kernel.op for kernel in self.kernels.values()]
-        made = Module(
-            ModuleOp([*kernels, function], sym_name=StringAttr(self.module.name)),
-            self.module.weights,
-            self.module.symbols,
-            self.module.checks,
-        )
-        made.source = self.module.source
-        return made
+        return function
 
     # One op -------------------------------------------------------------------------------------------------------------
     def op(self, op: Operation) -> None:
