@@ -84,6 +84,49 @@ def test_fuse_stops_at_a_value_that_is_used_outside() -> None:
     assert sorted(kinds(fused(model(build, *LAYER)))) == ["contraction", "elementwise", "rows"]
 
 
+def update(p, gradient, mean, square):  # type: ignore[no-untyped-def]
+    """A step of Adam: the parameter, and the means that it keeps."""
+
+    def times(x, factor):  # type: ignore[no-untyped-def]
+        return g.mul(x, g.full(g.shape_of(x), factor, "f32"))
+
+    mean = g.add(times(mean, 0.9), times(gradient, 0.1))
+    square = g.add(times(square, 0.99), times(g.mul(gradient, gradient), 0.01))
+    return g.sub(p, g.div(mean, g.add(g.sqrt(square), g.full(g.shape_of(p), 1e-3, "f32")))), mean, square
+
+
+@pytest.mark.parametrize("extent", ["N", 4099])
+def test_what_a_program_gives_and_reads_is_written_once_by_the_kernel_that_reads_it(extent: int | str) -> None:
+    m = g.module_builder()
+    with m.function([(name, (extent,), "f32") for name in "pgms"]) as values:
+        m.outputs(list(zip("xyz", update(*values), strict=True)), {"x": "p", "y": "m", "z": "s"})
+    module = m.finish()
+    assert kinds(fused(module)) == ["elementwise"]
+    executable = mlc.compile(module, threads=2)
+    assert len(executable.plan.steps) == 1
+    for size in [0, 1, 67, 4099, 20011] if extent == "N" else [4099]:
+        arrays = [np.random.default_rng(n).random(size, dtype=np.float32) for n in range(4)]
+        p, gradient, mean, square = (a.astype(np.float64) for a in arrays)
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.99 * square + 0.01 * gradient**2
+        exact = [p - mean / (np.sqrt(square) + 1e-3), mean, square]
+        check(executable(*arrays), [a.astype(np.float32) for a in exact], 1e-5)
+
+
+def test_what_is_read_at_another_place_or_by_others_too_is_written_by_another_kernel() -> None:
+    def turned(x):  # type: ignore[no-untyped-def]
+        y = g.exp(x)
+        return y, g.add(y, g.neg(g.transpose(y, [1, 0])))
+
+    def shared(x):  # type: ignore[no-untyped-def]
+        y = g.exp(x)
+        return y, g.neg(y), g.softmax(y)
+
+    for build, count in ((turned, 2), (shared, 3)):
+        module, x = model(build, ((5, 5), "f32")), np.random.default_rng(0).random((5, 5), dtype=np.float32)
+        assert len(kinds(fused(module))) == count
+        check(run_program(outline(fused(module)), [x]), run(module, [x]), 1e-5)
+
+
 def test_softmax_and_layer_norm_are_one_kernel_each() -> None:
     assert kinds(fused(model(lambda x: g.softmax(x, 1), (("N", 9), "f32")))) == ["rows"]
     assert kinds(fused(model(lambda x: g.layer_norm(x, None, None, [1]), (("N", 9), "f32")))) == ["rows"]

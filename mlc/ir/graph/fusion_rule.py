@@ -19,6 +19,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.ir.dims import Extent
 from mlc.ir.graph.convolution import ConvolutionOp
+from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.linear import ContractOp
 from mlc.ir.graph.parts import PadOp
 from mlc.ir.graph.reduce import ReduceOp
@@ -88,16 +89,19 @@ def same(here: Place | None, there: Place | None, shape: Sequence[Extent]) -> bo
 
 
 def misplaced_in(kind: str, block: Block) -> SSAValue | None:
-    """The first value of a group's body that breaks the rule. Element-wise groups compute a value anew wherever they read it, unless it
-    leaves the group: then it is memory, which no op of the group may read."""
+    """The first value of a group's body that breaks the rule. Element-wise groups compute a value anew wherever they read it, unless one that
+    they read leaves the group: that is memory then, which they read where it is written."""
     assert block.last_op is not None
     ops, yields = [op for op in block.ops if op is not block.last_op], block.last_op.operands
+    members = {op: None for op in ops if not is_view(op)}.keys()
     if kind == "elementwise":
-        return next(
-            (v for v in yields if any(use.operation is not block.last_op for use in v.uses) and v.owner in ops), None
+        kept = next(
+            (op for op in ops for v in op.results if v in yields and any(u.operation in ops for u in v.uses)), None
         )
+        if kept is None or all(isinstance(op, PointwiseOp) for op in members):
+            return kept and misplaced(members, members, Frame.of(kept))
+        return kept.results[0]
     heads = [op for op in ops if isinstance(op, (ContractOp, ConvolutionOp, ReduceWindowOp, ReduceOp))]
     if kind not in ("contraction", "convolution", "window", "rows") or not heads:
         return None
-    members = {op for op in ops if not is_view(op)}
     return misplaced(members, members, Frame.of(heads[0]))

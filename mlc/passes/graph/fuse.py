@@ -5,9 +5,9 @@
     %c = graph.relu %b
 
 Contractions, convolutions and pooling take the element-wise ops behind them; reductions grow into row groups (softmax, layer norm);
-what is left fuses with the only readers it has. Values that cost nothing (constants, broadcasts, transposes, static slices) are
-copied into each group that reads them. Reshapes stay outside: they are views of a buffer. Whether an op may join where others are
-computed is one question, asked wherever a group grows: mlc.ir.graph.fusion_rule.
+what is left fuses with the only readers it has, also where the block gives it away beside them. Values that cost nothing (constants,
+broadcasts, transposes, static slices) are copied into each group that reads them. Reshapes stay outside: they are views of a buffer.
+Whether an op may join where others are computed is one question, asked wherever a group grows: mlc.ir.graph.fusion_rule.
 """
 
 from __future__ import annotations
@@ -356,6 +356,22 @@ class Fusion:
                         if not self.escapes(source):  # else a gather in the group looks elements up in it
                             self.add(group, source)
                             changed = True
+            while len(group.ops) < self.max_ops and (kept := self.next_kept(group)) is not None:
+                self.add(group, kept)
+
+    def next_kept(self, group: Group) -> Operation | None:
+        """An op whose value the group reads where it writes it, for the block gives it as well: the mean that an optimiser keeps and steps by."""
+        last = self.block.last_op
+        if not all(isinstance(op, PointwiseOp) for op in group.ops) or not self.in_place(group.ops, group):
+            return None
+        for member in group.ops:
+            for source in self.sources(member):
+                if not self.free(source) or not isinstance(source, PointwiseOp):
+                    continue
+                there = all(r is last or self.group_of.get(r) is group for r in self.readers(source))
+                if there and self.in_place([source], group):
+                    return source
+        return None
 
     def rest(self) -> None:
         """Views that somebody needs as memory become copies; every other op is a kernel of its own."""

@@ -112,13 +112,12 @@ class Draft:
     # Writing over an operand ---------------------------------------------------------------------------------------------
     def may_overwrite(self, x: Memory, y: Memory) -> bool:
         """May the result y be the memory of the operand x? Where every element of x is read at the very place where y is written, by that
-        step or one before it: a tile then reads what it has not overwritten yet (mlc/passes/loops/tiling_rule.py asks again)."""
+        step or one before it: a tile then reads what it has not overwritten yet (mlc/passes/loops/tiling_rule.py asks again). Steps behind it
+        read y there, if at all."""
         if x.pinned or y.pinned or x.weight or x.temporary or (x.shape, x.dtype) != (y.shape, y.dtype):
             return False
         writers = [number for number, step in enumerate(self.steps) if step.output[0] is y]
-        if len(writers) != 1 or any(
-            step.output[0] is x or memory is y for step in self.steps for memory, _ in step.inputs
-        ):
+        if len(writers) != 1 or any(step.output[0] is x for step in self.steps):
             return False
         (last,) = writers
         step = self.steps[last]
@@ -127,10 +126,10 @@ class Draft:
         if None in names or len(set(names)) < len(names) or [step.loops[n or ""] for n in names] != y.shape:
             return False
         return all(
-            number <= last and access == at
+            access == at and (number <= last if memory is x else number > last)
             for number, other in enumerate(self.steps)
             for memory, access in other.inputs
-            if memory is x
+            if memory in (x, y)
         )
 
     def overwrite(self, x: Memory, y: Memory) -> None:
@@ -138,6 +137,7 @@ class Draft:
         there = x in self.memories
         self.memories = [x if m is y else m for m in self.memories if m is not y or not there]
         for step in self.steps:
+            step.inputs = [(x if memory is y else memory, access) for memory, access in step.inputs]
             if step.output[0] is y:
                 step.output = (x, step.output[1])
 

@@ -32,6 +32,7 @@ FEW = 1024  # sums of one tap, below which register tiles take more taps
 BLOCK = 256  # products of a sum that are taken before the next tile, and rows of a tile that threads share
 DEEP = 256  # products of a sum from which on finding a tile's place by divisions costs next to nothing
 CHUNK = 4096  # elements of a run of element-wise work: long enough to pay for a thread's next tile
+SHARED = 1024  # of a run that several ops take in turns: what they read and hand on stays in L1
 
 
 def target(arch: str) -> Target:
@@ -462,13 +463,14 @@ class Rule:
             return self.bound(
                 [Level(tiles, ragged=True)], Vector((i,), self.lanes, tuple(name for name in tiles if name != i))
             )
+        run = CHUNK if len(group.ops) == 1 else SHARED
         tiles = {name: 1 for name in outer if name}
         if row:
             rows = group.fixed(row)
-            tiles[row] = max(1, CHUNK // max(extent or CHUNK, 1))
+            tiles[row] = max(1, run // max(extent or run, 1))
             tiles[row] = tiles[row] if rows is None else min(tiles[row], rows)
-        if extent is None or extent > 2 * CHUNK:
-            tiles[i] = CHUNK
+        if extent is None or extent > 2 * run:
+            tiles[i] = run
         short = extent is not None and extent <= 8 * self.lanes
         leaf = Vector((i,), self.lanes, (*(n for n in outer if n), *((i,) if short else ())), 4)
         return self.bound([Level(tiles, ragged=True)] if tiles else [], leaf)
