@@ -208,3 +208,12 @@ def test_a_gradient_of_several_numbers_is_given_its_cotangent() -> None:
     x = Tensor([1.0, 2.0], requires_grad=True)
     (x * x).backward([1.0, 10.0])
     assert np.asarray(x.grad).tolist() == [2, 40]
+
+
+@pytest.mark.parametrize("row", [[1.0, 2.0, -0.5], [5.0, 5.0], [1e300, -1e300], [-np.inf, 1.0]])
+def test_the_gradient_of_logsumexp_is_softmax(row):
+    x = np.array(row)
+    e = np.exp(x - x.max())
+    p = e / e.sum()
+    np.testing.assert_allclose(mlc.grad(mnp.logsumexp)(x), p, rtol=1e-14)
+    np.testing.assert_allclose(mlc.hessian(mnp.logsumexp)(x), np.diag(p) - np.outer(p, p), atol=1e-15)
