@@ -336,6 +336,6 @@ def test_the_command_reduces_ir_text(
     text = Path("m.reduced.mlir").read_text()
     assert "graph.contract" in text and "graph.convolution" not in text and "loc(unknown)" not in text
     assert main(["run", "m.reduced.mlir", "-q"]) == 0
-    assert main(["opt", "m.mlir", "--passes", "decompose,fuse,outline", "-o", "low.mlir", "-q"]) == 0
+    assert main(["opt", "m.mlir", "--passes", "decompose,expand-padding,fuse,outline", "-o", "low.mlir", "-q"]) == 0
     assert main(["reduce", "low.mlir", "--while", "false"]) == 1
     assert "before the pass outline" in capsys.readouterr().err

@@ -191,6 +191,18 @@ def test_code_for_too_many_sizes_is_refused():
     lower(hand_made.gemm("M", "N", 9, weight=False), Schedule.parse("Level(m ~ 4096) | Scalar"), target=WIDE)
 
 
+@pytest.mark.parametrize(
+    "text", ["Level(r ~ 2) | Level(r = 2) | Scalar", "Level(c ~ 8) | Level(c = 4) | Vector(r x 8)"]
+)
+def test_a_part_of_a_tile_is_not_cut_again(text):
+    """Its size is known in front of each tile only, and code for every size would be made in front of all."""
+    kernel = transpose("R", "C")
+    kernel.schedule = text
+    kernel.finish()
+    with pytest.raises(MlcError, match="is a partial tile already"):
+        lowered(kernel.op, WIDE)
+
+
 def test_plain_loops_have_no_names_to_tile_by():
     kernel = Kernel("plain", {"x": Buffer((4,))})
     kernel.return_()

@@ -181,7 +181,7 @@ class TileRun:
     def pieces(self, name: str) -> Pieces:
         extent, size = self.extents[name], self.size(name)
         assert isinstance(extent, Dim)
-        if extent in self.kernel.local and size > 1:
+        if size > 1 and not self.kernel.local.keys().isdisjoint(extent.symbols()):
             raise Refused(f"{self.level}: loop {name} is a partial tile already")
         return Pieces(self.kernel, name, extent, size, self.unit(name, size))
 
