@@ -63,7 +63,7 @@ def test_levels_that_fuse_differently_agree(rows: int) -> None:
 def test_wrong_code_is_found_by_its_kernel_and_its_side(level: int) -> None:
     right, other = mlc.compile(model("Relu")), mlc.compile(model("Abs"))
     assert [step.kernel for step in right.plan.steps] == [step.kernel for step in other.plan.steps]
-    wrong = made_of(right, objects=other.objects)
+    wrong = made_of(right, objects=other.objects, entry=other.artifact.entry)
     found = compared(mlc.compile(model("Relu"), opt_level=level), wrong)
     assert found.first is not None and found.first.node == "middle"
     assert found.first.nodes[1] == ("first", "middle") and found.first.kernels[1] == "contraction_0"
@@ -120,7 +120,10 @@ def test_wrong_code_in_loops_and_branches_is_found_by_its_kernel(
 ) -> None:
     right, other = (mlc.compile(model(middle, text=text)) for middle in ("Relu", "Abs"))
     assert [step.kernel for step in right.plan.steps] == [step.kernel for step in other.plan.steps]
-    wrong, old = made_of(right, objects=other.objects), mlc.compile(model("Relu", text=text), opt_level=level)
+    wrong, old = (
+        made_of(right, objects=other.objects, entry=other.artifact.entry),
+        mlc.compile(model("Relu", text=text), opt_level=level),
+    )
     x = np.random.default_rng(1).standard_normal((5, 8)).astype(np.float32)
     feeds = {"x": x, "k": np.array(k)}
     for names, sides in (("old", "new"), (old, wrong)), (("new", "old"), (wrong, old)):

@@ -180,7 +180,7 @@ def test_roi_align(mode: str, transform: str) -> None:
 @settings(max_examples=25, deadline=None)
 @given(
     image=st.tuples(st.integers(1, 8), st.integers(1, 8)),
-    cells=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    cells=st.tuples(st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4])),
     regions=st.integers(0, 4),
     scale=st.sampled_from([1.0, 0.5, 0.25]),
     mode=st.sampled_from(["max", "avg"]),
@@ -200,11 +200,16 @@ def test_regions_have_as_many_samples_as_their_size_asks_for(
     whole: bool,
     seed: int,
 ) -> None:
-    """Inside of the image and beside it, of no extent, and of whole numbers, where samples fall on pixels."""
+    """Inside of the image and beside it, of no extent, and of whole numbers, where samples fall on pixels.
+
+    Cells are halves and quarters of a region, so that no rounding decides whether a sample is still at the image's border. With half_pixel
+    onnxruntime may refuse the number of samples of a region that ends in front of its start.
+    """
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((2, 3, *image), np.float32)
     x = -np.abs(x) if negative else x
     low, extent = rng.uniform(-4, 8, (regions, 2)), rng.uniform(-2, 12, (regions, 2))
+    extent = np.maximum(extent, 0) if half_pixel else extent
     rois = np.concatenate([low, low + extent], 1).astype(np.float32)
     inputs = [x, np.round(rois) if whole else rois, rng.integers(0, 2, regions)]
     given: dict[str, Any] = {
