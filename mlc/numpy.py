@@ -19,21 +19,8 @@ from mlc.frontends.trace.eager import Function
 from mlc.frontends.trace.functions import arrangement, elementwise, linear, reductions
 from mlc.frontends.trace.functions import index as indexing
 from mlc.frontends.trace.functions.promotion import joined
-from mlc.frontends.trace.tensor import (
-    FUNCTIONS,
-    UFUNCS,
-    Tensor,
-    array_of,
-    axes_from,
-    bind,
-    clipped,
-    dtype_text,
-    raised,
-    record,
-    reduced,
-    shape_from,
-    wrap,
-)
+from mlc.frontends.trace.parameters import axes_from, dtype_text, shape_from
+from mlc.frontends.trace.tensor import FUNCTIONS, UFUNCS, Tensor, array_of, bind, clipped, raised, record, reduced, wrap
 from mlc.frontends.trace.tracing import current_trace, user_line
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent

@@ -13,7 +13,8 @@ import numpy as np
 import mlc.numpy as mnp
 from mlc.errors import MlcError, ShapeError
 from mlc.frontends.trace.functions import random as functions
-from mlc.frontends.trace.tensor import Tensor, bind, dtype_text, shape_from, type_text, wrap
+from mlc.frontends.trace.parameters import dtype_text, shape_from
+from mlc.frontends.trace.tensor import Tensor, bind, type_text, wrap
 from mlc.frontends.trace.tracing import user_line
 from mlc.ir.dims import Extent
 

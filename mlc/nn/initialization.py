@@ -12,7 +12,8 @@ import numpy as np
 
 from mlc import random
 from mlc.errors import ShapeError
-from mlc.frontends.trace.tensor import Tensor, dtype_text, wrap
+from mlc.frontends.trace.parameters import dtype_text
+from mlc.frontends.trace.tensor import Tensor, wrap
 from mlc.frontends.trace.tracing import user_line
 from mlc.ir.types import numpy_dtype
 

@@ -21,8 +21,9 @@ from reprlib import recursive_repr
 from typing import Any, Self, TypeVar
 
 from mlc.errors import MlcError, ShapeError
+from mlc.frontends.trace.parameters import dtype_text
 from mlc.frontends.trace.tape import Handle, Hook
-from mlc.frontends.trace.tensor import Tensor, array_of, dtype_text, type_text, wrap
+from mlc.frontends.trace.tensor import Tensor, array_of, type_text, wrap
 from mlc.frontends.trace.tracing import user_line
 from mlc.ir.types import numpy_dtype
 from mlc.nn.backward_hooks import backward_through

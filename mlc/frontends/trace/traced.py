@@ -16,8 +16,9 @@ import numpy as np
 
 from mlc.errors import MlcError, ShapeError
 from mlc.frontends.trace.functions.promotion import DEFAULT, value
+from mlc.frontends.trace.parameters import dtype_text
 from mlc.frontends.trace.pytree import Tree, flatten, flatten_named
-from mlc.frontends.trace.tensor import Tensor, array_of, dtype_text, symbolic, value_in
+from mlc.frontends.trace.tensor import Tensor, array_of, symbolic, value_in
 from mlc.frontends.trace.tracing import tracing, user_line
 from mlc.ir import builder as g
 from mlc.ir import dims
