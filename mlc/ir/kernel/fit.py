@@ -22,7 +22,7 @@ from mlc.errors import MlcError
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import read_map
 from mlc.ir.kernel.kernel import Kernel, loops_of
-from mlc.ir.kernel.schedule import Leaf, Level, Schedule, Stage, Vector
+from mlc.ir.kernel.schedule import Level, Schedule, Stage, Vector
 from mlc.ir.spelling import nearest
 
 
@@ -73,7 +73,7 @@ def verify_fit(kernel: Kernel, schedule: Schedule) -> None:
     before: list[Level] = []
     for level in rest:
         _verify_level(facts, level, before)
-        _verify_sizes(facts, level, schedule.leaf)
+        _verify_sizes(facts, level, schedule)
         before.append(level)
     if isinstance(schedule.leaf, Vector):
         _verify_vector(facts, schedule.leaf)
@@ -131,8 +131,10 @@ def _verify_level(facts: Facts, level: Level, before: Iterable[Level]) -> None:
         _verify_stage(facts, level, name, stage, before)
 
 
-def _verify_sizes(facts: Facts, level: Level, leaf: Leaf) -> None:
-    """A tile has an element, and no more of them than its loop, in whole vectors."""
+def _verify_sizes(facts: Facts, level: Level, schedule: Schedule) -> None:
+    """A tile has an element, and no more of them than its loop, in whole vectors; on a grid all tiles are of one size, and a short loop has
+    one tile that it does not fill."""
+    leaf = schedule.leaf
     lanes = leaf.lanes if isinstance(leaf, Vector) else 1
     for name, size in level.tiles.items():
         if size < 1:
@@ -145,7 +147,11 @@ def _verify_sizes(facts: Facts, level: Level, leaf: Leaf) -> None:
                 f"Write a multiple of {lanes}.",
             )
         known = [extent for extent in facts.loops[name] if isinstance(extent, int)]
-        if len(known) == len(facts.loops[name]) and size > (most := max(1, -(-max(known) // lanes) * lanes)):
+        if (
+            not schedule.on_grid
+            and len(known) == len(facts.loops[name])
+            and size > (most := max(1, -(-max(known) // lanes) * lanes))
+        ):
             raise error(
                 facts.kernel,
                 level,
@@ -183,7 +189,7 @@ def _verify_stage(facts: Facts, level: Level, name: str, stage: Stage, before: I
         near = nearest(name, facts.axes)
         remedy = f"Did you mean {near[0]}? " if near else ""
         raise error(kernel, level, f"no op reads a buffer {name}", f"{remedy}It reads {', '.join(_read(facts))}.")
-    if name in facts.written:
+    if name in facts.written and stage.space != "register":
         others = ", ".join(_read(facts)) or "none"
         raise error(kernel, level, f"buffer {name} is written, and only what is read is staged", f"It reads {others}.")
     axes = facts.axes[name]

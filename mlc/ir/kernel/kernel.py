@@ -23,7 +23,7 @@ from typing import Any, cast
 
 import numpy as np
 from xdsl.builder import Builder
-from xdsl.dialects import arith, func, memref
+from xdsl.dialects import arith, func, gpu, memref
 from xdsl.dialects.builtin import (
     DYNAMIC_INDEX,
     DenseIntOrFPElementsAttr,
@@ -110,6 +110,7 @@ class Kernel:
         self.local: dict[str, SSAValue] = {}  # extents of partial tiles: values inside the loops over tiles
         self.range: tuple[SSAValue, ...] = ()
         self.tiles: Extent | None = None  # how many tiles %begin and %end count
+        self.launch: dict[str, Extent] = {}  # "block.x", "thread.y", ... -> how many there are on a GPU
         self.scratch: Extent = 0  # bytes that every call needs for itself
         self.optimise = False  # the LLVM IR is plain loops: compile it with LLVM's own passes
         self.report: list[str] = []
@@ -266,6 +267,20 @@ class Kernel:
             if isinstance(value.owner, Operation):
                 value.owner.detach()
                 Builder(InsertPoint.at_start(self.block)).insert(value.owner)
+
+    def place(self, bind: str) -> SSAValue:
+        """The number of this block or thread along an axis of a GPU: "block.x"."""
+        kind, axis = bind.split(".")
+        make = gpu.BlockIdOp if kind == "block" else gpu.ThreadIdOp
+        value = self.shared(bind, lambda: make(gpu.DimensionAttr(gpu.DimensionEnum(axis))))
+        value.name_hint = bind.replace(".", "_")
+        return value
+
+    def threads(self) -> int:
+        """Of a block."""
+        counts = [self.launch.get(f"thread.{axis}", 1) for axis in "xyz"]
+        assert all(isinstance(count, int) for count in counts), counts
+        return prod(cast(list[int], counts))
 
     # Arguments -------------------------------------------------------------------------------------------------------
     def replace_buffer(self, name: str, type: MemRefType) -> SSAValue:

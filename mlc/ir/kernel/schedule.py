@@ -6,13 +6,14 @@
 Loops have names, written on every structured op of the kernel; a level tiles the loops it names in every op that has them, so one list
 schedules a whole group (contraction and epilogue, or the stages of a softmax). As text, spaces between words as one likes:
 
-    schedule := (level '|')* leaf
+    schedule := (level '|')* leaf ['|' 'resident' number]
     level    := 'Level(' tile (',' tile)* ['by' number] (';' stage)* ')'
     tile     := loop ('=' | '~' | '<=') number [bind]            one sign in a level
     bind     := 'parallel' | 'block.x' | 'block.y' | 'block.z' | 'thread.x' | 'thread.y' | 'thread.z'
-    stage    := buffer (',' buffer)* '->' space ['[' axis (',' axis)* ']'] ['+' number]
+    stage    := buffer (',' buffer)* '->' space ['[' axis (',' axis)* ']'] ['+' number] ['*' number]
     space    := 'panel' | 'workgroup' | 'register'
-    leaf     := 'Scalar' | 'Vector(' loop ('/' loop)* 'x' number (',' option)* ')'
+    leaf     := 'Scalar' | 'Vector(' loop ('/' loop)* 'x' number (',' option)* ')' | 'Mma(' instruction ')'
+    instruction := 'm16n8k8_tf32' | 'm16n8k16_bf16' | 'm16n8k16_f16'
     option   := 'unroll' loop ('*' loop)* | 'interleave' number | 'pieces' number
 
 What fits a kernel is another question: fit.py.
@@ -30,19 +31,24 @@ from mlc.ir.spelling import nearest
 
 Space = Literal["panel", "workgroup", "register"]
 Binding = Literal["parallel", "block.x", "block.y", "block.z", "thread.x", "thread.y", "thread.z"]
+Instruction = Literal["m16n8k8_tf32", "m16n8k16_bf16", "m16n8k16_f16"]
 LARGEST = 1 << 24  # elements of a tile, axes of a stage and the like: beyond it a number is a slip
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Copy an operand's tile into `space`. `order` permutes its axes there (last = contiguous); `pad` lengthens its rows."""
+    """Copy an operand's tile into `space`. `order` permutes its axes there (last = contiguous); `pad` lengthens its rows. Of `buffers` tiles
+    one is computed on while the others are fetched."""
 
     space: Space
     order: tuple[int, ...] = ()
     pad: int = 0
+    buffers: int = 1
 
     def __str__(self) -> str:
-        return self.space + (str(list(self.order)) if self.order else "") + (f"+{self.pad}" if self.pad else "")
+        order = str(list(self.order)) if self.order else ""
+        pad, buffers = f"+{self.pad}" if self.pad else "", f"*{self.buffers}" if self.buffers > 1 else ""
+        return self.space + order + pad + buffers
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,11 @@ class Level:
     fits: bool = False
     ragged: bool = False
     block: int = 0
+
+    @property
+    def on_grid(self) -> bool:
+        """Is a loop of it given to the blocks or threads of a GPU?"""
+        return any(bind != "parallel" for bind in self.bind.values())
 
     def __str__(self) -> str:
         sign = "<=" if self.fits else "~" if self.ragged else "="
@@ -97,22 +108,43 @@ class Scalar:
         return "Scalar"
 
 
-Leaf = Vector | Scalar
+@dataclass(frozen=True)
+class Mma:
+    """Leaf: a warp multiplies its tile of two operands by a tensor-core instruction; what it multiplies is rounded to the type named."""
+
+    instruction: Instruction
+
+    def __str__(self) -> str:
+        return f"Mma({self.instruction})"
+
+
+Leaf = Vector | Scalar | Mma
 
 
 @dataclass(frozen=True)
 class Schedule:
+    """`resident`: blocks that should fit on a multiprocessor of a GPU at a time, which bounds the registers of a thread."""
+
     levels: tuple[Level, ...]
     leaf: Leaf
+    resident: int = 1
+
+    @property
+    def on_grid(self) -> bool:
+        return any(level.on_grid for level in self.levels)
 
     def __str__(self) -> str:
-        return " | ".join(str(part) for part in (*self.levels, self.leaf))
+        resident = (f"resident {self.resident}",) if self.resident > 1 else ()
+        return " | ".join(str(part) for part in (*self.levels, self.leaf, *resident))
 
     @staticmethod
     def parse(text: str) -> Schedule:
         """The schedule that `str` gives, or one written by hand. Raises MlcError saying what of it is no schedule."""
         parts = [part.strip() for part in text.split("|")]
-        levels = []
+        levels, resident = [], 1
+        if len(parts) > 1 and (found := re.fullmatch(r"resident\s+(-?\d+)", parts[-1])):
+            resident = _number(found[1], "the number of resident blocks")
+            parts.pop()
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             if part.startswith("Level"):
@@ -125,7 +157,7 @@ class Schedule:
                     f"the leaf '{part}' is followed by '{parts[number + 1]}'",
                     "A leaf is the last part, and there is one.",
                 )
-        return Schedule(tuple(levels), _leaf(parts[-1]))
+        return Schedule(tuple(levels), _leaf(parts[-1]), resident)
 
 
 _NAME = r"[\w.]+"
@@ -135,7 +167,9 @@ _TILE = re.compile(
 )
 _STAGE = re.compile(
     rf"(?P<names>{_NAME}(?:\s*,\s*{_NAME})*)\s*->\s*(?P<space>\w+)\s*(?:\[(?P<order>[\d,\s]*)\])?\s*(?:\+\s*(?P<pad>\d+))?"
+    r"\s*(?:\*\s*(?P<buffers>-?\d+))?"
 )
+_MMA = re.compile(r"Mma\s*\(\s*(?P<instruction>\w+)\s*\)")
 _VECTOR = re.compile(
     rf"Vector\s*\(\s*(?P<loops>{_NAME}(?:\s*/\s*{_NAME})*)\s+x\s+(?P<lanes>-?\d+)\s*(?P<options>(?:,[^,()]*)*)\)"
 )
@@ -177,15 +211,21 @@ def _level(text: str) -> Level:
         for name in _parts(stage["names"], ","):
             if name in stages:
                 raise _error(f"'{text}' stages {name} twice", "A level copies a buffer once.")
-            stages[name] = Stage(space, order, _number(stage["pad"] or "0", "the length of '+'", least=0))
+            pad = _number(stage["pad"] or "0", "the length of '+'", least=0)
+            stages[name] = Stage(space, order, pad, _number(stage["buffers"] or "1", "the number of buffers"))
     return Level(tiles, bind, stages, "<=" in signs, "~" in signs, block)
 
 
 def _leaf(text: str) -> Leaf:
     if text == "Scalar":
         return Scalar()
+    if mma := _MMA.fullmatch(text):
+        return Mma(_choice(mma["instruction"], Instruction, "instruction of a tensor core"))
     leaf = _match(
-        _VECTOR, text, "leaf", "Scalar, Vector(n x 16) or Vector(n x 16, unroll m*n, interleave 2, pieces 64)"
+        _VECTOR,
+        text,
+        "leaf",
+        "Scalar, Mma(m16n8k8_tf32), Vector(n x 16) or Vector(n x 16, unroll m*n, interleave 2, pieces 64)",
     )
     given: dict[str, str] = {}
     for part in list(_parts(leaf["options"], ","))[1:]:

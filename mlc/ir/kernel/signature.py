@@ -4,9 +4,10 @@
                     %B: memref<24x768x32xf32, ..., "panel"> {kernel.name = "B", ..., kernel.role = "weight", kernel.pack = {...}},
                     %scratch: memref<?xi8> {kernel.role = "scratch"}, %M: index {kernel.role = "extent", kernel.name = "M"},
                     %begin: index {kernel.role = "begin"}, %end: index {kernel.role = "end"})
-        attributes {kernel.tiles = "((M + 5)//6)", kernel.scratch = "0", kernel.optimise, kernel.schedule = "...", kernel.applied = 2, kernel.report = [...]}
+        attributes {kernel.tiles = "((M + 5)//6)", kernel.launch = {block.x = "((M + 127)//128)", thread.x = "16"}, kernel.scratch = "0", kernel.optimise, kernel.schedule = "...", kernel.applied = 2, kernel.report = [...]}
 
 Of the schedule so many parts have been applied. tiles and scratch (bytes) are texts of mlc.ir.dims over the names of the extents. A kernel without tiles takes no %begin and %end.
+launch counts what runs it on a GPU along each axis, absent where one does.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from xdsl.dialects import arith, func
+from xdsl.dialects import arith, func, gpu, memref
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IndexType, IntegerAttr, StringAttr, UnitAttr, i64
-from xdsl.ir import Attribute, Block, Operation, SSAValue
+from xdsl.ir import Attribute, Block, SSAValue
 
 from mlc.errors import InternalError
 from mlc.ir import dims
@@ -39,6 +40,7 @@ class Signed(Protocol):
     weights: set[str]
     packs: dict[str, Pack]
     tiles: Extent | None
+    launch: dict[str, Extent]
     scratch: Extent
     optimise: bool
     schedule: str
@@ -64,6 +66,7 @@ def write_signature(kernel: Signed) -> None:
     kernel.op.update_function_type()
     states: dict[str, Attribute | None] = {
         "tiles": None if kernel.tiles is None else StringAttr(spelled(kernel.tiles)),
+        "launch": _launch(kernel.launch),
         "scratch": None if kernel.scratch == 0 else StringAttr(spelled(kernel.scratch)),
         "optimise": UnitAttr() if kernel.optimise else None,
         "schedule": StringAttr(kernel.schedule) if kernel.schedule else None,
@@ -103,6 +106,8 @@ def read_signature(kernel: Signed, op: func.FuncOp, leaves: Sequence[func.FuncOp
     tiles, scratch = op.attributes.get("kernel.tiles"), op.attributes.get("kernel.scratch")
     schedule, report = op.attributes.get("kernel.schedule"), op.attributes.get("kernel.report")
     kernel.tiles = _extent(tiles.data) if isinstance(tiles, StringAttr) else None
+    if isinstance(launch := op.attributes.get("kernel.launch"), DictionaryAttr):
+        kernel.launch = {bind: _extent(count.data) for bind, count in launch.data.items()}  # type: ignore[attr-defined]
     kernel.scratch = _extent(scratch.data) if isinstance(scratch, StringAttr) else 0
     kernel.optimise = "kernel.optimise" in op.attributes
     kernel.schedule = schedule.data if isinstance(schedule, StringAttr) else ""
@@ -117,14 +122,32 @@ def read_signature(kernel: Signed, op: func.FuncOp, leaves: Sequence[func.FuncOp
 
 def _find_shared(kernel: Signed) -> None:
     """The arithmetic at the entry: what was shared before stays shared."""
+    places: dict[SSAValue, str] = {}
     for op in kernel.block.ops:
-        if not isinstance(op, Operation) or not op.name.startswith("arith.") or len(op.results) != 1:
+        if len(op.results) != 1:
             break
-        constant = (
-            isinstance(op, arith.ConstantOp) and isinstance(op.value, IntegerAttr) and op.value.type == IndexType()
-        )
-        key: object = op.value.value.data if constant else op.results[0]  # type: ignore[attr-defined]
+        key: object = op.results[0]
+        match op:
+            case arith.ConstantOp(value=IntegerAttr() as attr) if attr.type == IndexType():
+                key = attr.value.data
+            case gpu.BlockIdOp() | gpu.ThreadIdOp():
+                key = places[op.result] = place_of(op)
+            case arith.MuliOp() if op.lhs in places and isinstance(op.rhs.owner, arith.ConstantOp):
+                key = (places[op.lhs], op.rhs.owner.value.value.data)  # type: ignore[union-attr]
+            case memref.AllocOp() if op.memref.type.memory_space == StringAttr("workgroup"):
+                continue
+            case _ if not op.name.startswith("arith."):
+                break
         kernel._shared[key] = op.results[0]
+
+
+def place_of(op: gpu.BlockIdOp | gpu.ThreadIdOp) -> str:
+    """As schedules call what it numbers: "block.x"."""
+    return f"{'block' if isinstance(op, gpu.BlockIdOp) else 'thread'}.{op.dimension.data}"
+
+
+def _launch(launch: dict[str, Extent]) -> DictionaryAttr | None:
+    return DictionaryAttr({bind: StringAttr(spelled(launch[bind])) for bind in sorted(launch)}) if launch else None
 
 
 def _buffer_attrs(kernel: Signed, name: str) -> DictionaryAttr:

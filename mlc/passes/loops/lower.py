@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Leaf, Level, Scalar, Schedule, Vector
 from mlc.ir.kernel.target import Target
+from mlc.passes.loops.binds import verify_shared
+from mlc.passes.loops.copies import lower_copies
 from mlc.passes.loops.leaves import outline_leaves
 from mlc.passes.loops.scalar_leaf import lower_scalar
 from mlc.passes.loops.scratch import place_scratch
@@ -54,6 +56,9 @@ def steps(kernel: Kernel, schedule: Schedule, target: Target) -> Iterator[Level 
         kernel.applied += 1
         yield level
     if kernel.applied == len(schedule.levels):
+        if kernel.launch:
+            verify_shared(kernel)
+            lower_copies(kernel)
         LEAVES[type(leaf)](kernel, leaf, target)
         place_scratch(kernel, target.lowering.stack)
         kernel.applied += 1

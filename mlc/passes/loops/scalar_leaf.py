@@ -13,20 +13,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
 from xdsl.builder import Builder
-from xdsl.dialects import arith, memref
-from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, IntegerAttr
+from xdsl.dialects import arith, memref, scf
+from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, IntegerAttr, UnitAttr
 from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp, IndexOp, YieldOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.access import Affine
-from mlc.ir.kernel.kernel import Kernel, erase, float_attr, index, loops_of, strides_of, type_of
+from mlc.ir.kernel.kernel import Kernel, erase, float_attr, index, loops_of, space_of, strides_of, type_of
 from mlc.ir.kernel.schedule import Scalar
 from mlc.ir.kernel.target import Target
+from mlc.passes.loops.copies import inside_of
 from mlc.passes.loops.narrow import expand_scalar, needs_expansion
-from mlc.passes.loops.scf_blocks import for_loop
+from mlc.passes.loops.scf_blocks import branch, for_loop
 from mlc.passes.loops.tile_view import accesses, valid_sizes
+
+SHORT, LONGEST = 8, 64  # steps of loops that are unrolled on a GPU: of any, and of those through registers
 
 
 def lower_scalar(kernel: Kernel, leaf: Scalar, target: Target) -> None:
@@ -134,10 +137,35 @@ class Nest:
         def fill(b: Builder, iv: SSAValue) -> None:
             self.loops(b, names[1:], {**ivs, names[0]: iv})
 
-        stop = self.valid.get(names[0]) or self.kernel.extent(extent)
-        b.insert(for_loop(const(0), stop, const(1), names[0], fill))
+        guarded = self.kernel.launch and isinstance(extent, int)  # a static loop can be unrolled
+        stop = (None if guarded else self.valid.get(names[0])) or self.kernel.extent(extent)
+        loop = for_loop(const(0), stop, const(1), names[0], fill)
+        if self.unrolls(names[0]):
+            loop.attributes["unroll"] = UnitAttr()
+        b.insert(loop)
+
+    def unrolls(self, name: str) -> bool:
+        """On a GPU short loops, and all that run through registers: these have no addresses."""
+        extent = self.extents[name]
+        if not self.kernel.launch or not isinstance(extent, int) or extent > LONGEST:
+            return False
+        registers = any(
+            space_of(value) == "register" and any(name in form.terms for form in access)
+            for op, found in zip(self.ops, self.accesses, strict=True)
+            for value, access in zip(op.operands, found, strict=True)
+        )
+        return registers or extent <= SHORT
 
     def body(self, b: Builder, ivs: Mapping[str, SSAValue]) -> None:
+        if self.kernel.launch:
+            zero = self.kernel.const(0)
+            limits = {ivs.get(name, zero): size for name, size in self.valid.items()}
+            if (inside := inside_of(b, limits)) is not None:
+                b.insert(scf.IfOp(inside, [], [branch(lambda b: self.point(b, ivs))]))
+                return
+        self.point(b, ivs)
+
+    def point(self, b: Builder, ivs: Mapping[str, SSAValue]) -> None:
         for op, found in zip(self.ops, self.accesses, strict=True):
             block, names = op.body.block, list(loops_of(op))
             at: dict[tuple[SSAValue, tuple[Affine, ...]], list[SSAValue]] = {}

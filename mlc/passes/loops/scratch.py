@@ -24,7 +24,7 @@ GUARD = 64  # bytes behind a row that a whole vector may read
 
 def place_scratch(kernel: Kernel, stack: int) -> None:
     """Every memref.alloc becomes a memref.alloca, `stack` bytes of them at most, or a part of %scratch."""
-    every = [op for op in kernel.op.walk() if isinstance(op, memref.AllocOp)]
+    every = [op for op in kernel.op.walk() if isinstance(op, memref.AllocOp) and space_of(op.memref) != "workgroup"]
     allocs = [op for op in every if op.memref.first_use is not None]
     for op in every:
         if op.memref.first_use is None:  # it gave a loop its extent, and nobody reads it
@@ -38,6 +38,8 @@ def place_scratch(kernel: Kernel, stack: int) -> None:
     for op in small:
         _on_the_stack(kernel, op)
     large = [op for op in allocs if op not in small]
+    if large and kernel.launch:
+        raise Refused(f"'{large[0].memref.name_hint}' does not fit in the registers of a thread")
     if large:
         _in_scratch(kernel, large)
 

@@ -2,6 +2,8 @@
 
     Level(n = 32; B -> panel), B an activation
 ->  %B_panel = memref.alloc() : memref<768x32xf32, "panel">;  linalg.generic {copy} ins(%B_tile) outs(%B_panel)
+    Level(k = 16; A -> workgroup[1, 0]+4)
+->  %A_shared = memref.alloc() : memref<128x16xf32, strided<[1, 132]>, "workgroup">;  linalg.generic {copy, zeros} ins(%A_tile) outs(%A_shared)
     Level(n = 32; B -> panel), B a weight of 768x768
 ->  the argument becomes memref<24x768x32xf32, "panel">, a tile is a subview of panel n / 32, and kernel.packs says how to pack
 """
@@ -65,18 +67,34 @@ def packed(
     return subview(b, kernel.buffers[name], [*numbers, *inside], counts, drop=len(numbers))
 
 
-def staged(kernel: Kernel, part: SSAValue, shape: Sequence[int | SSAValue], stage: Stage, lanes: int) -> SSAValue:
-    """A buffer for a tile in a faster memory, its axes in the order the stage asks for."""
+def staged(
+    kernel: Kernel, b: Builder, part: SSAValue, shape: Sequence[int | SSAValue], stage: Stage, lanes: int
+) -> SSAValue:
+    """A buffer for a tile in a faster memory, its axes in the order the stage asks for: registers where they are used, other memory at the
+    entry."""
     fixed = [size for size in shape if isinstance(size, int)]
     name = kernel.name_of(part)
-    if stage.space != "panel" or len(fixed) < len(shape) or name is None:
+    if len(fixed) < len(shape) or name is None:
         raise Refused(f"'{part.name_hint}' cannot be staged in {stage.space}")
-    strides = panel_strides(fixed, stage.order, lanes)
+    strides = panel_strides(fixed, stage.order, lanes) if stage.space == "panel" else padded_strides(fixed, stage)
     op = memref.AllocOp([], [], buffer_type(fixed, type_of(part).element_type, strides, stage.space))
     op.attributes["stages"] = StringAttr(name)
-    value = Builder(InsertPoint.at_start(kernel.block)).insert(op).memref
-    value.name_hint = f"{name}_panel"
+    at_entry = Builder(InsertPoint.at_start(kernel.block))
+    value = (b if stage.space == "register" else at_entry).insert(op).memref
+    value.name_hint = f"{name}_{SUFFIX[stage.space]}"
     return value
+
+
+SUFFIX = {"panel": "panel", "workgroup": "shared", "register": "reg"}
+
+
+def padded_strides(shape: Sequence[int], stage: Stage) -> list[int]:
+    """Of a tile in the order and with the padding that its stage asks for."""
+    strides, row = [0] * len(shape), 1
+    for number, axis in enumerate(reversed(stage.order or range(len(shape)))):
+        strides[axis] = row
+        row *= shape[axis] + (0 if number else stage.pad)
+    return strides
 
 
 def copy(b: Builder, source: SSAValue, target: SSAValue, loops: Mapping[str, Extent]) -> GenericOp:

@@ -20,8 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from xdsl.builder import Builder
-from xdsl.dialects import arith, memref, scf
-from xdsl.dialects.builtin import ArrayAttr
+from xdsl.dialects import arith, gpu, memref, scf
+from xdsl.dialects.builtin import DYNAMIC_INDEX, ArrayAttr, UnitAttr
 from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Operation, Region, SSAValue
@@ -31,10 +31,12 @@ from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.kernel.access import Affine, write_map
 from mlc.ir.kernel.extents import tile_count
-from mlc.ir.kernel.kernel import Kernel, allocation, erase, loops_attr, loops_of, type_of
+from mlc.ir.kernel.kernel import Kernel, allocation, erase, loops_attr, loops_of, space_of, type_of
 from mlc.ir.kernel.schedule import Level
 from mlc.ir.kernel.target import Target
+from mlc.passes.loops.binds import bound_offsets, marked
 from mlc.passes.loops.pieces import Pieces, short_or_long
+from mlc.passes.loops.privatise import privatise
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.scf_blocks import branch, for_loop
 from mlc.passes.loops.stage import copy, loop_along, packed, staged
@@ -47,6 +49,8 @@ def tile(kernel: Kernel, level: Level, lanes: Mapping[str, int], target: Target)
     before = dict(kernel.buffers)
     for run in list(runs(kernel.op, level)):
         TileRun(kernel, level, lanes, target, run).rewrite()
+    if level.on_grid:
+        privatise(kernel)
     for name, old in before.items():
         if old is not kernel.buffers[name] and any(_reads(use.operation) for use in old.uses):
             raise Refused(f"{level}: weight '{name}' is packed for some of its readers only")
@@ -66,6 +70,7 @@ def runs(root: Operation, level: Level) -> Iterator[list[GenericOp]]:
             run: list[GenericOp] = []
             for op in block.ops:
                 mine = isinstance(op, GenericOp) and (level.fits or level.tiles.keys() <= loops_of(op).keys())
+                mine = mine and not between_memories(op)
                 if run and not (mine and _alike(run[0], op, level)):
                     yield run
                     run = []
@@ -87,6 +92,9 @@ class TileRun:
     def __init__(self, kernel: Kernel, level: Level, lanes: Mapping[str, int], target: Target, run: list[GenericOp]):
         self.kernel, self.level, self.lanes, self.target, self.run = kernel, level, lanes, target, run
         self.guarded = target.lowering.partial == "guard"
+        self.on_grid = level.on_grid or bool(kernel.launch)
+        self.repeated = in_loop(run[0])  # does the code of a tile run again and again?
+        self.offsets: dict[str, SSAValue] = {}  # where this block's or thread's tile of a loop begins
         self.extents = {name: extent for op in run for name, extent in loops_of(op).items()}
         self.valid: dict[str, SSAValue] = {name: size for op in run for name, size in valid_sizes(op).items()}
         self.temporaries = {
@@ -105,6 +113,9 @@ class TileRun:
         if not self.level.fits and (why := obstacle(self.run, names)):
             raise Refused(f"{self.level}: cannot tile ops together: {why}")
         builder = Builder(InsertPoint.before(self.run[0]))
+        if self.on_grid:
+            sizes = {name: self.size(name) for name in names}
+            self.offsets = bound_offsets(self.kernel, self.level, names, self.extents, sizes)
         shared = [name for name in names if self.level.bind.get(name) == "parallel"]
         if shared:
             rest = [name for name in names if name not in shared]
@@ -118,13 +129,13 @@ class TileRun:
         extent = self.extents[name]
         if self.level.fits:
             return isinstance(extent, Dim)
-        whole = isinstance(extent, int) and extent <= self.level.tiles[name]
+        whole = isinstance(extent, int) and extent <= self.size(name)
         return not whole or name in self.level.bind or bool(self.level.stage)
 
     def size(self, name: str) -> int:
-        """A peeled tile is never larger than its loop."""
+        """A peeled tile is never larger than its loop; on a grid all tiles are of one size."""
         extent, size = self.extents[name], self.level.tiles[name]
-        return size if isinstance(extent, Dim) else min(size, max(extent, 1))
+        return size if self.on_grid or isinstance(extent, Dim) else min(size, max(extent, 1))
 
     # Loops -----------------------------------------------------------------------------------------------------------
     def nest(self, names: Sequence[str], b: Builder, parts: Mapping[str, Part]) -> None:
@@ -141,6 +152,8 @@ class TileRun:
             assert isinstance(extent, Dim)
             unit = self.lanes.get(name, 1)
             short_or_long(self.kernel, b, extent, size, unit, inner, lambda b: self.nest(rest, b, parts))
+        elif self.on_grid:
+            self.tile_on_grid(b, name, inner)
         elif name in self.valid:
             total = self.valid[name]
             self.loop(
@@ -167,6 +180,42 @@ class TileRun:
             if whole < extent:
                 inner(b, whole, extent - whole)
 
+    def tile_on_grid(self, b: Builder, name: str, inner: Callable[..., None]) -> None:
+        """One code for all tiles; loops have as many steps as they would without an end inside, so that they can be unrolled."""
+        extent, size = self.extents[name], self.size(name)
+        whole = name not in self.valid and isinstance(extent, int) and extent % size == 0
+
+        def tile(b: Builder, offset: SSAValue) -> None:
+            if whole:
+                inner(b, offset, size)
+                return
+            total = self.valid.get(name) or self.kernel.extent(extent)
+            if size > 1:
+                left = self.least(b, name, total, offset, size)
+                inner(b, offset, size, left if self.begins_inside(name) else self.at_least_none(b, name, left))
+            elif self.begins_inside(name):
+                inner(b, offset, size)
+            else:
+                there = b.insert(arith.CmpiOp(offset, total, "slt")).result
+                b.insert(scf.IfOp(there, [], [branch(lambda b: inner(b, offset, size))]))
+
+        if name in self.offsets:
+            tile(b, self.offsets[name])
+        elif whole and extent == size:
+            inner(b, 0, size)
+        else:
+            stop = extent if isinstance(extent, int) else self.kernel.extent(extent)
+            self.loop(b, name, stop, size, tile)
+
+    def begins_inside(self, name: str) -> bool:
+        """Does every tile hold some of the loop? Tiles of a tile that is there in part may lie behind its end."""
+        return name not in self.valid
+
+    def at_least_none(self, b: Builder, name: str, left: SSAValue) -> SSAValue:
+        found = b.insert(arith.MaxSIOp(left, self.kernel.const(0))).result
+        found.name_hint = left.name_hint
+        return found
+
     def ragged(self, name: str) -> bool:
         return self.level.ragged and not isinstance(self.extents[name], int) and self.size(name) > 1
 
@@ -191,7 +240,7 @@ class TileRun:
         return lanes if size % lanes == 0 else 1
 
     def loop(self, b: Builder, name: str, stop: Size, step: int, fill: Callable[[Builder, SSAValue], None]) -> None:
-        const = self.kernel.const
+        const, self.repeated = self.kernel.const, True
         b.insert(for_loop(const(0), const(stop) if isinstance(stop, int) else stop, const(step), name, fill))
 
     def least(self, b: Builder, name: str, total: SSAValue, offset: SSAValue, size: int) -> SSAValue:
@@ -306,6 +355,7 @@ class TileRun:
     def body(self, b: Builder, parts: Mapping[str, Part]) -> None:
         views: dict[object, SSAValue] = {}  # ops of a run that read the same tile share its view
         self.views: dict[tuple, SSAValue] = {}
+        self.written: list[tuple[SSAValue, SSAValue, list[str]]] = []  # staged results: copy, tile, loops
         made: list[GenericOp] = []
         for op in self.run:
             extents = loops_of(op)
@@ -321,12 +371,19 @@ class TileRun:
                 GenericOp.create(
                     operands=operands,
                     properties={**op.properties, "indexing_maps": ArrayAttr(maps)},
-                    attributes={**op.attributes, "loops": loops_attr(tile_extents)},
+                    attributes={**op.attributes, **marked(op, self.level), "loops": loops_attr(tile_extents)},
                     regions=[moved(op, self.kernel, parts)],
                 )
             )
+        together = any(stage.space == "workgroup" for stage in self.level.stage.values())
+        if together:
+            b.insert(gpu.BarrierOp())
         for tiled in made:
             b.insert(tiled)
+        for place, shown, names in self.written:
+            copy(b, place, shown, dict(zip(names, type_of(place).get_shape(), strict=True)))
+        if together and self.repeated:  # the next copy overwrites what others may still read
+            b.insert(gpu.BarrierOp())
         self.require_shown(made, parts)
 
     def require_shown(self, made: Sequence[GenericOp], parts: Mapping[str, Part]) -> None:
@@ -334,16 +391,34 @@ class TileRun:
         fills temporaries: these are whole tiles. A sum of what does not move with the loop needs its end too."""
         shown = {name for op in made for name in valid_sizes(op)}
         for name, part in parts.items():
-            if isinstance(part.valid, int) or not isinstance(part.extent, int) or name in shown:
+            if isinstance(part.valid, int) or not isinstance(part.extent, int) or (name in shown and not self.on_grid):
                 continue
-            read = any(
-                name in form.terms and self.kernel.is_argument(value)
-                for op in self.run
-                for value, access in zip(op.operands, accesses(op), strict=True)
-                for form in access
-            )
-            if read or any(name in reduced(op) for op in made):
+            if self.on_grid:
+                wrong = any(self.goes_beyond(op, name) for op in made)
+            else:
+                wrong = any(name in reduced(op) for op in made) or any(
+                    name in form.terms and self.kernel.is_argument(value)
+                    for op in self.run
+                    for value, access in zip(op.operands, accesses(op), strict=True)
+                    for form in access
+                )
+            if wrong:
                 raise Refused(f"{self.level}: no view of the tile shows how much of {name} is there")
+
+    def goes_beyond(self, op: GenericOp, name: str) -> bool:
+        """Would an op that runs through a whole tile go wrong where it ends early? Copies are padded with zeros, which add nothing to a sum of
+        products, and what temporaries hold there is not looked at."""
+        if name in valid_sizes(op):
+            return False
+        moving = [
+            value
+            for value, access in zip(op.operands, accesses(op), strict=True)
+            if any(name in form.terms for form in access)
+        ]
+        if any(self.kernel.is_argument(value) for value in moving):
+            return True
+        staged = all(self.kernel.name_of(value) is not None for value in moving)
+        return name in reduced(op) and not (staged and moving and adds_products(op))
 
     def view(
         self,
@@ -374,12 +449,19 @@ class TileRun:
         shown = value if whole else self.shown(b, value, part)
         if not stage:
             return shown
-        if value in [v for o in self.run for v in o.outputs]:
-            raise Refused(f"'{name}' is written: only operands are staged")
-        place = staged(self.kernel, shown, part.shape, stage, self.width())
         # the copy's loops keep their names, so that the vector leaf vectorises it
         names = [form.loop() or f"i{axis}" for axis, form in enumerate(within(access, parts, loops_of(op)))]
+        place = staged(self.kernel, b, shown, part.shape, stage, self.width())
+        if value in [v for o in self.run for v in o.outputs]:
+            if stage.space != "register" or any(value in o.inputs for o in self.run):
+                raise Refused(f"'{name}' is written: only operands are staged")
+            self.written.append((place, shown, names))
+            return place
         op = copy(b, shown, place, {n: s for n, s in zip(names, part.shape, strict=True) if isinstance(s, int)})
+        if stage.space != "panel":
+            if DYNAMIC_INDEX in type_of(shown).get_shape():
+                op.attributes["zeros"] = UnitAttr()  # in place of what is not there
+            return place
         along = loop_along(op, shown)
         if along is not None and along != loop_along(
             op, place
@@ -399,6 +481,19 @@ class TileRun:
         return self.views[key]
 
 
+def between_memories(op: Operation) -> bool:
+    """Is it a copy that threads of a GPU make, whole?"""
+    spaces = {space_of(value) for value in op.operands}
+    return "copy" in op.attributes and not spaces.isdisjoint(("workgroup", "register"))
+
+
+def in_loop(op: Operation | None) -> bool:
+    """Does an op run again and again?"""
+    while op is not None and not isinstance(op, scf.ForOp):
+        op = op.parent_op()
+    return op is not None
+
+
 def moved(op: GenericOp, kernel: Kernel, parts: Mapping[str, Part]) -> Region:
     """The body of a tile: linalg.index counts from the beginning of the whole loop."""
     region = op.body.clone()
@@ -413,6 +508,17 @@ def moved(op: GenericOp, kernel: Kernel, parts: Mapping[str, Part]) -> Region:
         total = Builder(InsertPoint.after(inner)).insert(arith.AddiOp(inner.result, value))
         inner.result.replace_uses_with_if(total.result, lambda use, total=total: use.operation is not total)  # type: ignore[misc]
     return region
+
+
+def adds_products(op: GenericOp) -> bool:
+    """Does it add products of its two operands?"""
+    last = op.body.block.last_op
+    assert last is not None
+    total, out = last.operands[0].owner, op.body.block.args[-1]
+    if not isinstance(total, arith.AddfOp) or out not in total.operands:
+        return False
+    factors = next(v for v in total.operands if v is not out).owner
+    return isinstance(factors, arith.MulfOp) and {*factors.operands} <= {*op.body.block.args[:-1]}
 
 
 def reduced(op: GenericOp) -> set[str]:

@@ -69,8 +69,12 @@ class Compiler:
         block = function.body.block
         self._arguments = self.slots(block.args)
         *_, terminator = block.ops
-        self._steps = self.block(block)
+        self._steps = self.compile(block)
         self._results = self.slots(terminator.operands)
+
+    def compile(self, block: Block) -> list[Action]:
+        """The steps of the body."""
+        return self.block(block)
 
     def run(self, arguments: Sequence[Any]) -> list[Any]:
         if len(arguments) != len(self._arguments):

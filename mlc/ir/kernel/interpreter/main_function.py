@@ -15,6 +15,7 @@ from mlc.ir import dims
 from mlc.ir.alias import fronts_of
 from mlc.ir.dims import Extent
 from mlc.ir.interpreter import require, require_writable, solve_symbols
+from mlc.ir.kernel.interpreter import thread_blocks
 from mlc.ir.kernel.interpreter.engine import Action, Compiler, Frame, Machine, steps
 from mlc.ir.kernel.interpreter.memory import (
     Counters,
@@ -247,31 +248,31 @@ def _call(c: Compiler, op: CallOp) -> Action:
         ]
         total = evaluated(cast(StringAttr, tiles).data, extents) if tiles is not None else 1
         bytes = evaluated(cast(StringAttr, scratch).data, extents) if scratch is not None else 0
-        for begin, end in _ranges(run, views, total):
+        for begin, end in _ranges(run, views, total, tiles is not None):
             memory = run.memory("scratch", unwritten(bytes, np.dtype(np.int8)), [bytes])
             others = {"scratch": memory, "begin": begin, "end": end}
             left = iter(views)
-            run.call(
-                kernel,
-                [next(left) if a.role == "buffer" else others.get(a.role, extents.get(a.name)) for a in signature],
-            )
+            arguments = [
+                next(left) if a.role == "buffer" else others.get(a.role, extents.get(a.name)) for a in signature
+            ]
+            thread_blocks.call(run, kernel, arguments, lambda text: evaluated(text, extents), run.races)
 
     return step
 
 
-def _ranges(run: Run, views: Sequence[View], tiles: int) -> Iterator[tuple[int, int]]:
+def _ranges(run: Run, views: Sequence[View], tiles: int, tiled: bool) -> Iterator[tuple[int, int]]:
     """All tiles at once; one by one, with a record of who touched what, where races are looked for."""
-    if not run.races or not tiles:
+    if not run.races or not tiles or not tiled:
         yield 0, tiles
         return
     for view in views:
-        view.storage.shadow = Shadow(len(view.elements))
+        view.storage.shadows = [Shadow(len(view.elements))]
     for tile in reversed(range(tiles)):
         for view in views:
-            view.storage.tile = tile
+            view.storage.shadows[0].now = tile
         yield tile, tile + 1
     for view in views:
-        view.storage.shadow = None
+        view.storage.shadows = []
 
 
 def _stated(value: SSAValue) -> tuple[Extent, ...] | None:

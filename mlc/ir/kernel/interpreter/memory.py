@@ -55,13 +55,34 @@ class Counters:
 
 
 class Shadow:
-    """Who touched each element of a buffer that tiles share: the number of the tile, or a sign for nobody or several."""
+    """Who touched each element of a buffer that several share: a number, or a sign for nobody or several. `who` calls them: tiles of a
+    kernel, blocks of a grid, threads of a block between two barriers."""
 
     NOBODY, SEVERAL = -1, -2
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, who: str = "tile"):
+        self.who, self.now = who, 0  # the one that runs now
         self.readers = np.full(size, self.NOBODY, np.int64)
         self.writers = np.full(size, self.NOBODY, np.int64)
+
+    def read(self, name: str, positions: Any) -> None:
+        self._conflict(name, "reads", "wrote", self.writers[positions])
+        before = self.readers[positions]
+        mixed = (before != self.NOBODY) & (before != self.now)
+        self.readers[positions] = np.where(mixed, self.SEVERAL, self.now)
+
+    def wrote(self, name: str, positions: Any) -> None:
+        self._conflict(name, "writes", "wrote", self.writers[positions])
+        self._conflict(name, "writes", "read", self.readers[positions])
+        self.writers[positions] = self.now
+
+    def _conflict(self, name: str, now: str, before: str, others: Any) -> None:
+        others = np.asarray(others)
+        wrong = others[(others != self.NOBODY) & (others != self.now)]
+        if wrong.size:
+            other = int(wrong.flat[0])
+            who = "others" if other == self.SEVERAL else f"{self.who} {other}"
+            raise InternalError(f"a race: {self.who} {self.now} {now} elements of '{name}' that {who} {before}")
 
 
 class Storage:
@@ -69,33 +90,19 @@ class Storage:
 
     def __init__(self, name: str, counters: Counters | None = None):
         self.name, self.counters = name, counters
-        self.shadow: Shadow | None = None
-        self.tile = 0  # the tile that runs now, where a shadow is kept
+        self.shadows: list[Shadow] = []
 
     def read(self, positions: Any, elements: int) -> None:
         if self.counters is not None:
             self.counters.loads[self.name] += elements
-        if self.shadow is not None:
-            self._conflict("reads", "wrote", self.shadow.writers[positions])
-            before = self.shadow.readers[positions]
-            mixed = (before != Shadow.NOBODY) & (before != self.tile)
-            self.shadow.readers[positions] = np.where(mixed, Shadow.SEVERAL, self.tile)
+        for shadow in self.shadows:
+            shadow.read(self.name, positions)
 
     def wrote(self, positions: Any, elements: int) -> None:
         if self.counters is not None:
             self.counters.stores[self.name] += elements
-        if self.shadow is not None:
-            self._conflict("writes", "wrote", self.shadow.writers[positions])
-            self._conflict("writes", "read", self.shadow.readers[positions])
-            self.shadow.writers[positions] = self.tile
-
-    def _conflict(self, now: str, before: str, others: Any) -> None:
-        others = np.asarray(others)
-        wrong = others[(others != Shadow.NOBODY) & (others != self.tile)]
-        if wrong.size:
-            other = int(wrong.flat[0])
-            who = "others" if other == Shadow.SEVERAL else f"tile {other}"
-            raise InternalError(f"a race: tile {self.tile} {now} elements of '{self.name}' that {who} {before}")
+        for shadow in self.shadows:
+            shadow.wrote(self.name, positions)
 
 
 class View:
@@ -179,7 +186,7 @@ class View:
         """Every element was read or written."""
         where = (
             None
-            if self.storage.shadow is None
+            if not self.storage.shadows
             else strided(np.arange(len(self.elements)), self.offset, self.shape, self.strides)
         )
         (self.storage.read if how == "read" else self.storage.wrote)(where, prod(self.shape))

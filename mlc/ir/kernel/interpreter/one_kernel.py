@@ -11,7 +11,7 @@ from xdsl.dialects.func import FuncOp
 
 from mlc.errors import ShapeError
 from mlc.ir import dims
-from mlc.ir.kernel.interpreter import memref, scf, structured, vectors  # noqa: F401  their steps register themselves
+from mlc.ir.kernel.interpreter import memref, scf, structured, thread_blocks, vectors  # noqa: F401  their steps register themselves
 from mlc.ir.kernel.interpreter.engine import Machine
 from mlc.ir.kernel.interpreter.memory import (
     Counters,
@@ -43,7 +43,8 @@ def run_kernel(
     extents   the index arguments by name; those that are the extent of an axis may be left out
     tiles     ranges [begin, end) to run, in this order; all of them if not given
     counters  counts the elements that are read and written
-    races     run each tile by itself, last to first, and find elements that two tiles touch where one writes
+    races     run each tile by itself, last to first, and find elements that two tiles touch where one writes; on a grid so with its blocks,
+              and with the threads of a block between barriers
 
     A function without a signature takes its arguments by the names of its values. Raises ShapeError where an array is not what an argument
     takes, InternalError where the kernel does what it must not.
@@ -58,7 +59,7 @@ def run_kernel(
     machine = Machine(functions, counters, watched=races)
     with np.errstate(all="ignore"):
         if not arguments.tiled:
-            machine.call(kernel, arguments.values(None))
+            thread_blocks.call(machine, kernel, arguments.values(None), arguments.evaluate, races)
             return
         total = arguments.tile_count()
         ranges = list(tiles) if tiles is not None else [(0, total)]
@@ -104,17 +105,21 @@ class Arguments:
     def tile_count(self) -> int:
         return self._evaluate("tiles")
 
+    def evaluate(self, text: str) -> int:
+        return evaluated(text, self.extents)
+
     def _evaluate(self, what: str) -> int:
         attr = self.function.attributes.get(f"kernel.{what}")
-        return evaluated(attr.data, self.extents) if isinstance(attr, StringAttr) else 0
+        return self.evaluate(attr.data) if isinstance(attr, StringAttr) else 0
 
     def watch(self) -> None:
         for view in self.views.values():
-            view.storage.shadow = Shadow(len(view.elements))
+            view.storage.shadows = [Shadow(len(view.elements))]
 
     def tile(self, number: int) -> None:
         for view in self.views.values():
-            view.storage.tile = number
+            for shadow in view.storage.shadows:
+                shadow.now = number
 
     def values(self, tiles: tuple[int, int] | None) -> list[Any]:
         """In the order of the signature; scratch memory is new for each call."""

@@ -219,6 +219,7 @@ class Structured:
     def __init__(self, c: Compiler, op: GenericOp):
         self.c, self.op = c, op
         self.inputs = len(op.inputs)
+        self.zeros = "zeros" in op.attributes  # in place of what the source of a copy does not have
         self.values = c.slots(op.operands)
         self.accesses = [_access(attr) for attr in op.indexing_maps.data]
         kinds = [kind.data for kind in op.iterator_types.data]
@@ -238,6 +239,8 @@ class Structured:
 
     def run(self, frame: Frame) -> None:
         views: list[View] = [frame[slot] for slot in self.values]
+        if self.zeros:
+            views[-1].array()[...] = 0
         extents = self.sizes(frame, views)
         if 0 in extents:
             return
@@ -360,7 +363,7 @@ class Structured:
         points = volume(box)
         for number, (operand, used) in enumerate(zip(operands, self.used, strict=True)):
             storage = operand.view.storage
-            where = operand.positions(box) if storage.shadow is not None else None
+            where = operand.positions(box) if storage.shadows else None
             if used:
                 storage.read(where, points)
             if number >= self.inputs:
