@@ -244,6 +244,7 @@ def words_of(tree: ast.Module) -> Iterator[str]:
 # Where a dtype of 16 bits must be named: what it is, how loops convert it, how LLVM spells it.
 NAME_A_DTYPE = {"mlc/ir/dtypes.py", "mlc/passes/loops/narrow.py", "mlc/codegen/llvm/function.py"}
 NAME_BFLOAT16 = {
+    "mlc/ir/kernel/schedule.py": "names of tensor-core instructions",
     "mlc/runtime/dlpack.py": "NumPy exchanges every other dtype itself",
     "mlc/options.py": "a precision that a user may choose",
 }
