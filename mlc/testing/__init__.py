@@ -8,5 +8,6 @@ ones' in what they compute and in whom they wait for.
 """
 
 from mlc.testing.host_module import ORDERS, HostModule, KernelFault, Order
+from mlc.testing.sanitizers import CheckReport, check_memory, check_races
 
-__all__ = ["ORDERS", "HostModule", "KernelFault", "Order"]
+__all__ = ["ORDERS", "CheckReport", "HostModule", "KernelFault", "Order", "check_memory", "check_races"]

@@ -42,6 +42,11 @@ class Order:
     def __str__(self) -> str:
         return f"{self.turns}, copies {self.copies}"
 
+    @property
+    def numbers(self) -> tuple[str, str, str]:
+        """As programs take it."""
+        return str(_TURNS.index(self.turns)), str(_COPIES.index(self.copies)), str(self.seed)
+
 
 _TURNS = ("forward", "reverse", "shuffled")
 _COPIES = ("late", "early")
@@ -122,6 +127,7 @@ class HostModule:
         names = host_build.kernels_of(text)
         if not names:
             raise MlcError("the text has no kernel", remedy="A kernel is written `__global__ void name(...)`.")
+        self.text = text
         flags = (*FLAGS, *host_build.processor_flags()) if flags is None else tuple(flags)
         load_runtime()
         self.library = _loaded(host_build.shared_object(text, flags), ctypes.RTLD_LOCAL)
@@ -154,13 +160,8 @@ class HostModule:
 
         Raises KernelFault for a rule of CUDA that was broken, DTypeError or MlcError for arguments that do not fit. Python threads take turns.
         """
-        kernel = self._kernels.get(name)
-        if kernel is None:
-            near = nearest(name, self._kernels)
-            raise MlcError(
-                f"the text has no kernel '{name}'",
-                remedy=(f"Did you mean {near[0]}? " if near else "") + f"Kernels: {', '.join(self._kernels)}.",
-            )
+        require_kernel(name, self.names)
+        kernel = self._kernels[name]
         values = packed(name, self.parameters[name], args)
         places = (ctypes.c_void_p * (len(values) + 1))(*(ctypes.addressof(value) for value in values))
         settings = _Settings(
@@ -170,6 +171,16 @@ class HostModule:
         if kernel.launch(geometry(grid, block), shared, places, settings, error, len(error)):
             raise KernelFault(f"kernel '{name}': {error.value.decode(errors='replace')}")
         return settings.switches
+
+
+def require_kernel(name: str, names: Sequence[str]) -> None:
+    """Raises MlcError for a kernel that is not there."""
+    if name not in names:
+        near = nearest(name, names)
+        raise MlcError(
+            f"the text has no kernel '{name}'",
+            remedy=(f"Did you mean {near[0]}? " if near else "") + f"Kernels: {', '.join(names)}.",
+        )
 
 
 def geometry(grid: int | Sequence[int], block: int | Sequence[int]) -> ctypes.Array[ctypes.c_uint]:
