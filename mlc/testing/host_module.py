@@ -168,7 +168,7 @@ class HostModule:
             _TURNS.index(order.turns), _COPIES.index(order.copies), order.seed, min(shared_limit, SHARED_LIMIT), 0
         )
         error = ctypes.create_string_buffer(512)
-        if kernel.launch(geometry(grid, block), shared, places, settings, error, len(error)):
+        if kernel.launch((ctypes.c_uint * 6)(*geometry(grid, block)), shared, places, settings, error, len(error)):
             raise KernelFault(f"kernel '{name}': {error.value.decode(errors='replace')}")
         return settings.switches
 
@@ -183,7 +183,7 @@ def require_kernel(name: str, names: Sequence[str]) -> None:
         )
 
 
-def geometry(grid: int | Sequence[int], block: int | Sequence[int]) -> ctypes.Array[ctypes.c_uint]:
+def geometry(grid: int | Sequence[int], block: int | Sequence[int]) -> list[int]:
     """Blocks and threads along x, y, z."""
     sizes: list[int] = []
     for what, given in (("grid", grid), ("block", block)):
@@ -191,7 +191,7 @@ def geometry(grid: int | Sequence[int], block: int | Sequence[int]) -> ctypes.Ar
         if not 1 <= len(found) <= 3 or not all(0 <= size < 1 << 32 for size in found):
             raise MlcError(f"the {what} is {given!r}", remedy="It is one to three numbers: (x, y, z).")
         sizes += [*found, *[1] * (3 - len(found))]
-    return (ctypes.c_uint * 6)(*sizes)
+    return sizes
 
 
 def packed(name: str, parameters: Sequence[Parameter], args: Sequence[Any]) -> list[Any]:
