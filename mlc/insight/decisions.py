@@ -10,7 +10,7 @@ from xdsl.dialects.func import FuncOp
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import SSAValue
 
-from mlc.insight.copies import Copies
+from mlc.insight.moves import Copies
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import location_name

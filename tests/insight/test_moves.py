@@ -5,7 +5,7 @@ import pytest
 
 import mlc
 import mlc.numpy as mnp
-from mlc.insight.copies import Copies
+from mlc.insight.moves import Copies
 from mlc.ir.kernel import program
 
 
