@@ -98,6 +98,8 @@ class _Kernel(ctypes.Structure):
         ("parameters", ctypes.POINTER(_Parameter)),
         ("count", ctypes.c_uint),
         ("threads", ctypes.c_uint),
+        ("shared_begin", ctypes.c_void_p),
+        ("shared_end", ctypes.c_void_p),
     ]
 
 
@@ -121,16 +123,18 @@ class HostModule:
 
     text    CUDA C, as nvcc would take it; `#include "device.cuh"` finds the project's
     flags   of g++, beside those that make CUDA C of C++
+    metered whether accesses.watch can count in it
     """
 
-    def __init__(self, text: str, flags: Sequence[str] | None = None):
+    def __init__(self, text: str, flags: Sequence[str] | None = None, *, metered: bool = False):
         names = host_build.kernels_of(text)
         if not names:
             raise MlcError("the text has no kernel", remedy="A kernel is written `__global__ void name(...)`.")
         self.text = text
         flags = (*FLAGS, *host_build.processor_flags()) if flags is None else tuple(flags)
         load_runtime()
-        self.library = _loaded(host_build.shared_object(text, flags), ctypes.RTLD_LOCAL)
+        self.content = host_build.metered_object(text) if metered else host_build.shared_object(text, flags)
+        self.library = _loaded(self.content, ctypes.RTLD_LOCAL)
         self.parameters: dict[str, tuple[Parameter, ...]] = {}
         self._kernels = {name: _Kernel.in_dll(self.library, f"mlc_kernel_{name}") for name in names}
         for name, kernel in self._kernels.items():
@@ -140,6 +144,11 @@ class HostModule:
     def names(self) -> tuple[str, ...]:
         """Of the kernels, as they stand in the text."""
         return tuple(self._kernels)
+
+    def static_shared(self, name: str) -> tuple[int, int]:
+        """Where the module's shared memory of fixed size begins and ends."""
+        kernel = self._kernels[name]
+        return kernel.shared_begin or 0, kernel.shared_end or 0
 
     def launch(
         self,
