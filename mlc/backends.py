@@ -47,8 +47,19 @@ def _cpu() -> Backend:
     return Backend("cpu", _SUMMARIES["cpu"], RULES["cpu"], LlvmGenerator(), LOADERS["cpu"])
 
 
-_SUMMARIES = {"cpu": "native code through LLVM"}
-_BACKENDS: dict[str, Callable[[], Backend]] = {"cpu": _cpu}  # made when they are asked for: they stand on all stages
+def _cuda() -> Backend:
+    from mlc.codegen.cuda.cuda_generator import CudaGenerator
+    from mlc.passes.kernel.rules.by_target import RULES
+    from mlc.runtime.loaders import LOADERS
+
+    return Backend("cuda", _SUMMARIES["cuda"], RULES["cuda"], CudaGenerator(), LOADERS["cuda"])
+
+
+_SUMMARIES = {"cpu": "native code through LLVM", "cuda": "CUDA C for NVIDIA GPUs, through nvcc"}
+_BACKENDS: dict[str, Callable[[], Backend]] = {
+    "cpu": _cpu,
+    "cuda": _cuda,
+}  # made when they are asked for: they stand on all stages
 
 
 def summaries() -> dict[str, str]:

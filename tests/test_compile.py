@@ -137,7 +137,7 @@ def test_the_report_says_what_was_decided() -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "text"),
     [
-        ({"target": "cuda"}, mlc.TargetUnavailable, "cuda"),
+        ({"target": "cuda", "arch": "sm_95"}, mlc.TargetUnavailable, "sm_95"),
         ({"target": "tpu"}, mlc.MlcError, "tpu"),
         ({"arch": "z80"}, mlc.TargetUnavailable, "z80"),
         ({"precision": "bf16"}, mlc.TargetUnavailable, "bf16"),

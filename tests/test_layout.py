@@ -241,8 +241,13 @@ def words_of(tree: ast.Module) -> Iterator[str]:
                 yield text
 
 
-# Where a dtype of 16 bits must be named: what it is, how loops convert it, how LLVM spells it.
-NAME_A_DTYPE = {"mlc/ir/dtypes.py", "mlc/passes/loops/narrow.py", "mlc/codegen/llvm/function.py"}
+# Where a dtype of 16 bits must be named: what it is, how loops convert it, how LLVM and CUDA C spell it.
+NAME_A_DTYPE = {
+    "mlc/ir/dtypes.py",
+    "mlc/passes/loops/narrow.py",
+    "mlc/codegen/llvm/function.py",
+    "mlc/codegen/cuda/scalar_types.py",
+}
 NAME_BFLOAT16 = {
     "mlc/ir/kernel/schedule.py": "names of tensor-core instructions",
     "mlc/runtime/dlpack.py": "NumPy exchanges every other dtype itself",

@@ -47,8 +47,11 @@ _KINDS = {
     "llvm": "LLVM IR",
     "asm": "assembly",
     "obj": "an object",
+    "cuda": "CUDA C",
+    "ptx": "PTX",
+    "cubin": "machine code of a GPU",
 }
-_BINARY = ("package", "obj", "so")
+_BINARY = ("package", "obj", "so", "cubin")
 
 
 def configure(parser: Parser) -> None:
@@ -67,7 +70,7 @@ def configure(parser: Parser) -> None:
     group.add_argument(
         "--emit",
         metavar="KIND",
-        help="what OUT holds: package, mlir, so, python (NumPy source; also --target python), or for cpu llvm, asm, obj; guessed from its suffix, else package",
+        help="what OUT holds: package, mlir, so, python (NumPy source; also --target python), or for cpu llvm, asm, obj, for cuda cuda, ptx, cubin; guessed from its suffix, else package",
     )
     group.add_argument("--header", metavar="FILE", help="with -o libNAME.so: also write a C header")
     flags.verify(group, "run the result and compare")

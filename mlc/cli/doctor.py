@@ -109,7 +109,9 @@ def _cuda() -> Finding:
         parts.append("pycuda not installed")
     nvcc = shutil.which("nvcc")
     parts.append(f"nvcc: {nvcc}" if nvcc else "no nvcc")
-    return Finding("cuda", False, f"this version of mlc has no CUDA backend yet ({', '.join(parts)})")
+    return Finding(
+        "cuda", False, f"this version of mlc compiles for GPUs and has no runtime for them yet ({', '.join(parts)})"
+    )
 
 
 def _onnxruntime() -> Finding:

@@ -66,7 +66,7 @@ def target(parser: Parser) -> None:
         "--arch",
         default="native",
         metavar="NAME",
-        help="machine of that kind: native (default); for cpu x86-64-v2, -v3 or -v4",
+        help="machine of that kind: native (default); for cpu x86-64-v2, -v3 or -v4; for cuda sm_80, sm_90a, ..., several with commas",
     )
     group.add_argument("--threads", type=positive, metavar="N", help="largest number of threads a call uses")
     for level, does in enumerate(

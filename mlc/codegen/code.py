@@ -30,6 +30,7 @@ class Code:
         default_factory=frozenset
     )  # names of texts of plain loops, which a compiler improves
     entry: str = ""  # the symbol of a function that calls every kernel, where there is one
+    names: tuple[str, ...] = ()  # of the objects as files of a package; 0.o, 1.o, ... where none are given
 
 
 def called_kernels(module: Module) -> Iterator[tuple[str, list[func.FuncOp]]]:

@@ -21,6 +21,7 @@ class Artifact:
     report       what was decided, and how long it took
     module_text  the module before it was compiled for this target (portable.py), without weights
     threads      as they were asked for when it was compiled; None where that was left open
+    names        of the objects as files of a package; 0.o, 1.o, ... where none are given
     """
 
     plan: Plan
@@ -31,3 +32,4 @@ class Artifact:
     report: dict[str, Any] = field(default_factory=dict)
     module_text: str = ""
     threads: int | None = None
+    names: Sequence[str] = ()

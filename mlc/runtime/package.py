@@ -2,7 +2,7 @@
 
     manifest.json          format, versions, target and its kind, threads, signature and plan, a SHA-256 of each weight
     module.mlir            the module before it was compiled for this target (mlc/runtime/portable.py), without weights
-    code/0.o ...           relocatable objects
+    code/0.o ...           relocatable objects, or what else the loader of the target's kind loads
     sources.json           kernel -> nodes of the user's model
     decisions.json         the compiler's report
     digest                 SHA-256 of all of these, and of the names, types and places of the weights
@@ -88,7 +88,7 @@ def _write(
         "threads": artifact.threads,
         "entry": artifact.entry,
         "weights": {key: hashlib.sha256(_bytes(array)).hexdigest() for key, array in artifact.weights.items()},
-        "objects": [f"code/{number}.o" for number in range(len(artifact.objects))],
+        "objects": [f"code/{name}" for name in artifact.names or [f"{n}.o" for n in range(len(artifact.objects))]],
         "plan": plan.to_json(),
     }
     sources: dict[str, list[str]] = {}
@@ -213,6 +213,7 @@ def read(path: str | os.PathLike[str]) -> Package:
             package = Package(
                 plan=Plan.from_json(manifest["plan"]),
                 objects=[members[name] for name in manifest["objects"]],
+                names=[name.removeprefix("code/") for name in manifest["objects"]],
                 weights=_mapped(raw, header, start, size),
                 target=_target(manifest["target"]),
                 entry=str(manifest["entry"]),

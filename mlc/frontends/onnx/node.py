@@ -97,9 +97,6 @@ class Scope(Protocol):
     def asks(self) -> bool:
         """Whether the caller can answer questions about sizes."""
 
-    def leave_open(self, sign: Extent) -> None:
-        """A node is built without knowing the sign of this extent, and would be built in another way with it."""
-
     def tensor(self, proto: TensorProto) -> Tensor:
         """A tensor of the file, checked."""
 
@@ -328,10 +325,7 @@ class Node:
     def at_least(self, extent: Extent, low: builtins.int) -> bool:
         """Whether an extent is never below `low`."""
         least = dims.bounds_of(extent, self.scope.bounds)[0]
-        if least is not None and least >= low:
-            return True
-        self.scope.leave_open(extent - low + 1)
-        return False
+        return least is not None and least >= low
 
     # Errors, to be raised by the caller
 

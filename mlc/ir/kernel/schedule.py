@@ -12,7 +12,7 @@ schedules a whole group (contraction and epilogue, or the stages of a softmax). 
     bind     := 'parallel' | 'block.x' | 'block.y' | 'block.z' | 'thread.x' | 'thread.y' | 'thread.z'
     stage    := buffer (',' buffer)* '->' space ['[' axis (',' axis)* ']'] ['+' number] ['*' number]
     space    := 'panel' | 'workgroup' | 'register'
-    leaf     := 'Scalar' | 'Vector(' loop ('/' loop)* 'x' number (',' option)* ')' | 'Mma(' instruction ')'
+    leaf     := 'Scalar' | 'Vector(' loop ('/' loop)* 'x' number (',' option)* ')' | 'Grid(' number ')' | 'Mma(' instruction ')'
     instruction := 'm16n8k8_tf32' | 'm16n8k16_bf16' | 'm16n8k16_f16'
     option   := 'unroll' loop ('*' loop)* | 'interleave' number | 'pieces' number
 
@@ -118,7 +118,17 @@ class Mma:
         return f"Mma({self.instruction})"
 
 
-Leaf = Vector | Scalar | Mma
+@dataclass(frozen=True)
+class Grid:
+    """Leaf: each point of the parallel loops of an op is a thread of a GPU, `threads` of which are a block."""
+
+    threads: int
+
+    def __str__(self) -> str:
+        return f"Grid({self.threads})"
+
+
+Leaf = Vector | Scalar | Grid | Mma
 
 
 @dataclass(frozen=True)
@@ -170,6 +180,7 @@ _STAGE = re.compile(
     r"\s*(?:\*\s*(?P<buffers>-?\d+))?"
 )
 _MMA = re.compile(r"Mma\s*\(\s*(?P<instruction>\w+)\s*\)")
+_GRID = re.compile(r"Grid\s*\(\s*(?P<threads>-?\d+)\s*\)")
 _VECTOR = re.compile(
     rf"Vector\s*\(\s*(?P<loops>{_NAME}(?:\s*/\s*{_NAME})*)\s+x\s+(?P<lanes>-?\d+)\s*(?P<options>(?:,[^,()]*)*)\)"
 )
@@ -221,6 +232,8 @@ def _leaf(text: str) -> Leaf:
         return Scalar()
     if mma := _MMA.fullmatch(text):
         return Mma(_choice(mma["instruction"], Instruction, "instruction of a tensor core"))
+    if grid := _GRID.fullmatch(text):
+        return Grid(_number(grid["threads"], "the number of threads"))
     leaf = _match(
         _VECTOR,
         text,

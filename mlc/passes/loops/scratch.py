@@ -41,7 +41,7 @@ def place_scratch(kernel: Kernel, stack: int) -> None:
     if large and kernel.launch:
         raise Refused(f"'{large[0].memref.name_hint}' does not fit in the registers of a thread")
     if large:
-        _in_scratch(kernel, large)
+        place_in_scratch(kernel, large)
 
 
 def static_bytes(op: memref.AllocOp) -> int | None:
@@ -66,8 +66,8 @@ def _on_the_stack(kernel: Kernel, op: memref.AllocOp) -> None:
     Rewriter.erase_op(op)
 
 
-def _in_scratch(kernel: Kernel, allocs: list[memref.AllocOp]) -> None:
-    """Offsets are sums of sizes; a size is a number, or a product of extents rounded up."""
+def place_in_scratch(kernel: Kernel, allocs: list[memref.AllocOp]) -> None:
+    """Each allocation becomes a part of %scratch. Offsets are sums of sizes; a size is a number, or a product of extents rounded up."""
     kernel.shared_first()  # offsets are among them, and an allocation may stand at the very start
     number = 0
     names: list[Extent] = []

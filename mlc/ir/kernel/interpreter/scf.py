@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from xdsl.dialects import func, scf
 
 from mlc.errors import InternalError
@@ -34,6 +36,23 @@ def _move(frame: Frame, sources: list[int], targets: list[int]) -> None:
     if sources:
         for target, value in zip(targets, [frame[slot] for slot in sources], strict=True):
             frame[target] = value
+
+
+@steps("scf.parallel")
+def _parallel(c: Compiler, op: scf.ParallelOp) -> Action:
+    """Its points in order: whether they touch each other's elements is asked where threads are simulated."""
+    starts, stops, bys = (c.slots(values) for values in (op.lowerBound, op.upperBound, op.step))
+    ivs, body = c.slots(op.body.block.args), c.block(op.body.block)
+
+    def step(frame: Frame) -> None:
+        ranges = [range(frame[a], frame[b], frame[s]) for a, b, s in zip(starts, stops, bys, strict=True)]
+        for point in product(*ranges):
+            for slot, position in zip(ivs, point, strict=True):
+                frame[slot] = position
+            for inner in body:
+                inner(frame)
+
+    return step
 
 
 @steps("scf.if")

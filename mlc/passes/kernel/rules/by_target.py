@@ -12,7 +12,7 @@ from mlc.errors import TargetUnavailable
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Schedule
 from mlc.ir.kernel.target import Target
-from mlc.passes.kernel.rules import cpu
+from mlc.passes.kernel.rules import cpu, cuda
 
 DEFAULT = "cpu"
 AT_HAND = "native"
@@ -31,7 +31,7 @@ class Rules(Protocol):
         """One that is never refused: it takes the place of a chosen one whose parts turn out not to go together."""
 
 
-RULES: dict[str, Rules] = {"cpu": cpu}
+RULES: dict[str, Rules] = {"cpu": cpu, "cuda": cuda}
 
 
 def target_of(text: str) -> Target:

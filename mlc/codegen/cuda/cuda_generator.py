@@ -1,0 +1,101 @@
+"""Code for NVIDIA GPUs: what the compiler asks of a generator (mlc/codegen/code.py).
+
+The objects of its Code are what a loader of the kind "cuda" is given, in this order:
+
+    table.json   a LaunchTable (launches.py): how each kernel of the plan is launched, and which of the other objects hold what
+    N.cu         the CUDA C of file N, as it was compiled: what runs it on a CPU (mlc/testing) needs no more
+    N.fatbin     its machine code for the target's architectures, with PTX
+
+A kernel of the plan's steps is one launch or several, with the arguments of the step in order; begin and end of a range of tiles are not among
+them, since threads find their own. `step.scratch` is what all threads of a launch take together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from mlc.codegen.code import Code
+from mlc.codegen.cuda.launches import FileCode, KernelCode, LaunchTable
+from mlc.codegen.cuda.nvcc import Compiled, compile_files, compile_one
+from mlc.codegen.cuda.source_files import Sources, file_text, sources
+from mlc.codegen.llvm.cache import ObjectCache
+from mlc.errors import UnsupportedOp
+from mlc.ir.kernel.cuda_target import CudaTarget
+from mlc.ir.kernel.plan import Plan
+from mlc.ir.kernel.planner import plan_of
+from mlc.ir.kernel.stubs import KnownKernels
+from mlc.ir.kernel.target import Target
+from mlc.ir.module import Module
+
+TABLE = "table.json"
+
+
+class CudaGenerator:
+    @property
+    def emits(self) -> Mapping[str, str]:
+        return {"cuda": ".cu", "ptx": ".ptx", "cubin": ".cubin"}
+
+    def known(self, target: Target) -> KnownKernels | None:
+        """Kernels are lowered anew; nvcc's part is kept by its text."""
+        return None
+
+    def compile(
+        self,
+        module: Module,
+        target: Target,
+        *,
+        known: KnownKernels | None = None,
+        cache: bool = True,
+        denormals: str = "flush",
+    ) -> Code:
+        gpu = _gpu(target)
+        made = sources(module, gpu)
+        plan = _shared(plan_of(module), made)
+        if not plan.straight:
+            raise UnsupportedOp(
+                "the model has loops, branches or sizes that its data decides between its kernels, and target cuda runs them one after the other"
+            )
+        compiled = compile_files(
+            [file.text for file in made.files], gpu.archs, denormals, ObjectCache() if cache else None
+        )
+        table = _table(made, compiled, gpu)
+        objects, names = [table.to_bytes()], [TABLE]
+        for number, (file, code) in enumerate(zip(made.files, compiled, strict=True)):
+            objects += [file.text.encode(), code.content]
+            names += [f"{number}.cu", f"{number}.fatbin"]
+        fresh = sum(not code.cached for code in compiled)
+        texts = {**made.texts, TABLE: objects[0].decode()}
+        return Code(objects, plan, texts, compiled=fresh, cached=len(compiled) - fresh, names=tuple(names))
+
+    def write(self, what: str, module: Module, target: Target, denormals: str = "flush") -> bytes:
+        """All kernels as one text of CUDA C, or what nvcc makes of it for the first architecture."""
+        gpu = _gpu(target)
+        text = file_text(list(sources(module, gpu).texts.values()), gpu)
+        return text.encode() if what == "cuda" else compile_one(text, gpu.archs[0], what, denormals)
+
+
+def _table(made: Sources, compiled: list[Compiled], target: CudaTarget) -> LaunchTable:
+    kernels: dict[str, KernelCode] = {}
+    for file, code in zip(made.files, compiled, strict=True):
+        for name, kernel in file.kernels.items():
+            launches = tuple(replace(row, resources=code.resources.get(row.symbol, {})) for row in kernel.launches)
+            kernels[name] = replace(kernel, launches=launches)
+    files = tuple(FileCode(1 + 2 * number, {"fatbin": 2 + 2 * number}) for number in range(len(compiled)))
+    return LaunchTable(kernels, files, target.archs, tuple(made.counts))
+
+
+def _shared(plan: Plan, made: Sources) -> Plan:
+    """Threads that have scratch memory of their own take it all at once."""
+    if not made.shares:
+        return plan
+    steps = tuple(
+        replace(step, scratch=step.scratch * made.shares[step.kernel]) if step.kernel in made.shares else step
+        for step in plan.steps
+    )
+    return replace(plan, steps=steps, scratch=tuple(dict.fromkeys(s.scratch for s in steps if s.scratch != 0)))
+
+
+def _gpu(target: Target) -> CudaTarget:
+    assert isinstance(target, CudaTarget), target
+    return target

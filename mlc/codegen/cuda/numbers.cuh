@@ -1,0 +1,86 @@
+// Arithmetic that C leaves open or lacks, as mlc computes it on every target. Plain C++: what needs PTX is in device.cuh.
+#pragma once
+
+// The bits of a number as a number of another type of the same size.
+template <typename To, typename From>
+static __device__ __forceinline__ To mlc_bits(From x) {
+  static_assert(sizeof(To) == sizeof(From), "types of one size");
+  To r;
+  __builtin_memcpy(&r, &x, sizeof r);
+  return r;
+}
+
+// The nearest integer towards zero; the last one of its type beyond that, 0 for NaN.
+template <typename To, typename From>
+static __device__ __forceinline__ To mlc_whole(From x) {
+  constexpr bool sign = To(-1) < To(0);
+  constexpr int bits = 8 * sizeof(To) - sign;
+  constexpr To most = sign ? To(~(1ull << bits)) : To(~0ull);
+  const From end = From(1ull << (bits - 1)) * From(2);
+  if (x != x) return 0;
+  if (x >= end) return most;
+  if (x <= (sign ? -end : From(0))) return sign ? To(-most - 1) : To(0);
+  return To(x);
+}
+
+// By squaring; a negative exponent gives the reciprocal, which is 0 unless the base is 1 or -1. Products wrap.
+template <typename T>
+static __device__ __forceinline__ T mlc_power(T base, T exponent) {
+  if (exponent < 0) return base == 1 ? T(1) : base == T(-1) ? (exponent & 1 ? T(-1) : T(1)) : T(0);
+  unsigned long long power = 1, square = (unsigned long long)base;
+  for (T rest = exponent; rest > 0; rest >>= 1, square *= square)
+    if (rest & 1) power *= square;
+  return T(power);
+}
+
+// The upper half of a product of two numbers without (u) and with (s) a sign.
+static __device__ __forceinline__ int32_t mlc_high_u(int32_t a, int32_t b) {
+  return (int32_t)((uint64_t)(uint32_t)a * (uint32_t)b >> 32);
+}
+static __device__ __forceinline__ int64_t mlc_high_u(int64_t a, int64_t b) {
+  const uint64_t x = (uint64_t)a, y = (uint64_t)b, low = (x & 0xffffffffu) * (y & 0xffffffffu);
+  const uint64_t one = (x >> 32) * (y & 0xffffffffu) + (low >> 32), other = (x & 0xffffffffu) * (y >> 32) + (one & 0xffffffffu);
+  return (int64_t)((x >> 32) * (y >> 32) + (one >> 32) + (other >> 32));
+}
+
+static __device__ __forceinline__ int32_t mlc_high_s(int32_t a, int32_t b) { return (int32_t)((int64_t)a * b >> 32); }
+static __device__ __forceinline__ int64_t mlc_high_s(int64_t a, int64_t b) {
+  return (int64_t)((uint64_t)mlc_high_u(a, b) - (a < 0 ? (uint64_t)b : 0) - (b < 0 ? (uint64_t)a : 0));
+}
+
+// Zeros before the first bit that is set, and behind the last; bits that are set.
+template <int Bits, typename T>
+static __device__ __forceinline__ int mlc_ctlz(T x) {
+  int count = 0;
+  for (int bit = Bits - 1; bit >= 0 && !(x >> bit & 1); --bit) ++count;
+  return count;
+}
+
+template <int Bits, typename T>
+static __device__ __forceinline__ int mlc_cttz(T x) {
+  int count = 0;
+  for (int bit = 0; bit < Bits && !(x >> bit & 1); ++bit) ++count;
+  return count;
+}
+
+template <int Bits, typename T>
+static __device__ __forceinline__ int mlc_ctpop(T x) {
+  int count = 0;
+  for (int bit = 0; bit < Bits; ++bit) count += (int)(x >> bit & 1);
+  return count;
+}
+
+// x Phi(x), Phi the distribution function of the normal distribution; NaN at -inf.
+static __device__ __forceinline__ float mlc_gelu(float x) { return x * normcdff(x); }
+static __device__ __forceinline__ double mlc_gelu(double x) { return x * normcdf(x); }
+
+// log(1 + exp(x)), which overflows for no x.
+static __device__ __forceinline__ float mlc_softplus(float x) {
+  return x != x ? x : (x > 0.0f ? x : 0.0f) + log1pf(expf(-fabsf(x)));
+}
+static __device__ __forceinline__ double mlc_softplus(double x) {
+  return x != x ? x : (x > 0.0 ? x : 0.0) + log1p(exp(-fabs(x)));
+}
+
+static __device__ __forceinline__ float mlc_rsqrt(float x) { return 1.0f / sqrtf(x); }
+static __device__ __forceinline__ double mlc_rsqrt(double x) { return 1.0 / sqrt(x); }

@@ -1,0 +1,41 @@
+"""The schedule of a kernel on an NVIDIA GPU, from its loops and accesses alone.
+
+    generic.py   what every kernel has: one thread per element of a result
+
+A rule takes the facts of a kernel (loop_facts.py) and the target, and gives a schedule or None; the first of SPECIAL that has one is heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mlc.ir.kernel.cuda_target import CudaTarget, cuda_target
+from mlc.ir.kernel.kernel import Kernel
+from mlc.ir.kernel.schedule import Schedule
+from mlc.ir.kernel.target import Target
+from mlc.passes.kernel.rules.cuda.generic import generic, written_as_loops
+from mlc.passes.kernel.rules.loop_facts import LoopFacts
+
+SPECIAL: tuple[Callable[[LoopFacts, CudaTarget], Schedule | None], ...] = ()
+
+
+def target(arch: str) -> CudaTarget:
+    """The GPU of that name: "native", or architectures as in "sm_80,sm_90a". Raises TargetUnavailable for any other."""
+    return cuda_target(arch)
+
+
+def choose(kernel: Kernel, target: Target) -> Schedule:
+    """A schedule for a kernel whose loops are merged."""
+    assert isinstance(target, CudaTarget), target
+    group = LoopFacts(kernel)
+    if group.strange_code():
+        return written_as_loops()
+    for rule in SPECIAL:
+        if found := rule(group, target):
+            return found
+    return generic()
+
+
+def plain(kernel: Kernel) -> Schedule:
+    """One thread per element, which every kernel has."""
+    return written_as_loops() if LoopFacts(kernel).strange_code() else generic()

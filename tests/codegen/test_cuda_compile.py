@@ -1,0 +1,83 @@
+"""What nvcc makes of CUDA C, on a machine without a GPU: machine code for two generations, nothing spilled, a package that says how to launch it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+
+import mlc
+from mlc.codegen.cuda.launches import FileCode, KernelCode, Launch, LaunchTable, Resources, best_code
+from mlc.codegen.cuda.nvcc import resources
+from mlc.ir import builder as g
+
+needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+
+
+def classifier() -> mlc.Module:
+    m = g.module_builder("classifier")
+    with m.function(inputs=[("x", ("N", 8), "f32")]) as (x,):
+        product = g.matmul(x, g.weight(np.ones((8, 5), np.float32), name="w"))
+        m.outputs([("y", g.softmax(g.relu(product), -1)), ("z", g.gelu(x))])
+    return m.finish()
+
+
+@pytest.fixture(scope="module")
+def exe() -> mlc.Executable:
+    return mlc.compile(classifier(), target="cuda")
+
+
+@needs_nvcc
+def test_every_launch_has_code_for_each_architecture_and_spills_nothing(exe) -> None:
+    table = LaunchTable.from_bytes(exe.objects[0])
+    assert table.archs == ("sm_80", "sm_90a", "compute_80") and len(table.kernels) == 3
+    for kernel in table.kernels.values():
+        for launch in kernel.launches:
+            assert launch.resources.keys() == {"sm_80", "sm_90a"}
+            for found in launch.resources.values():
+                assert 0 < found.registers <= 255 and found.spills == found.stack == 0
+    for file in table.files:
+        assert exe.objects[file.source].startswith(b"// CUDA C") and len(exe.objects[file.code["fatbin"]]) > 1000
+
+
+@needs_nvcc
+def test_a_package_is_saved_and_read_without_a_gpu(exe, tmp_path) -> None:
+    exe.save(tmp_path / "m.mlc")
+    with zipfile.ZipFile(tmp_path / "m.mlc") as package:
+        assert json.loads(package.read("manifest.json"))["target"]["kind"] == "cuda"
+        assert {"code/table.json", "code/0.cu", "code/0.fatbin"} <= set(package.namelist())
+    read = mlc.load_executable(tmp_path / "m.mlc", strict=True)
+    assert read.objects == exe.objects and read.target == exe.target
+    assert mlc.compile(classifier(), target="cuda").report["objects"] == {"compiled": 0, "cached": 1}
+
+
+def test_what_ptxas_says_is_read() -> None:
+    log = """ptxas info    : 0 bytes gmem
+ptxas info    : Compiling entry function 'gemm_0' for 'sm_80'
+ptxas info    : Function properties for gemm_0
+    32 bytes stack frame, 4 bytes spill stores, 8 bytes spill loads
+ptxas info    : Used 127 registers, used 1 barriers, 33280 bytes smem, 400 bytes cmem[0]
+ptxas info    : Compiling entry function 'gemm_0' for 'sm_90a'
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 24 registers, used 0 barriers
+"""
+    assert resources(log) == {"gemm_0": {"sm_80": Resources(127, 12, 32, 33280), "sm_90a": Resources(24)}}
+
+
+def test_a_table_of_launches_travels_as_text() -> None:
+    launch = Launch("gemm_0", ("(s0 + 127)//128", "6", "1"), (16, 16, 1), 49152, {"sm_80": Resources(127)})
+    table = LaunchTable({"gemm_0": KernelCode((launch,), ("s0",))}, (FileCode(1, {"fatbin": 2}),), ("sm_80",), ("N*4",))
+    assert LaunchTable.from_bytes(table.to_bytes()) == table
+    with pytest.raises(ValueError, match="form 0"):
+        LaunchTable.from_bytes(b'{"form": 0}')
+
+
+def test_a_gpu_gets_the_code_that_it_runs() -> None:
+    code = {"sm_80": 1, "sm_86": 2, "sm_90a": 3, "compute_80": 4}
+    chosen = {75: None, 80: 1, 86: 2, 89: 2, 90: 3, 100: 4}
+    assert {gpu: best_code(code, gpu) for gpu in chosen} == chosen
+    assert best_code({"fatbin": 7}, 120) == 7
+    assert best_code({"sm_90a": 3}, 100) is None
