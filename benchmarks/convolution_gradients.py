@@ -1,6 +1,6 @@
 """Both gradients of convolutions, and the convolutions, beside PyTorch's on the CPU, in one process and by turns.
 
-    python -m benchmarks.convolution_gradients                       the table below benchmarks/results
+    python -m benchmarks.convolution_gradients                       the table below benchmarks/results/<cpu>
     python -m benchmarks.convolution_gradients --only depthwise --threads 1
 
 Activations lie channels last. PyTorch has them channels last and channels first, and the faster one counts. A turn calls each side once, and

@@ -6,7 +6,7 @@
 Modules are built op by op and take the whole road through mlc.compile; "sizes: run" has M, or N, H and W, known at run time alone.
 Every kernel gets a short turn in each round, and so does the peak, so that a change of the machine's speed meets all of them; the best
 turn counts. With one thread the time of a long kernel leaves out what other programs had of the processor; with two it cannot, so that
-a busy machine shows in the speed-up. Work is counted as 2*M*N*K, whatever the algorithm. The table goes to benchmarks/results/.
+a busy machine shows in the speed-up. Work is counted as 2*M*N*K, whatever the algorithm. The table goes to benchmarks/results/<cpu>/.
 """
 
 import argparse

@@ -4,7 +4,7 @@
     python -m benchmarks.run --model bert gpt2 --threads 1 --rounds 5
     python -m benchmarks.run --check                 results against onnxruntime only; exit 1 if one is off
 
-Export the models first: `python -m benchmarks.models`. The table goes to benchmarks/results/.
+Export the models first: `python -m benchmarks.models`. The table goes to benchmarks/results/<cpu>/.
 """
 
 import argparse
@@ -19,10 +19,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding
+
 import mlc
 from benchmarks.models import BUILD
 
-RESULTS = Path(__file__).parent / "results"
+CPU = llvmlite.binding.get_host_cpu_name()  # the microarchitecture: one vendor's name stands for several
+RESULTS = Path(__file__).parent / "results" / CPU
 TOLERANCE = 1e-3  # of the largest reference value
 STARTS = 3  # processes that load a model, the median counts
 
@@ -136,7 +139,7 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0))
     packages = ("onnxruntime", "torch", "llvmlite", "numpy")
     versions = ", ".join([f"mlc {mlc.__version__}", *(f"{name} {_version(name)}" for name in packages)])
-    return f"{names[0] if names else platform.machine()}, {cores} cores; {versions}"
+    return f"{names[0] if names else platform.machine()} ({CPU}), {cores} cores; {versions}"
 
 
 def check(paths: list[Path], bindings: int, threads: int) -> int:

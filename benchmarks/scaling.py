@@ -32,9 +32,9 @@ from benchmarks.run import RESULTS, machine, markdown
 from mlc.codegen.llvm.build import compile_module
 from mlc.compiler import Compilation, load
 from mlc.ir import builder as g
+from mlc.ir.collection import without_collections
 from mlc.ir.module import Module
 from mlc.options import CompileOptions
-from mlc.passes.loops.lower import without_collections
 from mlc.passes.manager import count_ops
 from mlc.passes.pipelines import pipeline
 from mlc.runtime.artifact import Artifact

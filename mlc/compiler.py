@@ -22,6 +22,7 @@ from mlc.backends import backend
 from mlc.errors import InvalidModel, MlcError, TargetUnavailable
 from mlc.ir import safetensors
 from mlc.ir.byte_counts import bytes_text
+from mlc.ir.collection import without_collections
 from mlc.ir.dims import Extent
 from mlc.ir.files import require_path
 from mlc.ir.module import Module
@@ -218,7 +219,6 @@ class Compilation:
         from mlc.passes.kernel.lowering import LowerKernels, LowerNewKernels
         from mlc.passes.kernel.rules.by_target import option_of
         from mlc.passes.kernel.specialise import Specialise
-        from mlc.passes.loops.lower import without_collections
         from mlc.passes.pipelines import pipeline
 
         options = self.options
@@ -357,8 +357,9 @@ class Compilation:
     def finish(self, module: Module) -> Executable:
         """From a loaded module to its executable."""
         known = self.known()
-        lowered = self.lower(module, known=known)
-        return self.link(module, lowered, self.generate(lowered, known))
+        with without_collections():
+            lowered = self.lower(module, known=known)
+            return self.link(module, lowered, self.generate(lowered, known))
 
     def _manager(self, passes: Sequence[Pass]) -> PassManager:
         from mlc.passes.manager import PassManager

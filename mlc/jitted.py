@@ -29,6 +29,7 @@ from mlc.frontends.trace.tape import Barrier, is_recording
 from mlc.frontends.trace.tensor import Tensor, array_of, wrap
 from mlc.frontends.trace.traced import Arguments, Traced, arguments_of, name_of, signature_of, spec_of, trace_call
 from mlc.frontends.trace.tracing import current_trace, user_line
+from mlc.ir.collection import without_collections
 from mlc.ir.dims import Extent
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
@@ -175,9 +176,10 @@ def traced_call(
 ) -> Traced:
     """The traced function (see trace_call), with nothing that it does not return, and nothing twice: of the values that a function computes its
     gradient needs few, and several rules ask for the same one."""
-    traced = trace_call(function, call, shapes, bounds)
-    Cse().run(traced.module)
-    Dce().run(traced.module)
+    with without_collections():
+        traced = trace_call(function, call, shapes, bounds)
+        Cse().run(traced.module)
+        Dce().run(traced.module)
     return traced
 
 

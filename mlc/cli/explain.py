@@ -81,6 +81,8 @@ def _print(kernel: dict[str, Any], console: Console) -> None:
         console.print(f"  computes  {_nodes(call) or '(no node of the model)'}{f'  where {only}' if only else ''}")
         for line in call.get("fusion", []):
             console.print(f"            {line}")
+        for line in call.get("copies", []):
+            console.print(f"  copies    {line}")
     if len(calls) > 4:
         console.print(f"            and {len(calls) - 4} calls more for other nodes")
     for number, op in enumerate(kernel["ops"]):

@@ -10,6 +10,7 @@ from xdsl.dialects.func import FuncOp
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import SSAValue
 
+from mlc.insight.moves import Copies
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import location_name
@@ -47,12 +48,13 @@ def describe(
     named: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """One entry per kernel of a scheduled module: its schedule, its notes, and its calls with source nodes, the sizes they are for (of a
-    variant), work and bytes.
+    variant), work, bytes, and what they copy.
 
     `fusion` says, by the nodes of a call, why its results go through memory, `named` which composite a node is.
     """
     kernels = {op.sym_name.data: op for op in module.op.ops if isinstance(op, FuncOp)}
     found: dict[str, dict[str, Any]] = {}
+    copies = Copies(module)
     for call in (op for op in module.main.walk() if isinstance(op, program.CallOp)):
         function = kernels[call.kernel]
         entry = found.setdefault(call.kernel, {**_facts(function), "calls": []})
@@ -66,6 +68,7 @@ def describe(
                 "flops": str(flops),
                 "bytes": str(bytes),
                 "fusion": (fusion or {}).get(tuple(source), []),
+                "copies": copies.of(call),
             }
         )
     return list(found.values())

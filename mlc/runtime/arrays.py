@@ -83,9 +83,11 @@ def as_updated(value: Any, dtype: np.dtype, name: str, result: str) -> np.ndarra
     return array
 
 
-def require_apart(arrays: Sequence[np.ndarray], written: Collection[int], names: Sequence[str]) -> None:
-    """Raises MlcError where an array that a call updates shares memory with another one."""
-    spans = sorted((address(array), number) for number, array in enumerate(arrays) if array.nbytes)
+def require_apart(
+    arrays: Sequence[Any], written: Collection[int], names: Sequence[str], place: Callable[[Any], int] = address
+) -> None:
+    """Raises MlcError where an array that a call updates shares memory with another one. `place` gives the address of one."""
+    spans = sorted((place(array), number) for number, array in enumerate(arrays) if array.nbytes)
     end, owner, end_written, owner_written = (
         0,
         0,

@@ -19,6 +19,7 @@ from mlc.runtime.artifact import Artifact
 from mlc.runtime.binding import Binding
 from mlc.runtime.library import export_library
 from mlc.runtime.machines import Run, Workspace
+from mlc.runtime.space import HOST
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 _TIMED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -63,6 +64,8 @@ class CpuWorkspace(Workspace):
 
 class CpuMachine:
     """A machine as mlc.runtime.machines.Machine has it; `threads` counts those that the system gave."""
+
+    space = HOST
 
     def __init__(self, artifact: Artifact, threads: int | None):
         check_runs_here(artifact.target)

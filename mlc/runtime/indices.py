@@ -5,8 +5,9 @@ input 'input_ids': [0, 3] is 30522, outside of -30522..30521 (rows of 'words.wei
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -52,24 +53,27 @@ def positions(plan: Plan, symbols: Mapping[str, int]) -> tuple[Positions, ...]:
     )
 
 
-def require_inside(tests: Sequence[Positions], arrays: Sequence[np.ndarray]) -> None:
-    """Raises OutOfRange, naming input, position, value and range, for the first value that is not where it must be."""
+def require_inside(
+    tests: Sequence[Positions], arrays: Sequence[Any], values: Callable[[Any], np.ndarray] = np.asarray
+) -> None:
+    """Raises OutOfRange, naming input, position, value and range, for the first value that is not where it must be. `values` reads those of
+    an array."""
     for test in tests:
-        array = arrays[test.number]
+        whole = array = values(arrays[test.number])
         if test.ranges[0].views:
             array = test.ranges[0].viewed(array, test.at)
         if not array.size:
             continue
         if array.size == 1:
             if not test.low <= array.item() <= test.high:
-                raise _error(test, arrays[test.number])
+                raise _error(test, whole)
             continue
         # read without their sign negative numbers are large: one pass tells that there are none, and none beyond the end
         unsigned = _UNSIGNED.get(array.dtype)
         if test.low <= 0 and _largest(array.view(unsigned) if unsigned else array, None) <= test.high:
             continue
         if array.min() < test.low or array.max() > test.high:
-            raise _error(test, arrays[test.number])
+            raise _error(test, whole)
 
 
 def _error(test: Positions, whole: np.ndarray) -> OutOfRange:

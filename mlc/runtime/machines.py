@@ -1,11 +1,11 @@
 """What runs the calls of an executable: memory, weights and the launch, for one kind of machine.
 
     executable.py  the call: arguments, sizes, checks, outputs       cpu_machine.py  one kind of machine
-    loaders.py     which kinds there are
+    loaders.py     which kinds there are                             space.py                         where arrays lie
 
-A call writes the addresses of inputs and outputs into a Workspace and has the machine run what it loaded. A machine of its own memory copies
-from and to there; what it keeps for one set of sizes (a recorded sequence of launches) it finds by the Binding, which is the same object
-for every call of these sizes.
+A call writes the addresses of inputs and outputs into a Workspace and has the machine run what it loaded. A machine with memory of its own
+(`space.own`) gets the arrays themselves, in a WorkspaceApart, and makes the outputs. What it keeps for one set of sizes (a recorded
+sequence of launches) it finds by the Binding, which is the same object for every call of these sizes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from mlc.ir.kernel.target import Target
 from mlc.runtime.arrays import Memory
 from mlc.runtime.artifact import Artifact
 from mlc.runtime.binding import Binding
+from mlc.runtime.space import Space
 
 # Run the code at one set of sizes. The table is the binding's, or a copy for this call where the run counts sizes and writes them there.
 Run = Callable[[Any, Binding, Any], None]
@@ -41,18 +42,35 @@ class Workspace:
         return sum(memory.bytes for memory in self.outputs)
 
 
+class WorkspaceApart(Protocol):
+    """A Workspace of a machine with memory of its own. A call is answer_where, take, run, leave."""
+
+    def answer_where(self, given: Sequence[Any]) -> None:
+        """Outputs lie in the machine's memory where one of the arrays that the caller gave does, else in that of the host."""
+
+    def take(self, binding: Binding, arrays: Sequence[Any], outputs: list[Any], fresh: Sequence[int]) -> None:
+        """The inputs of the next run, and its outputs; those whose numbers are in `fresh` are made, and put into the list."""
+
+    def leave(self) -> None:
+        """Let go of the arrays: they are the caller's."""
+
+
 class Machine(Protocol):
     """The code of one executable, loaded.
 
     target   the machine that the code is for
     threads  the shares of a launch that run at once at most, each with scratch memory of its own
     grain    bytes that a share must touch to be worth it
+    space    where kernels read and write
     weights  by key, as kernels read them
     """
 
     target: Target
     threads: int
     grain: int
+
+    @property
+    def space(self) -> Space: ...
 
     @property
     def weights(self) -> Mapping[str, np.ndarray]: ...

@@ -20,18 +20,20 @@ import numpy as np
 from mlc.errors import DTypeError, MlcError, ShapeError
 from mlc.ir.kernel.plan import Plan, TensorSpec
 from mlc.runtime.arguments import in_order, require_inputs, require_outputs
-from mlc.runtime.arrays import DTYPES, Memory, address, as_array, require_apart
+from mlc.runtime.arrays import DTYPES, Memory, require_apart
 from mlc.runtime.binding import KEPT, Binding, Shapes
 from mlc.runtime.machines import Run
+from mlc.runtime.space import Space
 
 
 class Stateless(Protocol):
     """What state needs of an executable."""
 
     plan: Plan
+    space: Space
 
     def workspace(self) -> Any: ...
-    def argument(self, number: int, value: Any) -> np.ndarray: ...
+    def argument(self, number: int, value: Any) -> Any: ...
     def bind(self, shapes: Shapes) -> Binding: ...
     def launch(
         self,
@@ -46,62 +48,65 @@ class Stateless(Protocol):
     def save(self, path: Any, state: Mapping[str, str | None] | None = None) -> None: ...
 
 
+NOTHING: Any = Memory(0)  # before a state has memory of its own
+
+
 class Kept:
     """One input that is kept: its memory, and the memory that the result which follows it is written to, where that is another."""
 
-    def __init__(self, number: int, spec: TensorSpec, output: int | None, follows: TensorSpec | None):
-        self.number, self.spec, self.output = number, spec, output
+    def __init__(self, space: Space, number: int, spec: TensorSpec, output: int | None, follows: TensorSpec | None):
+        self.space, self.number, self.spec, self.output = space, number, spec, output
         self.updated = follows is not None and follows.alias == spec.name  # the result lives in the input
         self.stays = follows is not None and follows.front == spec.name  # it is written behind the input
         self.moves = follows is not None and not self.updated
         self.grows = follows is not None and follows.shape != spec.shape
-        self.memory, self.spare = Memory(0), Memory(0)
-        self.array: np.ndarray | None = None
+        self.memory = self.spare = NOTHING
+        self.array: Any = None
 
     def set(self, value: Any) -> bool:
         """A copy of the value becomes the state; whether it lies elsewhere, or has another shape, than before."""
-        dtype = DTYPES[self.spec.dtype][0]
-        array = as_array(value, dtype, self.spec.name)
+        space, dtype = self.space, DTYPES[self.spec.dtype][0]
+        array = space.argument(value, dtype, self.spec.name)
         fixed = [(axis, e) for axis, e in enumerate(self.spec.shape) if isinstance(e, int)]
-        if len(self.spec.shape) != array.ndim or any(array.shape[axis] != e for axis, e in fixed):
+        if len(self.spec.shape) != len(array.shape) or any(array.shape[axis] != e for axis, e in fixed):
             shape = ", ".join(map(str, self.spec.shape))
             raise ShapeError(
                 f"state '{self.spec.name}' takes {self.spec.dtype}[{shape}], the array is {list(array.shape)}"
             )
         if self.array is not None and self.array.shape == array.shape:
-            self.array[...] = array
+            space.fill(self.array, array)
             return False
-        memory = _roomy(self.memory, array.nbytes, self.grows)
-        made = np.ndarray(array.shape, dtype, memory.block, memory.offset)
-        made[...] = array
+        memory = self.roomy(self.memory, array.nbytes)
+        made = space.array(array.shape, dtype, memory)
+        space.fill(made, array)
         self.memory, self.array = memory, made
         return True
 
-    def target(self, binding: Binding) -> np.ndarray:
+    def target(self, binding: Binding) -> Any:
         """Where the result that follows is written."""
         assert self.output is not None
         shape, dtype, bytes = binding.outputs[self.output]
         if self.stays:
             if self.memory.bytes < bytes:
-                held, memory = self.array, Memory(2 * bytes)
-                assert held is not None
-                self.array = np.ndarray(held.shape, dtype, memory.block, memory.offset)
-                self.array[...] = held
+                held, memory = self.array, self.space.memory(2 * bytes)
+                self.array = self.space.array(held.shape, dtype, memory)
+                self.space.fill(self.array, held)
                 self.memory = memory
-            return np.ndarray(shape, dtype, self.memory.block, self.memory.offset)
-        self.spare = _roomy(self.spare, bytes, self.grows)
-        return np.ndarray(shape, dtype, self.spare.block, self.spare.offset)
+            return self.space.array(shape, dtype, self.memory)
+        self.spare = self.roomy(self.spare, bytes)
+        return self.space.array(shape, dtype, self.spare)
 
-    def swap(self, array: np.ndarray) -> None:
+    def swap(self, array: Any) -> None:
         """What was written is the state from now on."""
         self.array = array
         if not self.stays:
             self.memory, self.spare = self.spare, self.memory
 
-
-def _roomy(memory: Memory, bytes: int, grows: bool) -> Memory:
-    """The memory, or another that holds so many bytes: twice as many where more will be wanted soon."""
-    return memory if memory.bytes >= bytes and memory.bytes else Memory(2 * bytes if grows else bytes)
+    def roomy(self, memory: Any, bytes: int) -> Any:
+        """The memory, or another that holds so many bytes: twice as many where more will be wanted soon."""
+        if memory is not NOTHING and memory.bytes >= bytes:
+            return memory
+        return self.space.memory(2 * bytes if self.grows else bytes)
 
 
 class States(MutableMapping[str, np.ndarray]):
@@ -152,7 +157,7 @@ class Stateful:
         for name, follows in self._pairs.items():
             output = None if follows is None else outputs[follows]
             spec = None if output is None else plan.outputs[output]
-            self._kept[name] = Kept(inputs[name], plan.inputs[inputs[name]], output, spec)
+            self._kept[name] = Kept(machine.space, inputs[name], plan.inputs[inputs[name]], output, spec)
         held = {state.number for state in self._kept.values()}
         following = {state.output for state in self._kept.values()}
         aliases = plan.aliases
@@ -210,7 +215,7 @@ class Stateful:
 
     def __reduce__(self) -> tuple[Any, ...]:
         with self._lock:
-            values = {name: state.array for name, state in self._kept.items() if state.array is not None}
+            values = {name: self._read(name) for name, state in self._kept.items() if state.array is not None}
             return _restored, (self.executable, self._pairs, self._initial, values)
 
     def save(self, path: Any) -> None:
@@ -222,7 +227,7 @@ class Stateful:
             array = self._state(name).array
             if array is None:
                 raise _without_value(name)
-            return array.copy()
+            return self.executable.space.copied(array)
 
     def _write(self, values: Mapping[str, Any]) -> None:
         with self._lock:
@@ -233,7 +238,7 @@ class Stateful:
                 array = state.array
                 assert array is not None
                 self._arrays[state.number] = array
-                self._workspace.io[state.number] = address(array)
+                self._workspace.io[state.number] = self.executable.space.place(array)
                 if state.updated:
                     assert state.output is not None
                     self._template[state.output] = array
@@ -268,25 +273,27 @@ class Stateful:
         if len(values) != len(given):
             in_order(self._inputs, values, {})  # says which are needed
         with self._lock:
-            arrays, io = self._arrays, self._workspace.io
+            arrays, io, place = self._arrays, self._workspace.io, machine.space.place
             for number, value in zip(given, values, strict=True):
                 array = machine.argument(number, value)
                 arrays[number] = array
-                io[number] = address(array)
+                io[number] = place(array)
             try:
                 binding = self._binding()
                 outputs = list(self._template)
                 if self._updated:
                     names = [spec.name for spec in machine.plan.inputs]
-                    require_apart(arrays, set(self._updated.values()), names)
+                    require_apart(arrays, set(self._updated.values()), names, place)
                     for output, source in self._updated.items():
                         outputs[output] = arrays[source]
                 first = len(arrays)
                 for state in self._moving:
                     assert state.output is not None
                     outputs[state.output] = target = state.target(binding)
-                    io[first + state.output] = address(target)
+                    io[first + state.output] = place(target)
                     arrays[state.number], io[state.number] = state.array, state.memory.place
+                if machine.space.own:
+                    self._workspace.answer_where([arrays[number] for number in given])
                 outputs = machine.launch(self._workspace, binding, arrays, outputs, self._fresh, run)
                 for state in self._moving:
                     assert state.output is not None

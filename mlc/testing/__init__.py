@@ -7,6 +7,21 @@ A block's threads run in turns, in an order that the test chooses; barriers, war
 ones' in what they compute and in whom they wait for.
 """
 
+from mlc.testing.accesses import Accesses, watch
+from mlc.testing.address_maps import bank_ways, sectors
 from mlc.testing.host_module import ORDERS, HostModule, KernelFault, Order
+from mlc.testing.sanitizers import CheckReport, check_memory, check_races
 
-__all__ = ["ORDERS", "HostModule", "KernelFault", "Order"]
+__all__ = [
+    "ORDERS",
+    "Accesses",
+    "CheckReport",
+    "HostModule",
+    "KernelFault",
+    "Order",
+    "bank_ways",
+    "check_memory",
+    "check_races",
+    "sectors",
+    "watch",
+]

@@ -65,6 +65,16 @@ def shared_object(text: str, flags: Sequence[str]) -> bytes:
     )
 
 
+def metered_object(text: str) -> bytes:
+    """The same, with a call of meter.cpp before each access: the compiler has put ThreadSanitizer's there, which is not linked."""
+    flags = ("-O1", "-g1", "-fsanitize=thread", "-fno-tree-sra")  # vectors stay whole
+
+    def make(folder: Path) -> bytes:
+        return _link(folder, [_compiled(text, flags), _runtime("meter.cpp", ())], ["-shared"])
+
+    return _kept(("metered", _exported(text), *flags), make)
+
+
 def program(text: str, flags: Sequence[str], runtime: Sequence[str]) -> bytes:
     """A program that launches a kernel by its name: main.cpp reads the arguments. `runtime`: flags of the runtime alone."""
 

@@ -42,6 +42,11 @@ class Order:
     def __str__(self) -> str:
         return f"{self.turns}, copies {self.copies}"
 
+    @property
+    def numbers(self) -> tuple[str, str, str]:
+        """As programs take it."""
+        return str(_TURNS.index(self.turns)), str(_COPIES.index(self.copies)), str(self.seed)
+
 
 _TURNS = ("forward", "reverse", "shuffled")
 _COPIES = ("late", "early")
@@ -93,6 +98,8 @@ class _Kernel(ctypes.Structure):
         ("parameters", ctypes.POINTER(_Parameter)),
         ("count", ctypes.c_uint),
         ("threads", ctypes.c_uint),
+        ("shared_begin", ctypes.c_void_p),
+        ("shared_end", ctypes.c_void_p),
     ]
 
 
@@ -116,15 +123,18 @@ class HostModule:
 
     text    CUDA C, as nvcc would take it; `#include "device.cuh"` finds the project's
     flags   of g++, beside those that make CUDA C of C++
+    metered whether accesses.watch can count in it
     """
 
-    def __init__(self, text: str, flags: Sequence[str] | None = None):
+    def __init__(self, text: str, flags: Sequence[str] | None = None, *, metered: bool = False):
         names = host_build.kernels_of(text)
         if not names:
             raise MlcError("the text has no kernel", remedy="A kernel is written `__global__ void name(...)`.")
+        self.text = text
         flags = (*FLAGS, *host_build.processor_flags()) if flags is None else tuple(flags)
         load_runtime()
-        self.library = _loaded(host_build.shared_object(text, flags), ctypes.RTLD_LOCAL)
+        self.content = host_build.metered_object(text) if metered else host_build.shared_object(text, flags)
+        self.library = _loaded(self.content, ctypes.RTLD_LOCAL)
         self.parameters: dict[str, tuple[Parameter, ...]] = {}
         self._kernels = {name: _Kernel.in_dll(self.library, f"mlc_kernel_{name}") for name in names}
         for name, kernel in self._kernels.items():
@@ -134,6 +144,11 @@ class HostModule:
     def names(self) -> tuple[str, ...]:
         """Of the kernels, as they stand in the text."""
         return tuple(self._kernels)
+
+    def static_shared(self, name: str) -> tuple[int, int]:
+        """Where the module's shared memory of fixed size begins and ends."""
+        kernel = self._kernels[name]
+        return kernel.shared_begin or 0, kernel.shared_end or 0
 
     def launch(
         self,
@@ -154,25 +169,30 @@ class HostModule:
 
         Raises KernelFault for a rule of CUDA that was broken, DTypeError or MlcError for arguments that do not fit. Python threads take turns.
         """
-        kernel = self._kernels.get(name)
-        if kernel is None:
-            near = nearest(name, self._kernels)
-            raise MlcError(
-                f"the text has no kernel '{name}'",
-                remedy=(f"Did you mean {near[0]}? " if near else "") + f"Kernels: {', '.join(self._kernels)}.",
-            )
+        require_kernel(name, self.names)
+        kernel = self._kernels[name]
         values = packed(name, self.parameters[name], args)
         places = (ctypes.c_void_p * (len(values) + 1))(*(ctypes.addressof(value) for value in values))
         settings = _Settings(
             _TURNS.index(order.turns), _COPIES.index(order.copies), order.seed, min(shared_limit, SHARED_LIMIT), 0
         )
         error = ctypes.create_string_buffer(512)
-        if kernel.launch(geometry(grid, block), shared, places, settings, error, len(error)):
+        if kernel.launch((ctypes.c_uint * 6)(*geometry(grid, block)), shared, places, settings, error, len(error)):
             raise KernelFault(f"kernel '{name}': {error.value.decode(errors='replace')}")
         return settings.switches
 
 
-def geometry(grid: int | Sequence[int], block: int | Sequence[int]) -> ctypes.Array[ctypes.c_uint]:
+def require_kernel(name: str, names: Sequence[str]) -> None:
+    """Raises MlcError for a kernel that is not there."""
+    if name not in names:
+        near = nearest(name, names)
+        raise MlcError(
+            f"the text has no kernel '{name}'",
+            remedy=(f"Did you mean {near[0]}? " if near else "") + f"Kernels: {', '.join(names)}.",
+        )
+
+
+def geometry(grid: int | Sequence[int], block: int | Sequence[int]) -> list[int]:
     """Blocks and threads along x, y, z."""
     sizes: list[int] = []
     for what, given in (("grid", grid), ("block", block)):
@@ -180,7 +200,7 @@ def geometry(grid: int | Sequence[int], block: int | Sequence[int]) -> ctypes.Ar
         if not 1 <= len(found) <= 3 or not all(0 <= size < 1 << 32 for size in found):
             raise MlcError(f"the {what} is {given!r}", remedy="It is one to three numbers: (x, y, z).")
         sizes += [*found, *[1] * (3 - len(found))]
-    return (ctypes.c_uint * 6)(*sizes)
+    return sizes
 
 
 def packed(name: str, parameters: Sequence[Parameter], args: Sequence[Any]) -> list[Any]:

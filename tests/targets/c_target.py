@@ -37,6 +37,7 @@ from mlc.runtime.arrays import Memory, address, in_place
 from mlc.runtime.artifact import Artifact
 from mlc.runtime.binding import Binding
 from mlc.runtime.machines import Workspace
+from mlc.runtime.space import HOST
 
 
 # The target ----------------------------------------------------------------------------------------------------------
@@ -296,7 +297,7 @@ class CWorkspace(Workspace):
 class CMachine:
     """Walks the steps of the plan: what each call gets is there."""
 
-    threads, grain = 1, 1 << 30
+    threads, grain, space = 1, 1 << 30, HOST
 
     def __init__(self, artifact: Artifact):
         self.target, self.plan = artifact.target, artifact.plan

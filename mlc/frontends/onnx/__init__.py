@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlc.ir.graph.base import Check
     from mlc.ir.module import Module
 
-_REFINEMENTS = 4  # each round of unified sizes may bring others to light; real models need one or two
+_IMPORTS = 4  # of one model: again where what its checks say of sizes lets it in, or has it built of other ops
 
 
 def load(
@@ -51,7 +51,7 @@ def load(
     from mlc.frontends.onnx.node import NeedsSize, NeedsValue
     from mlc.frontends.onnx.reader import read
     from mlc.frontends.onnx.structure import NeedsForm, structured
-    from mlc.frontends.onnx.unify import holds, refine
+    from mlc.frontends.onnx.unify import solve
 
     model = read(source, until)
     if names := structured(model.proto.graph.input):
@@ -62,23 +62,27 @@ def load(
         )
     declared = open_inputs(model.proto.graph, {**(shapes or {}), **(known or {})}, model.file)
     found = signature(declared, shapes=shapes, sizes=dims, file=model.file).with_values(known or {})
-    for attempt in range(_REFINEMENTS + 1):
+    for attempt in range(1, _IMPORTS + 1):
         importer = Importer(model, found, known or {}, answers=answers, trainable=trainable)
         try:
             module = importer.run()
         except (NeedsValue, NeedsSize):
             raise
         except (ShapeError, UnsupportedOp):  # an extent that another node may have decided
-            refined = refine(found, _about(found, importer.checks, answers))
-            if refined == found or attempt == _REFINEMENTS:
+            solution = solve(found, _about(found, importer.checks, answers))
+            if not solution.is_news or attempt == _IMPORTS:
                 raise
         else:
-            refined = refine(found, _about(found, module.checks, answers))
-            if refined == found or attempt == _REFINEMENTS:
+            solution = solve(found, _about(found, importer.checks, answers))
+            try:
+                other_ops = solution.put_into(module) or (solution.is_news and solution.decides(importer.open))
+            except ShapeError:  # an extent that no size gives any more: the node that has it says so
+                if attempt == _IMPORTS:
+                    raise
+                other_ops = True
+            if not other_ops or attempt == _IMPORTS:
                 break
-        found = refined
-    module.symbols.update(found.bounds)
-    module.checks = [check for check in module.checks if not holds(check, found.bounds)]
+        found = solution.signature
     module.source = model.file
     return module
 

@@ -98,6 +98,7 @@ class Importer:
             SSAValue, Record
         ] = {}  # values whose contents are known, to know them again as a node's result
         self.built = 0
+        self.open: list[Extent] = []  # whose sign would have changed what is built, and is not known
 
     def run(self) -> Module:
         """Raises UnsupportedOp naming everything that is unsupported, or the first other error."""
@@ -321,7 +322,13 @@ class Scope:
         return None
 
     def answer(self, question: Question) -> bool | None:
-        return (self.importer.answers or {}).get(question.truth)
+        found = (self.importer.answers or {}).get(question.truth)
+        if found is None:
+            self.leave_open(question.truth)
+        return found
+
+    def leave_open(self, sign: Extent) -> None:
+        self.importer.open.append(sign)
 
     @property
     def asks(self) -> bool:

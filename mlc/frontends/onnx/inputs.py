@@ -7,7 +7,7 @@ expression, or whose symbols no axis gives, is a symbol of its own; an axis with
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from onnx import GraphProto, ValueInfoProto
@@ -33,14 +33,10 @@ class Input:
 
 @dataclass(frozen=True)
 class Signature:
-    """Inputs in the order of the file, and the bounds of every symbol in their shapes.
-
-    `substituted` holds what replaced symbols that the shapes had at first.
-    """
+    """Inputs in the order of the file, and the bounds of every symbol in their shapes."""
 
     inputs: tuple[Input, ...]
     bounds: Mapping[str, Range]
-    substituted: Mapping[str, Extent] = field(default_factory=dict)
 
     @property
     def symbols(self) -> list[str]:
@@ -55,17 +51,22 @@ class Signature:
         extents = [e for i in self.inputs for e in i.shape]
         return {s for e in extents if isinstance(e, Dim) for s in e.symbols()} <= _bound_symbols(extents)
 
-    def with_extent(self, symbol: str, extent: Extent) -> Signature:
+    def replaced(self, symbol: str, extent: Extent) -> Signature:
         """The signature with a symbol replaced; the bounds of a symbol that replaces another one are narrowed to both."""
         values = {symbol: extent}
         inputs = tuple(replace(i, shape=tuple(dims.substitute(e, values) for e in i.shape)) for i in self.inputs)
         bounds = {name: limits for name, limits in self.bounds.items() if name != symbol}
         for name in sorted(extent.symbols()) if isinstance(extent, Dim) else ():
             bounds.setdefault(name, (0, None))
-        substituted = {name: dims.substitute(e, values) for name, e in self.substituted.items()} | values
-        refined = Signature(inputs, bounds, substituted)
+        found = Signature(inputs, bounds)
         other = symbol_name(extent)
-        return refined if other is None else refined.with_bounds(other, self.bounds[symbol])
+        return found if other is None else found.narrowed(other, self.bounds[symbol])
+
+    def narrowed(self, symbol: str, limits: Range) -> Signature:
+        """The signature with the bounds of a symbol narrowed."""
+        (a, b), (c, d) = self.bounds[symbol], limits
+        high = b if d is None else d if b is None else min(b, d)
+        return replace(self, bounds={**self.bounds, symbol: (max(a, c), high)})
 
     def with_values(self, known: Mapping[str, np.ndarray]) -> Signature:
         """The signature with the sizes that the values of some inputs have."""
@@ -74,14 +75,8 @@ class Signature:
             for axis, size in enumerate(np.shape(array)):
                 shape = next((i.shape for i in found.inputs if i.name == name), ())
                 if axis < len(shape) and (symbol := symbol_name(shape[axis])) is not None:
-                    found = found.with_extent(symbol, size)
-        return replace(found, substituted={})
-
-    def with_bounds(self, symbol: str, limits: Range) -> Signature:
-        """The signature with the bounds of a symbol narrowed."""
-        (a, b), (c, d) = self.bounds[symbol], limits
-        high = b if d is None else d if b is None else min(b, d)
-        return replace(self, bounds={**self.bounds, symbol: (max(a, c), high)})
+                    found = found.replaced(symbol, size)
+        return found
 
 
 def open_inputs(graph: GraphProto, named: Iterable[str], file: str | None = None) -> list[ValueInfoProto]:
@@ -125,19 +120,18 @@ def signature(
     complete = {name: shape for name, shape in found.items() if shape is not None}
     names = _symbols(complete.values())
     _no_strangers("dimension", sizes, names, file)
-    fixed: dict[str, Extent] = {symbol: size for symbol, size in sizes.items() if isinstance(size, int)}
+    inputs = tuple(Input(d.name, complete[d.name], _dtype(d, file)) for d in declared)
+    made = Signature(inputs, {symbol: (0, None) for symbol in names})
     try:
-        complete = {name: tuple(dims.substitute(e, fixed) for e in shape) for name, shape in complete.items()}
+        for symbol, size in sizes.items():
+            made = made.replaced(symbol, size) if isinstance(size, int) else made.narrowed(symbol, size)
     except dims.DivisionByZero as error:
-        raise ShapeError(f"the sizes {fixed} divide an extent by zero", file=file) from error
-    for name, shape in complete.items():
-        if any(isinstance(e, int) and e < 0 for e in shape):
-            raise ShapeError(f"input '{name}' gets the shape {shape_text(shape)}", file=file)
-    bounds: dict[str, Range] = {symbol: (0, None) for symbol in _symbols(complete.values())}
-    for symbol, size in sizes.items():
-        if not isinstance(size, int) and symbol in bounds:
-            bounds[symbol] = size
-    return Signature(tuple(Input(d.name, complete[d.name], _dtype(d, file)) for d in declared), bounds)
+        raise ShapeError(f"the sizes {dict(sizes)} divide an extent by zero", file=file) from error
+    for i in made.inputs:
+        if any(isinstance(e, int) and e < 0 for e in i.shape):
+            raise ShapeError(f"input '{i.name}' gets the shape {shape_text(i.shape)}", file=file)
+    left = set(made.symbols)
+    return replace(made, bounds={symbol: limits for symbol, limits in made.bounds.items() if symbol in left})
 
 
 def _dtype(declared: ValueInfoProto, file: str | None) -> str:

@@ -97,6 +97,9 @@ class Scope(Protocol):
     def asks(self) -> bool:
         """Whether the caller can answer questions about sizes."""
 
+    def leave_open(self, sign: Extent) -> None:
+        """A node is built without knowing the sign of this extent, and would be built in another way with it."""
+
     def tensor(self, proto: TensorProto) -> Tensor:
         """A tensor of the file, checked."""
 
@@ -325,7 +328,10 @@ class Node:
     def at_least(self, extent: Extent, low: builtins.int) -> bool:
         """Whether an extent is never below `low`."""
         least = dims.bounds_of(extent, self.scope.bounds)[0]
-        return least is not None and least >= low
+        if least is not None and least >= low:
+            return True
+        self.scope.leave_open(extent - low + 1)
+        return False
 
     # Errors, to be raised by the caller
 

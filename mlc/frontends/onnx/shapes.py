@@ -28,7 +28,11 @@ _EXACT_DENOMINATOR = 1024  # f32 products of a size below 2**14 with such a frac
 
 
 class Undecided(Exception):
-    """This node cannot be evaluated on what is known."""
+    """This node cannot be evaluated on what is known; `sign` is the extent whose sign would have to be, where that is what is missing."""
+
+    def __init__(self, sign: Extent | None = None):
+        super().__init__()
+        self.sign = sign
 
 
 @dataclass(frozen=True)
@@ -178,13 +182,17 @@ class _Rules:
 
     # Decisions
 
-    def sign(self, x: Entry, y: Entry) -> int | None:
-        """-1, 0, 1 as x is less than, equal to, greater than y for all sizes; None where sizes decide."""
+    def difference(self, x: Entry, y: Entry) -> Extent:
+        """What has the sign of x - y."""
         (a, b), (c, d) = _parts(x), _parts(y)
         for bottom in (b, d):
             if isinstance(bottom, int) and bottom < 0:
                 raise Undecided
-        return dims.compare(a * d, c * b, self.bounds)
+        return a * d - c * b
+
+    def sign(self, x: Entry, y: Entry) -> int | None:
+        """-1, 0, 1 as x is less than, equal to, greater than y for all sizes; None where sizes decide."""
+        return dims.compare(self.difference(x, y), 0, self.bounds)
 
     def compared(self, x: Entry, y: Entry, test: Callable[[int], bool]) -> Entry:
         """A comparison; where sizes decide, 0 or 1 as an expression of them."""
@@ -192,7 +200,7 @@ class _Rules:
         if sign is not None:
             return test(sign)
         if isinstance(x, Ratio) or isinstance(y, Ratio):
-            raise Undecided
+            raise Undecided(self.difference(x, y))
         try:
             return indicator(x - y, test)
         except dims.TooLong:
@@ -201,12 +209,16 @@ class _Rules:
     def decided(self, x: Entry, y: Entry, test: Callable[[int], bool]) -> bool:
         sign = self.sign(x, y)
         if sign is None:
-            raise Undecided
+            raise Undecided(self.difference(x, y))
         return test(sign)
 
-    def at_least(self, x: Extent, low: int) -> bool:
-        least = dims.bounds_of(x, self.bounds)[0] if isinstance(x, Dim) else x
-        return least is not None and least >= low
+    def at_least(self, x: Extent, low: Extent) -> bool:
+        least = dims.bounds_of(x - low, self.bounds)[0]
+        return least is not None and least >= 0
+
+    def require_at_least(self, x: Extent, low: Extent) -> None:
+        if not self.at_least(x, low):
+            raise Undecided(x - low + 1)
 
     def divide(self, x: Entry, y: Entry) -> Entry:
         """Integer division toward zero."""
@@ -217,8 +229,7 @@ class _Rules:
         whole = dims.exact_quotient(x, y)
         if whole is not None:
             return whole
-        if not self.at_least(y, 0):
-            raise Undecided
+        self.require_at_least(y, 0)
         if self.at_least(x, 0):
             return dims.floordiv(x, y)
         up, down = dims.dmax(x, 0), dims.dmax(-x, 0)
@@ -227,8 +238,9 @@ class _Rules:
     def modulo(self, x: Entry, y: Entry) -> Entry:
         if isinstance(x, Ratio) or isinstance(y, Ratio) or y == 0:
             raise Undecided
-        if self.node.int("fmod", 0) and not (self.at_least(x, 0) and self.at_least(y, 0)):
-            raise Undecided
+        if self.node.int("fmod", 0):
+            self.require_at_least(x, 0)
+            self.require_at_least(y, 0)
         return x % y
 
     def extreme(self, x: Entry, y: Entry, largest: bool) -> Entry:
@@ -236,7 +248,7 @@ class _Rules:
         if sign is not None:
             return x if (sign >= 0) == largest else y
         if isinstance(x, Ratio) or isinstance(y, Ratio):
-            raise Undecided
+            raise Undecided(self.difference(x, y))
         return dims.simplify(dims.dmax(x, y) if largest else dims.dmin(x, y), self.bounds)
 
     # Element by element
@@ -275,8 +287,7 @@ class _Rules:
                     raise Undecided
                 return x
             if isinstance(x, Ratio):
-                if not self.at_least(x.top, 0):
-                    raise Undecided
+                self.require_at_least(x.top, 0)
                 return dims.floordiv(x.top, x.bottom)
             if isinstance(x, Dim):
                 if dtype not in ("i64", "i32"):
@@ -309,8 +320,9 @@ class _Rules:
             if isinstance(
                 end, Dim
             ):  # "up to the end", written as the size of something: only if it is no less than the extent
-                if step < 0 or not self.at_least(end, extent):
+                if step < 0:
                     raise Undecided
+                self.require_at_least(end, extent)
                 end = extent
             index[axis] = _slice(start, int(end), step, extent)
         return x[tuple(index)]
@@ -533,7 +545,11 @@ def evaluate(
         return None
     try:
         result = rule(_Rules(node, operands, shapes, bounds))
-    except (Undecided, ValueError, IndexError, TypeError):
+    except Undecided as undecided:
+        if undecided.sign is not None:
+            node.scope.leave_open(undecided.sign)
+        return None
+    except (ValueError, IndexError, TypeError):
         return None  # malformed operands are the handler's to report
     if isinstance(result, Entries):
         outputs = [result]

@@ -1,7 +1,8 @@
 """What a model's own checks say about its symbols: past_0 == past_1 leaves one symbol, S == min(64, S) is the bound S <= 64.
 
 Exporters give one size several names (a cache of four layers has four "past" lengths) and slice tables at sizes they must not exceed. What the
-operators need equal is found by importing; the next import starts from the refined signature, so that equal shapes agree by their text:
+operators need equal is found by importing, and solved once; the solution is put in place of the symbols throughout the module, so that equal
+shapes agree by their text:
 
     past_1 == past_0          past_1 is past_0
     mask == past + 1          the mask's axis is past + 1
@@ -14,54 +15,97 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from mlc.frontends.onnx.inputs import Range, Signature, symbol_name
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import Check
+from mlc.ir.module import Module
+from mlc.ir.substitution import put
 
 _LOWEST = 256  # sizes tried as the least one
 _LARGE = 1 << 20  # a check that holds here is taken to have no upper limit
 
 
-def refine(signature: Signature, checks: Iterable[Check]) -> Signature:
-    """The signature under which as many checks as possible hold by the form of its shapes; the same one where nothing is learnt."""
-    pending = list(checks)
-    while pending:
-        for number, check in enumerate(pending):
-            try:
-                better = _refined(signature, check)
-            except dims.DivisionByZero:  # the size that solves it would divide something by zero: left to the call
-                continue
-            if better is not None:
-                signature = better
-                del pending[number]
-                break
-        else:
-            break
-    return replace(signature, substituted={})
+@dataclass(frozen=True)
+class Solution:
+    """The signature that was asked about, what is known of it now, and what came in the place of its symbols."""
+
+    asked: Signature
+    signature: Signature
+    values: Mapping[str, Extent] = field(default_factory=dict)
+
+    @property
+    def is_news(self) -> bool:
+        return self.signature != self.asked
+
+    def extent(self, extent: Extent) -> Extent:
+        """An extent of the signature asked about, over the symbols that are left."""
+        return dims.simplify(dims.substitute(extent, self.values), self.signature.bounds)
+
+    def decides(self, signs: Iterable[Extent]) -> bool:
+        """Whether one of these extents has one sign for all sizes."""
+        return any(dims.compare(self.extent(e), 0, self.signature.bounds) is not None for e in signs)
+
+    def holds(self, check: Check) -> bool:
+        """Whether a check is true for every size within the bounds."""
+        try:
+            lhs, rhs = self.extent(check.lhs), self.extent(check.rhs)
+        except dims.DivisionByZero:  # left to the call
+            return False
+        return lhs == rhs or dims.compare(lhs, rhs, self.signature.bounds) == 0
+
+    def put_into(self, module: Module) -> bool:
+        """Write a module that was built with the signature asked about over the symbols that are left. Whether an extent became a number, for
+        which other ops may be built. Raises ShapeError for an extent that no size gives any more."""
+        bounds = self.signature.bounds
+        module.symbols = {symbol: bounds[symbol] for symbol in dict.fromkeys((*self.signature.symbols, *bounds))}
+        module.checks = [check for check in module.checks if not self.holds(check)]
+        if not self.is_news:
+            return False
+        module.checks = [replace(c, lhs=self.extent(c.lhs), rhs=self.extent(c.rhs)) for c in module.checks]
+        return put(module, self.extent)
+
+    def with_extent(self, symbol: str, extent: Extent) -> Solution:
+        values = {name: dims.substitute(e, {symbol: extent}) for name, e in self.values.items()}
+        return Solution(self.asked, self.signature.replaced(symbol, extent), values | {symbol: extent})
+
+    def with_bounds(self, symbol: str, limits: Range) -> Solution:
+        return replace(self, signature=self.signature.narrowed(symbol, limits))
 
 
-def holds(check: Check, bounds: Mapping[str, Range]) -> bool:
-    """Whether a check is true for every size within the bounds."""
+def solve(signature: Signature, checks: Iterable[Check]) -> Solution:
+    """The solution under which as many checks as possible hold by the form of its shapes."""
+    found, asked = Solution(signature, signature), list(checks)
+    while True:
+        before = found
+        for check in asked:
+            found = _solved_by(found, check)
+        if found is before:
+            return found
+
+
+def _solved_by(found: Solution, check: Check) -> Solution:
+    """The solution that knows all that one check says."""
     try:
-        lhs, rhs = (dims.simplify(e, bounds) for e in (check.lhs, check.rhs))
-    except dims.DivisionByZero:  # left to the call
-        return False
-    return lhs == rhs or dims.compare(lhs, rhs, bounds) == 0
+        while (better := _refined(found, check)) is not None:
+            found = better
+    except dims.DivisionByZero:  # the size that solves it would divide something by zero: left to the call
+        pass
+    return found
 
 
-def _refined(signature: Signature, check: Check) -> Signature | None:
-    lhs, rhs = (
-        dims.simplify(dims.substitute(e, signature.substituted), signature.bounds) for e in (check.lhs, check.rhs)
-    )
+def _refined(found: Solution, check: Check) -> Solution | None:
+    """The solution that knows what a check says; None where it says nothing new."""
+    signature = found.signature
+    lhs, rhs = found.extent(check.lhs), found.extent(check.rhs)
     difference = lhs - rhs
     if isinstance(difference, int):
         return None
     solved = _solved(difference, signature)
     if solved is not None:
-        return signature.with_extent(*solved)
+        return found.with_extent(*solved)
     names = difference.symbols()
     if len(names) != 1:
         return None
@@ -70,12 +114,12 @@ def _refined(signature: Signature, check: Check) -> Signature | None:
     if least is None:
         return None
     if least > signature.bounds[symbol][0]:
-        return signature.with_bounds(symbol, (least, None))
+        return found.with_bounds(symbol, (least, None))
     factor = _factor(difference, symbol)
     if factor is not None:
-        return _divided(signature, symbol, factor)
+        return _divided(found, symbol, factor)
     limits = _limits(lhs, rhs, symbol, signature.bounds[symbol])
-    return None if limits is None else signature.with_bounds(symbol, limits)
+    return None if limits is None else found.with_bounds(symbol, limits)
 
 
 def _solved(difference: Dim, signature: Signature) -> tuple[str, Extent] | None:
@@ -94,7 +138,7 @@ def _solved(difference: Dim, signature: Signature) -> tuple[str, Extent] | None:
         low = dims.bounds_of(rest, signature.bounds)[0]
         if low is None or low < 0 or not (plain or signature.bounds[symbol] == (0, None)):
             continue
-        if signature.with_extent(symbol, rest).is_solvable:
+        if signature.replaced(symbol, rest).is_solvable:
             candidates.append((plain, order.index(symbol), symbol, rest))
     return max(candidates, key=lambda c: c[:2])[2:] if candidates else None
 
@@ -110,15 +154,16 @@ def _factor(difference: Dim, symbol: str) -> int | None:
     return None
 
 
-def _divided(signature: Signature, symbol: str, factor: int) -> Signature | None:
-    low, high = signature.bounds[symbol]
+def _divided(found: Solution, symbol: str, factor: int) -> Solution | None:
+    bounds = found.signature.bounds
+    low, high = bounds[symbol]
     base, before = symbol, 1
     if match := re.fullmatch(r"(.+)_by_(\d+)", symbol):
         base, before = match[1], int(match[2])
     name = f"{base}_by_{before * factor}"
-    if name in signature.bounds:
+    if name in bounds:
         return None
-    refined = signature.with_extent(symbol, dims.symbol(name) * factor)
+    refined = found.with_extent(symbol, dims.symbol(name) * factor)
     return refined.with_bounds(name, (-(-low // factor), None if high is None else high // factor))
 
 

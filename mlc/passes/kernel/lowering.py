@@ -23,6 +23,7 @@ from xdsl.rewriter import InsertPoint, Rewriter
 
 from mlc.errors import InternalError, MlcError
 from mlc.ir import work
+from mlc.ir.collection import without_collections
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Leaf, Level, Schedule
@@ -34,7 +35,7 @@ from mlc.passes.kernel.arena import plan_arena
 from mlc.passes.kernel.merge import merge_loops
 from mlc.passes.kernel.outline import outline
 from mlc.passes.kernel.rules.by_target import AT_HAND, RULES, target_of
-from mlc.passes.loops.lower import steps, without_collections
+from mlc.passes.loops.lower import steps
 from mlc.passes.loops.refused import Refused
 
 

@@ -5,10 +5,9 @@ lower(kernel, Schedule((Level({"n": 32}, stage={"B": Stage("panel")}), Level({"m
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 
+from mlc.ir.collection import without_collections
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Grid, Leaf, Level, Scalar, Schedule, Vector
 from mlc.ir.kernel.target import Target
@@ -68,15 +67,3 @@ def steps(kernel: Kernel, schedule: Schedule, target: Target) -> Iterator[Level 
         place_scratch(kernel, target.lowering.stack)
         kernel.applied += 1
         yield leaf
-
-
-@contextmanager
-def without_collections() -> Iterator[None]:
-    """A collection costs 30 ms and finds nothing: IR is cyclic but alive."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

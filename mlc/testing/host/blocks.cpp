@@ -17,6 +17,7 @@ static std::mutex one_launch;
 
 extern "C" void mlc_host_fiber_main(void) {
   processor.body(processor.argument);
+  land_all();
   leave(now(), Wait::NEVER, 0);
   __builtin_trap();
 }

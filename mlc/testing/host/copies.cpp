@@ -64,6 +64,9 @@ extern "C" void mlc_host_copy_wait(int groups) {
 }
 
 // Barriers in shared memory -------------------------------------------------------------------------------------------
+// A thread that returns: what it never waited for lands now.
+void land_all() { land_first(now(), (int)now().copies.size()); }
+
 // Where no thread can move, copies that barriers wait for land; whether there were any.
 bool land_for_arrivals() {
   bool any = false;

@@ -124,5 +124,6 @@ constexpr unsigned mlc_host_first(unsigned first, ...) { return first; }
   extern "C" {                                                                                                           \
   extern const mlc_host_kernel mlc_kernel_##NAME;                                                                        \
   const mlc_host_kernel mlc_kernel_##NAME = {mlc_host_entry<NAME>::launch<mlc_host_first(__VA_ARGS__)>, mlc_host_entry<NAME>::parameters, \
-                                             mlc_host_entry<NAME>::count, mlc_host_first(__VA_ARGS__)};                           \
+                                             mlc_host_entry<NAME>::count, mlc_host_first(__VA_ARGS__), __start_mlc_shared,        \
+                                             __stop_mlc_shared};                                                         \
   }

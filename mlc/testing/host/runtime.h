@@ -43,6 +43,7 @@ struct mlc_host_kernel {
   const mlc_host_parameter *parameters;
   unsigned count;    // of parameters
   unsigned threads;  // that a block has at most, by __launch_bounds__
+  unsigned char *shared_begin, *shared_end;  // shared memory of fixed size, of all kernels of the module
 };
 
 #define MLC_WEAK_HIDDEN __attribute__((weak, visibility("hidden")))

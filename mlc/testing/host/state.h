@@ -127,4 +127,5 @@ static inline void saw(const void *address, unsigned bytes, bool writes, void *p
 
 // copies.cpp, for the scheduler.
 bool phase_ended(const uint64_t *mbarrier, int parity) __attribute__((visibility("hidden")));
+void land_all() __attribute__((visibility("hidden")));
 bool land_for_arrivals() __attribute__((visibility("hidden")));
