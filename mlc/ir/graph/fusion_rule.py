@@ -21,7 +21,7 @@ from mlc.ir.dims import Extent
 from mlc.ir.graph.convolution import ConvolutionOp
 from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.linear import ContractOp
-from mlc.ir.graph.parts import PadOp
+from mlc.ir.graph.parts import ConcatenateOp, PadOp
 from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.views import Place, is_view, looked_through, reads_through
 from mlc.ir.graph.window import ReduceWindowOp
@@ -61,6 +61,9 @@ class Frame:
                 return  # their operands are memory, computed by other kernels
             case ReduceOp(x=x) | PadOp(x=x):
                 yield x, self.place(x)
+            case ConcatenateOp():
+                for x in op.xs:
+                    yield x, self.place(x)
             case _:
                 for operand in op.operands:
                     yield operand, self.place(op.results[0])
@@ -88,19 +91,25 @@ def same(here: Place | None, there: Place | None, shape: Sequence[Extent]) -> bo
     return all(extent == 1 or a == b for a, b, extent in zip(here, there, shape, strict=True))
 
 
-def misplaced_in(kind: str, block: Block) -> SSAValue | None:
-    """The first value of a group's body that breaks the rule. Element-wise groups compute a value anew wherever they read it, unless one that
-    they read leaves the group: that is memory then, which they read where it is written."""
+def shares(block: Block) -> bool:
+    """Does an element-wise group compute its results side by side, what they have in common once?"""
     assert block.last_op is not None
-    ops, yields = [op for op in block.ops if op is not block.last_op], block.last_op.operands
+    return len(set(block.last_op.operands)) > 1 or any(isinstance(op, ConcatenateOp) for op in block.ops)
+
+
+def misplaced_in(kind: str, block: Block) -> SSAValue | None:
+    """The first value of a group's body that breaks the rule. Element-wise groups of one result compute a value anew wherever they read it. Those
+    of several, and of a concatenation of equal pieces, share what they compute, and read it where it is written."""
+    ops = [op for op in block.ops if op is not block.last_op]
     members = {op: None for op in ops if not is_view(op)}.keys()
     if kind == "elementwise":
-        kept = next(
-            (op for op in ops for v in op.results if v in yields and any(u.operation in ops for u in v.uses)), None
-        )
-        if kept is None or all(isinstance(op, PointwiseOp) for op in members):
-            return kept and misplaced(members, members, Frame.of(kept))
-        return kept.results[0]
+        if not shares(block):
+            return None
+        first = next((op for op in members if isinstance(op, PointwiseOp)), None)
+        for op in members:
+            if first is None or not isinstance(op, PointwiseOp | ConcatenateOp):
+                return op.results[0]
+        return None if first is None else misplaced(members, members, Frame.of(first))
     heads = [op for op in ops if isinstance(op, (ContractOp, ConvolutionOp, ReduceWindowOp, ReduceOp))]
     if kind not in ("contraction", "convolution", "window", "rows") or not heads:
         return None

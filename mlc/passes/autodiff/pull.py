@@ -21,6 +21,7 @@ from mlc.ir.graph.derivative import Tangent, Tangents
 from mlc.passes.autodiff import algebra
 from mlc.passes.autodiff.activity import activity, is_flat
 from mlc.passes.autodiff.conditionals import pull_branches, pull_custom
+from mlc.passes.autodiff.cotangents import Cotangents
 from mlc.passes.autodiff.loops import pull_scan, pull_while
 
 
@@ -31,27 +32,21 @@ def pull(block: Block, seeds: Iterable[tuple[SSAValue, SSAValue]], wanted: Seque
     Raises NoDerivative naming the first op on the way that has none.
     """
     active = activity(block, wanted)
-    cotangents: dict[SSAValue, SSAValue] = {}
-    for value, cotangent in seeds:
-        _add(cotangents, value, cotangent, active)
+    cotangents = Cotangents(active, seeds)
     for op in reversed(list(block.ops)):
-        given = [cotangents.get(y) for y in op.results]
-        if all(c is None for c in given):
-            continue
         with location(op.location):
+            given = [cotangents.of(y) for y in op.results]
+            if all(c is None for c in given):
+                continue
             found = pullback(op, given, [x in active for x in op.operands])
             for x, c in zip(list(op.operands)[: len(found)], found, strict=True):
                 if c is not None:
                     if c.type != x.type:
                         raise InternalError(f"the derivative rule of {op.name} gives {c.type} for an operand {x.type}")
-                    _add(cotangents, x, c, active)
-    return [cotangents.get(x) for x in wanted]
-
-
-def _add(cotangents: dict[SSAValue, SSAValue], value: SSAValue, cotangent: SSAValue, active: set[SSAValue]) -> None:
-    if value in active:
-        known = cotangents.get(value)
-        cotangents[value] = cotangent if known is None else algebra.add(known, cotangent)
+                    cotangents.add(x, c)
+    results = [cotangents.of(x) for x in wanted]
+    cotangents.drop_joined(results)
+    return results
 
 
 def pullback(op: Operation, given: Tangents, active: Sequence[bool]) -> Sequence[Tangent]:

@@ -5,8 +5,9 @@
     %c = graph.relu %b
 
 Contractions, convolutions and pooling take the element-wise ops behind them; reductions grow into row groups (softmax, layer norm);
-what is left fuses with the only readers it has, also where the block gives it away beside them. Values that cost nothing (constants,
-broadcasts, transposes, static slices) are copied into each group that reads them. Reshapes stay outside: they are views of a buffer.
+what is left fuses with the only readers it has, and then with all that read it place by place, so that a cell of many gates, or a step of an
+optimiser, is one kernel of several results. Values that cost nothing (constants, broadcasts, transposes, static slices) are copied into each
+group that reads them. Reshapes stay outside: they are views of a buffer.
 Whether an op may join where others are computed is one question, asked wherever a group grows: mlc.ir.graph.fusion_rule.
 """
 
@@ -113,6 +114,7 @@ def fuse_block(block: Block, max_ops: int) -> None:
     fusion.epilogues()
     fusion.rows()
     fusion.chains()
+    fusion.joins()
     fusion.rest()
     fusion.rewrite()
 
@@ -356,22 +358,53 @@ class Fusion:
                         if not self.escapes(source):  # else a gather in the group looks elements up in it
                             self.add(group, source)
                             changed = True
-            while len(group.ops) < self.max_ops and (kept := self.next_kept(group)) is not None:
-                self.add(group, kept)
 
-    def next_kept(self, group: Group) -> Operation | None:
-        """An op whose value the group reads where it writes it, for the block gives it as well: the mean that an optimiser keeps and steps by."""
-        last = self.block.last_op
-        if not all(isinstance(op, PointwiseOp) for op in group.ops) or not self.in_place(group.ops, group):
-            return None
-        for member in group.ops:
-            for source in self.sources(member):
-                if not self.free(source) or not isinstance(source, PointwiseOp):
-                    continue
-                there = all(r is last or self.group_of.get(r) is group for r in self.readers(source))
-                if there and self.in_place([source], group):
-                    return source
-        return None
+    def joins(self) -> None:
+        """Element-wise groups of one shape become one where the one reads the other place by place. A concatenation of equal pieces joins the
+        groups that compute them."""
+        for op in self.ops:
+            work.on(op)
+            group = self.group_of.get(op)
+            if group is not None and group.kind == "elementwise" and self.order[op] == group.last:
+                for source in [source for member in group.ops for source in self.sources(member)]:
+                    if source in self.group_of:
+                        self.joined(self.group_of[source], self.group_of[op])
+            elif group is None and isinstance(op, ConcatenateOp) and (makers := self.makers(op)):
+                first, *others = makers
+                if all(self.joined(first, other) for other in others) and self.fits(first, [op]):
+                    self.add(first, op)
+        self.groups = [group for group in self.groups if group.ops]
+
+    def joined(self, first: Group, second: Group) -> bool:
+        """Whether the second group is a part of the first, or can be made one."""
+        if first is second:
+            return True
+        alike = first.kind == second.kind == "elementwise" and first.frame == second.frame
+        if not alike or not self.fits(first, second.ops) or self.obstacle(first.ops, second):
+            return False
+        for op in second.ops:
+            self.add(first, op)
+        second.ops = []
+        return True
+
+    def fits(self, group: Group, more: list[Operation]) -> bool:
+        """May these ops share what an element-wise group computes, and it theirs?"""
+        ops = [*group.ops, *more]
+        return (
+            len(ops) <= self.max_ops
+            and all(isinstance(op, PointwiseOp | ConcatenateOp) for op in ops)
+            and self.in_place(ops, group)
+            and self.obstacle(more, group) is None
+        )
+
+    def makers(self, op: ConcatenateOp) -> list[Group]:
+        """The groups that compute the pieces of a concatenation, if these are equal and all computed element by element. One whose border is
+        written with it stays apart."""
+        owners = [x.owner for x in op.xs]
+        found = dict.fromkeys(self.group_of[o] for o in owners if isinstance(o, PointwiseOp) and o in self.group_of)
+        computed = all(isinstance(o, PointwiseOp) and o in self.group_of for o in owners)
+        equal = len({shape_of(x) for x in op.xs}) == 1 and all(group.kind == "elementwise" for group in found)
+        return list(found) if computed and equal and not any(isinstance(r, PadOp) for r in self.readers(op)) else []
 
     def rest(self) -> None:
         """Views that somebody needs as memory become copies; every other op is a kernel of its own."""

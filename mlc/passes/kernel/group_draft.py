@@ -15,7 +15,7 @@ from math import prod
 
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import i64
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.errors import InternalError
 from mlc.ir.dims import Extent
@@ -25,7 +25,7 @@ from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.control import GroupOp, source_of, yielded
 from mlc.ir.graph.convolution import ConvolutionOp
 from mlc.ir.graph.elementwise import ElementwiseOp, PointwiseOp
-from mlc.ir.graph.fusion_rule import misplaced_in
+from mlc.ir.graph.fusion_rule import misplaced_in, shares
 from mlc.ir.graph.linear import ContractOp, labels
 from mlc.ir.graph.parts import ConcatenateOp, PadOp, SliceOp, dilated
 from mlc.ir.graph.pick import WindowPlaceOp
@@ -86,11 +86,37 @@ def pieces(value: SSAValue) -> list[Piece]:
 
 def parts_of(group: GroupOp) -> Sequence[Part]:
     """What a group's result is copied from by a kernel each, or the phases of a convolution; nothing where one kernel computes it."""
+    if group.kind.data == "elementwise":
+        return []
     convolution = _convolution(group)
     if convolution is not None and convolution.is_spread:
         return phases(convolution)
     copied = [pieces(value) for value in yielded(group.body.block) if isinstance(value.owner, COPIES)]
     return max(copied, key=len, default=[])
+
+
+def _shared(block: Block) -> set[SSAValue]:
+    """The floats that an element-wise group computes for several of its steps: a step is a result, a piece of one, or such a value."""
+    last, kept = block.last_op, set[SSAValue]()
+    assert last is not None
+    steps: dict[SSAValue, set[object]] = {}  # in which a value is computed, unless it is a step itself
+    for op in reversed([op for op in block.ops if op is not last]):
+        for value in op.results:
+            found = steps[value] = set[object]()
+            for use in value.uses:
+                if isinstance(use.operation, ConcatenateOp):
+                    found.add((use.operation, use.index))
+                elif use.operation is not last:
+                    (result,) = use.operation.results
+                    found |= {result} if result in last.operands or result in kept else steps[result]
+            if (
+                len(found) > 1
+                and value not in last.operands
+                and isinstance(op, PointwiseOp)
+                and is_float(dtype_of(value))
+            ):
+                kept.add(value)
+    return kept
 
 
 def _convolution(group: GroupOp) -> ConvolutionOp | None:
@@ -124,6 +150,7 @@ class GroupDraft:
             assert isinstance(op, SliceOp)
             self.memory[op.result] = self.draft.part(self.memory[op.x], begin, shape_of(op.result))
         self.results = list(dict.fromkeys(yielded(self.block)))
+        self.shared = _shared(self.block) if group.kind.data == "elementwise" and shares(self.block) else set()
         self.nodes = [Node(v, self._axes(v, n), self._folded(v, n)) for n, v in enumerate(self._materialised())]
 
     def _needed(self) -> set[SSAValue] | None:
@@ -152,7 +179,9 @@ class GroupDraft:
         return found
 
     def _worth_keeping(self, op: Operation, value: SSAValue) -> bool:
-        """Read more than once across reductions, and dear enough not to be computed twice."""
+        """Read by several results of one kernel; or more than once across reductions, and dear enough not to be computed twice."""
+        if value in self.shared:
+            return True
         if self.group.kind.data != "rows" or not isinstance(op, ElementwiseOp):
             return False
         readers = {use.operation for use in value.uses}
@@ -284,6 +313,8 @@ class GroupDraft:
                 return [(op.x, _tapped(op, at, list(node.folded)))]
             case WindowPlaceOp() as op:
                 return [(op.x, _tapped(op, at, list(node.folded))), (op.y, at)]
+            case ConcatenateOp() as op if self.piece is None:
+                return [(x, at) for x in op.xs]
             case PadOp() | ConcatenateOp():
                 return [(self._piece(node)[0], at)]
             case ArgReduceOp():
@@ -309,6 +340,8 @@ class GroupDraft:
                 self.memory[node.value] = memory
                 if outputs_here:
                     outputs[node.value] = self._write(node, node.value)
+            elif isinstance(node.value.owner, ConcatenateOp) and self.piece is None:
+                outputs[node.value] = self._join(node, node.value.owner)
             elif isinstance(node.value.owner, COPIES):
                 memory = self.draft.memory(shape_of(node.value), dtype_of(node.value), "y")
                 self._pieces(node, memory)
@@ -347,6 +380,10 @@ class GroupDraft:
     def _elementwise(self, node: Node, value: SSAValue, memory: Memory) -> None:
         """memory[d] = value at d."""
         at = tuple(Affine({n: e.step}, e.first) for n, e in zip(node.axes, self._positions(node), strict=True))
+        self._compute(value, at, self._loops(node), memory, at)
+
+    def _compute(self, value: SSAValue, at: Access, loops: dict[str, Extent], memory: Memory, target: Access) -> None:
+        """memory[target] = value at `at`, for every position of the loops."""
         expression = Expression(dict(self.memory))
         expression.collect(value, at)
         self.draft.extents += expression.extents
@@ -355,8 +392,18 @@ class GroupDraft:
             return expression.build(context, b, inputs, value, at)
 
         self.draft.steps.append(
-            DraftOp(self._loops(node), list(expression.reads), (memory, at), body, indexed=set(expression.indexed))
+            DraftOp(loops, list(expression.reads), (memory, target), body, indexed=set(expression.indexed))
         )
+
+    def _join(self, node: Node, op: ConcatenateOp) -> Memory:
+        """y[..., k, d, ...] = piece k at [..., d, ...]: equal pieces side by side, by the loops of one."""
+        axis, shape = op.axis.value.data, list(shape_of(op.xs[0]))
+        memory = self.draft.memory([*shape[:axis], len(op.xs), *shape[axis:]], dtype_of(op.result), "y")
+        at = tuple(Affine({n: 1}) for n in node.axes)
+        for number, x in enumerate(op.xs):
+            target = (*at[:axis], Affine({}, number), *at[axis:])
+            self._compute(x, at, dict(zip(node.axes, shape, strict=True)), memory, target)
+        return memory
 
     def _pieces(self, node: Node, memory: Memory) -> None:
         """One piece at its offset."""
@@ -398,20 +445,9 @@ class GroupDraft:
             return
         names = names or [f"{n}_p{len(self.draft.steps)}" for n in node.axes]
         at = tuple(Affine({n: 1}) for n in names)
-        place = () if scalar_source else at
-        expression = Expression(dict(self.memory))
-        expression.collect(value, place)
-        self.draft.extents += expression.extents
-
-        def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
-            return expression.build(context, b, inputs, value, place)
-
         steps = steps or [1] * len(names)
         target = tuple(Affine({n: step}, by) for n, step, by in zip(names, steps, offsets, strict=True))
-        loops = dict(zip(names, shape, strict=True))
-        self.draft.steps.append(
-            DraftOp(loops, list(expression.reads), (memory, target), body, indexed=set(expression.indexed))
-        )
+        self._compute(value, () if scalar_source else at, dict(zip(names, shape, strict=True)), memory, target)
 
     def _fill(self, node: Node, memory: Memory, value: float | bool) -> None:
         at = tuple(Affine({n: 1}) for n in node.axes)
