@@ -5,6 +5,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -24,15 +25,22 @@ MAY_IMPORT = {
 HEAVY = {"xdsl", "onnx", "llvmlite", "onnxruntime", "torch"}
 
 
-def imported_modules(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """(line, dotted name) of every import in a file, at any depth; `from a import b` yields `a.b`."""
-    for node in ast.walk(tree):
+@cache  # several rules read every file
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def imported_modules(path: Path) -> list[tuple[int, str]]:
+    """(line, dotted name) of every import in a file, at any depth; `from a import b` is `a.b`."""
+    found = []
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, alias.name
+            found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                yield node.lineno, "." * node.level + (node.module or "") + "." + alias.name
+            module = "." * node.level + (node.module or "")
+            found += [(node.lineno, f"{module}.{alias.name}") for alias in node.names]
+    return found
 
 
 def stage_files(stage: str) -> list[Path]:
@@ -41,11 +49,13 @@ def stage_files(stage: str) -> list[Path]:
 
 @pytest.mark.parametrize("stage", sorted(MAY_IMPORT))
 def test_a_stage_imports_no_later_or_sibling_stage(stage: str) -> None:
+    """Where this fires, a stage reaches past the IR that it is handed. What both stages need belongs into mlc/ir; what one asks of the other
+    is handed in by mlc/compiler.py, or is a part of a Backend."""
     allowed = MAY_IMPORT[stage] | {stage, "errors"}
     assert stage_files(stage)
     wrong = []
     for path in stage_files(stage):
-        for line, name in imported_modules(ast.parse(path.read_text())):
+        for line, name in imported_modules(path):
             parts = name.split(".")
             if parts[0] == "mlc" and (len(parts) < 2 or parts[1] not in allowed):
                 wrong.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
@@ -53,21 +63,23 @@ def test_a_stage_imports_no_later_or_sibling_stage(stage: str) -> None:
 
 
 def test_imports_inside_the_package_are_absolute() -> None:
+    """Where this fires, write the import from mlc on, so that a search for a file's name finds who uses it."""
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in sorted(PACKAGE.rglob("*.py"))
-        for line, name in imported_modules(ast.parse(path.read_text()))
+        for line, name in imported_modules(path)
         if name.startswith(".")
     ]
     assert wrong == []
 
 
 def test_only_the_command_line_imports_the_command_line() -> None:
+    """Where this fires, what a verb knows is needed by Python too: move it into a file of mlc/ that the verb imports."""
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in sorted(PACKAGE.rglob("*.py"))
         if path.parent.name != "cli" and path.name != "__main__.py"
-        for line, name in imported_modules(ast.parse(path.read_text()))
+        for line, name in imported_modules(path)
         if name.startswith("mlc.cli")
     ]
     assert wrong == []
@@ -75,6 +87,7 @@ def test_only_the_command_line_imports_the_command_line() -> None:
 
 @pytest.mark.parametrize("module", ["mlc", "mlc.cli", "mlc.errors", "mlc.options"])
 def test_importing_loads_nothing_heavy(module: str) -> None:
+    """Where this fires, move the import into the function that needs it, or behind `if TYPE_CHECKING:` where it is for types alone."""
     program = f"import sys, {module}; print(*sys.modules.keys() & {HEAVY!r})"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
@@ -82,22 +95,23 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
 
 @pytest.mark.parametrize("package", ["mlc", "mlc.nn", "mlc.optim", "mlc.data"])
 def test_no_public_name_is_the_name_of_a_file_that_holds_it(package: str) -> None:
-    """Importing a file puts it into its package under its own name, in place of a function that was found there on first use. Name the
-    file otherwise."""
+    """Where this fires, name the file otherwise: importing it puts it into its package under its own name, in place of a function that was
+    found there on first use."""
     module = importlib.import_module(package)
-    files = {path.stem for path in Path(module.__path__[0]).glob("*.py")}
+    files = {path.stem for path in Path(module.__path__[0]).iterdir() if path.suffix == ".py" or path.is_dir()}
     taken = [name for name in module.__all__ if name in files and not isinstance(getattr(module, name), ModuleType)]
     assert taken == []
 
 
 def test_every_folder_of_the_package_is_a_package_with_a_docstring() -> None:
+    """Where this fires, say in the folder's __init__.py what its files are about."""
     for folder in sorted({path.parent for path in PACKAGE.rglob("*.py")}):
-        text = (folder / "__init__.py").read_text()
-        assert ast.get_docstring(ast.parse(text)), f"{folder.relative_to(ROOT)}/__init__.py has no docstring"
+        assert ast.get_docstring(parsed(folder / "__init__.py")), f"{folder.relative_to(ROOT)}/__init__.py has none"
 
 
 @pytest.mark.parametrize("stage", ["ir", "passes", "codegen", "frontends"])
 def test_the_links_at_the_top_lead_into_the_package(stage: str) -> None:
+    """Where this fires, a folder at the top is no link into mlc/: `ln -s mlc/STAGE STAGE`. Code goes into mlc/, which is what is installed."""
     link = ROOT / stage
     if not link.is_symlink():
         assert link.read_text() == f"mlc/{stage}"  # a clone without support for links has small text files
@@ -105,22 +119,11 @@ def test_the_links_at_the_top_lead_into_the_package(stage: str) -> None:
         assert link.readlink() == Path("mlc") / stage
 
 
-def test_no_public_function_has_the_name_of_a_file() -> None:
-    """Python makes a file that is imported an attribute of the package: it would hide the function."""
-    from mlc import _HOME_OF
-
-    modules = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert _HOME_OF.keys() & modules == set()
-
-
 def imports_of(files: dict[str, Path]) -> dict[str, set[str]]:
     """Module -> the modules that it imports, at any depth and for types too."""
     found = {}
     for module, path in files.items():
-        named = {
-            name if name in files else name.rpartition(".")[0]
-            for _, name in imported_modules(ast.parse(path.read_text()))
-        }
+        named = {name if name in files else name.rpartition(".")[0] for _, name in imported_modules(path)}
         found[module] = {name for name in named if name in files and name != module}
     return found
 
@@ -140,8 +143,8 @@ def circle(imports: dict[str, set[str]]) -> list[str]:
 
 
 def test_no_file_imports_one_that_imports_it() -> None:
-    """A function that imports late, or an import for types alone, hides a circle and does not open it. What helps: a file of its own for
-    what both need, a Protocol for what one asks of the other, or a function that is handed in."""
+    """Where this fires, a function that imports late, or an import for types alone, hides the circle and does not open it. What helps: a file
+    of its own for what both need, a Protocol for what one asks of the other, or a function that is handed in."""
     files = {}
     for path in PACKAGE.rglob("*.py"):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -223,7 +226,7 @@ def test_only_the_half_of_the_cpu_knows_cpus() -> None:
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in sorted(PACKAGE.rglob("*.py"))
         if not path.relative_to(ROOT).as_posix().startswith(CPU)
-        for line, name in imported_modules(ast.parse(path.read_text()))
+        for line, name in imported_modules(path)
         if name.startswith("mlc.ir.kernel.cpu_target")
     ]
     assert wrong == []
@@ -261,7 +264,7 @@ def test_a_dtype_is_described_in_one_place() -> None:
     found = {
         path.relative_to(ROOT).as_posix()
         for path in PACKAGE.rglob("*.py")
-        if any("bf16" in word.lower() or "bfloat" in word.lower() for word in words_of(ast.parse(path.read_text())))
+        if any("bf16" in word.lower() or "bfloat" in word.lower() for word in words_of(parsed(path)))
     }
     assert found == NAME_A_DTYPE | NAME_BFLOAT16.keys()
 
@@ -274,7 +277,7 @@ def test_a_word_of_the_compiler_is_defined_once() -> None:
     that (a step of a leaf is a LeafOp, what rules know of loops are LoopFacts)."""
     found: dict[str, list[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.parse(path.read_text()).body:
+        for node in parsed(path).body:
             match node:
                 case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
                     found.setdefault(name, []).append(path.relative_to(ROOT).as_posix())
