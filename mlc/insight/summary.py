@@ -10,8 +10,8 @@ from pathlib import Path
 from mlc.insight.numbers import quantity
 from mlc.ir import dims
 from mlc.ir.dims import Extent
+from mlc.ir.graph.base import flops_in
 from mlc.ir.graph.constants import WeightOp
-from mlc.ir.graph.cost import work_of
 from mlc.ir.module import Module
 from mlc.ir.sample_sizes import sample_binding
 from mlc.ir.types import Shape, dtype_of, itemsize, shape_text, tensor_type
@@ -45,7 +45,7 @@ class Summary:
 
 def flops(module: Module) -> Extent:
     """Floating-point operations of one call, as an expression of its symbols, with sizes that data decides at their most."""
-    return dims.ceiling(work_of(module.main.body.block), module.counted)
+    return dims.ceiling(flops_in(module.main.body.block), module.counted)
 
 
 def summary(module: Module) -> Summary:

@@ -13,7 +13,6 @@ from mlc.errors import ShapeError
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import GraphOp
 from mlc.ir.graph.constants import WeightOp
-from mlc.ir.graph.cost import flops_of
 from mlc.ir.types import extent, shape_of
 from mlc.ir.weights import WeightStore
 
@@ -71,7 +70,7 @@ def _evaluate(op: Operation, weights: WeightStore, values: Values) -> None:
     if not isinstance(op, GraphOp) or op.regions:
         raise _Unknown
     size = sum(prod(_number(e) for e in shape_of(result)) for result in op.results)
-    if size > LARGEST or _number(flops_of(op)) > MOST_WORK:
+    if size > LARGEST or _number(op.flops) > MOST_WORK:
         raise _Unknown
     if isinstance(values, Folded):
         if size > values.room:

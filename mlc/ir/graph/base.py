@@ -216,6 +216,7 @@ def location_file(op: Operation) -> str | None:
 class GraphOp(IRDLOperation):
     """An op on tensors. Subclasses state `infer_types` from operands and attributes, `evaluate`, and what derivatives need of them.
 
+    flops   floating-point operations, bodies included; none where data is only moved
     flat    whatever its operands are, derivatives take the results for constants
     linear  the operands in each of which, the others being given, the op is linear: those that `transpose_rule` knows
     """
@@ -234,6 +235,10 @@ class GraphOp(IRDLOperation):
         """`evaluate` as a function of the operands alone, for many calls: an op that is called often states this one, with what its attributes
         and sizes decide looked up beforehand."""
         return partial(self.evaluate, at)
+
+    @property
+    def flops(self) -> Extent:
+        return 0
 
     @property
     def flat(self) -> bool:
@@ -279,6 +284,14 @@ class GraphOp(IRDLOperation):
             show = ", ".join(type_text(t) if isinstance(t, TensorType) else str(t) for t in found)
             rule = ", ".join(type_text(t) for t in expected)
             raise VerifyException(f"{self.name}: the result is {show}, the type rule gives {rule}")
+
+
+def flops_in(block: Block) -> Extent:
+    """Of all ops of a block."""
+    total: Extent = 0
+    for op in block.ops:
+        total = total + (op.flops if isinstance(op, GraphOp) else 0)
+    return total
 
 
 def shaped(op: str, condition: bool, message: str) -> None:

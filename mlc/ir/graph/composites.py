@@ -25,9 +25,10 @@ from xdsl.traits import Pure
 
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir import dims
+from mlc.ir.dims import Extent
 from mlc.ir.graph import constants, elementwise, linear, reduce
 from mlc.ir.graph import shape as shapes
-from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, require_equal
+from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, flops_in, require_equal
 from mlc.ir.graph.control import YieldOp
 from mlc.ir.graph.derivative import Algebra, Tangent, Tangents
 from mlc.ir.graph.evaluation import Evaluation
@@ -58,6 +59,10 @@ class CompositeOp(GraphOp):
     @abstractmethod
     def decompose(self, *operands: SSAValue) -> SSAValue | Sequence[SSAValue]:
         """Build the same value, or one for each result, from primitives at the current position."""
+
+    @property
+    def flops(self) -> Extent:
+        return flops_in(self.body())
 
     def body(self) -> Block:
         """The decomposition as a closed body, whose arguments are the operands."""

@@ -23,8 +23,8 @@ from xdsl.traits import IsolatedFromAbove, IsTerminator, Pure, SingleBlockImplic
 from xdsl.utils.exceptions import VerifyException
 
 from mlc.errors import DTypeError, ShapeError
-from mlc.ir.dims import Extent
-from mlc.ir.graph.base import Evaluate, GraphOp, building, emit
+from mlc.ir.dims import Extent, dmax
+from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, flops_in
 from mlc.ir.graph.evaluation import Evaluation
 from mlc.ir.graph.fusion_rule import misplaced_in
 from mlc.ir.types import DimsAttr, dtype_of, numpy_dtype, shape_of, shape_of_type, tensor, tensor_type, type_text
@@ -149,6 +149,10 @@ class ScanOp(ControlOp):
     def infer_types(self) -> Sequence[TensorType]:
         return self.infer(self.inputs, self.carried.value.data, self.scanned.value.data, self.extent, self.body.block)
 
+    @property
+    def flops(self) -> Extent:
+        return self.extent * flops_in(self.body.block)
+
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
         carried, scanned, length = self.carried.value.data, self.scanned.value.data, at(self.extent)
         carries, xs, constants = (
@@ -235,6 +239,11 @@ class WhileOp(ControlOp):
     def infer_types(self) -> Sequence[TensorType]:
         return self.infer(self.condition, self.inputs, self.carried.value.data, self.extent, self.body.block)
 
+    @property
+    def flops(self) -> Extent:
+        """Of the most steps that there may be; of one where nothing bounds them."""
+        return (1 if self.extent is None else self.extent) * flops_in(self.body.block)
+
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
         carried, most = self.carried.value.data, None if self.extent is None else at(self.extent)
         condition, *inputs = operands
@@ -287,6 +296,11 @@ class IfOp(ControlOp):
     def infer_types(self) -> Sequence[TensorType]:
         return self.infer(self.condition, self.then.block, self.otherwise.block)
 
+    @property
+    def flops(self) -> Extent:
+        """Of the dearer body."""
+        return dmax(*map(flops_in, self.blocks))
+
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
         condition, *inputs = operands
         return Evaluation((self.then if condition else self.otherwise).block, at)(*inputs)
@@ -330,6 +344,10 @@ class CallOp(ControlOp):
     def infer_types(self) -> Sequence[TensorType]:
         return self.infer(self.inputs, self.callee.data, self.body.block)
 
+    @property
+    def flops(self) -> Extent:
+        return flops_in(self.body.block)
+
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
         return Evaluation(self.body.block, at)(*operands)
 
@@ -363,6 +381,10 @@ class GroupOp(GraphOp):
             raise VerifyException(
                 f"graph.group: {self.kind.data} reads {value.owner.name} at another place than where it is written"  # type: ignore[union-attr]
             )
+
+    @property
+    def flops(self) -> Extent:
+        return flops_in(self.body.block)
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
         return Evaluation(self.body.block, at)(*operands)

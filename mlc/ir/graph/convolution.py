@@ -102,6 +102,12 @@ class ConvolutionOp(GraphOp):
         return any(d != 1 for d in self.x_dilation.get_values())
 
     @property
+    def flops(self) -> Extent:
+        """A multiplication and an addition per term."""
+        extents = dict(zip(self.labels[1], shape_of(self.weight), strict=True))
+        return 2 * dims.prod([*shape_of(self.result), *(extents[c] for c in self.folded)])
+
+    @property
     def folded(self) -> list[str]:
         """The labels that are summed over, in the order of the weight: letters, and taps for digits."""
         return [c for c in self.labels[1] if c.isdigit() or c not in self.labels[2]]

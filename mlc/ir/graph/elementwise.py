@@ -28,6 +28,8 @@ from xdsl.irdl import (
 from xdsl.traits import Pure
 
 from mlc.errors import DTypeError, MlcError, ShapeError
+from mlc.ir import dims
+from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE
 from mlc.ir.graph import partials, scalar, storage
 from mlc.ir.graph.base import Evaluate, GraphOp, as_array, emit, widened
@@ -98,6 +100,11 @@ class ElementwiseOp(PointwiseOp):
 
     def scalar_body(self, b: Builder, *values: SSAValue) -> SSAValue:
         return self.ROW.scalar(b, dtype_of(self.operands[-1]), *values)
+
+    @property
+    def flops(self) -> Extent:
+        """One per element, whatever the function."""
+        return dims.prod(shape_of(self.results[0]))
 
     @property
     def flat(self) -> bool:

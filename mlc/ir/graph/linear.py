@@ -12,6 +12,7 @@ from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def, tra
 from xdsl.traits import Pure
 
 from mlc.errors import DTypeError, ShapeError
+from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, GraphOp, as_array, emit, require_equal, shaped, widened
@@ -87,6 +88,13 @@ class ContractOp(GraphOp):
         dtype, spec = numpy_dtype(dtype_of(self.result)), self.spec.data
         product = np.matmul if is_matmul(spec) else partial(np.einsum, spec, optimize=True)
         return lambda lhs, rhs: as_array(product(widened(lhs), widened(rhs)), dtype)
+
+    @property
+    def flops(self) -> Extent:
+        """A multiplication and an addition per term."""
+        left, right, _ = labels(self.spec.data)
+        extents = dict(zip(left + right, shape_of(self.lhs) + shape_of(self.rhs), strict=True))
+        return 2 * dims.prod(list(extents.values()))
 
     @property
     def linear(self) -> tuple[int, ...]:

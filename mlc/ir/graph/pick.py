@@ -74,6 +74,10 @@ class WindowPlaceOp(WindowOp):
         _require("window_place: y", self.y, shape, dtype)
         return [tensor(shape, place_dtype(self.window.get_values()))]
 
+    @property
+    def flops(self) -> Extent:
+        return self.visits
+
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         x, y = map(widened, operands)
         last = prod(self.window.get_values()) - 1
@@ -188,6 +192,10 @@ class WindowPutOp(WindowsOp):
         result = np.zeros(prod(shape), widened(values).dtype)
         np.add.at(result, flat[inside], widened(values[inside]))
         return result.reshape(shape).astype(values.dtype)
+
+    @property
+    def flops(self) -> Extent:
+        return dims.prod(shape_of(self.values))
 
     @property
     def linear(self) -> tuple[int, ...]:

@@ -106,6 +106,10 @@ class ReduceOp(GraphOp):
         return lambda x: as_array(fold(widened(x)), dtype)
 
     @property
+    def flops(self) -> Extent:
+        return dims.prod(shape_of(self.x))
+
+    @property
     def linear(self) -> tuple[int, ...]:
         return (0,) if self.kind.data == "sum" else ()
 
@@ -172,6 +176,10 @@ class ArgReduceOp(GraphOp):
     def infer_types(self) -> Sequence[TensorType]:
         return [self.infer(self.x, self.axis.value.data)]
 
+    @property
+    def flops(self) -> Extent:
+        return dims.prod(shape_of(self.x))
+
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         (x,) = operands
         axis, best = self.axis.value.data, np.argmax if self.kind.data == "max" else np.argmin
@@ -233,6 +241,10 @@ class CumulativeOp(GraphOp):
             wide = np.concatenate([first, np.delete(wide, -1, axis)], axis)
         result = _ACCUMULATE[kind](wide, axis=axis, dtype=wide.dtype)
         return (np.flip(result, axis) if self.reverse.value.data else result).astype(x.dtype)
+
+    @property
+    def flops(self) -> Extent:
+        return dims.prod(shape_of(self.x))
 
     @property
     def linear(self) -> tuple[int, ...]:

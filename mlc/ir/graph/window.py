@@ -21,6 +21,7 @@ from xdsl.irdl import (
 from xdsl.traits import Pure
 
 from mlc.errors import DTypeError, ShapeError
+from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, widened
 from mlc.ir.graph.convolution import reach
@@ -92,6 +93,11 @@ class WindowOp(WindowsOp):
         """The extents of the windows' positions in x."""
         return self.positions_in(shape_of(self.x))
 
+    @property
+    def visits(self) -> Extent:
+        """How many elements all windows have under them."""
+        return dims.prod([*self.positions(), *(int(size) for size in self.window.get_values())])
+
     def taps(self, at: Evaluate, x: np.ndarray, fill: float | bool) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
         """(position in the window, x under it) for each tap; outside x stands `fill`."""
         window, strides, dilations = (p.get_values() for p in (self.window, self.strides, self.dilations))
@@ -154,6 +160,10 @@ class ReduceWindowOp(WindowOp):
 
     def infer_types(self) -> Sequence[TensorType]:
         return [tensor(self.positions(), dtype_of(self.x))]
+
+    @property
+    def flops(self) -> Extent:
+        return self.visits
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         (x,) = operands

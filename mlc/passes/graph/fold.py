@@ -30,7 +30,6 @@ from mlc.ir.dtypes import TABLE
 from mlc.ir.graph.base import GraphOp, building, emit, location_name
 from mlc.ir.graph.constants import IN_TEXT, ConstantOp, DimensionOp, IotaOp, WeightOp
 from mlc.ir.graph.control import ControlOp
-from mlc.ir.graph.cost import flops_of
 from mlc.ir.graph.elementwise import CastOp
 from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, TransposeOp
 from mlc.ir.module import Module
@@ -123,7 +122,7 @@ def _learn(op: Operation, known: dict[SSAValue, Known], weights: WeightStore) ->
     if isinstance(op, IotaOp):
         source = min(_bytes(result), _INSIDE)
     inside = _bytes(result) + sum(map(_bytes, op.operands))
-    work = dims.evaluate(flops_of(op), {}) + sum(k.work for k in operands)
+    work = dims.evaluate(op.flops, {}) + sum(k.work for k in operands)
     if inside > max(_GROWTH * source, _INSIDE) or work > _WORK:
         return
     name = next((k.name for k in operands if k.name), "")
@@ -136,7 +135,7 @@ def _learn(op: Operation, known: dict[SSAValue, Known], weights: WeightStore) ->
     small = _bytes(result) <= _EAGER and all(k.cache or _is_small(k) for k in operands)
     body = _closed(op)
     sources = frozenset[str]().union(*(k.sources for k in operands))
-    effort = dims.evaluate(flops_of(op), {}) + sum(k.effort for k in operands)
+    effort = dims.evaluate(op.flops, {}) + sum(k.effort for k in operands)
     makers = [k.remake for k in operands if k.remake is not None]
     bounded = depth <= _DEEP and effort <= _WORK and len(makers) == len(operands)
     remake = (lambda: _evaluate(body, [make() for make in makers])) if bounded else None

@@ -25,9 +25,9 @@ from mlc.errors import MlcError, ShapeError
 from mlc.ir import dims
 from mlc.ir.byte_counts import bytes_of, bytes_text
 from mlc.ir.dims import Dim
+from mlc.ir.graph.base import GraphOp
 from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.control import GroupOp
-from mlc.ir.graph.cost import flops_of
 from mlc.ir.graph.shape import ReshapeOp
 from mlc.ir.kernel.arena_layout import Layout, reserved
 from mlc.ir.module import Module
@@ -199,7 +199,7 @@ def program_of(steps: Sequence[Operation], sizes: Mapping[str, int]) -> Program:
 
     for op in steps:
         moved = sum(extent(value) for value in (*op.operands, *op.results))
-        cost = max(dims.evaluate(flops_of(op), sizes) / FLOPS, moved / BYTES)
+        cost = max(dims.evaluate(op.flops if isinstance(op, GraphOp) else 0, sizes) / FLOPS, moved / BYTES)
         inputs = tuple(dict.fromkeys(number(value) for value in op.operands))
         pure = isinstance(op, GroupOp) and outside.isdisjoint(op.results)
         made.append(ProgramStep(inputs, tuple(number(value) for value in op.results), cost, pure))
