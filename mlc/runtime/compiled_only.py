@@ -14,12 +14,13 @@ from mlc.runtime.arrays import in_place
 from mlc.runtime.artifact import Artifact
 from mlc.runtime.binding import Binding
 from mlc.runtime.machines import Run, Workspace
+from mlc.runtime.space import HOST
 
 
 class CompiledOnly:
     """A machine whose calls say that they cannot be."""
 
-    threads, grain = 1, 1 << 30
+    threads, grain, space = 1, 1 << 30, HOST
 
     def __init__(self, artifact: Artifact):
         self.target, self.plan = artifact.target, artifact.plan
