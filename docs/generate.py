@@ -5,7 +5,8 @@
 
 A page's ```python blocks run in order, in one namespace, in a folder that holds model.onnx (the bundled digit recogniser). A ```text or
 ```mlir block that follows directly is what the block printed; a line of dots in it stands for any lines. Of a ```sh block the lines
-that begin with `mlc` run too, and must succeed. Between <!-- table: NAME --> and <!-- end --> stands a table made here.
+that begin with `mlc` run too, and must succeed. Between <!-- table: NAME --> and <!-- end --> stands a table made here. A page that begins with
+<!-- needs: PROGRAM --> can be run where that is installed.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ NOT_RUN = ("pip ", "make ", "python ", "git ", "pytest ")  # other programs, sho
 
 def pages() -> list[Path]:
     return sorted(DOCS.glob("*.md"))
+
+
+def missing(page: Path) -> str | None:
+    """The program that the page needs and this machine has not."""
+    found = re.match(r"<!-- needs: (\S+) -->", page.read_text(encoding="utf-8"))
+    return found[1] if found and shutil.which(found[1]) is None else None
 
 
 def rendered(page: Path) -> str:

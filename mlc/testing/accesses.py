@@ -183,8 +183,8 @@ class Accesses:
 
 
 @cache
-def _watched(text: str) -> HostModule:
-    return HostModule(text, metered=True)
+def _watched(text: str, flush: bool) -> HostModule:
+    return HostModule(text, flush=flush, metered=True)
 
 
 def watch(
@@ -202,7 +202,7 @@ def watch(
 
     Raises MlcError beyond LIMIT accesses.
     """
-    watched = _watched(module.text)
+    watched = _watched(module.text, bool(module.defines))
     arrays: dict[int, tuple[int, np.ndarray]] = {}  # by address: an array that is given twice is one
     for number, arg in enumerate(args):
         if isinstance(arg, np.ndarray) and arg.nbytes:

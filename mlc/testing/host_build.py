@@ -58,16 +58,17 @@ def kernels_of(text: str) -> dict[str, str]:
     return {match[3]: match[1] or match[2] or "1024" for match in _KERNEL.finditer(plain)}
 
 
-def shared_object(text: str, flags: Sequence[str]) -> bytes:
+def shared_object(text: str, defines: Sequence[str] = ()) -> bytes:
     """A library of the kernels, whose runtime is loaded beside it. Raises CompileFault, TargetUnavailable."""
+    flags = ("-O1", *processor_flags(), *defines)
     return _kept(
         ("shared", _exported(text), *flags), lambda folder: _link(folder, [_compiled(text, flags)], ["-shared"])
     )
 
 
-def metered_object(text: str) -> bytes:
+def metered_object(text: str, defines: Sequence[str] = ()) -> bytes:
     """The same, with a call of meter.cpp before each access: the compiler has put ThreadSanitizer's there, which is not linked."""
-    flags = ("-O1", "-g1", "-fsanitize=thread", "-fno-tree-sra")  # vectors stay whole
+    flags = ("-O1", "-g1", "-fsanitize=thread", "-fno-tree-sra", *defines)  # vectors stay whole
 
     def make(folder: Path) -> bytes:
         return _link(folder, [_compiled(text, flags), _runtime("meter.cpp", ())], ["-shared"])

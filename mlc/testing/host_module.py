@@ -16,7 +16,6 @@ from mlc.ir.spelling import nearest
 from mlc.testing import host_build
 
 SHARED_LIMIT = 227 << 10  # dynamic shared memory of a block on sm_90; the most that a kernel of ours may ask for
-FLAGS = ("-O1",)
 
 
 class KernelFault(MlcError):
@@ -122,18 +121,19 @@ class HostModule:
     """The kernels of a text.
 
     text    CUDA C, as nvcc would take it; `#include "device.cuh"` finds the project's
-    flags   of g++, beside those that make CUDA C of C++
+    flush   whether numbers too small for full precision are zero, as with nvcc's -ftz=true
     metered whether accesses.watch can count in it
     """
 
-    def __init__(self, text: str, flags: Sequence[str] | None = None, *, metered: bool = False):
+    def __init__(self, text: str, *, flush: bool = False, metered: bool = False):
         names = host_build.kernels_of(text)
         if not names:
             raise MlcError("the text has no kernel", remedy="A kernel is written `__global__ void name(...)`.")
         self.text = text
-        flags = (*FLAGS, *host_build.processor_flags()) if flags is None else tuple(flags)
+        self.defines = ("-DMLC_FLUSH",) if flush else ()
         load_runtime()
-        self.content = host_build.metered_object(text) if metered else host_build.shared_object(text, flags)
+        build = host_build.metered_object if metered else host_build.shared_object
+        self.content = build(text, self.defines)
         self.library = _loaded(self.content, ctypes.RTLD_LOCAL)
         self.parameters: dict[str, tuple[Parameter, ...]] = {}
         self._kernels = {name: _Kernel.in_dll(self.library, f"mlc_kernel_{name}") for name in names}

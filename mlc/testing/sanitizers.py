@@ -115,7 +115,7 @@ def _checked(
     require_kernel(kernel, module.names)
     values = packed(kernel, module.parameters[kernel], args)
     content, places = _file(geometry(grid, block), shared, values, args)
-    made = host_build.program(module.text, _KERNEL_FLAGS[check], _RUNTIME_FLAGS[check])
+    made = host_build.program(module.text, (*_KERNEL_FLAGS[check], *module.defines), _RUNTIME_FLAGS[check])
     program, file = host_build.placed(made, ""), host_build.placed(content, ".args")
     try:
         os.chmod(program, 0o700)
@@ -182,7 +182,8 @@ _FAULT = re.compile(r"^fault: (.*)$", re.MULTILINE)
 def _findings(output: str) -> list[str]:
     found = []
     for what, rest in _WARNING.findall(output):
-        lines = [match[1] for part in re.split(r"Previous|\n\n", rest)[:2] if (match := _LINE.search(part))]
+        accesses = [part for part in rest.split("\n\n") if " of size " in part]
+        lines = [match[1] for part in accesses if (match := _LINE.search(part))]
         found.append(f"{what.strip()} at lines {' and '.join(lines)}" if lines else what.strip())
     for what, rest in _ERROR.findall(output):
         line = _LINE.search(rest)

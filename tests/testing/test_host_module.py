@@ -137,6 +137,38 @@ def test_numbers_of_16_bits_round_once(basic):
         assert (near | ~np.isfinite(other))[finite].all()
 
 
+HALVES = r"""
+#include <cuda_fp16.h>
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+extern "C" __global__ void arithmetic(const __half *x, __half *y, const __nv_bfloat162 *u, __nv_bfloat162 *v) {
+  const int i = threadIdx.x;
+  y[i] = __hfma(x[i], x[i], __float2half(0.5f)) + x[i] * __half(2.0f);
+  if (x[i] > y[i]) y[i] = -y[i];
+  v[i] = __hmul2(u[i], __float2bfloat162_rn(3.0f)) + u[i];
+}
+extern "C" __global__ void scaled(float *x) { x[threadIdx.x] *= 0.5f; }
+"""
+
+
+def test_types_of_16_bits_compute_in_f32_and_round_once():
+    module = HostModule(HALVES)
+    x, u = np.linspace(-3, 3, 32).astype(np.float16), np.linspace(-1, 1, 64).astype(ml_dtypes.bfloat16)
+    y, v = np.zeros_like(x), np.zeros_like(u)
+    module.launch("arithmetic", 1, 32, [x, y, u, v])
+    want = (x.astype(np.float64) ** 2 + 0.5).astype(np.float16) + x * np.float16(2)
+    np.testing.assert_array_equal(y, np.where(x > want, -want, want))
+    np.testing.assert_array_equal(v, u * ml_dtypes.bfloat16(3) + u)
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_tiny_numbers_are_kept_or_flushed_as_asked(flush):
+    x = np.full(4, 2.0**-126, np.float32)
+    HostModule(HALVES, flush=flush).launch("scaled", 1, 4, [x])
+    np.testing.assert_array_equal(x, 0 if flush else 2.0**-127)
+    assert np.float32(2.0**-126) * np.float32(0.5) != 0  # outside of launches as before
+
+
 # What is refused -----------------------------------------------------------------------------------------------------
 def test_arguments_that_do_not_fit_are_refused_in_words(basic):
     x, y = np.zeros(4, np.float32), np.zeros(4, np.float32)

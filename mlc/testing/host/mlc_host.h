@@ -3,6 +3,8 @@
 //   mlc_host.h   keywords, built-in variables, vectors, launches      numbers.h   functions of one thread
 //   warp.h       barriers, shuffles, votes                            device.h    what mlc/codegen/cuda/device.cuh has for GPUs
 //   runtime.h    what all of it asks of the runtime                   cuda_fp16.h, cuda_bf16.h   where a kernel includes them
+//
+// With -DMLC_FLUSH kernels compute as nvcc's -ftz=true has it: numbers too small for full precision are zero.
 #pragma once
 #define MLC_HOST 1
 
@@ -10,6 +12,9 @@
 #include <string.h>
 
 #include "runtime.h"
+#if defined(MLC_FLUSH) && defined(__SSE2__)
+#include <pmmintrin.h>
+#endif
 
 // Keywords ------------------------------------------------------------------------------------------------------------
 #define __global__
@@ -114,6 +119,13 @@ template <class... P, void (*KERNEL)(P...)> struct mlc_host_entry<KERNEL> {
   static void body(void *arguments) { call((void **)arguments, typename mlc_host_count<count>::numbers()); }
   template <unsigned THREADS>
   static int launch(const unsigned *geometry, size_t shared, void **arguments, mlc_host_settings *settings, char *error, size_t error_bytes) {
+#if defined(MLC_FLUSH) && defined(__SSE2__)
+    struct Flush {
+      unsigned before = _mm_getcsr();
+      Flush() { _mm_setcsr(before | _MM_FLUSH_ZERO_ON | _MM_DENORMALS_ZERO_ON); }
+      ~Flush() { _mm_setcsr(before); }
+    } flush;
+#endif
     return mlc_host_launch(geometry, shared, settings, THREADS, __start_mlc_shared, __stop_mlc_shared - __start_mlc_shared, body, arguments, error,
                            error_bytes);
   }

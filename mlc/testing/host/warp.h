@@ -7,7 +7,6 @@ static inline void __syncthreads(MLC_LINE) { mlc_host_barrier(0, 0, line); }
 static inline void __syncwarp(unsigned mask = ~0u, MLC_LINE) { mlc_host_syncwarp(mask, line); }
 static inline void __threadfence() { mlc_host_fence(); }
 static inline void __threadfence_block() { mlc_host_fence(); }
-static inline int __syncthreads_or(int, int) = delete;  // not there: a message at compile time, not a wrong number
 
 // Shuffles ------------------------------------------------------------------------------------------------------------
 template <class T> static inline T mlc_host_shuffle(unsigned mask, T value, int source, int line) {

@@ -1,0 +1,2 @@
+// What programs include for CUDA's own names, which are there without it.
+#pragma once
