@@ -2,8 +2,10 @@
 
     python -m benchmarks.kernels                             GEMM, ResNet-50's convolutions, rows; 1 and 2 threads
     python -m benchmarks.kernels --only gemm --threads 1 --rounds 20
+    python -m benchmarks.kernels --row softplus --at N=4096      any op, by its row in tests/ir/examples.py
 
-Modules are built op by op and take the whole road through mlc.compile; "sizes: run" has M, or N, H and W, known at run time alone.
+Modules are built from the rows that ops are tested with, with whose references they must agree first, and take the whole road through
+mlc.compile; "sizes: run" has M, or N, H and W, known at run time alone.
 Every kernel gets a short turn in each round, and so does the peak, so that a change of the machine's speed meets all of them; the best
 turn counts. With one thread the time of a long kernel leaves out what other programs had of the processor; with two it cannot, so that
 a busy machine shows in the speed-up. Work is counted as 2*M*N*K, whatever the algorithm. The table goes to benchmarks/results/<cpu>/.
@@ -14,8 +16,8 @@ import ctypes
 import json
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +26,13 @@ import numpy as np
 import mlc
 from benchmarks.run import RESULTS, machine, markdown
 from mlc.codegen.llvm.object import compile_text, load
-from mlc.ir import builder as g
+from mlc.ir import dims
+from mlc.ir.graph.base import GraphOp
 from mlc.ir.kernel.cpu_target import CpuTarget, cpu_target
 from mlc.ir.module import Module
+from mlc.ir.types import itemsize
 from mlc.runtime.executable import Executable
+from tests.ir.examples import EXAMPLES, Example, channels_last
 
 Kind = Literal["gemm", "convolution", "rows"]
 GEMM_SIZES = (256, 384, 512, 768, 1024, 1536, 2048)
@@ -49,14 +54,15 @@ ACCUMULATORS = 12  # enough to hide the latency of an FMA, few enough for 16 reg
 
 @dataclass
 class Case:
-    """One kernel: how to build it, what to feed it, how much it works; `best` collects nanoseconds by threads."""
+    """A row of the table of ops at some sizes, the symbols of `open` known at run time alone; the inputs of `weights` are weights. `best`
+    collects nanoseconds by threads."""
 
     kind: Kind
     name: str
-    sizes: Literal["fixed", "run"]
-    build: Callable[[], Module]
-    shape: tuple[int, ...]  # of the input
-    work: int  # floating-point operations, or bytes for rows
+    row: Example
+    at: dict[str, int]
+    open: str = ""
+    weights: range = range(0)
     best: dict[int, float] = field(default_factory=dict)
     border: float = float(
         "inf"
@@ -64,67 +70,85 @@ class Case:
     schedule: str = ""
     programs: dict[int, Executable] = field(default_factory=dict)
 
+    def module(self) -> Module:
+        given = self.row.arrays(sizes=self.at)
+        fixed = [name for name in self.row.sizes if name not in self.open]
+        return self.row.module(self.at, fixed, {n: given[n] for n in self.weights})
+
+    @cached_property
+    def inputs(self) -> list[np.ndarray]:
+        return [x for n, x in enumerate(self.row.arrays(sizes=self.at)) if n not in self.weights]
+
+    @cached_property
+    def work(self) -> int:
+        """Floating-point operations of the op; bytes of inputs and results where moving them is what takes time."""
+        module, sizes = self.module(), {**self.row.sizes, **self.at}
+        if self.kind != "rows":
+            ops = [op for op in module.main.walk() if isinstance(op, GraphOp) and op.name == f"graph.{self.row.op}"]
+            return sum(dims.evaluate(op.flops, sizes) for op in ops)
+        types = (*module.input_types, *module.output_types)
+        return sum(dims.evaluate(dims.prod(shape), sizes) * itemsize(dtype) for shape, dtype in types)
+
+    @property
+    def sizes(self) -> str:
+        return "run" if self.open else "fixed"
+
     def rate(self, threads: int) -> float:
         """GFLOP/s or GB/s."""
         return self.work / self.best[threads]
 
 
-def gemm(size: int, sizes: Literal["fixed", "run"]) -> Case:
-    def build() -> Module:
-        m = g.module_builder("gemm")
-        with m.function(inputs=[("x", ("M" if sizes == "run" else size, size), "f32")]) as (x,):
-            m.outputs([("y", g.matmul(x, g.weight(_normal(size, size), "w")))])
-        return m.finish()
-
-    return Case("gemm", f"{size} x {size} x {size}", sizes, build, (size, size), 2 * size**3)
+ROW = {str(example): example for example in EXAMPLES}
+KINDS: dict[str, Kind] = {
+    "contract": "gemm",
+    "convolution": "convolution",
+}  # of ops; moving data takes the time of others
 
 
-def convolution(height: int, channels: int, out: int, window: int, stride: int, sizes: Literal["fixed", "run"]) -> Case:
-    def build() -> Module:
-        m = g.module_builder("convolution")
-        shape: tuple[int | str, ...] = ("N", "H", "W", channels) if sizes == "run" else (1, height, height, channels)
-        with m.function(inputs=[("x", shape, "f32")]) as (x,):
-            weight, bias = g.weight(_normal(window, window, channels, out), "w"), g.weight(_normal(out), "b")
-            y = g.convolution(x, weight, "n01c,01co->n01o", [stride] * 2, [(window // 2,) * 2] * 2)
-            m.outputs([("y", g.relu(g.add(y, g.broadcast_to(bias, g.shape_of(y)))))])
-        return m.finish()
+def gemm(size: int, known: bool) -> Case:
+    at = dict.fromkeys("MKN", size)
+    return Case("gemm", f"{size} x {size} x {size}", ROW["contract"], at, "" if known else "M", range(1, 2))
 
-    pixels = ((height - 1) // stride + 1) ** 2
-    work = 2 * pixels * window**2 * channels * out
+
+def convolution(height: int, channels: int, out: int, window: int, stride: int, known: bool) -> Case:
+    at = {"N": 1, "H": height, "W": height, "C": channels, "O": out}
     text = f"{height}x{height}x{channels} -> {out}, {window}x{window}" + (f", stride {stride}" if stride > 1 else "")
-    return Case("convolution", text, sizes, build, (1, height, height, channels), work)
+    return Case("convolution", text, channels_last(window, stride), at, "" if known else "NHW", range(1, 3))
 
 
-def rows(name: Literal["softmax", "layer_norm"], count: int, columns: int, sizes: Literal["fixed", "run"]) -> Case:
+def rows(name: Literal["softmax", "layer_norm"], count: int, columns: int, known: bool) -> Case:
     """With sizes known at run time a softmax has rows of any length; a layer norm's are those of its scale."""
-    shape: tuple[int | str, ...] = (count, columns)
-    if sizes == "run":
-        shape = ("M", "K" if name == "softmax" else columns)
-
-    def build() -> Module:
-        m = g.module_builder(name)
-        with m.function(inputs=[("x", shape, "f32")]) as (x,):
-            if name == "softmax":
-                y = g.softmax(x, 1)
-            else:
-                y = g.layer_norm(x, g.weight(_normal(columns), "scale"), g.weight(_normal(columns), "bias"), [1], 1e-5)
-            m.outputs([("y", y)])
-        return m.finish()
-
-    return Case("rows", f"{name} {count} x {columns}", sizes, build, (count, columns), 8 * count * columns)
-
-
-def _normal(*shape: int) -> np.ndarray:
-    return np.random.default_rng(sum(shape)).standard_normal(shape, dtype=np.float32)
+    run = "" if known else "MK" if name == "softmax" else "M"
+    weights = range(1, len(ROW[name].inputs))
+    return Case("rows", f"{name} {count} x {columns}", ROW[name], {"M": count, "K": columns}, run, weights)
 
 
 def cases(only: list[str]) -> list[Case]:
     found: list[Case] = []
-    for sizes in ("fixed", "run"):
-        found += [gemm(size, sizes) for size in GEMM_SIZES]
-        found += [convolution(*layer, sizes) for layer in RESNET50]
-        found += [rows(name, *shape, sizes) for name in ("softmax", "layer_norm") for shape in ROWS]
+    for known in (True, False):
+        found += [gemm(size, known) for size in GEMM_SIZES]
+        found += [convolution(*layer, known) for layer in RESNET50]
+        found += [rows(name, *shape, known) for name in ("softmax", "layer_norm") for shape in ROWS]
     return [case for case in found if not only or case.kind in only]
+
+
+def case_of(label: str, at: dict[str, int]) -> Case:
+    """One row of the table at sizes of the user's. Raises SystemExit for what it does not have."""
+    if label not in ROW:
+        raise SystemExit(f"there is no row '{label}'; rows: {', '.join(ROW)}")
+    row = ROW[label]
+    if strange := at.keys() - row.sizes.keys():
+        raise SystemExit(f"'{label}' has no size {min(strange)}; it has {', '.join(row.sizes) or 'none'}")
+    sizes = {**row.sizes, **at}
+    text = ", ".join(f"{name}={size}" for name, size in sizes.items())
+    return Case(KINDS.get(row.op, "rows"), f"{label}: {text}" if text else label, row, sizes)
+
+
+def agrees(row: Example) -> bool:
+    """Whether native code computes at the row's own sizes what its reference does."""
+    arrays = row.arrays()
+    found = mlc.compile(row.module()).run(None, {f"x{n}": x for n, x in enumerate(arrays)})
+    return all(np.allclose(y, want, 1e-3, 1e-4) for y, want in zip(found, row.expected(arrays), strict=True))
 
 
 def peak_text(target: CpuTarget) -> str:
@@ -179,29 +203,29 @@ class Peak:
 
 
 class Copy:
-    """GB/s of NumPy's copy of an array, bytes read and written counted: what rows of work can reach at most."""
+    """GB/s of NumPy's copy that reads and writes as many bytes as a case: what rows of work can reach at most."""
 
     def __init__(self) -> None:
-        self.best: dict[tuple[int, ...], float] = {}
+        self.best: dict[int, float] = {}
 
-    def turn(self, shape: tuple[int, ...]) -> None:
-        x, y = np.ones(shape, np.float32), np.empty(shape, np.float32)
+    def turn(self, bytes: int) -> None:
+        x = np.ones(max(1, bytes // 8), np.float32)
+        y = np.empty_like(x)
         for _ in range(20):
             start = time.perf_counter_ns()
             np.copyto(y, x)
             rate = 2 * x.nbytes / (time.perf_counter_ns() - start)
-            self.best[shape] = max(self.best.get(shape, 0.0), rate)
+            self.best[bytes] = max(self.best.get(bytes, 0.0), rate)
 
 
 def turn(case: Case, threads: int, seconds: float) -> None:
     """Call the case for some milliseconds; the kernel with most time is the one that counts."""
     executable = case.programs[threads]
-    x = _normal(*case.shape)
-    executable(x)
+    executable(*case.inputs)
     end = time.perf_counter() + seconds
     while True:
         start = time.thread_time_ns()
-        steps = [step.nanoseconds for step in executable.profile(x)]
+        steps = [step.nanoseconds for step in executable.profile(*case.inputs)]
         own = time.thread_time_ns() - start
         least = max(steps)
         if threads == 1 and least > LONG:
@@ -217,20 +241,21 @@ def measure(found: list[Case], threads: list[int], rounds: int, seconds: float) 
     peak, copy = Peak(), Copy()
     for number, case in enumerate(found):
         print(f"\rcompiling {number + 1} of {len(found)}", end="", flush=True)
-        module = case.build()
+        module = case.module()
         for count in threads:
             executable = mlc.compile(module, threads=count)
             assert isinstance(executable, Executable)
             case.programs[count] = executable
-        executable(_normal(*case.shape))
         kernels = case.programs[threads[0]].report["kernels"]
+        if not kernels:
+            raise SystemExit(f"{case.name}: no kernel computes it, for its result is a view")
         case.schedule = kernels[-1]["schedule"]
     for number in range(rounds):
         print(f"\rround {number + 1} of {rounds}, load {os.getloadavg()[0]:.1f}        ", end="", flush=True)
         for case in found:
             peak.turn()
             if case.kind == "rows":
-                copy.turn(case.shape)
+                copy.turn(case.work)
             for count in threads:
                 turn(case, count, seconds)
     print()
@@ -248,7 +273,7 @@ def table(found: list[Case], threads: list[int], peak: Peak, copy: Copy) -> str:
         heads += ["border (us)"] if kind == "convolution" else []
         lines = []
         for case in (case for case in found if case.kind == kind):
-            most = copy.best[case.shape] if kind == "rows" else peak.best
+            most = copy.best[case.work] if kind == "rows" else peak.best
             line = [case.name, case.sizes, f"{case.rate(1):.1f}", f"{100 * case.rate(1) / most:.1f} %"]
             line += [f"{case.best[1] / case.best[n]:.2f}" for n in threads if n > 1]
             lines.append([*line, f"{case.border / 1e3:.0f}"] if kind == "convolution" else line)
@@ -262,20 +287,33 @@ def record(case: Case) -> dict[str, Any]:
     return {"kind": case.kind, "name": case.name, "sizes": case.sizes, "rate": rates, "schedule": case.schedule}
 
 
+def _size(text: str) -> tuple[str, int]:
+    name, _, size = text.partition("=")
+    if not size.isdecimal():
+        raise SystemExit(f"--at takes NAME=SIZE, not {text!r}")
+    return name, int(size)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=("gemm", "convolution", "rows"), default=[])
+    parser.add_argument("--row", help="one row of tests/ir/examples.py, by its label; nothing is written")
+    parser.add_argument("--at", nargs="+", default=[], metavar="NAME=SIZE", help="sizes of --row in place of its own")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="1 is always among them")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=0.04, help="of a turn")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the table")
     args = parser.parse_args()
     threads = sorted({1, *args.threads})
-    found = cases(args.only)
+    found = [case_of(args.row, dict(map(_size, args.at)))] if args.row else cases(args.only)
+    if wrong := [str(row) for row in {str(case.row): case.row for case in found}.values() if not agrees(row)]:
+        raise SystemExit(f"native code does not compute what the reference does: {', '.join(wrong)}")
     peak, copy = measure(found, threads, args.rounds, args.seconds)
     text = f"{machine()}; FMA peak of one core {peak.best:.1f} GFLOP/s; load {os.getloadavg()[0]:.1f}\n\n"
     text += table(found, threads, peak, copy)
     print(text)
+    if args.row:
+        return
     args.results.mkdir(parents=True, exist_ok=True)
     (args.results / "kernels.md").write_text(text)
     answer = {

@@ -1,9 +1,13 @@
-"""For every op of the graph dialect: how to build it, and what it means, said again in NumPy by other means than the op's own."""
+"""For every op of the graph dialect: how to build it, and what it means, said again in NumPy by other means than the op's own.
+
+A row is all that is said of an op outside of its class: values, text, derivatives, fusion and NumPy source are tested on it at its sizes, and
+`python -m benchmarks.kernels --row LABEL` measures it at others, its work being what the class states.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +16,6 @@ from xdsl.ir import Block, SSAValue
 
 from mlc.ir import builder as g
 from mlc.ir.dtypes import TABLE, unpacked
-from mlc.ir.graph import elementwise
 from mlc.ir.graph.base import building, emit
 from mlc.ir.graph.control import YieldOp
 from mlc.ir.graph.custom import CustomOp
@@ -25,7 +28,8 @@ Spec = tuple[Sequence[int | str], str]
 
 @dataclass(frozen=True)
 class Example:
-    """`build` makes the outputs from the inputs; `meaning` gives them for arrays. `sizes` binds symbols of the shapes."""
+    """`build` makes the outputs from the inputs; `meaning` gives them for arrays. `sizes` binds symbols of the shapes; those of `fixed` are
+    numbers in the module too."""
 
     op: str
     inputs: Sequence[Spec]
@@ -34,23 +38,37 @@ class Example:
     sizes: dict[str, int]
     domain: str = "any"
     label: str = ""
+    fixed: Collection[str] = ()
 
     def __str__(self) -> str:
         return self.label or self.op
 
-    def module(self) -> Module:
-        m = g.module_builder("example")
-        named = [(f"x{n}", shape, dtype) for n, (shape, dtype) in enumerate(self.inputs)]
+    def module(
+        self,
+        sizes: Mapping[str, int] | None = None,
+        fixed: Collection[str] | None = None,
+        weights: Mapping[int, np.ndarray] | None = None,
+    ) -> Module:
+        """As the row says, or at other sizes, with other symbols as numbers, with arrays in place of some inputs."""
+        known = {name: {**self.sizes, **(sizes or {})}[name] for name in (self.fixed if fixed is None else fixed)}
+        weights, m = weights or {}, g.module_builder("example")
+        named = [
+            (f"x{n}", [known.get(e, e) if isinstance(e, str) else e for e in shape], dtype)
+            for n, (shape, dtype) in enumerate(self.inputs)
+            if n not in weights
+        ]
         with m.function(inputs=named) as values:
-            found = self.build(*values)
+            given = iter(values)
+            operands = [g.weight(weights[n], f"x{n}") if n in weights else next(given) for n in range(len(self.inputs))]
+            found = self.build(*operands)
             outputs = [found] if isinstance(found, SSAValue) else list(found)
             m.outputs([(f"y{n}", value) for n, value in enumerate(outputs)])
         return m.finish()
 
-    def arrays(self, seed: int = 0) -> list[np.ndarray]:
-        rng = np.random.default_rng(seed)
+    def arrays(self, seed: int = 0, sizes: Mapping[str, int] | None = None) -> list[np.ndarray]:
+        rng, sizes = np.random.default_rng(seed), {**self.sizes, **(sizes or {})}
         return [
-            draw(rng, [self.sizes.get(e, e) if isinstance(e, str) else e for e in shape], dtype, self.domain)
+            draw(rng, [sizes[e] if isinstance(e, str) else e for e in shape], dtype, self.domain)
             for shape, dtype in self.inputs
         ]
 
@@ -256,6 +274,23 @@ def _loops_conv(x: np.ndarray, w: np.ndarray, stride: int, pad: int, groups: int
     return out.astype(x.dtype)
 
 
+def channels_last(window: int, stride: int) -> Example:
+    """A convolution with the bias and relu that follow it in networks: a row for each window and stride."""
+
+    def build(x: SSAValue, w: SSAValue, b: SSAValue) -> SSAValue:
+        y = g.convolution(x, w, "n01c,01co->n01o", [stride] * 2, [(window // 2,) * 2] * 2)
+        return g.relu(g.add(y, g.broadcast_to(b, g.shape_of(y))))
+
+    def meaning(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+        y = _loops_conv(np.moveaxis(x, 3, 1), np.transpose(w, (3, 2, 0, 1)), stride, window // 2)
+        return np.maximum(np.moveaxis(y, 1, 3) + b, 0)
+
+    shapes = ("N", "H", "W", "C"), (window, window, "C", "O"), ("O",)
+    sizes, label = {"N": 2, "H": 5, "W": 7, "C": 3, "O": 4}, f"convolution channels last, {window}x{window}"
+    label += f", stride {stride}" if stride > 1 else ""
+    return Example("convolution", [(s, "f32") for s in shapes], build, meaning, sizes, label=label, fixed="CO")
+
+
 def _softmax(x: np.ndarray, axis: int) -> np.ndarray:
     e = np.exp(x.astype(np.float64))
     return (e / e.sum(axis, keepdims=True)).astype(x.dtype)
@@ -286,11 +321,12 @@ def _structural() -> list[Example]:
         Example("pad", [(("N", 3), f), (("M",), f)], lambda x, m: g.pad(x, [g.shape_of(m)[0], 0], [0, 1]), lambda x, m: np.pad(x, ((len(m), 0), (0, 1))), {"N": 2, "M": 3}, label="pad by a symbol"),
         Example("concatenate", [((2, 3), f), ((2, 5), f)], lambda x, y: g.concatenate([x, y, x], 1), lambda x, y: np.hstack([x, y, x]), {}),
         Example("concatenate", [(("P", 4), f), (("S", 4), f)], lambda x, y: g.concatenate([x, y], 0), lambda x, y: np.vstack([x, y]), {"P": 3, "S": 2}, label="concatenate symbols"),
-        Example("contract", [(("N", 7), f), ((7, 19), f)], lambda x, y: g.contract(x, y, "mk,kn->mn"), _loops_matmul, {"N": 5}),
+        Example("contract", [(("M", "K"), f), (("K", "N"), f)], lambda x, y: g.contract(x, y, "mk,kn->mn"), _loops_matmul, {"M": 5, "K": 7, "N": 19}, fixed="KN"),
         Example("contract", [((2, "S", 3, 8), f), ((2, "T", 3, 8), f)], lambda q, k: g.contract(q, k, "bshd,bthd->bhst"), lambda q, k: np.stack([[_loops_matmul(q[b, :, h], k[b, :, h].T) for h in range(3)] for b in range(2)]), {"S": 4, "T": 6}, label="contract heads"),
         Example("contract", [((4, 6), "i32"), ((6, 5), "i32")], lambda x, y: g.contract(x, y, "mk,kn->mn"), _loops_matmul, {}, label="contract i32"),
         Example("contract", [((4, 33), "f16"), ((33, 5), "f16")], lambda x, y: g.contract(x, y, "mk,kn->mn"), _loops_matmul, {}, label="contract f16"),
         Example("convolution", [(("N", 3, "H", 9), f), ((5, 3, 3, 3), f)], conv(2, 1), lambda x, w: _loops_conv(x, w, 2, 1), {"N": 2, "H": 8}),
+        channels_last(3, 2),
         Example("convolution", [((1, 6, 7, 7), f), ((6, 1, 3, 3), f)], conv(1, 1, 6), lambda x, w: _loops_conv(x, w, 1, 1, 6), {}, label="convolution depthwise"),
         Example("convolution", [((2, 4, 6, 6), f), ((6, 2, 3, 3), f)], conv(1, 0, 2), lambda x, w: _loops_conv(x, w, 1, 0, 2), {}, label="convolution groups"),
         Example("reduce", [(("N", 5, 6), f)], lambda x: [g.reduce(x, [0, 2], k) for k in ("sum", "max", "min")], lambda x: (x.astype(np.float64).sum((0, 2)).astype(np.float32), x.max((0, 2)), x.min((0, 2))), {"N": 4}),
@@ -321,9 +357,10 @@ def _structural() -> list[Example]:
         Example("clip", [(("N", 3), f)], lambda x: g.clip(x, g.scalar(-0.5, f), g.scalar(0.5, f)), lambda x: np.clip(x, np.float32(-0.5), np.float32(0.5)), {"N": 4}),
         Example("custom", [(("N", 3), f)], _named_function, lambda x: np.exp(x), {"N": 4}),
         Example("stop_gradient", [(("N", 3), f)], g.stop_gradient, lambda x: x, {"N": 4}),
-        Example("softmax", [((2, "N", 3), f)], lambda x: g.softmax(x, 1), lambda x: _softmax(x, 1), {"N": 5}),
+        Example("softmax", [(("M", "K"), f)], lambda x: g.softmax(x, 1), lambda x: _softmax(x, 1), {"M": 4, "K": 9}),
+        Example("softmax", [((2, "N", 3), f)], lambda x: g.softmax(x, 1), lambda x: _softmax(x, 1), {"N": 5}, label="softmax of columns"),
         Example("log_softmax", [(("N", 9), f)], lambda x: g.log_softmax(x, -1), lambda x: np.log(_softmax(x.astype(np.float64), -1)).astype(x.dtype), {"N": 4}),
-        Example("layer_norm", [(("N", 11), f), ((11,), f), ((11,), f)], lambda x, s, b: g.layer_norm(x, s, b, [1]), lambda x, s, b: (_normalised(x, True) * s + b).astype(x.dtype), {"N": 4}),
+        Example("layer_norm", [(("M", "K"), f), (("K",), f), (("K",), f)], lambda x, s, b: g.layer_norm(x, s, b, [1]), lambda x, s, b: (_normalised(x, True) * s + b).astype(x.dtype), {"M": 4, "K": 11}, fixed="K"),
         Example("rms_norm", [(("N", 11), f), ((11,), f)], lambda x, s: g.rms_norm(x, s, [1]), lambda x, s: (_normalised(x, False) * s).astype(x.dtype), {"N": 4}),
         Example("silu", [(("N", 11), f)], g.silu, lambda x: (x / (1 + np.exp(-x.astype(np.float64)))).astype(x.dtype), {"N": 4}),
         Example("batch_norm", [(("N", 3, 5), f), *[((3,), f)] * 4], lambda x, s, b, m, v: g.batch_norm(x, s, b, m, g.abs(v)), lambda x, s, b, m, v: np.stack([(x[:, c] - m[c]) * (s[c] / np.sqrt(np.float64(abs(v[c])) + 1e-5)) + b[c] for c in range(3)], 1).astype(x.dtype), {"N": 4}),
@@ -453,4 +490,3 @@ def _gelu_tanh(x: np.ndarray) -> np.ndarray:
 
 
 EXAMPLES = [*_elementwise(), *_structural()]
-NAMES = {f"graph.{name}" for name in elementwise.OPS}
