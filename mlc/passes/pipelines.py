@@ -23,6 +23,7 @@ from mlc.passes.graph.fuse import Fuse
 from mlc.passes.graph.growing import GrowInPlace
 from mlc.passes.graph.layout import SelectLayout
 from mlc.passes.graph.padding import ExpandPadding
+from mlc.passes.graph.panels import PackLoopOperands
 from mlc.passes.graph.projections import SplitProjections
 from mlc.passes.graph.relax import RelaxArithmetic
 from mlc.passes.graph.rematerialise import Rematerialise
@@ -53,6 +54,7 @@ PASSES: dict[str, type[Pass]] = {
         Fold,
         WriteCheckpoints,
         ExpandPadding,
+        PackLoopOperands,
         Dce,
         WeightsToArguments,
         ArgumentsToWeights,
@@ -100,6 +102,7 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
         (1, Cse()),
         (0, WriteCheckpoints()),
         (0, ExpandPadding()),
+        (2, PackLoopOperands()),
         (0, Dce()),
     ]
     return [step for level, step in levels if level <= opt_level and step.name not in left_out]
