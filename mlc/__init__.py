@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from mlc.passes.base import Pass
     from mlc.passes.manager import PassManager
     from mlc.passes.pipelines import register_pass
+    from mlc.runtime.cuda.device_arrays import DeviceArray, to_device
     from mlc.runtime.executable import Executable
     from mlc.training.step import train_step
 
@@ -84,6 +85,7 @@ _HOMES = {
     "mlc.passes.base": ("Pass",),
     "mlc.passes.manager": ("PassManager",),
     "mlc.passes.pipelines": ("register_pass",),
+    "mlc.runtime.cuda.device_arrays": ("DeviceArray", "to_device"),
     "mlc.runtime.executable": ("Executable",),
     "mlc.training.step": ("train_step",),
 }
@@ -94,6 +96,7 @@ __all__ = [
     "Backend",
     "CompileOptions",
     "DTypeError",
+    "DeviceArray",
     "DimRange",
     "Executable",
     "InternalError",
@@ -144,6 +147,7 @@ __all__ = [
     "register_pass",
     "scan",
     "stop_gradient",
+    "to_device",
     "train_step",
     "tree",
     "value_and_grad",

@@ -17,6 +17,27 @@ import numpy as np
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _UNSIGNED, _BFLOAT = 1, 4  # DLDataTypeCode
+_CODES = {"i": 0, "u": _UNSIGNED, "f": 2, "b": 6}  # by NumPy's kind
+_READABLE = (1, 3, 11, 13)  # kDLCPU, and what CPUs share with GPUs: kDLCUDAHost, kDLROCMHost, kDLCUDAManaged
+_KINDS = {code: kind for kind, code in _CODES.items()}
+
+
+def type_code(dtype: np.dtype) -> int:
+    """DLPack's code of a dtype. Raises BufferError where it has none."""
+    if dtype == BFLOAT16:
+        return _BFLOAT
+    if dtype.kind not in _CODES:
+        raise BufferError(f"DLPack has no {dtype.name}")
+    return _CODES[dtype.kind]
+
+
+def dtype_of(code: int, bits: int, lanes: int) -> np.dtype:
+    """The dtype of DLPack's elements. Raises BufferError where there is none."""
+    if (code, bits, lanes) == (_BFLOAT, 16, 1):
+        return BFLOAT16
+    if code not in _KINDS or bits not in (8, 16, 32, 64) or lanes != 1:
+        raise BufferError(f"elements of type code {code}, {bits} bits, {lanes} lanes")
+    return np.dtype(f"{_KINDS[code]}{bits // 8}")
 
 
 class _Tensor(ctypes.Structure):
@@ -61,7 +82,11 @@ class _Words:
 
 
 def from_dlpack(value: Any) -> np.ndarray:
-    """The memory of an object with DLPack as an array, in place. Raises what NumPy raises where it cannot be had."""
+    """The memory of an object with DLPack as an array, in place. Raises what NumPy raises where it cannot be had, BufferError where the host
+    cannot read it."""
+    kind, _ = value.__dlpack_device__()
+    if kind not in _READABLE:
+        raise BufferError(f"its memory is a device's, of DLPack's kind {int(kind)}")
     words = _Words(value)
     array = np.from_dlpack(words)
     return array.view(BFLOAT16) if words.found else array

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mlc.runtime.compiled_only import CompiledOnlyLoader
 from mlc.runtime.cpu_machine import CpuLoader
+from mlc.runtime.cuda.cuda_machine import CudaLoader
 from mlc.runtime.machines import Loader
 
-LOADERS: dict[str, Loader] = {"cpu": CpuLoader(), "cuda": CompiledOnlyLoader()}
+LOADERS: dict[str, Loader] = {"cpu": CpuLoader(), "cuda": CudaLoader()}

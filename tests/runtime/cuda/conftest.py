@@ -1,0 +1,47 @@
+"""The driver that is not there, and executables on it."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mlc.runtime.artifact import Artifact
+from mlc.runtime.cuda import driver as cuda_driver
+from mlc.runtime.executable import Executable
+from tests.runtime.cuda import stand_in
+
+
+@pytest.fixture(scope="package")
+def loaded() -> Iterator[stand_in.StandIn]:
+    if shutil.which("g++") is None:
+        pytest.skip("needs g++, which compiles CUDA C for the CPU")
+    if stand_in.LOADED is None and stand_in.real_driver():
+        pytest.skip("this machine has an NVIDIA driver: tests marked gpu run on it")
+    with stand_in.loaded() as found:
+        yield found
+    cuda_driver.forget()
+
+
+@pytest.fixture
+def driver(loaded: stand_in.StandIn) -> Iterator[stand_in.StandIn]:
+    """The stand-in, as good as new. What a test leaves allocated or lets go of outside of its context fails it."""
+    gc.collect()
+    loaded.reset()
+    cuda_driver.forget()
+    before = loaded.allocations
+    yield loaded
+    gc.collect()
+    shape = sys.modules.get("pycuda.driver")
+    lost, failed = getattr(shape, "lost", 0), loaded.failed
+    if shape is not None and lost:
+        shape.lost = 0
+    assert failed or (loaded.allocations, lost) == (before, 0)
+
+
+@pytest.fixture
+def run(driver: stand_in.StandIn) -> Callable[[Artifact], Executable]:
+    return Executable
