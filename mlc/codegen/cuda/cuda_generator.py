@@ -7,7 +7,8 @@ The objects of its Code are what a loader of the kind "cuda" is given, in this o
     N.fatbin     its machine code for the target's architectures, with PTX
 
 A kernel of the plan's steps is one launch or several, with the arguments of the step in order; begin and end of a range of tiles are not among
-them, since threads find their own. `step.scratch` is what all threads of a launch take together.
+them, since threads find their own. `step.scratch` is what all threads of a launch take together. Loops, branches and counts between calls are
+`plan.steered`, which mlc/runtime/steered.py walks.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from mlc.codegen.cuda.launches import FileCode, KernelCode, LaunchTable
 from mlc.codegen.cuda.nvcc import Compiled, compile_files, compile_one
 from mlc.codegen.cuda.source_files import Sources, file_text, sources
 from mlc.codegen.llvm.cache import ObjectCache
-from mlc.errors import UnsupportedOp
 from mlc.ir.kernel.cuda_target import CudaTarget
 from mlc.ir.kernel.plan import Plan
 from mlc.ir.kernel.planner import plan_of
@@ -52,10 +52,6 @@ class CudaGenerator:
         gpu = _gpu(target)
         made = sources(module, gpu)
         plan = _shared(plan_of(module), made)
-        if not plan.straight:
-            raise UnsupportedOp(
-                "the model has loops, branches or sizes that its data decides between its kernels, and target cuda runs them one after the other"
-            )
         compiled = compile_files(
             [file.text for file in made.files], gpu.archs, denormals, ObjectCache() if cache else None
         )

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any
 
-from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.indexing import IndexRange
+from mlc.ir.kernel.places import Argument, argument_of, argument_row
+from mlc.ir.kernel.places import extent_of as _extent
+from mlc.ir.kernel.places import extent_row as _text
+from mlc.ir.kernel.steering import Steered, steered_of, steered_row
 
 ALIGNMENT = 64
 # Behind every buffer: kernels read whole vectors, the last of which may begin at the last element.
@@ -56,26 +58,6 @@ class Launch:
 
     bytes: Extent
     tiles: Extent
-
-
-Place = Literal["input", "output", "weight", "buffer", "size", "scratch", "computed"]
-
-
-_PLACES = get_args(Place)
-
-
-class Argument(NamedTuple):
-    """What a kernel gets in one place, by its kind:
-
-    input, output, weight, buffer   a pointer to the memory of that number, `at`, then the strides that the kernel leaves open
-    size                            the number `at`
-    scratch                         a pointer to the scratch memory of whoever runs the tile
-    computed                        what @main computes on its way: a row of a buffer at a position of a loop, say
-    """
-
-    kind: Place
-    at: Extent = 0
-    strides: tuple[Extent, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +123,7 @@ class Plan:
     straight: bool = (
         False  # whether steps and copies, one after the other, are all that a call does: no loops, branches, counts
     )
+    steered: Steered | None = None  # what a call does where it is not
 
     @property
     def sequence(self) -> list[Step | Copy]:
@@ -150,7 +133,7 @@ class Plan:
     def without_calls(self) -> Plan:
         """The plan of code that has the calls in itself: names, nodes and times are left of its steps."""
         steps = tuple(Step(step.kernel, step.source, step.at) for step in self.steps)
-        return replace(self, steps=steps, copies=(), straight=False)
+        return replace(self, steps=steps, copies=(), straight=False, steered=None)
 
     @property
     def aliases(self) -> dict[int, int]:
@@ -190,7 +173,7 @@ class Plan:
             "scratch": [_text(e) for e in self.scratch],
             "steps": [_step_row(step) for step in self.steps],
             "copies": [
-                [_argument_row(item.target), _argument_row(item.source), _text(item.bytes), item.at]
+                [argument_row(item.target), argument_row(item.source), _text(item.bytes), item.at]
                 for item in self.copies
             ],
             "straight": self.straight,
@@ -199,6 +182,7 @@ class Plan:
             "counted": {name: _text(bound) for name, bound in self.counted.items()},
             "indices": [each.to_text() for each in self.indices],
             "state": dict(self.state),
+            "steered": None if self.steered is None else steered_row(self.steered),
         }
 
     @classmethod
@@ -230,36 +214,12 @@ class Plan:
             tuple(IndexRange.from_text(row) for row in data.get("indices", ())),
             dict(data["state"]),
             tuple(
-                Copy(_argument(target), _argument(source), _extent(bytes), int(at))
+                Copy(argument_of(target), argument_of(source), _extent(bytes), int(at))
                 for target, source, bytes, at in data["copies"]
             ),
             bool(data["straight"]),
+            None if data.get("steered") is None else steered_of(data["steered"]),
         )
-
-
-def _text(extent: Extent) -> int | str:
-    return extent if isinstance(extent, int) else str(extent)
-
-
-def _extent(value: int | str) -> Extent:
-    return _parsed(value) if isinstance(value, str) else int(value)
-
-
-@lru_cache(1024)
-def _parsed(text: str) -> Extent:
-    """A plan says the same few extents again and again."""
-    return dims.parse(text)
-
-
-def _argument_row(argument: Argument) -> list[int | str]:
-    return [argument.kind, _text(argument.at), *map(_text, argument.strides)]
-
-
-def _argument(row: list[Any]) -> Argument:
-    kind, at, *strides = row
-    if kind not in _PLACES:
-        raise ValueError(f"there is no argument of the kind {kind!r}")
-    return Argument(kind, _extent(at), tuple(map(_extent, strides)))
 
 
 def _step_row(step: Step) -> list[Any]:
@@ -267,7 +227,7 @@ def _step_row(step: Step) -> list[Any]:
     row: list[Any] = [step.kernel, list(step.source), step.at]
     if step.arguments:
         tiles = None if step.tiles is None else _text(step.tiles)
-        row += [[_argument_row(item) for item in step.arguments], tiles, step.launch, _text(step.scratch)]
+        row += [[argument_row(item) for item in step.arguments], tiles, step.launch, _text(step.scratch)]
     return row
 
 
@@ -284,7 +244,7 @@ def _step(
         kernel,
         tuple(source),
         int(at),
-        tuple(map(_argument, arguments)),
+        tuple(map(argument_of, arguments)),
         None if tiles is None else _extent(tiles),
         None if launch is None else int(launch),
         _extent(scratch),

@@ -4,15 +4,16 @@
                                                                          Argument("size", N*S)), tiles=(N*S + 5)//6, ...)
 
 Whoever runs a module needs nothing else where the plan is straight. Loops, branches and counts are not in it: the entry of native code
-(mlc/codegen/llvm/entry.py) prints them from @main, with the calls as they stand here.
+(mlc/codegen/llvm/entry.py) prints them from @main, with the calls as they stand here, and where there is no such entry they are data too
+(steering.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from xdsl.dialects import func, memref
-from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IndexType, IntegerAttr, MemRefType, StringAttr
+from xdsl.dialects import arith, func, memref, scf
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IndexType, IntegerAttr, MemRefType, StringAttr, i1
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from mlc.errors import InternalError
@@ -34,6 +35,7 @@ from mlc.ir.kernel.program import (
     memref_of,
     viewed,
 )
+from mlc.ir.kernel.steering import ARITH, Instruction, Steered
 from mlc.ir.module import Module
 
 _SCRATCH, _COMPUTED = Argument("scratch"), Argument("computed")
@@ -96,11 +98,14 @@ class _Planner:
         self.steps: list[Step] = []
         self.copies: list[Copy] = []
         self.counted: dict[str, Extent] = {}
+        self.slots: dict[SSAValue, int] = {}
+        self.body: list[Instruction] = []  # of the block at hand
 
     def plan(self) -> Plan:
-        self.block(self.main.body.block)
+        whole = self.steered(self.main.body.block)
         self.sizes_that_counts_decide()
         computed = any(a.kind == "computed" for step in self.steps for a in step.arguments)
+        straight = self.straight and not computed
         return Plan(
             self.places.inputs,
             self.places.outputs,
@@ -115,7 +120,8 @@ class _Planner:
             self.counted,
             self.module.indices,
             copies=tuple(self.copies),
-            straight=self.straight and not computed,
+            straight=straight,
+            steered=None if straight else whole,
         )
 
     # What is in the tables -------------------------------------------------------------------------------------------
@@ -124,58 +130,98 @@ class _Planner:
             self.sizes.setdefault(extent)
         return extent
 
-    def read(self, value: SSAValue) -> None:
+    def slot(self, value: SSAValue) -> int:
+        """Of what only @main knows on its way."""
+        return self.slots.setdefault(viewed(value), len(self.slots))
+
+    def place(self, value: SSAValue) -> Argument:
+        found = self.places[value]
+        return Argument("computed", self.slot(value)) if found.kind == "computed" else found
+
+    def read(self, value: SSAValue) -> Argument:
         """Enter what an operand needs."""
         if isinstance(value.type, MemRefType):
-            _ = self.places[value]
-        elif isinstance(value.owner, SizeOp):
-            self.size(value.owner.extent)
+            return self.place(value)
+        extent = known_extent(value)
+        if extent is None:
+            return Argument("computed", self.slot(value))
+        return Argument("size", self.size(extent if value.type != i1 or not isinstance(extent, int) else extent & 1))
+
+    def element(self, base: SSAValue, indices: Sequence[SSAValue]) -> list[Argument]:
+        """A base, and each position with its stride in bytes."""
+        found, bytes = [self.read(base)], element_bytes(memref_of(base).element_type)
+        for index, stride in zip(indices, strides(base), strict=True):
+            self.size(stride)
+            found += [self.read(index), Argument("size", self.size(stride * bytes))]
+        return found
+
+    def instruct(
+        self,
+        op: str,
+        results: Sequence[SSAValue] = (),
+        operands: Sequence[Argument] = (),
+        detail: str = "",
+        number: int = 0,
+        blocks: Sequence[Steered] = (),
+    ) -> None:
+        slots = tuple(map(self.slot, results))
+        self.body.append(Instruction(op, slots, tuple(operands), detail, number, tuple(blocks)))
 
     # Ops, in the order in which the entry is printed -----------------------------------------------------------------
-    def block(self, block: Block) -> None:
+    def steered(self, block: Block) -> Steered:
+        outer, self.body = self.body, []
+        parameters = () if block is self.main.body.block else tuple(map(self.slot, block.args))
+        yields: tuple[Argument, ...] = ()
         for op in block.ops:
             self.at = self.clock.get(op, self.at)  # inside of a loop that of the loop
-            self.op(op)
+            if op.name in ("scf.yield", "scf.condition", "func.return"):
+                yields = tuple(map(self.read, op.operands))
+            else:
+                self.op(op)
+        made, self.body = tuple(self.body), outer
+        return Steered(parameters, made, yields)
 
     def op(self, op: Operation) -> None:
         match op:
-            case SizeOp() | WeightOp() | BufferOp() | ViewOp():
+            case SizeOp() | WeightOp() | BufferOp() | ViewOp() | arith.ConstantOp():
                 return
             case CallOp():
                 self.call(op)
+                self.instruct("call", number=len(self.steps) - 1)
             case RowOp():
-                self.size(strides(op.base)[0])
-                self.read(op.position)
-                self.read(op.base)
+                elements = self.size(strides(op.base)[0])
+                far = Argument("size", self.size(elements * element_bytes(memref_of(op.base).element_type)))
+                self.instruct("row", op.results, [self.read(op.base), self.read(op.position), far])
             case CountOp():
                 name = op.symbol.data
                 self.straight = False
                 self.counted[name] = dims.ceiling(op.most, self.counted)
                 self.size(dims.symbol(name))
-                self.read(op.buffer)
-                self.size(op.most)
-            case memref.LoadOp() | memref.StoreOp():
-                base, indices = op.memref, op.indices
-                for index, stride in zip(indices, strides(base), strict=True):
-                    self.read(index)
-                    self.size(stride)
-                self.read(base)
-                if isinstance(op, memref.StoreOp):
-                    self.read(op.value)
-                    self.straight = False
+                self.instruct("count", (), [self.read(op.buffer), Argument("size", self.size(op.most))], name)
+            case memref.LoadOp():
+                type = str(memref_of(op.memref).element_type)
+                self.instruct("load", op.results, self.element(op.memref, op.indices), type)
+            case memref.StoreOp():
+                self.straight = False
+                type = str(memref_of(op.memref).element_type)
+                self.instruct("store", (), [self.read(op.value), *self.element(op.memref, op.indices)], type)
             case memref.CopyOp():
-                target, source = self.places[op.destination], self.places[op.source]
+                target, source = self.place(op.destination), self.place(op.source)
                 bytes = dims.prod(buffer_shape(op.source)) * element_bytes(memref_of(op.source).element_type)
                 self.copies.append(Copy(target, source, self.size(bytes), self.at))
+                self.instruct("copy", number=len(self.copies) - 1)
                 if "computed" in (target.kind, source.kind):
                     self.straight = False
+            case scf.ForOp() | scf.IfOp() | scf.WhileOp():
+                self.straight = False
+                operands = [self.read(operand) for operand in op.operands]
+                blocks = [self.steered(block) for region in op.regions for block in region.blocks]
+                self.instruct(op.name.removeprefix("scf."), op.results, operands, blocks=blocks)
+            case _ if op.dialect_name() == "arith" and op.name.removeprefix("arith.") in ARITH:
+                operands = [self.read(operand) for operand in op.operands]
+                self.instruct(op.name.removeprefix("arith."), op.results, operands, _detail(op))
             case _:
-                for operand in op.operands:
-                    self.read(operand)
-                for region in op.regions:
-                    self.straight = False
-                    for block in region.blocks:
-                        self.block(block)
+                raise InternalError(f"@main holds '{op.name}', which has no place there")
 
     def call(self, op: CallOp) -> None:
         kernel = self.kernel(op.kernel)
@@ -196,8 +242,10 @@ class _Planner:
             if role == "scratch":
                 arguments.append(_SCRATCH)
             elif role == "extent":
-                extent = known_extent(next(waiting_indices))
-                arguments.append(_COMPUTED if extent is None else Argument("size", self.size(extent)))
+                index = next(waiting_indices)
+                extent = known_extent(index)
+                computed = None if extent is not None else Argument("computed", self.slot(index))
+                arguments.append(computed or Argument("size", self.size(extent)))  # type: ignore[arg-type]
             else:
                 arguments.append(self.buffer(kernel, next(waiting_buffers), type))
         scratch = in_module(kernel.scratch, extents, kernel)
@@ -218,7 +266,7 @@ class _Planner:
         """One argument in memory, with its open strides."""
         assert isinstance(type, MemRefType)
         if isinstance(value.owner, WeightOp) and not open_axes(type):
-            return self.places[value]  # packed: its bytes lie as the kernel wants them
+            return self.place(value)  # packed: its bytes lie as the kernel wants them
         found, fixed = strides(value), type.get_strides()
         same_element = memref_of(value).element_type == type.element_type
         if fixed is None or len(fixed) != len(found) or not same_element:
@@ -229,7 +277,7 @@ class _Planner:
                 raise InternalError(
                     f"kernel '{kernel.name}' takes {type}, not extents {[str(e) for e in buffer_shape(value)]}"
                 )
-        return self.places[value]._replace(strides=tuple(self.size(found[axis]) for axis in open_axes(type)))
+        return self.place(value)._replace(strides=tuple(self.size(found[axis]) for axis in open_axes(type)))
 
     def shares(
         self, kernel: KernelSignature, extents: Mapping[str, Extent], buffers: Sequence[SSAValue]
@@ -289,6 +337,15 @@ def in_module(extent: Extent, extents: Mapping[str, Extent], kernel: KernelSigna
 def text_of(attrs: DictionaryAttr, key: str) -> str:
     attr = attrs.data.get(key)
     return attr.data if isinstance(attr, StringAttr) else ""
+
+
+def _detail(op: Operation) -> str:
+    """The type that an op of arith computes in; behind it the predicate of a comparison, or the type that a cast comes from."""
+    if isinstance(op, arith.CmpiOp):
+        return f"{op.lhs.type} {arith.CMPI_COMPARISON_OPERATIONS[op.predicate.value.data]}"
+    if len(op.operands) == 1:
+        return f"{op.results[0].type} {op.operands[0].type}"
+    return str(op.results[0].type)
 
 
 def _symbols(extent: Extent) -> frozenset[str]:
