@@ -27,6 +27,7 @@ RUNTIME = ("fibers.cpp", "blocks.cpp", "warps.cpp", "copies.cpp")
 _FLAGS = (
     "-std=c++17",
     "-fPIC",
+    "-fno-gnu-unique",  # kernels of one name in two libraries are two
     "-fno-strict-aliasing",
     "-ffp-contract=off",
     "-Wall",

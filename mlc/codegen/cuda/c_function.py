@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from xdsl.dialects import memref
-from xdsl.dialects.builtin import IndexType, MemRefType
+from xdsl.dialects.builtin import IndexType, MemRefType, VectorType
 from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.codegen.cuda import polynomial
@@ -65,6 +65,8 @@ class Function:
         self.texts: dict[SSAValue, str] = {}
         self.positions: dict[SSAValue, Polynomial] = {}
         self.views: dict[SSAValue, View] = {}
+        self.vectors: dict[SSAValue, str] = {}  # variables that hold a vector; in `texts` is its lane l
+        self.spread, self.aligned = 1, True  # vectors lie over so many threads (lane_ops.py)
         self.skipped: set[Operation] = set()  # products that a sum takes in
         self.undeclared: dict[str, str] = {}  # variables whose first store declares them -> type
 
@@ -109,9 +111,11 @@ class Function:
             self.op(op)
 
     def op(self, op: Operation) -> None:
-        if op.name not in PRINT:
+        vectors = any(isinstance(value.type, VectorType) for value in (*op.operands, *op.results))
+        name = "lanes" if vectors and op.name.startswith(("arith.", "math.", "vector.fma")) else op.name
+        if name not in PRINT:
             raise InternalError(f"CUDA C of '{self.kernel}': no text for {op.name}")
-        PRINT[op.name](self, op)
+        PRINT[name](self, op)
 
     def fresh(self, hint: str) -> str:
         stem = re.sub(r"\W", "_", hint)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xdsl.dialects import func, gpu, scf
-from xdsl.dialects.builtin import IndexType, MemRefType
+from xdsl.dialects.builtin import IndexType, MemRefType, VectorType
 from xdsl.ir import Block, Operation, Region, SSAValue
 
-from mlc.codegen.cuda import polynomial
+from mlc.codegen.cuda import lane_ops, polynomial
 from mlc.codegen.cuda.c_function import Function, prints
 from mlc.ir.kernel.kernel import open_axes
 
@@ -87,6 +87,14 @@ def declared(
         values = [group[number] for group in (inside, outside) if number < len(group)]
         hint = next((v.name_hint for v in values if v.name_hint), None)
         name = f.fresh(hint or "r")
+        if isinstance(values[0].type, VectorType):
+            f.line(f"{lane_ops.vector_text(f, values[0].type)} {name};")
+            if first:
+                lane_ops.fill(f, name, first[number])
+            for value in values:
+                lane_ops.variable(f, value, name)
+            names.append(name)
+            continue
         start = f" = {f.value(first[number])}" if first else ""
         f.line(f"{f.type(values[0])} {name}{start};")
         for value in values:
@@ -99,12 +107,16 @@ def declared(
 
 def assign(f: Function, names: Sequence[str], values: Sequence[SSAValue]) -> None:
     """All at once: a value may be what another variable was before."""
-    texts = [f.value(value) for value in values]
+    texts = [lane_ops.whole(f, v) if isinstance(v.type, VectorType) else f.value(v) for v in values]
     pairs = [(name, text, value) for name, text, value in zip(names, texts, values, strict=True) if name != text]
     if len(pairs) > 1:
         held = []
         for name, text, value in pairs:
             new = f.fresh("next")
+            if isinstance(value.type, VectorType):
+                f.line(f"const {lane_ops.vector_text(f, value.type)} {new} = {text};")
+                held.append((name, new))
+                continue
             f.line(f"const {f.type(value)} {new} = {text};")
             held.append((name, new))
         for name, new in held:
@@ -121,9 +133,11 @@ def last_operands(block: Block) -> Sequence[SSAValue]:
 # Grids ---------------------------------------------------------------------------------------------------------------
 @prints("gpu.block_id", "gpu.thread_id")
 def _(f: Function, op: gpu.BlockIdOp) -> None:
+    """As a number with a sign: what is left of a loop behind a thread's tile is less than nothing."""
     what = "block" if op.name == "gpu.block_id" else "thread"
-    text = f"{what}Idx.{op.dimension.data}"
-    f.positions[op.result] = polynomial.name(text if f.index == "int" else f"({f.index}){text}")
+    name = f.fresh(f"{what}_{op.dimension.data}")
+    f.line(f"const {f.index} {name} = {what}Idx.{op.dimension.data};")
+    f.positions[op.result] = polynomial.name(name)
 
 
 @prints("gpu.barrier")

@@ -19,7 +19,7 @@ from xdsl.ir import Attribute, Operation, SSAValue
 import mlc.codegen.cuda.control_ops
 import mlc.codegen.cuda.memory_ops
 import mlc.codegen.cuda.value_ops  # noqa: F401  fill the table of what ops print
-from mlc.codegen.cuda import polynomial
+from mlc.codegen.cuda import lane_ops, polynomial
 from mlc.codegen.cuda.c_function import Function, View, enclosed, written_buffers
 from mlc.codegen.cuda.launches import Launch
 from mlc.errors import InternalError
@@ -85,6 +85,7 @@ class Writer:
         texts = []
         for leaf in self.leaves:
             f = Function(self.name, self.index)
+            lane_ops.spread_as(f, leaf)
             arguments = f.arguments(leaf.body.block.args, written_buffers(leaf))
             f.block(leaf.body.block)
             head = f"static __device__ __forceinline__ void {leaf.sym_name.data}({', '.join(arguments)}) {{"

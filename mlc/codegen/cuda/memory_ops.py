@@ -49,6 +49,9 @@ def _has_text_of_its_own(op: Operation) -> bool:
 @prints("memref.store")
 def _(f: Function, op: memref.StoreOp) -> None:
     place, value = f.element(op.memref, op.indices), f.value(op.value)
+    if f.spread > 1 and not f.views[op.memref].single:  # every thread has the value, and one of them is enough
+        f.line(f"if (threadIdx.x == 0) {place} = {value};")
+        return
     if place in f.undeclared:
         f.line(f"{f.undeclared.pop(place)} {place} = {value};")
     elif value.startswith(f"{place} + ") and isinstance(op.value.owner, arith.AddfOp):
@@ -145,13 +148,27 @@ def _(f: Function, op: memref.AllocaOp) -> None:
     spans = (extent * stride for extent, stride in zip(shape, strides, strict=True))
     size = max(1, max(spans, default=1))
     name = f.fresh(op.memref.name_hint or "t")
-    where = "__shared__ __align__(16) " if is_shared(op.memref) else ""
+    where = (
+        "__shared__ __align__(16) " if is_shared(op.memref) else "alignas(16) " if moved_by_vectors(op.memref) else ""
+    )
     single = not where and prod(shape) == 1
     if single and written_first(op):
         f.undeclared[name] = type
     else:
         f.line(f"{where}{type} {name};" if single else f"{where}{type} {name}[{size}];")
     f.views[op.memref] = View(name, {}, tuple(map(polynomial.number, strides)), single)
+
+
+def moved_by_vectors(value: SSAValue) -> bool:
+    """Does a load or store of a whole vector touch it, itself or through a view?"""
+    for use in value.uses:
+        match use.operation.name:
+            case "memref.subview" | "memref.cast":
+                if moved_by_vectors(use.operation.results[0]):
+                    return True
+            case "vector.load" | "vector.store":
+                return True
+    return False
 
 
 def written_first(op: memref.AllocaOp) -> bool:

@@ -84,3 +84,67 @@ static __device__ __forceinline__ double mlc_softplus(double x) {
 
 static __device__ __forceinline__ float mlc_rsqrt(float x) { return 1.0f / sqrtf(x); }
 static __device__ __forceinline__ double mlc_rsqrt(double x) { return 1.0 / sqrt(x); }
+
+// Elements that a thread moves at a time, 16 bytes of them where there are as many: one load and one store.
+template <typename T, int N>
+struct alignas(sizeof(T) * N > 16 ? 16 : sizeof(T) * N) mlc_vector {
+  T at[N];
+};
+template <int N, typename T>
+static __device__ __forceinline__ mlc_vector<T, N> mlc_load(const T *p) {
+  return *reinterpret_cast<const mlc_vector<T, N> *>(p);
+}
+// Elements that lie STEP apart, one after the other.
+template <int N, int STEP, typename T>
+static __device__ __forceinline__ mlc_vector<T, N> mlc_load(const T *p) {
+  mlc_vector<T, N> r;
+#pragma unroll
+  for (int l = 0; l < N; ++l) r.at[l] = p[l * STEP];
+  return r;
+}
+template <int STEP, typename T, int N>
+static __device__ __forceinline__ void mlc_store(T *p, const mlc_vector<T, N> &v) {
+#pragma unroll
+  for (int l = 0; l < N; ++l) p[l * STEP] = v.at[l];
+}
+template <typename T, int N>
+static __device__ __forceinline__ void mlc_store(T *p, const mlc_vector<T, N> &v) {
+  *reinterpret_cast<mlc_vector<T, N> *>(p) = v;
+}
+
+struct mlc_sum_of {
+  template <typename T>
+  static __device__ __forceinline__ T fold(T a, T b) { return a + b; }
+};
+struct mlc_product_of {
+  template <typename T>
+  static __device__ __forceinline__ T fold(T a, T b) { return a * b; }
+};
+struct mlc_max_of {
+  template <typename T>
+  static __device__ __forceinline__ T fold(T a, T b) { return mlc_max(a, b); }
+};
+struct mlc_min_of {
+  template <typename T>
+  static __device__ __forceinline__ T fold(T a, T b) { return mlc_min(a, b); }
+};
+
+// One value of all lanes that THREADS neighbouring threads hold; every one of them has it. Pairs fold in one order, whatever runs first. A block
+// of several warps hands on what each found through shared memory; the first barrier keeps one fold from the one before.
+template <typename How, int THREADS, typename T, int N>
+static __device__ __forceinline__ T mlc_fold(const mlc_vector<T, N> &v) {
+  T x = v.at[0];
+#pragma unroll
+  for (int l = 1; l < N; ++l) x = How::fold(x, v.at[l]);
+#pragma unroll
+  for (int apart = 16; apart; apart >>= 1) x = How::fold(x, __shfl_xor_sync(0xffffffffu, x, apart));
+  if (THREADS > 32) {
+    __shared__ T warps[THREADS / 32];
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = warps[0];
+    for (int w = 1; w < THREADS / 32; ++w) x = How::fold(x, warps[w]);
+  }
+  return x;
+}

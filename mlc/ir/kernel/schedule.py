@@ -22,7 +22,7 @@ What fits a kernel is another question: fit.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -92,6 +92,10 @@ class Vector:
     unroll: tuple[str, ...] = ()
     interleave: int = 1
     pieces: int = 0
+
+    def loops_in(self, names: Iterable[str]) -> list[str]:
+        """Those of the names that run across the lanes."""
+        return [name for name in names if name in self.loops]
 
     def __str__(self) -> str:
         unroll = f", unroll {'*'.join(self.unroll)}" if self.unroll else ""

@@ -61,7 +61,7 @@ def apply(b: Builder, lanes: Lanes, op: Operation, operands: list[SSAValue]) -> 
     wide = any(isinstance(v.type, VectorType) for v in operands)
     if wide:
         operands = [lanes.broadcast(b, v) for v in operands]
-    if expansion(op) is not None:
+    if expansion(op) is not None and not lanes.over_threads:
         return expand(b, lanes, op, operands)
     if op.name == "arith.select":
         return b.insert(lanewise.Select(*operands)).result

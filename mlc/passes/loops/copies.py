@@ -163,6 +163,8 @@ def aligned(kernel: Kernel, value: SSAValue, lanes: int, axis: int) -> bool:
     """Does a view begin at a multiple of so many elements, and end so along its contiguous axis where it may end early?"""
     root = kernel.root_of(value)
     size = type_of(root).get_shape()
+    if root in kernel.block.args and prod(n for n in size if n != DYNAMIC_INDEX) % lanes:
+        return False  # it may be a row of a larger buffer, any of them
     if DYNAMIC_INDEX in type_of(value).get_shape()[axis : axis + 1]:
         whole = size[axis] if len(size) == len(type_of(value).get_shape()) else DYNAMIC_INDEX
         if whole == DYNAMIC_INDEX or whole % lanes:

@@ -16,8 +16,9 @@ from mlc.ir.kernel.kernel import Kernel, float_attr
 class Lanes:
     """`width` lanes of `element`, for the function that a leaf fills. Constants are made once, at its entry."""
 
-    def __init__(self, function: Kernel, element: Attribute, width: int):
-        self.function, self.element, self.width = function, element, width
+    def __init__(self, function: Kernel, element: Attribute, width: int, over_threads: bool = False):
+        """`over_threads`: of a GPU, which have exp and the like, and any vector of which may end early."""
+        self.function, self.element, self.width, self.over_threads = function, element, width, over_threads
 
     def type(self, element: Attribute | None = None) -> VectorType:
         return vector_type(element or self.element, self.width)
@@ -62,7 +63,7 @@ class Lanes:
 
     def blend(self, b: Builder, first: SSAValue, rest: SSAValue, valid: int | SSAValue) -> SSAValue:
         """The first `valid` lanes of one vector, the others of another."""
-        if isinstance(valid, int):
+        if isinstance(valid, int) and not self.over_threads:
             order = DenseArrayBase.from_list(i64, [*range(valid), *range(self.width + valid, 2 * self.width)])
             return b.insert(vector.ShuffleOp(first, rest, order, result_type=first.type)).result  # type: ignore[arg-type]
         return b.insert(lanewise.Select(self.mask(valid), first, rest)).result

@@ -10,29 +10,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 from xdsl.builder import Builder
 from xdsl.dialects import func, memref
-from xdsl.dialects.builtin import DYNAMIC_INDEX, DenseIntOrFPElementsAttr, IntegerType, MemRefType, StringAttr, f32, f64
+from xdsl.dialects.builtin import (
+    DYNAMIC_INDEX,
+    DenseIntOrFPElementsAttr,
+    IntegerAttr,
+    IntegerType,
+    MemRefType,
+    StringAttr,
+    UnitAttr,
+    f32,
+    f64,
+    i64,
+)
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.extents import spelled
-from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, erase, loops_of, space_of, type_of
+from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, erase, loops_of, space_of, strides_of, type_of
 from mlc.ir.kernel.schedule import Vector
 from mlc.ir.kernel.target import Target
+from mlc.passes.loops.copies import aligned
 from mlc.passes.loops.lanes import Lanes
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.stage import loop_along
-from mlc.passes.loops.tile_view import valid_sizes
+from mlc.passes.loops.tile_view import accesses, valid_sizes
 from mlc.passes.loops.vector_leaf import Tile, rows_of_scratch
 
 
 def outline_leaves(kernel: Kernel, leaf: Vector, target: Target) -> None:
     """Replace every innermost tile by a call. Raises Refused where the vector leaf cannot compute one."""
-    outliner = Outliner(kernel, leaf)
+    outliner = Outliner(kernel, leaf, bool(kernel.launch))
+    if kernel.launch:
+        kernel.launch["thread.x"] = spread(kernel, leaf)
     for run in list(tiles(kernel.op)):
         outliner.outline(run)
     kernel.leaves = [made.op for made in outliner.made.values()]
@@ -59,8 +74,8 @@ def tiles(root: Operation) -> Iterator[list[GenericOp]]:
 
 
 class Outliner:
-    def __init__(self, kernel: Kernel, leaf: Vector):
-        self.kernel, self.leaf = kernel, leaf
+    def __init__(self, kernel: Kernel, leaf: Vector, over_threads: bool):
+        self.kernel, self.leaf, self.over_threads = kernel, leaf, over_threads
         self.made: dict[object, Kernel] = {}
 
     def outline(self, run: Sequence[GenericOp]) -> None:
@@ -75,6 +90,8 @@ class Outliner:
             if ragged := valid_sizes(op).keys() - {across}:
                 raise Refused(f"loop {min(ragged)} ends inside a tile, and does not run across the lanes")
         rows = rows_of_scratch(run, own, leaf)
+        if rows and kernel.launch:
+            raise Refused(f"a row of '{rows[0].name_hint}' does not fit in registers")
         registers = [v for v in own if v not in rows]
         outside = [v for v in values if v not in registers and v not in constants]
         self.check_aliases(run, outside)
@@ -91,13 +108,15 @@ class Outliner:
             tile = Tile(
                 function,
                 leaf,
-                Lanes(function, element_of(run), leaf.lanes),
+                Lanes(function, element_of(run), leaf.lanes, self.over_threads),
                 {**inside, **{v: v for v in registers}},
                 constants,
             )
             tile.lower(function.builder, run)
             function.return_()
             function.op.update_function_type()
+            if kernel.launch:
+                self.say_how_lanes_lie(function, run, outside)
             self.made[key] = function
         b = Builder(InsertPoint.before(run[0]))
         arguments = [
@@ -108,6 +127,27 @@ class Outliner:
         erase(list(run))
         erase([v.owner for v in registers if isinstance(v.owner, Operation)])
         erase([v.owner for v in constants if isinstance(v.owner, Operation) and not v.uses.get_length()])
+
+    def say_how_lanes_lie(self, function: Kernel, run: Sequence[GenericOp], outside: Sequence[SSAValue]) -> None:
+        """Over how many threads a vector is spread, and whether each may move its lanes as one. Raises Refused where threads would read what one of
+        them writes: a scalar is stored by the first."""
+        stored = {op.memref for op in function.op.walk() if isinstance(op, memref.StoreOp)}
+        for inner in function.op.walk():
+            if isinstance(inner, memref.LoadOp) and inner.memref in stored:
+                raise Refused(f"'{inner.memref.name_hint}' is folded in memory that threads share")
+        threads = cast(int, self.kernel.launch["thread.x"])
+        held = self.leaf.lanes // threads
+        function.op.attributes["kernel.spread"] = IntegerAttr(threads, i64)
+        for op in run:
+            for value, access in zip(op.operands, accesses(op), strict=True):
+                axes = [axis for axis, form in enumerate(access) if self.leaf.loops_in(form.terms)]
+                if value not in outside or not axes:
+                    continue
+                if len(axes) > 1 or strides_of(value)[axes[0]] != 1:
+                    raise Refused(f"'{value.name_hint}' is read with a stride")
+                if not aligned(self.kernel, value, held, axes[0]):
+                    return
+        function.op.attributes["kernel.aligned"] = UnitAttr()
 
     def leaf_of(self, run: Sequence[GenericOp]) -> Vector:
         """A copy that transposes unrolls the loop along which its source lies."""
@@ -130,6 +170,19 @@ class Outliner:
         extents = max((loops_of(op) for op in run), key=len).values()
         shape = "x".join(spelled(e).replace("*", "_") for e in extents)
         return f"{self.kernel.name}_{shape}_{len(self.made)}"
+
+
+def spread(kernel: Kernel, leaf: Vector) -> int:
+    """The threads along x that share a vector: each has 16 bytes of it, or less where that would be less than a warp."""
+    if "thread.x" in kernel.launch:
+        raise Refused(f"{leaf}: thread.x is given to a loop, and the lanes are its threads")
+    wide = any(
+        isinstance(op, GenericOp) and type_of(v).element_type == f64 for op in kernel.op.walk() for v in op.operands
+    )
+    return max(WARP, leaf.lanes // (2 if wide else 4))
+
+
+WARP = 32  # threads of a GPU that run together
 
 
 def element_of(run: Sequence[GenericOp]) -> Attribute:

@@ -53,6 +53,8 @@ def steps(kernel: Kernel, schedule: Schedule, target: Target) -> Iterator[Level 
     kernel.schedule = str(schedule)
     leaf = schedule.leaf
     verify_bounds(kernel)
+    if isinstance(leaf, Vector) and "thread.x" in target.lowering.binds and not schedule.on_grid:
+        kernel.launch.setdefault("block.x", 1)  # the lanes are the threads of one block
     lanes = dict.fromkeys(leaf.loops, leaf.lanes) if isinstance(leaf, Vector) else {}
     for level in schedule.levels[kernel.applied :]:
         tile(kernel, level, lanes, target)

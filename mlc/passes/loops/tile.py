@@ -43,6 +43,8 @@ from mlc.passes.loops.stage import copy, loop_along, packed, staged
 from mlc.passes.loops.tile_view import Part, Size, Slice, accesses, slice_of, subview, valid_sizes, within
 from mlc.passes.loops.tiling_rule import obstacle
 
+UNROLLED = 16  # steps of a loop over tiles that is written out on a GPU
+
 
 def tile(kernel: Kernel, level: Level, lanes: Mapping[str, int], target: Target) -> None:
     """`lanes`: the loops that the leaf will spread over so many lanes."""
@@ -190,7 +192,14 @@ class TileRun:
                 inner(b, offset, size)
                 return
             total = self.valid.get(name) or self.kernel.extent(extent)
-            if size > 1:
+            if size > 1 and name in self.lanes:  # whole vectors are moved as such
+                end = b.insert(arith.AddiOp(offset, self.kernel.const(size))).result
+                full = b.insert(arith.CmpiOp(end, total, "sle")).result
+                left = self.least(b, name, total, offset, size)
+                part = left if self.begins_inside(name) else self.at_least_none(b, name, left)
+                yes, no = (branch(lambda b, valid=v: inner(b, offset, size, valid)) for v in (size, part))  # type: ignore[misc]
+                b.insert(scf.IfOp(full, [], [yes], [no]))
+            elif size > 1:
                 left = self.least(b, name, total, offset, size)
                 inner(b, offset, size, left if self.begins_inside(name) else self.at_least_none(b, name, left))
             elif self.begins_inside(name):
@@ -241,7 +250,11 @@ class TileRun:
 
     def loop(self, b: Builder, name: str, stop: Size, step: int, fill: Callable[[Builder, SSAValue], None]) -> None:
         const, self.repeated = self.kernel.const, True
-        b.insert(for_loop(const(0), const(stop) if isinstance(stop, int) else stop, const(step), name, fill))
+        loop = for_loop(const(0), const(stop) if isinstance(stop, int) else stop, const(step), name, fill)
+        staged = any(stage.space == "workgroup" for stage in self.level.stage.values())
+        if self.on_grid and not staged and isinstance(stop, int) and stop <= UNROLLED * step:
+            loop.attributes["unroll"] = UnitAttr()  # registers have no addresses
+        b.insert(loop)
 
     def least(self, b: Builder, name: str, total: SSAValue, offset: SSAValue, size: int) -> SSAValue:
         """min(size, what is left) of a loop that ends inside a tile."""

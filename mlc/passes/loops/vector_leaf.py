@@ -217,9 +217,14 @@ class LeafOp:
         valid = self.tile.function.extents.get(f"{self.across}_valid") if iv is None else None
         found = [Chunk(p, iv, min(width, stop - p)) for p in range(start, stop, width)]
         if valid is not None and found:  # known at run time only: the last vector is masked
-            last = found[-1].position
-            left = self.once("left", arith.SubiOp, valid, last) if last else valid
-            found[-1] = Chunk(last, None, left)
+            for place in (
+                range(len(found)) if self.lanes.over_threads else (-1,)
+            ):  # a tile on a grid may end in any of them
+                position = found[place].position
+                left = self.once("left", arith.SubiOp, valid, position) if position else valid
+                if self.lanes.over_threads and position:
+                    left = self.once("some", arith.MaxSIOp, left, 0)
+                found[place] = Chunk(position, None, left)
         return found
 
     def once(

@@ -32,6 +32,7 @@ from mlc.passes.loops.refused import Refused
 COPIES = (
     512  # of the ops of a kernel: peeled rests, and a tile for each size of a run-time loop; the rules stay below 64
 )
+THREADS = 1024  # of a block of a GPU
 VOLUME = 1 << 15  # elements that all leaves of a kernel compute in straight code; seconds of compilation
 
 
@@ -47,7 +48,7 @@ def verify_schedule(kernel: Kernel, schedule: Schedule, target: Target) -> None:
     if not schedule.on_grid:  # one code for all tiles
         _verify_copies(kernel, schedule, sizes)
     if isinstance(schedule.leaf, Vector):
-        _verify_leaf(facts, schedule.leaf, sizes, target)
+        _verify_leaf(facts, schedule.leaf, sizes, target, "thread.x" in target.lowering.binds)
 
 
 def _verify_known(kernel: Kernel, level: Level, target: Target) -> None:
@@ -127,13 +128,13 @@ def _verify_copies(kernel: Kernel, schedule: Schedule, sizes: dict[str, Sizes]) 
     )
 
 
-def _verify_leaf(facts: Facts, leaf: Vector, sizes: dict[str, Sizes], target: Target) -> None:
+def _verify_leaf(facts: Facts, leaf: Vector, sizes: dict[str, Sizes], target: Target, on_grid: bool) -> None:
     """What stays in registers fits there, and straight code stays short."""
     kernel = facts.kernel
     if why := not_for_vectors(facts.ops):
         raise error(kernel, leaf, why, "Write Scalar.")
-    if leaf.lanes & (leaf.lanes - 1) or leaf.lanes > 8 * target.lanes:
-        widest = 8 * target.lanes
+    widest = THREADS * 4 if on_grid else 8 * target.lanes
+    if leaf.lanes & (leaf.lanes - 1) or leaf.lanes > widest or (on_grid and leaf.lanes < target.lanes):
         raise error(
             kernel,
             leaf,
@@ -145,6 +146,8 @@ def _verify_leaf(facts: Facts, leaf: Vector, sizes: dict[str, Sizes], target: Ta
         points, held, vectors = _points(op, leaf, sizes)
         volume += points * prod(max(1, len(sizes[name].sizes)) for name in loops_of(op))
         wide = -(-leaf.lanes * element_bytes(type_of(op.outputs[0]).element_type) // (4 * target.lanes))
+        if on_grid:  # of a vector that more than a warp shares each thread has 16 bytes
+            wide = min(wide, 4)
         reduces = any(kind.data is IteratorType.REDUCTION for kind in op.iterator_types.data)
         if (reduces or not kernel.is_argument(op.outputs[0])) and held * wide > target.registers:
             raise error(

@@ -15,17 +15,115 @@ MLC_DEVICE float mlc_max(float a, float b) {
 MLC_DEVICE double mlc_max(double a, double b) { return a != a || a > b || (a == b && __double_as_longlong(a) >= 0) ? a : b; }
 #endif
 
+// Elements that a thread moves at a time, 16 bytes of them where there are as many: one load and one store.
+template <typename T, int N>
+struct alignas(sizeof(T) * N > 16 ? 16 : sizeof(T) * N) mlc_vector {
+  T at[N];
+};
+
+template <int N, typename T>
+static __device__ __forceinline__ mlc_vector<T, N> mlc_load(const T *p) {
+  return *reinterpret_cast<const mlc_vector<T, N> *>(p);
+}
+
+// Elements that lie STEP apart, one after the other.
+template <int N, int STEP, typename T>
+static __device__ __forceinline__ mlc_vector<T, N> mlc_load(const T *p) {
+  mlc_vector<T, N> r;
+#pragma unroll
+  for (int l = 0; l < N; ++l) r.at[l] = p[l * STEP];
+  return r;
+}
+
+template <int STEP, typename T, int N>
+static __device__ __forceinline__ void mlc_store(T *p, const mlc_vector<T, N> &v) {
+#pragma unroll
+  for (int l = 0; l < N; ++l) p[l * STEP] = v.at[l];
+}
+
+template <typename T, int N>
+static __device__ __forceinline__ void mlc_store(T *p, const mlc_vector<T, N> &v) {
+  *reinterpret_cast<mlc_vector<T, N> *>(p) = v;
+}
+
 // contraction_0
-//   schedule  Grid(256)
-//   launch    contraction_0<<<(s0 + 7)//8, 256>>>
-extern "C" __global__ void __launch_bounds__(256) contraction_0(const float *__restrict__ x, const float *__restrict__ w, const float *__restrict__ w1, float *__restrict__ y, int s0) {
-  const int thread = blockIdx.x * 256 + threadIdx.x;
-  if (thread >= s0 * 32) return;
-  const int m = thread / 32;
-  const int n = thread % 32;
-  float acc = 0.0f;
-  for (int k = 0; k < 8; ++k) {
-    acc = fmaf(x[m * 8 + k], w[k * 32 + n], acc);
+//   schedule  Level(m = 32 block.y, n = 32 block.x) | Level(k = 8; x -> workgroup[1, 0]+4; w -> workgroup) | Level(k = 1) | Level(m = 4 thread.y, n = 4 thread.x; x -> register; w -> register) | Level(m = 1, n = 4; w1 -> register; y -> register) | Scalar | resident 8
+//   launch    contraction_0<<<dim3(1, (s0 + 31)//32), dim3(8, 8)>>>
+extern "C" __global__ void __launch_bounds__(64, 8) contraction_0(const float *__restrict__ x, const float *__restrict__ w, const float *__restrict__ w1, float *__restrict__ y, int s0) {
+  float acc[16];
+  alignas(16) float y_reg[4];
+  alignas(16) float w1_reg[4];
+  alignas(16) float w_reg[4];
+  alignas(16) float x_reg[4];
+  __shared__ __align__(16) float w_shared[256];
+  __shared__ __align__(16) float x_shared[288];
+  const int block_y = blockIdx.y;
+  const int block_x = blockIdx.x;
+  const int thread_y = threadIdx.y;
+  const int thread_x = threadIdx.x;
+  const int m_valid = min(s0 - block_y * 32, 32);
+  #pragma unroll
+  for (int m = 0; m < 4; ++m) {
+    #pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      acc[m * 4 + n] = 0.0f;
+    }
   }
-  y[m * 32 + n] = mlc_max(acc + w1[n], 0.0f);
+  #pragma unroll
+  for (int e = 0; e < 256; e += 256) {
+    const int i1 = (thread_y * 32 + thread_x * 4 + e) % 8;
+    const int i0 = (thread_y * 32 + thread_x * 4 + e) / 8;
+    mlc_vector<float, 4> r;
+    if (i0 < m_valid) {
+      const mlc_vector<float, 4> x_1 = mlc_load<4>(x + block_y * 256 + i0 * 8 + i1);
+      r = x_1;
+    }
+    else {
+      mlc_vector<float, 4> v;
+      #pragma unroll
+      for (int l = 0; l < 4; ++l) v.at[l] = 0.0f;
+      r = v;
+    }
+    x_shared[i1 * 36 + i0] = r.at[0];
+    x_shared[i1 * 36 + i0 + 36] = r.at[1];
+    x_shared[i1 * 36 + i0 + 72] = r.at[2];
+    x_shared[i1 * 36 + i0 + 108] = r.at[3];
+  }
+  #pragma unroll
+  for (int e = 0; e < 256; e += 256) {
+    const int i1 = (thread_y * 32 + thread_x * 4 + e) % 32;
+    const int i0 = (thread_y * 32 + thread_x * 4 + e) / 32;
+    const mlc_vector<float, 4> w_1 = mlc_load<4>(w + (block_x + i0) * 32 + i1);
+    mlc_store(w_shared + i0 * 32 + i1, w_1);
+  }
+  __syncthreads();
+  #pragma unroll
+  for (int k = 0; k < 8; ++k) {
+    const mlc_vector<float, 4> x_shared_1 = mlc_load<4>(x_shared + k * 36 + thread_y * 4);
+    mlc_store(x_reg, x_shared_1);
+    const mlc_vector<float, 4> w_shared_1 = mlc_load<4>(w_shared + k * 32 + thread_x * 4);
+    mlc_store(w_reg, w_shared_1);
+    #pragma unroll
+    for (int m = 0; m < 4; ++m) {
+      #pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        acc[m * 4 + n] = fmaf(x_reg[m], w_reg[n], acc[m * 4 + n]);
+      }
+    }
+  }
+  const int m_valid_1 = min(m_valid - thread_y * 4, 4);
+  const int m_valid_2 = max(m_valid_1, 0);
+  #pragma unroll
+  for (int m = 0; m < 4; ++m) {
+    if (m < m_valid_2) {
+      const mlc_vector<float, 4> w1_1 = mlc_load<4>(w1 + block_x * 32 + thread_x * 4);
+      mlc_store(w1_reg, w1_1);
+      #pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        y_reg[n] = mlc_max(acc[m * 4 + n] + w1_reg[n], 0.0f);
+      }
+      const mlc_vector<float, 4> y_reg_1 = mlc_load<4>(y_reg);
+      mlc_store(y + block_y * 1024 + thread_y * 128 + (block_x + m) * 32 + thread_x * 4, y_reg_1);
+    }
+  }
 }

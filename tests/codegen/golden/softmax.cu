@@ -15,58 +15,87 @@ MLC_DEVICE float mlc_max(float a, float b) {
 MLC_DEVICE double mlc_max(double a, double b) { return a != a || a > b || (a == b && __double_as_longlong(a) >= 0) ? a : b; }
 #endif
 
+// Elements that a thread moves at a time, 16 bytes of them where there are as many: one load and one store.
+template <typename T, int N>
+struct alignas(sizeof(T) * N > 16 ? 16 : sizeof(T) * N) mlc_vector {
+  T at[N];
+};
+
+template <int N, typename T>
+static __device__ __forceinline__ mlc_vector<T, N> mlc_load(const T *p) {
+  return *reinterpret_cast<const mlc_vector<T, N> *>(p);
+}
+
+// Elements that lie STEP apart, one after the other.
+template <int N, int STEP, typename T>
+static __device__ __forceinline__ mlc_vector<T, N> mlc_load(const T *p) {
+  mlc_vector<T, N> r;
+#pragma unroll
+  for (int l = 0; l < N; ++l) r.at[l] = p[l * STEP];
+  return r;
+}
+
+struct mlc_sum_of {
+  template <typename T>
+  static __device__ __forceinline__ T fold(T a, T b) { return a + b; }
+};
+
+struct mlc_max_of {
+  template <typename T>
+  static __device__ __forceinline__ T fold(T a, T b) { return mlc_max(a, b); }
+};
+
+// One value of all lanes that THREADS neighbouring threads hold; every one of them has it. Pairs fold in one order, whatever runs first. A block
+// of several warps hands on what each found through shared memory; the first barrier keeps one fold from the one before.
+template <typename How, int THREADS, typename T, int N>
+static __device__ __forceinline__ T mlc_fold(const mlc_vector<T, N> &v) {
+  T x = v.at[0];
+#pragma unroll
+  for (int l = 1; l < N; ++l) x = How::fold(x, v.at[l]);
+#pragma unroll
+  for (int apart = 16; apart; apart >>= 1) x = How::fold(x, __shfl_xor_sync(0xffffffffu, x, apart));
+  if (THREADS > 32) {
+    __shared__ T warps[THREADS / 32];
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = warps[0];
+    for (int w = 1; w < THREADS / 32; ++w) x = How::fold(x, warps[w]);
+  }
+  return x;
+}
+
 // rows_0
-//   schedule  Grid(256)
-//   launch    rows_0_1<<<(s0 + 255)//256, 256>>>
-//   launch    rows_0_2<<<(5*s0 + 31)//32, 256>>>
-//   launch    rows_0_3<<<(s0 + 255)//256, 256>>>
-//   launch    rows_0_4<<<(5*s0 + 31)//32, 256>>>
-extern "C" __global__ void __launch_bounds__(256) rows_0_1(const float *__restrict__ x, float *__restrict__ y, int8_t *__restrict__ scratch, int s0) {
-  float *const acc = (float *)scratch;
-  const int d0 = blockIdx.x * 256 + threadIdx.x;
-  if (d0 >= s0) return;
-  float acc_1 = -INFINITY;
-  for (int c1 = 0; c1 < 40; ++c1) {
-    acc_1 = mlc_max(acc_1, x[d0 * 40 + c1]);
+//   schedule  Level(d0 = 4 block.x) | Level(d0 = 1 thread.y) | Vector(c1 x 128, unroll d0*c1)
+//   launch    rows_0<<<(s0 + 3)//4, dim3(32, 4)>>>
+static __device__ __forceinline__ void rows_0_1x40_0(const float *__restrict__ x, float *__restrict__ y) {
+  mlc_vector<float, 4> v;
+  #pragma unroll
+  for (int l = 0; l < 4; ++l) v.at[l] = ((int)threadIdx.x * 4 + l < 40) ? (x + threadIdx.x * 4)[l] : 0.0f;
+  mlc_vector<float, 4> v_1;
+  #pragma unroll
+  for (int l = 0; l < 4; ++l) v_1.at[l] = ((int)threadIdx.x * 4 + l < 40) ? mlc_max((-INFINITY), v.at[l]) : (-INFINITY);
+  const float v_2 = mlc_fold<mlc_max_of, 32>(v_1);
+  mlc_vector<float, 4> v_3;
+  #pragma unroll
+  for (int l = 0; l < 4; ++l) v_3.at[l] = ((int)threadIdx.x * 4 + l < 40) ? (x + threadIdx.x * 4)[l] : 0.0f;
+  mlc_vector<float, 4> v_4;
+  #pragma unroll
+  for (int l = 0; l < 4; ++l) v_4.at[l] = expf(v_3.at[l] - mlc_max(-INFINITY, v_2));
+  mlc_vector<float, 4> v_5;
+  #pragma unroll
+  for (int l = 0; l < 4; ++l) v_5.at[l] = ((int)threadIdx.x * 4 + l < 40) ? (0.0f + v_4.at[l]) : 0.0f;
+  const float v_6 = mlc_fold<mlc_sum_of, 32>(v_5);
+  #pragma unroll
+  for (int l = 0; l < 4; ++l)
+    if ((int)threadIdx.x * 4 + l < 40) (y + threadIdx.x * 4)[l] = v_4.at[l] * (1.0f / (0.0f + v_6));
+}
+
+extern "C" __global__ void __launch_bounds__(128) rows_0(float *__restrict__ x, float *__restrict__ y, int s0) {
+  const int block_x = blockIdx.x;
+  const int thread_y = threadIdx.y;
+  const int d0_valid = min(s0 - block_x * 4, 4);
+  if (thread_y < d0_valid) {
+    rows_0_1x40_0(x + block_x * 160 + thread_y * 40, y + block_x * 160 + thread_y * 40);
   }
-  acc[d0] = acc_1;
-}
-
-extern "C" __global__ void __launch_bounds__(256) rows_0_2(const float *__restrict__ x, float *__restrict__ y, int8_t *__restrict__ scratch, int s0) {
-  float *const acc = (float *)scratch;
-  const int i = (s0 * 4) & (-64);
-  float *const t = (float *)(scratch + i + 128);
-  const int thread = blockIdx.x * 256 + threadIdx.x;
-  if (thread >= s0 * 40) return;
-  const int d0 = thread / 40;
-  const int c1 = thread % 40;
-  t[d0 * 40 + c1] = expf(x[d0 * 40 + c1] - acc[d0]);
-}
-
-extern "C" __global__ void __launch_bounds__(256) rows_0_3(const float *__restrict__ x, float *__restrict__ y, int8_t *__restrict__ scratch, int s0) {
-  const int i = (s0 * 4) & (-64);
-  float *const t = (float *)(scratch + i + 128);
-  const int i_1 = (s0 * 4) & (-64);
-  const int i_2 = (s0 * 160) & (-64);
-  float *const acc1 = (float *)(scratch + i_1 + i_2 + 256);
-  const int d0 = blockIdx.x * 256 + threadIdx.x;
-  if (d0 >= s0) return;
-  float acc1_1 = 0.0f;
-  for (int c1 = 0; c1 < 40; ++c1) {
-    acc1_1 += t[d0 * 40 + c1];
-  }
-  acc1[d0] = acc1_1;
-}
-
-extern "C" __global__ void __launch_bounds__(256) rows_0_4(const float *__restrict__ x, float *__restrict__ y, int8_t *__restrict__ scratch, int s0) {
-  const int i = (s0 * 4) & (-64);
-  float *const t = (float *)(scratch + i + 128);
-  const int i_1 = (s0 * 4) & (-64);
-  const int i_2 = (s0 * 160) & (-64);
-  float *const acc1 = (float *)(scratch + i_1 + i_2 + 256);
-  const int thread = blockIdx.x * 256 + threadIdx.x;
-  if (thread >= s0 * 40) return;
-  const int d0 = thread / 40;
-  const int c1 = thread % 40;
-  y[d0 * 40 + c1] = t[d0 * 40 + c1] * (1.0f / acc1[d0]);
 }

@@ -144,6 +144,8 @@ class View:
     def run(self, indices: Sequence[int], lanes: int, valid: int, op: object) -> slice:
         """Of `lanes` neighbouring elements of which `valid` must be there, along the axis whose elements are neighbours: in a transposed panel
         that is not the last one. Rows of a panel may be read beyond their end."""
+        if not valid:  # no lane counts, and nothing is touched
+            return slice(0, 0)
         along = len(self.strides) - 1
         if along < 0 or self.strides[along] != 1 or indices[along] + valid > self.shape[along]:
             along = self._unit_axis(indices, lanes, op)

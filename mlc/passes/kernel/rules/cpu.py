@@ -390,7 +390,7 @@ class Rule:
         """Reductions along a loop that runs through memory, and element-wise work on the same rows. Where everything is reduced, loops that
         could not be merged with it go around the leaf."""
         group = self.group
-        candidates = [c for c in group.loops if c in group.reduced and self.runs_along(c)]
+        candidates = [c for c in group.loops if c in group.reduced and group.steps_by_one(c)]
         whole = group.reduced == set(group.loops)
         if not candidates or (len(candidates) > 1 and not whole):
             return None
@@ -421,11 +421,6 @@ class Rule:
         if columns <= long * self.lanes and exponential:
             return plan(1, True)
         return plan(1, False, 4) if exponential else plan(2, False, 2)
-
-    def runs_along(self, loop: str) -> bool:
-        """Does every operand step by one along the loop, or stay?"""
-        steps = [o.step(loop) for ops in self.group.operands for o in ops if loop in o.loops]
-        return bool(steps) and all(step == 1 for step in steps)
 
     def columns(self) -> Schedule | None:
         """Reductions across the vector loop: columns in registers, rows run."""

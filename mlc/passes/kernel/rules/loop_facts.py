@@ -99,6 +99,16 @@ class LoopFacts:
             return False
         return any(isinstance(v.owner, arith.MulfOp) for v in total.operands)
 
+    def steps_by_one(self, loop: str) -> bool:
+        """Does every operand that moves with a loop step by one along it?"""
+        steps = [o.step(loop) for operands in self.operands for o in operands if loop in o.loops]
+        return bool(steps) and all(step == 1 for step in steps)
+
+    def kept_along(self, loop: str) -> int:
+        """How many temporaries have an element for each step of a loop."""
+        values = {o.value for operands in self.operands for o in operands if loop in o.loops}
+        return sum(not self.kernel.is_argument(value) for value in values)
+
     def has(self, kind: type[Operation]) -> bool:
         """Is an op of this kind in a body?"""
         return any(isinstance(inner, kind) for op in self.ops for inner in op.body.walk())

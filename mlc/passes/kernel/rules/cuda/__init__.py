@@ -1,6 +1,9 @@
 """The schedule of a kernel on an NVIDIA GPU, from its loops and accesses alone.
 
-    generic.py   what every kernel has: one thread per element of a result
+    contraction.py  tiles in shared memory and in registers
+    rows.py         a warp or a block for each row
+    pointwise.py    16 bytes at a time; what lies across by squares in shared memory
+    generic.py      what every kernel has: one thread per element of a result
 
 A rule takes the facts of a kernel (loop_facts.py) and the target, and gives a schedule or None; the first of SPECIAL that has one is heard.
 """
@@ -13,10 +16,13 @@ from mlc.ir.kernel.cuda_target import CudaTarget, cuda_target
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Schedule
 from mlc.ir.kernel.target import Target
+from mlc.passes.kernel.rules.cuda.contraction import contraction
 from mlc.passes.kernel.rules.cuda.generic import generic, written_as_loops
+from mlc.passes.kernel.rules.cuda.pointwise import pointwise
+from mlc.passes.kernel.rules.cuda.rows import rows
 from mlc.passes.kernel.rules.loop_facts import LoopFacts
 
-SPECIAL: tuple[Callable[[LoopFacts, CudaTarget], Schedule | None], ...] = ()
+SPECIAL: tuple[Callable[[LoopFacts, CudaTarget], Schedule | None], ...] = (contraction, rows, pointwise)
 
 
 def target(arch: str) -> CudaTarget:

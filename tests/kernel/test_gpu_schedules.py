@@ -1,0 +1,167 @@
+"""The schedules that rules choose for GPUs, family by family: what they are, that their CUDA C computes what the graph does in any order of threads,
+without races, conflicts of banks or narrow accesses, and that nvcc keeps what they hold in registers."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from xdsl.ir import SSAValue
+
+from mlc.codegen.cuda.kernel_source import kernel_source
+from mlc.codegen.cuda.launches import Launch
+from mlc.codegen.cuda.nvcc import compile_files
+from mlc.codegen.cuda.source_files import sources
+from mlc.ir import builder as g
+from mlc.ir import interpreter
+from mlc.ir.kernel.cuda_target import cuda_target
+from mlc.ir.kernel.program import CallOp
+from mlc.ir.kernel.schedule import Schedule
+from mlc.passes.kernel.rules import cuda
+from mlc.passes.loops.lower import lower
+from mlc.passes.manager import PassManager
+from mlc.passes.pipelines import pipeline
+from mlc.testing import ORDERS, HostModule, check_races, watch
+from mlc.testing.host_build import available
+from tests.kernel import hand_made
+
+needs_compiler = pytest.mark.skipif(available() is not None, reason=str(available()))
+needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+AMPERE = cuda_target("sm_80")
+
+# family -> shapes of its inputs, what it computes, and how its schedule begins
+FAMILIES: dict[str, tuple[list[tuple[int, ...]], Any, str]] = {
+    "product": ([(70, 33), (33, 100)], g.matmul, "Level(m = 32 block.y, n = 32 block.x) | Level(k = 16; "),
+    "batched": ([(3, 20, 24), (3, 24, 40)], g.matmul, "Level(a = 1 block.z, m = 32 block.y, n = 32 block.x) | Level(k = 16; "),
+    "transposed": ([(36, 20), (44, 20)], lambda x, y: g.matmul(x, g.transpose(y, [1, 0])), "Level(m = 32 block.y, n = 32 block.x) | "),
+    "one row": ([(1, 50), (50, 300)], g.matmul, "Level(n = 128 block.x) | Level(n = 4 thread.x) | Level(k = 1, n = 4; "),
+    "softmax": ([(6, 300)], lambda x: g.softmax(x, 1), "Level(d0 = 4 block.x) | Level(d0 = 1 thread.y) | Vector(c1 x 128, "),
+    "long softmax": ([(3, 2500)], lambda x: g.softmax(x, 1), "Level(d0 = 1 block.x) | Vector(c1 x 1024, unroll d0*c1)"),
+    "layer norm": ([(5, 64), (64,), (64,)], lambda x, s, b: g.layer_norm(x, s, b, [1]), "Level(d0 = 4 block.x) | "),
+    "sum of rows": ([(3, 6000)], lambda x: g.reduce(x, [1], "sum"), "Level(d0 = 1 block.x) | Vector(c1 x 1024, unroll d0, interleave 4"),
+    "sum": ([(7, 1200)], lambda x: g.reduce(x, [0, 1], "sum"), "Vector(c0.c1 x 1024, interleave 4"),
+    "chain": ([(5000,), (5000,)], lambda x, y: g.relu(g.add(g.mul(x, y), x)), "Level(d0 = 4096 block.x) | Vector(d0 x 1024, unroll d0)"),
+    "short rows": ([(9, 60), (60,)], lambda x, b: g.mul(x, g.broadcast_to(b, (9, 60))), "Level(d0 = 8 block.x) | Level(d0 = 1 thread.y) | "),
+    "transpose": ([(50, 70)], lambda x: g.transpose(x, [1, 0]), "Level(d0 = 32 block.x, d1 = 32 block.x; x -> workgroup+1) | "),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One kernel with its arrays, the last of which is its result."""
+
+    schedule: str
+    launch: Launch
+    module: HostModule | None
+    arrays: list[np.ndarray]
+    want: np.ndarray
+
+    def geometry(self) -> tuple[str, list[int], tuple[int, int, int]]:
+        return self.launch.symbol, [int(count) for count in self.launch.grid], self.launch.block
+
+
+class Samples:
+    """All families in one module, so that they are compiled once."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(7)
+        shapes = {f"{name} {n}": shape for name, row in FAMILIES.items() for n, shape in enumerate(row[0])}
+        self.inputs = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+        m = g.module_builder("families")
+        with m.function(inputs=[(name, shape, "f32") for name, shape in shapes.items()]) as values:
+            left = iter(values)
+            m.outputs([(name, make(*[next(left) for _ in given])) for name, (given, make, _) in FAMILIES.items()])
+        module = m.finish()
+        self.want = dict(zip(FAMILIES, interpreter.run(module, list(self.inputs.values())), strict=True))
+        self.module = PassManager(pipeline(2, "cuda:sm_80")).run(module)
+        self.files = sources(self.module, AMPERE).files
+        texts = {name: (file.text, code.launches) for file in self.files for name, code in file.kernels.items()}
+        hosts = {text: HostModule(text) for text, _ in texts.values()} if available() is None else {}
+        names = [attr.data["kernel.name"].data for attr in self.module.main.arg_attrs.data]  # type: ignore[union-attr]
+        by_value: dict[SSAValue, str] = dict(zip(self.module.main.args, names, strict=True))
+        functions = {op.sym_name.data: op for op in self.module.op.ops if "kernel.schedule" in op.attributes}  # type: ignore[attr-defined]
+        self.samples: dict[str, Sample] = {}
+        for call in self.module.main.walk():
+            if not isinstance(call, CallOp):
+                continue
+            places = [root(value) for value in call.arguments]
+            used = [by_value.get(place, "") for place in places]
+            (family,) = [name for name in used if name in FAMILIES]
+            text, (launch,) = texts[call.kernel]
+            want = self.want[family]
+            arrays = [
+                np.full(want.shape, np.nan, np.float32)
+                if name == family
+                else self.inputs[name]
+                if name
+                else np.ascontiguousarray(self.module.weights.get(place.owner.key.data))  # type: ignore[union-attr]
+                for name, place in zip(used, places, strict=True)
+            ]
+            schedule = functions[call.kernel].attributes["kernel.schedule"].data
+            self.samples[family] = Sample(schedule, launch, hosts.get(text), arrays, want)
+
+
+def root(value: SSAValue) -> SSAValue:
+    while value.owner is not None and getattr(value.owner, "name", "") == "kernel.view":
+        value = value.owner.operands[0]  # type: ignore[union-attr]
+    return value
+
+
+@pytest.fixture(scope="module")
+def samples() -> Samples:
+    return Samples()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_has_a_schedule_of_its_own(samples, family) -> None:
+    assert samples.samples[family].schedule.startswith(FAMILIES[family][2]), samples.samples[family].schedule
+
+
+@needs_compiler
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_compute_what_the_graph_does_in_any_order_of_threads(samples, family) -> None:
+    sample = samples.samples[family]
+    for order in ORDERS:
+        sample.arrays[-1][...] = np.nan
+        sample.module.launch(*sample.geometry(), sample.arrays, order=order)
+        np.testing.assert_allclose(sample.arrays[-1], sample.want, rtol=2e-5, atol=2e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_blocks_share_elements_and_shared_memory_has_no_conflicts(samples, family) -> None:
+    sample = samples.samples[family]
+    seen = watch(sample.module, *sample.geometry(), sample.arrays)
+    assert not seen.between_blocks()
+    ways = {use.ways for use in seen.shared_uses() if not use.writes}
+    assert ways <= {0, 1}, seen.shared_uses()
+
+
+@needs_nvcc
+def test_nothing_spills_on_two_generations(samples) -> None:
+    for code in compile_files([file.text for file in samples.files], ("sm_80", "sm_90a"), "flush", None):
+        for symbol, found in code.resources.items():
+            for arch, row in found.items():
+                assert row.spills == row.stack == 0, (symbol, arch, row)
+
+
+def test_the_largest_tile_fits_twice_on_a_multiprocessor() -> None:
+    """128 registers for each of 256 threads, and shared memory to spare."""
+    kernel = hand_made.gemm(2048, 2048, 512, weight=False, epilogue=False)
+    schedule = cuda.choose(kernel, AMPERE)
+    assert schedule.resident == 2 and str(schedule).startswith(
+        "Level(m = 128 block.y, n = 128 block.x) | Level(k = 16;"
+    )
+    done = lower(kernel, Schedule.parse(str(schedule)), AMPERE)
+    assert done.threads() == 256
+    text = kernel_source(done.functions(), "int").text
+    assert "__launch_bounds__(256, 2)" in text and "mlc_load<4>(A_shared" in text and "mlc_store(D" in text
+
+
+@needs_compiler
+def test_a_product_is_free_of_races(samples) -> None:
+    sample = samples.samples["product"]
+    check_races(sample.module, *sample.geometry(), sample.arrays).require_clean()
