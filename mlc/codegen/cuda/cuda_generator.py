@@ -61,7 +61,10 @@ class CudaGenerator:
             names += [f"{number}.cu", f"{number}.fatbin"]
         fresh = sum(not code.cached for code in compiled)
         texts = {**made.texts, TABLE: objects[0].decode()}
-        return Code(objects, plan, texts, compiled=fresh, cached=len(compiled) - fresh, names=tuple(names))
+        facts = {
+            name: [line for row in kernel.launches for line in row.facts()] for name, kernel in table.kernels.items()
+        }
+        return Code(objects, plan, texts, compiled=fresh, cached=len(compiled) - fresh, facts=facts, names=tuple(names))
 
     def machine_code(
         self, texts: Sequence[str], gpu: CudaTarget, denormals: str, cache: ObjectCache | None
