@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import platform
 import shutil
@@ -27,16 +26,24 @@ class Finding:
 
 
 def configure(parser: Parser) -> None:
+    parser.add_argument(
+        "--install-pycuda", action="store_true", help="build pycuda, which runs code for GPUs, into this Python first"
+    )
     parser.epilog = "Exit code 4 where native code for this machine cannot be made."
     parser.examples(
         "mlc doctor --json",
+        "mlc doctor --install-pycuda",
     )
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     import mlc
 
-    findings = [*_packages(), _cpu(), _cache(), _linker(), _cuda(), _onnxruntime()]
+    if args.install_pycuda:
+        from mlc.cli.pycuda_build import install
+
+        install()
+    findings = [*_packages(), _cpu(), _cache(), _linker(), _nvcc(), _driver(), _pycuda(), _onnxruntime()]
     console.result("doctor", version=mlc.__version__, findings=[asdict(f) for f in findings])
     console.print(f"mlc {mlc.__version__}, Python {platform.python_version()}, {platform.platform()}")
     width = max(len(f.name) for f in findings)
@@ -103,15 +110,54 @@ def _linker() -> Finding:
     return Finding("linker", True, f"{found} (only needed for --emit so)")
 
 
-def _cuda() -> Finding:
-    parts = []
-    if importlib.util.find_spec("pycuda") is None:
-        parts.append("pycuda not installed")
-    nvcc = shutil.which("nvcc")
-    parts.append(f"nvcc: {nvcc}" if nvcc else "no nvcc")
-    return Finding(
-        "cuda", False, f"this version of mlc compiles for GPUs and has no runtime for them yet ({', '.join(parts)})"
-    )
+def _nvcc() -> Finding:
+    from mlc.codegen.cuda.nvcc import require_nvcc, version
+    from mlc.errors import TargetUnavailable
+
+    try:
+        path = require_nvcc()
+    except TargetUnavailable as error:
+        return Finding("nvcc", False, "none (only needed to compile for target cuda)", error.remedy or "")
+    return Finding("nvcc", True, f"{path}, {version(path)} (only needed to compile for target cuda)")
+
+
+def _driver() -> Finding:
+    from mlc.ir.gpus import LIBRARY, driver
+
+    found, purpose = driver(), "only needed to run code of target cuda"
+    if not found.present:
+        return Finding(
+            "gpu",
+            False,
+            f"no NVIDIA driver: {LIBRARY} is not found ({purpose})",
+            "Compiling works without one. The driver comes with the system's packages, as in apt-get install nvidia-driver; a container gets that of"
+            " its host by --gpus all.",
+        )
+    if not found.gpus:
+        return Finding(
+            "gpu",
+            False,
+            f"a driver for CUDA {found.version}, which shows no GPU{found.error and f': {found.error}'} ({purpose})",
+            "nvidia-smi says what the driver sees; CUDA_VISIBLE_DEVICES may hide it.",
+        )
+    return Finding("gpu", True, f"{'; '.join(map(str, found.gpus))}; driver for CUDA {found.version}")
+
+
+def _pycuda() -> Finding:
+    purpose = "only needed to run code of target cuda"
+    try:
+        found = version("pycuda")
+    except PackageNotFoundError:
+        return Finding("pycuda", False, f"not installed ({purpose})", _how_to_build_pycuda())
+    return Finding("pycuda", True, f"{found} ({purpose})")
+
+
+def _how_to_build_pycuda() -> str:
+    from mlc.cli.pycuda_build import PACKAGES, headers
+
+    missing = [] if headers() else [f"pip install {PACKAGES}"]
+    missing += ["apt-get install g++"] if shutil.which("g++") is None else []
+    return " && ".join([*missing, "mlc doctor --install-pycuda"]) + "   (about two minutes; no GPU is needed for it)"
 
 
 def _onnxruntime() -> Finding:

@@ -307,9 +307,9 @@ def test_a_model_can_come_through_standard_input(mlc: Callable, small: Path, mon
 
 def test_doctor_says_what_works(mlc: Callable) -> None:
     outcome = mlc("doctor")
-    assert outcome.code == 0 and "llvmlite" in outcome.out and "cuda" in outcome.out
+    assert outcome.code == 0 and "llvmlite" in outcome.out
     names = {f["name"]: f["ok"] for f in json.loads(mlc("doctor", "--json").out)["findings"]}
-    assert names["cpu"] and not names["cuda"]
+    assert names["cpu"] and {"nvcc", "gpu", "pycuda"} < names.keys()
 
 
 def test_cache_shows_and_clears(mlc: Callable, small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

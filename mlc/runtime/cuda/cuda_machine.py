@@ -25,12 +25,14 @@ from mlc.runtime.artifact import Artifact
 from mlc.runtime.binding import KEPT, Binding
 from mlc.runtime.cuda.device_arrays import DeviceArray, DeviceSpace, words
 from mlc.runtime.cuda.device_memory import DeviceMemory
+from mlc.runtime.cuda.device_walk import Steering
 from mlc.runtime.cuda.device_work import Launch, Move, Places, Worker
 from mlc.runtime.cuda.driver import Device, Held, pycuda
 from mlc.runtime.cuda.graph import Graph, record
 from mlc.runtime.cuda.staging import Layout, Staging
 from mlc.runtime.machines import Run, Workspace
 from mlc.runtime.space import HOST
+from mlc.runtime.steered import Walk
 
 GRAPHS = 16  # that a workspace keeps
 _SEEN = 64  # calls that are remembered, should they come again
@@ -180,6 +182,27 @@ class CudaWorkspace(Workspace):
             self.seen.clear()
 
 
+class Clock:
+    """Takes the time of each launch between two events of the stream, and adds it to that of its step."""
+
+    def __init__(self, times: np.ndarray):
+        self.times = times
+        self.taken: list[tuple[Launch, Any, Any]] = []
+
+    def take(self, work: Launch, places: Places, stream: Any) -> None:
+        begin, end = pycuda().Event(), pycuda().Event()
+        begin.record(stream)
+        work.issue(places, stream)
+        end.record(stream)
+        self.taken.append((work, begin, end))
+
+    def read(self) -> None:
+        """Nanoseconds, and a turn for each time that a step came; the work is done and the context current."""
+        for work, begin, end in self.taken:
+            self.times[work.step] += 1e6 * begin.time_till(end), work.first  # milliseconds
+        self.taken.clear()
+
+
 class CudaMachine:
     """A machine as mlc.runtime.machines.Machine has it. The driver is asked, and the code loaded, when the first workspace is made."""
 
@@ -225,23 +248,25 @@ class CudaMachine:
         return whole.numpy()
 
     def run(self, workspace: CudaWorkspace, binding: Binding, table: Any) -> None:
-        self._run(workspace, binding, None)
+        self._run(workspace, binding, table, None)
 
     def timed(self) -> tuple[Run, Callable[[], Sequence[tuple[float, float]]]]:
         times = np.zeros((len(self.plan.steps), 2))
 
         def run(workspace: CudaWorkspace, binding: Binding, table: Any) -> None:
-            self._run(workspace, binding, times)
+            self._run(workspace, binding, table, times)
 
         return run, lambda: [(float(nanoseconds), float(turns)) for nanoseconds, turns in times]
 
     # One call --------------------------------------------------------------------------------------------------------
-    def _run(self, workspace: CudaWorkspace, binding: Binding, times: np.ndarray | None) -> None:
-        gpu = workspace.gpu
+    def _run(self, workspace: CudaWorkspace, binding: Binding, table: Any, times: np.ndarray | None) -> None:
+        gpu, worker = workspace.gpu, self._worker
+        assert worker is not None
         gpu.require_alive()
-        arrays, results = workspace.arrays, workspace.results
-        layout = Layout(arrays, results, workspace.aliases)
-        works, weights, stream = self._works_of(binding), self._current, workspace.held.stream
+        worker.require_countable(binding)
+        arrays, weights, stream = workspace.arrays, self._current, workspace.held.stream
+        layout = Layout(arrays, workspace.results, workspace.aliases)
+        clock = None if times is None else Clock(times)
         with gpu.active:
             try:
                 workspace.reserve(binding, weights, layout.bytes)
@@ -250,22 +275,37 @@ class CudaMachine:
                 if any(type(array) is DeviceArray for array in arrays):
                     workspace.held.wait_for_others()
 
+                def put(work: Launch | Move) -> None:
+                    try:
+                        if clock is None or isinstance(work, Move):
+                            work.issue(places, stream)
+                        else:
+                            clock.take(work, places, stream)
+                    except pycuda().Error as error:
+                        raise gpu.error(error, str(work)) from error
+
                 def issue() -> None:
                     layout.issue_to(workspace.staging, stream)
                     self._fronts(workspace, places, stream)
-                    for work in works:
-                        work.issue(places, stream)
+                    if self.plan.steered is None:
+                        for work in self._works_of(binding):
+                            put(work)
+                    else:
+                        machine = Steering(worker, places, stream, put)
+                        Walk(self.plan, binding, type(binding.table).from_address(table), machine).run()
                     layout.issue_back(workspace.staging, stream)
 
-                if times is None:
+                if clock is None and self.plan.steered is None:
                     self._issue(workspace, (binding, *places.inputs, *places.outputs), issue)
                 else:
-                    self._issue_timed(workspace, places, layout, works, times)
+                    issue()
                 stream.synchronize()
-                layout.take(workspace.staging, arrays, results)
+                if clock is not None:
+                    clock.read()
+                layout.take(workspace.staging, arrays, workspace.results)
             except pycuda().Error as error:
-                kernels = {work.symbol for work in works if isinstance(work, Launch)}
-                doing = f"kernel '{next(iter(kernels))}'" if len(kernels) == 1 else f"one of {len(kernels)} kernels"
+                names = list(dict.fromkeys(step.kernel for step in self.plan.steps))
+                doing = f"kernel '{names[0]}'" if len(names) == 1 else f"one of {len(names)} kernels"
                 raise gpu.error(error, doing) from error
 
     def _places(self, workspace: CudaWorkspace, binding: Binding, layout: Layout, weights: Sequence[int]) -> Places:
@@ -309,36 +349,8 @@ class CudaMachine:
             workspace.seen.popitem(last=False)
         issue()
 
-    def _issue_timed(
-        self,
-        workspace: CudaWorkspace,
-        places: Places,
-        layout: Layout,
-        works: Sequence[Launch | Move],
-        times: np.ndarray,
-    ) -> None:
-        """Each launch between two events of the stream."""
-        cu, stream = pycuda(), workspace.held.stream
-        layout.issue_to(workspace.staging, stream)
-        self._fronts(workspace, places, stream)
-        taken = []
-        for work in works:
-            if isinstance(work, Move):
-                work.issue(places, stream)
-                continue
-            begin, end = cu.Event(), cu.Event()
-            begin.record(stream)
-            work.issue(places, stream)
-            end.record(stream)
-            taken.append((work.step, begin, end))
-        layout.issue_back(workspace.staging, stream)
-        stream.synchronize()
-        for step, begin, end in taken:
-            times[step, 0] += 1e6 * begin.time_till(end)  # milliseconds
-        for step in {step for step, _, _ in taken}:
-            times[step, 1] += 1
-
     def _works_of(self, binding: Binding) -> list[Launch | Move]:
+        """Of a straight plan."""
         found = self._works.get(binding)
         if found is None:
             assert self._worker is not None
@@ -356,7 +368,7 @@ def _require_whole(table: LaunchTable, plan: Plan, objects: int) -> None:
         code = table.kernels.get(step.kernel)
         if code is None or not 0 <= code.file < len(table.files):
             raise InternalError(f"it has no code of the kernel '{step.kernel}'")
-        if len(code.extents) != sum(argument.kind in ("size", "computed") for argument in step.arguments):
+        if len(code.extents) > sum(argument.kind in ("size", "computed") for argument in step.arguments):
             raise InternalError(f"its code of the kernel '{step.kernel}' takes other sizes than the plan gives")
     if any(not 0 < number < objects for file in table.files for number in file.code.values()):
         raise InternalError("its table of launches names code that is not there")

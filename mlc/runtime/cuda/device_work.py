@@ -1,8 +1,9 @@
 """What a call does on a GPU at one set of sizes: launches, and copies inside of the GPU, with everything known but addresses.
 
-    works(plan, table, binding, functions)   ->   [Launch(grid, block, arguments), Move(...), ...]
+    Worker(plan, table, functions).works(binding)   ->   [Launch(grid, block, arguments), Move(...), ...]
 
-Whoever issues them knows the addresses: those of inputs, outputs, weights and the arena.
+Whoever issues them knows the addresses: those of inputs, outputs, weights and the arena. Where a plan has loops or branches, its steps become
+work one by one, as it is walked (device_walk.py).
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from mlc.codegen.cuda.launches import KernelCode, LaunchTable
 from mlc.errors import MlcError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.kernel.plan import Argument, Copy, Plan, Step
+from mlc.ir.kernel.places import Argument
+from mlc.ir.kernel.plan import Copy, Plan, Step
 from mlc.runtime.binding import Binding
 
-# An argument of a launch: a number, or a place whose address is looked up.
+# A value that a launch is given: a number, or memory of that number, whose address is looked up.
 Item = tuple[str, int]
 _FORMATS = {4: "i", 8: "q"}
 
@@ -52,7 +54,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch of a driver's function; `step` is the number of its step in the plan."""
+    """One launch of a driver's function; `step` is the number of its step in the plan, of whose launches it may be the first."""
 
     function: Any
     symbol: str
@@ -62,6 +64,11 @@ class Launch:
     shared: int
     pack: struct.Struct
     arguments: tuple[Item, ...]
+    first: bool = True
+
+    def __str__(self) -> str:
+        shared = f" with {self.shared} bytes of shared memory" if self.shared else ""
+        return f"the launch of kernel '{self.symbol}' on {self.grid} blocks of {self.block} threads{shared}"
 
     def issue(self, places: Places, stream: Any) -> None:
         packed = self.pack.pack(*map(places.value, self.arguments))
@@ -76,7 +83,9 @@ class Move:
     source: Item
     bytes: int
     copy: Callable[..., None]
-    step: int | None = None
+
+    def __str__(self) -> str:
+        return f"a copy of {self.bytes} bytes on the GPU"
 
     def issue(self, places: Places, stream: Any) -> None:
         target, source = places.value(self.target), places.value(self.source)
@@ -84,63 +93,76 @@ class Move:
             self.copy(target, source, self.bytes, stream)
 
 
+class Call:
+    """A step of a plan with the code of its kernel: how its arguments are packed, and which of them are the extents that grids count with.
+
+    Extents stand behind memory in a kernel: of what is computed on the way, numbers are those in the last places.
+    """
+
+    def __init__(self, number: int, step: Step, code: KernelCode):
+        self.number, self.step, self.code = number, step, code
+        numbers = [place for place, a in enumerate(step.arguments) if a.kind in ("size", "computed")]
+        self.extents = numbers[len(numbers) - len(code.extents) :]
+        small, format = _FORMATS[code.index_bytes], ""
+        for place, argument in enumerate(step.arguments):
+            format += (small if place in self.extents else "P") + small * len(argument.strides)
+        self.pack = struct.Struct(format)
+        self.grids = [tuple(map(dims.parse, launch.grid)) for launch in code.launches]
+
+    def launches(self, items: Sequence[Sequence[Item]], functions: Mapping[str, Any]) -> list[Launch]:
+        """With what each argument becomes: itself, then its strides. Launches without blocks are left out."""
+        extents = {name: items[place][0][1] for name, place in zip(self.code.extents, self.extents, strict=True)}
+        arguments = tuple(item for each in items for item in each)
+        found: list[Launch] = []
+        for launch, grid in zip(self.code.launches, self.grids, strict=True):
+            x, y, z = (dims.evaluate(extent, extents) for extent in grid)
+            if min(x, y, z) > 0:
+                made = functions[launch.symbol], launch.symbol, self.number, (x, y, z), launch.block, launch.shared
+                found.append(Launch(*made, self.pack, arguments, first=not found))
+        return found
+
+
 class Worker:
-    """Makes the work of steps and copies of a plan, whose functions are loaded. `copy` is the driver's, inside of the GPU."""
+    """Makes the work of the steps and copies of a plan, whose functions are loaded. `copy` is the driver's, inside of the GPU."""
 
     def __init__(self, plan: Plan, table: LaunchTable, functions: Mapping[str, Any], copy: Callable[..., None]):
-        self.plan, self.table, self.functions, self.copy = plan, table, functions, copy
+        self.plan, self.functions, self.copy = plan, functions, copy
+        self.calls = [Call(number, step, table.kernels[step.kernel]) for number, step in enumerate(plan.steps)]
         self.counts = [dims.parse(text) for text in table.counts]
 
     def works(self, binding: Binding) -> list[Launch | Move]:
-        """Of a straight plan. Raises MlcError where positions do not fit into the numbers that kernels count with."""
-        self.require_countable(binding)
+        """Of a straight plan."""
         sizes = dict(zip(self.plan.sizes, binding.sizes, strict=True))
 
         def known(extent: Extent) -> int:
             return extent if isinstance(extent, int) else sizes[extent]
 
-        numbers = {id(step): number for number, step in enumerate(self.plan.steps)}
+        def items(argument: Argument) -> list[Item]:
+            return [(argument.kind, known(argument.at)), *(("size", known(stride)) for stride in argument.strides)]
+
+        calls = iter(self.calls)
         found: list[Launch | Move] = []
         for item in self.plan.sequence:
             if isinstance(item, Copy):
-                target, source = _items(item.target, known)[0], _items(item.source, known)[0]
-                found.append(Move(target, source, known(item.bytes), self.copy))
+                found.append(Move(items(item.target)[0], items(item.source)[0], known(item.bytes), self.copy))
             else:
-                found += self.launches(item, numbers[id(item)], known)
+                found += next(calls).launches(list(map(items, item.arguments)), self.functions)
         return found
 
-    def launches(self, step: Step, number: int, known: Callable[[Extent], int]) -> list[Launch]:
-        """Of one step; those without blocks are left out."""
-        code = self.table.kernels[step.kernel]
-        arguments = [item for argument in step.arguments for item in _items(argument, known)]
-        pack = struct.Struct("".join(_format(kind, code) for kind, _ in arguments))
-        extents = dict(
-            zip(code.extents, (known(a.at) for a in step.arguments if a.kind in ("size", "computed")), strict=True)
-        )
-        found = []
-        for launch in code.launches:
-            x, y, z = (dims.evaluate(dims.parse(text), extents) for text in launch.grid)
-            if min(x, y, z) > 0:
-                function = self.functions[launch.symbol]
-                found.append(
-                    Launch(
-                        function, launch.symbol, number, (x, y, z), launch.block, launch.shared, pack, tuple(arguments)
-                    )
-                )
-        return found
+    def launches(self, number: int, known: Callable[[Argument], int]) -> list[Launch]:
+        """Of one step, whose arguments are known by now."""
+        items = [
+            [("size", known(argument)), *(("size", known(Argument("size", stride))) for stride in argument.strides)]
+            for argument in self.plan.steps[number].arguments
+        ]
+        return self.calls[number].launches(items, self.functions)
 
     def require_countable(self, binding: Binding) -> None:
+        """Raises MlcError where positions do not fit into the numbers that kernels count with."""
         for count in self.counts:
-            if (elements := dims.evaluate(count, binding.symbols)) >= 1 << 31:
+            elements = dims.evaluate(dims.ceiling(count, self.plan.counted), binding.symbols)
+            if elements >= 1 << 31:
                 raise MlcError(
                     f"a tensor has {elements} elements at these sizes, and the kernels count to 2147483647",
                     remedy="Call it with smaller inputs, or state the bounds of the sizes where the model is compiled: --dim N=1..SIZE.",
                 )
-
-
-def _items(argument: Argument, known: Callable[[Extent], int]) -> list[Item]:
-    return [(argument.kind, known(argument.at)), *(("stride", known(stride)) for stride in argument.strides)]
-
-
-def _format(kind: str, code: KernelCode) -> str:
-    return _FORMATS[code.index_bytes] if kind in ("size", "computed", "stride") else "P"

@@ -18,8 +18,8 @@ from typing import Any
 
 from mlc.errors import InternalError, MlcError, TargetUnavailable
 from mlc.ir.byte_counts import bytes_text
+from mlc.ir.gpus import LIBRARY
 
-LIBRARY = "libcuda.so.1"
 INSTALL = "mlc doctor says what is missing, and how to get it."
 
 # Errors after which the driver refuses everything else in the context, by what pycuda's message ends in.

@@ -5,14 +5,17 @@ from __future__ import annotations
 import gc
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mlc.codegen.cuda import cuda_generator
+from mlc.codegen.cuda.nvcc import Compiled
 from mlc.runtime.artifact import Artifact
 from mlc.runtime.cuda import driver as cuda_driver
 from mlc.runtime.executable import Executable
-from tests.runtime.cuda import stand_in
+from tests.runtime.cuda import cuda_programs, stand_in
 
 
 @pytest.fixture(scope="package")
@@ -45,3 +48,15 @@ def driver(loaded: stand_in.StandIn) -> Iterator[stand_in.StandIn]:
 @pytest.fixture
 def run(driver: stand_in.StandIn) -> Callable[[Artifact], Executable]:
     return Executable
+
+
+@pytest.fixture
+def cuda(driver: stand_in.StandIn, monkeypatch: pytest.MonkeyPatch) -> stand_in.StandIn:
+    """Target cuda makes code that the stand-in runs: g++ takes nvcc's place."""
+
+    def compile_files(texts: Sequence[str], *_: object) -> list[Compiled]:
+        with ThreadPoolExecutor(2) as pool:
+            return [Compiled(content, {}) for content in pool.map(cuda_programs.image, texts)]
+
+    monkeypatch.setattr(cuda_generator, "compile_files", compile_files)
+    return driver

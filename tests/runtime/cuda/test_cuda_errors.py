@@ -127,7 +127,10 @@ def test_a_kernel_that_fails_ends_the_context_and_says_so(run: Run, driver: Stan
 def test_a_launch_that_is_refused_names_what_failed(run: Run, driver: StandIn) -> None:
     exe = run(cuda_programs.update())
     driver.fail("cuLaunchKernel", INVALID_VALUE)
-    with pytest.raises(mlc.InternalError, match="kernel 'update' failed on .*invalid argument"):
+    with pytest.raises(
+        mlc.InternalError,
+        match=r"launch of kernel 'update' on \(1, 1, 1\) blocks of \(32, 1, 1\) threads failed on .*invalid argument",
+    ):
         exe(X.copy(), X)
     new, _ = exe(X.copy(), X)  # nothing is lost
     np.testing.assert_array_equal(new, X / 2)
