@@ -110,6 +110,20 @@ def transformer(layers: Any) -> Any:
     return layers.Sequential(layers.Embedding(TOKENS, SIZE), Positions(), *blocks, *head)
 
 
+def recurrent(layers: Any) -> Any:
+    """Two layers of LSTM that read a sequence, and tell its class at the end."""
+
+    class Reader(layers.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.head = layers.LSTM(SIZE, SIZE, 2), layers.Linear(SIZE, CLASSES)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.lstm(x)[0][-1])
+
+    return Reader()
+
+
 def labelled(*shape: int) -> Iterator[Batch]:
     """Items of classes that differ in their mean, with noise around it."""
     rng = np.random.default_rng(0)
@@ -117,6 +131,12 @@ def labelled(*shape: int) -> Iterator[Batch]:
     while True:
         labels = rng.integers(0, CLASSES, shape[0])
         yield 0.1 * means[labels] + rng.normal(size=shape).astype(np.float32), labels
+
+
+def series(steps: int, rows: int, size: int) -> Iterator[Batch]:
+    """Sequences with classes, steps first."""
+    for x, labels in labelled(rows, steps, size):
+        yield np.ascontiguousarray(x.swapaxes(0, 1)), labels
 
 
 def sequences(*shape: int) -> Iterator[Batch]:
@@ -146,4 +166,5 @@ NETWORKS = {
     "cnn": Network("two convolutions, 32 x 32 x 3, batch 32", convolutions, labelled, (32, 3, 32, 32)),
     "residual": Network("residual CNN, 32 x 32 x 3, batch 32", residual, labelled, (32, 3, 32, 32)),
     "transformer": Network("Transformer, 4 blocks of 256, 8 x 128 tokens", transformer, sequences, (8, LENGTH)),
+    "lstm": Network("LSTM, 2 layers of 256, 64 steps, batch 8", recurrent, series, (64, 8, SIZE)),
 }

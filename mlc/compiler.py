@@ -292,6 +292,9 @@ class Compilation:
                 lowered, self.target, known=known, cache=options.cache, denormals=options.denormals
             )
             self.report["objects"] = {"compiled": code.compiled, "cached": code.cached}
+            for kernel in self.report.get("kernels", ()):
+                if facts := code.facts.get(kernel["name"]):
+                    kernel["code"] = list(facts)
             scalar = len(code.optimised)
             step.text = f"{len(code.texts) - 1} kernels" + (f", {scalar} of them scalar" if scalar else "")
             step.text += f"; {code.compiled} objects compiled, {code.cached} from the cache"

@@ -89,5 +89,7 @@ def _print(kernel: dict[str, Any], console: Console) -> None:
         console.print(f"  {'loops' if not number else '':<9} {op}")
     console.print(f"  schedule  {kernel['schedule']}")
     console.print(f"  work      {calls[0]['flops']} operations, {calls[0]['bytes']} bytes")
+    for number, fact in enumerate(kernel.get("code", [])):
+        console.print(f"  {'code' if not number else '':<9} {fact}")
     for note in kernel["notes"]:
         console.print(f"  note      {note}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,6 +30,9 @@ class Code:
         default_factory=frozenset
     )  # names of texts of plain loops, which a compiler improves
     entry: str = ""  # the symbol of a function that calls every kernel, where there is one
+    facts: Mapping[str, Sequence[str]] = field(
+        default_factory=dict
+    )  # what the code of a kernel takes, in words for reports
     names: tuple[str, ...] = ()  # of the objects as files of a package; 0.o, 1.o, ... where none are given
 
 

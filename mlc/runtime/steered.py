@@ -17,7 +17,7 @@ from mlc.ir.kernel.plan import Plan
 from mlc.ir.kernel.steering import Instruction, Steered, computed
 from mlc.runtime.binding import Binding
 
-Known = Callable[[Argument], int]
+ValueOf = Callable[[Argument], int]
 
 
 class Issuing(Protocol):
@@ -26,10 +26,10 @@ class Issuing(Protocol):
     def address(self, kind: str, number: int) -> int:
         """Of an input, output, weight or buffer."""
 
-    def call(self, number: int, known: Known) -> None:
+    def call(self, number: int, known: ValueOf) -> None:
         """Step `number` of the plan; `known` gives the numbers and addresses of its arguments."""
 
-    def copy(self, number: int, known: Known) -> None:
+    def copy(self, number: int, known: ValueOf) -> None:
         """The plan's copy of this number; its bytes are known(Argument("size", bytes))."""
 
     def load(self, address: int, type: str) -> int:

@@ -9,6 +9,7 @@ ones' in what they compute and in whom they wait for. docs/cuda-on-cpu.md shows 
 
 from mlc.testing.accesses import Accesses, watch
 from mlc.testing.address_maps import bank_ways, sectors
+from mlc.testing.host_backend import on_host
 from mlc.testing.host_build import CompileFault
 from mlc.testing.host_module import ORDERS, HostModule, KernelFault, Order
 from mlc.testing.sanitizers import CheckReport, check_memory, check_races
@@ -24,6 +25,7 @@ __all__ = [
     "bank_ways",
     "check_memory",
     "check_races",
+    "on_host",
     "sectors",
     "watch",
 ]

@@ -61,7 +61,7 @@ def kernels_of(text: str) -> dict[str, str]:
 
 def shared_object(text: str, defines: Sequence[str] = ()) -> bytes:
     """A library of the kernels, whose runtime is loaded beside it. Raises CompileFault, TargetUnavailable."""
-    flags = ("-O1", *processor_flags(), *defines)
+    flags = ("-O2", *processor_flags(), *defines)
     return _kept(
         ("shared", _exported(text), *flags), lambda folder: _link(folder, [_compiled(text, flags)], ["-shared"])
     )
@@ -124,7 +124,21 @@ def _compiled(text: str, flags: Sequence[str]) -> bytes:
         source.write_text(_exported(text))
         return _g_plus_plus(
             folder,
-            [*_FLAGS, *flags, "-I", HOST, "-I", DEVICE, "-include", "mlc_host.h", "-x", "c++", "-c", source],
+            [
+                *_FLAGS,
+                "-fvisibility=hidden",
+                *flags,
+                "-I",
+                HOST,
+                "-I",
+                DEVICE,
+                "-include",
+                "mlc_host.h",
+                "-x",
+                "c++",
+                "-c",
+                source,
+            ],
             text,
         )
 
@@ -181,7 +195,7 @@ def _basis() -> str:
     version = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
     files = sorted(path for path in HOST.iterdir() if path.is_file())
     digest = hashlib.sha256()
-    for path in [*files, DEVICE / "device.cuh"]:
+    for path in [*files, DEVICE / "device.cuh", Path(__file__)]:  # this file has the flags
         digest.update(path.read_bytes())
     return f"{version}\0{digest.hexdigest()}"
 

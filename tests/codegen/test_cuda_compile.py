@@ -13,6 +13,7 @@ import mlc
 from mlc.codegen.cuda.launches import FileCode, KernelCode, Launch, LaunchTable, Resources, best_code
 from mlc.codegen.cuda.nvcc import resources
 from mlc.ir import builder as g
+from mlc.ir.kernel.cuda_target import architecture
 
 needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
 
@@ -52,6 +53,28 @@ def test_a_package_is_saved_and_read_without_a_gpu(exe, tmp_path) -> None:
     read = mlc.load_executable(tmp_path / "m.mlc", strict=True)
     assert read.objects == exe.objects and read.target == exe.target
     assert mlc.compile(classifier(), target="cuda").report["objects"] == {"compiled": 0, "cached": 1}
+
+
+@needs_nvcc
+def test_reports_say_what_the_code_of_a_kernel_takes(exe) -> None:
+    for kernel in exe.report["kernels"]:
+        first, *rest = kernel["code"]
+        assert first.startswith(kernel["name"]) and "<<<" in first, kernel["code"]
+        assert [line[2:8] for line in rest if line.startswith("  ")][:2] == ["sm_80:", "sm_90a"], kernel["code"]
+        assert all("registers" in line and "nothing spilled" in line for line in rest if line.startswith("  "))
+
+
+def test_a_gpu_is_known_by_its_compute_capability() -> None:
+    found = {text: architecture(text) for text in ("8.0", "8.6", "8.9 ", "9.0", "10.0", "7.5", "")}
+    assert found == {
+        "8.0": "sm_80",
+        "8.6": "sm_86",
+        "8.9 ": "sm_89",
+        "9.0": "sm_90a",
+        "10.0": "sm_100",
+        "7.5": None,
+        "": None,
+    }
 
 
 def test_what_ptxas_says_is_read() -> None:

@@ -304,6 +304,16 @@ def test_python_threads_may_launch_at_the_same_time(basic):
     assert failures == []
 
 
+def test_modules_may_have_kernels_of_one_name():
+    head = 'extern "C" __global__ void f'
+    one, two = HostModule(head + "(float *x) { x[0] = 1; }"), HostModule(head + "(int n, double *x) { x[0] = n; }")
+    x, y = np.zeros(1, np.float32), np.zeros(1)
+    one.launch("f", 1, 1, [x])
+    two.launch("f", 1, 1, [7, y])
+    assert (x[0], y[0]) == (1, 7)
+    assert len(one.parameters["f"]) == 1
+
+
 # Warps ---------------------------------------------------------------------------------------------------------------
 WARP = r"""
 #include "device.cuh"

@@ -13,7 +13,7 @@ them, since threads find their own. `step.scratch` is what all threads of a laun
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mlc.codegen.code import Code
@@ -52,9 +52,8 @@ class CudaGenerator:
         gpu = _gpu(target)
         made = sources(module, gpu)
         plan = _shared(plan_of(module), made)
-        compiled = compile_files(
-            [file.text for file in made.files], gpu.archs, denormals, ObjectCache() if cache else None
-        )
+        texts_of_files = [file.text for file in made.files]
+        compiled = self.machine_code(texts_of_files, gpu, denormals, ObjectCache() if cache else None)
         table = _table(made, compiled, gpu)
         objects, names = [table.to_bytes()], [TABLE]
         for number, (file, code) in enumerate(zip(made.files, compiled, strict=True)):
@@ -62,7 +61,15 @@ class CudaGenerator:
             names += [f"{number}.cu", f"{number}.fatbin"]
         fresh = sum(not code.cached for code in compiled)
         texts = {**made.texts, TABLE: objects[0].decode()}
-        return Code(objects, plan, texts, compiled=fresh, cached=len(compiled) - fresh, names=tuple(names))
+        facts = {
+            name: [line for row in kernel.launches for line in row.facts()] for name, kernel in table.kernels.items()
+        }
+        return Code(objects, plan, texts, compiled=fresh, cached=len(compiled) - fresh, facts=facts, names=tuple(names))
+
+    def machine_code(
+        self, texts: Sequence[str], gpu: CudaTarget, denormals: str, cache: ObjectCache | None
+    ) -> list[Compiled]:
+        return compile_files(texts, gpu.archs, denormals, cache)
 
     def write(self, what: str, module: Module, target: Target, denormals: str = "flush") -> bytes:
         """All kernels as one text of CUDA C, or what nvcc makes of it for the first architecture."""

@@ -21,7 +21,7 @@ import mlc.codegen.cuda.memory_ops
 import mlc.codegen.cuda.value_ops  # noqa: F401  fill the table of what ops print
 from mlc.codegen.cuda import lane_ops, polynomial
 from mlc.codegen.cuda.c_function import Function, View, enclosed, written_buffers
-from mlc.codegen.cuda.launches import Launch
+from mlc.codegen.cuda.launches import Launch, trimmed
 from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
@@ -75,7 +75,7 @@ class Writer:
         if schedule := _text(self.op.attributes.get("kernel.schedule")):
             lines.append(f"//   schedule  {schedule}")
         for launch in self.launches:
-            grid, block = (", ".join(_trimmed(side)) for side in (launch.grid, [str(count) for count in launch.block]))
+            grid, block = (", ".join(map(str, trimmed(side))) for side in (launch.grid, launch.block))
             grid, block = (f"dim3({side})" if ", " in side else side for side in (grid, block))
             more = f", {launch.shared}" if launch.shared else ""
             lines.append(f"//   launch    {launch.symbol}<<<{grid}, {block}{more}>>>")
@@ -259,14 +259,6 @@ def dim_text(extent: Extent, names: Mapping[str, str]) -> str:
 
 def _blocks(total: Extent, threads: int) -> str:
     return str(tile_count(total, threads))
-
-
-def _trimmed(side: Sequence[str]) -> list[str]:
-    """Without the axes behind that have one."""
-    found = [text for text in side]
-    while len(found) > 1 and found[-1] == "1":
-        found.pop()
-    return found
 
 
 def _text(attr: Attribute | None) -> str:

@@ -12,7 +12,7 @@ A grid is in the kernel's extents, which are the step's arguments of the kinds "
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,6 +28,12 @@ class Resources:
     stack: int = 0  # bytes
     shared: int = 0  # bytes
 
+    def __str__(self) -> str:
+        parts = [f"{self.registers} registers"]
+        parts += [f"{self.shared} bytes of shared memory"] if self.shared else []
+        parts += [f"{self.spills} bytes spilled" if self.spills else "nothing spilled"]
+        return ", ".join([*parts, *([f"{self.stack} bytes of stack"] if self.stack else [])])
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -38,6 +44,15 @@ class Launch:
     block: tuple[int, int, int]
     shared: int = 0
     resources: Mapping[str, Resources] = field(default_factory=dict)  # by architecture
+
+    def facts(self) -> Iterator[str]:
+        """For reports: gemm_0<<<(s0 + 127)//128 x 6, 16 x 16>>>, then a line for each architecture."""
+        grid, block = (" x ".join(map(str, trimmed(side))) for side in (self.grid, self.block))
+        yield f"{self.symbol}<<<{grid}, {block}>>>" + (
+            f" with {self.shared} bytes of shared memory" if self.shared else ""
+        )
+        for arch, found in self.resources.items():
+            yield f"  {arch}: {found}"
 
 
 @dataclass(frozen=True)
@@ -113,6 +128,14 @@ def _kernel(row: Mapping[str, Any]) -> KernelCode:
 def _launch(row: Mapping[str, Any]) -> Launch:
     resources = {arch: Resources(**found) for arch, found in row["resources"].items()}
     return Launch(row["symbol"], _three(row["grid"]), _three(row["block"]), row["shared"], resources)
+
+
+def trimmed(side: Sequence[Any]) -> list[Any]:
+    """Without the axes behind that have one."""
+    found = list(side)
+    while len(found) > 1 and found[-1] in (1, "1"):
+        found.pop()
+    return found
 
 
 def _three(row: Sequence[Any]) -> tuple[Any, Any, Any]:

@@ -1,13 +1,17 @@
 """NVIDIA GPUs: what schedules need to know of one (target.py), and what nvcc is asked to compile for.
 
-cuda_target("native")           code that runs on every GPU since Ampere: machine code of sm_80 and sm_90a, and PTX
+cuda_target("native")           the GPU at hand, as nvidia-smi tells; where there is none, code that runs on every GPU since Ampere: machine code
+                                of sm_80 and sm_90a, and PTX
 cuda_target("sm_90a")           one architecture; PTX of its family beside it, where its code runs on no later one
 cuda_target("sm_80,sm_86")      several, scheduled for the first
 """
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import ClassVar
 
 from mlc.errors import TargetUnavailable
@@ -120,7 +124,8 @@ _GPUS = {
 def cuda_target(name: str = "native") -> CudaTarget:
     """The target called `name`. Raises TargetUnavailable for any other name."""
     if name in ("native", "cuda"):
-        return replace(_GPUS["sm_80"], archs=("sm_80", "sm_90a", "compute_80"))
+        found = _at_hand()
+        return _GPUS[found] if found else replace(_GPUS["sm_80"], archs=("sm_80", "sm_90a", "compute_80"))
     names = [part.strip() for part in name.split(",")]
     for each in names:
         if each not in _GPUS:
@@ -132,3 +137,28 @@ def cuda_target(name: str = "native") -> CudaTarget:
     # PTX of the oldest, which the driver compiles for whatever comes later
     oldest = min(names, key=lambda each: _GPUS[each].capability)
     return replace(_GPUS[names[0]], archs=(*dict.fromkeys(names), _GPUS[oldest].archs[-1]))
+
+
+@cache
+def _at_hand() -> str | None:
+    """The architecture of the first GPU of this machine, if it is one of those above."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    try:
+        done = subprocess.run(
+            [tool, "--query-gpu=compute_cap", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return architecture(done.stdout.partition("\n")[0]) if done.returncode == 0 else None
+
+
+def architecture(capability: str) -> str | None:
+    """Of a compute capability: "9.0" is sm_90a, whose code runs there alone; None for one that has no row here."""
+    digits = capability.strip().replace(".", "")
+    return next((name for name in (f"sm_{digits}a", f"sm_{digits}") if name in _GPUS), None)

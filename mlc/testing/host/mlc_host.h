@@ -134,7 +134,7 @@ template <class... P, void (*KERNEL)(P...)> struct mlc_host_entry<KERNEL> {
 constexpr unsigned mlc_host_first(unsigned first, ...) { return first; }
 #define MLC_HOST_KERNEL(NAME, ...)                                                                                       \
   extern "C" {                                                                                                           \
-  extern const mlc_host_kernel mlc_kernel_##NAME;                                                                        \
+  extern const mlc_host_kernel mlc_kernel_##NAME __attribute__((visibility("default")));                                 \
   const mlc_host_kernel mlc_kernel_##NAME = {mlc_host_entry<NAME>::launch<mlc_host_first(__VA_ARGS__)>, mlc_host_entry<NAME>::parameters, \
                                              mlc_host_entry<NAME>::count, mlc_host_first(__VA_ARGS__), __start_mlc_shared,        \
                                              __stop_mlc_shared};                                                         \

@@ -46,7 +46,8 @@ struct mlc_host_kernel {
   unsigned char *shared_begin, *shared_end;  // shared memory of fixed size, of all kernels of the module
 };
 
-#define MLC_WEAK_HIDDEN __attribute__((weak, visibility("hidden")))
+// Kernels are compiled with hidden symbols: two modules may have kernels of one name.
+#pragma GCC visibility push(default)
 extern "C" {
 extern mlc_host_thread *mlc_host_now;
 extern mlc_host_block mlc_host_block_now;
@@ -70,3 +71,4 @@ void mlc_host_mbarrier_init(unsigned long long *barrier, int count, int line);
 void mlc_host_mbarrier_arrive(unsigned long long *barrier, int line);
 void mlc_host_mbarrier_wait(unsigned long long *barrier, int parity, int line);
 }
+#pragma GCC visibility pop
