@@ -13,12 +13,14 @@ import argparse
 import codecs
 import contextlib
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import mlc
 from mlc import Tensor, nn
+from mlc.data import Monitor
 from mlc.optim import Adam, ClipByNorm, Cosine
 
 ROWS = 8
@@ -76,6 +78,7 @@ def main(arguments: list[str] | None = None) -> float:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--window", type=int, default=25, help="steps in time that a gradient sees")
     parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--plot", type=Path, metavar="loss.png", help="write the losses as a picture, by matplotlib")
     args = parser.parse_args(arguments)
 
     # 1. The text, as numbers of characters.
@@ -93,14 +96,16 @@ def main(arguments: list[str] | None = None) -> float:
     )
 
     # 3. Training: the state begins at zero in each pass over the text.
-    for n in range(args.steps):
-        x, y = batches[n % len(batches)]
-        if n % len(batches) == 0:
-            state, losses = zeros(ROWS, args.hidden), []
-        loss, state = step(x, state, y)
-        losses.append(loss.item())
-        if n % 100 == 99 or n == args.steps - 1:
-            print(f"step {n + 1:4}  loss {np.mean(losses):.3f} nats per character", flush=True)
+    with Monitor(args.steps, unit="characters", plot=args.plot) as monitor:
+        for n in range(args.steps):
+            x, y = batches[n % len(batches)]
+            if n % len(batches) == 0:
+                state, losses = zeros(ROWS, args.hidden), []
+            loss, state = step(x, state, y)
+            losses.append(loss.item())
+            monitor.update(losses[-1], y.size)
+            if n % 100 == 99 or n == args.steps - 1:
+                monitor.say(f"step {n + 1:4}  loss {np.mean(losses):.3f} nats per character")
 
     # 4. What it has learned.
     print(generate(step, characters, args.hidden, "The Zen", 120))

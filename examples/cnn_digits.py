@@ -10,13 +10,14 @@ pixel, in another way in each epoch; see mlp_digits.py for the same without eith
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
 
 import mlc
 from mlc import nn
-from mlc.data import Accuracy, ArrayDataset, DataLoader, Mean, RandomCrop, random_split
+from mlc.data import Accuracy, ArrayDataset, DataLoader, Mean, Monitor, RandomCrop, random_split
 from mlc.optim import AdamW, Cosine
 
 BATCH, TEST = 64, 360
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> float:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of first weights, order of batches, shifts")
+    parser.add_argument("--plot", type=Path, metavar="loss.png", help="write the losses as a picture, by matplotlib")
     args = parser.parse_args(arguments)
 
     # 1. The data: [1, 8, 8] per image, one cut for training and test.
@@ -61,12 +63,15 @@ def main(arguments: list[str] | None = None) -> float:
     )
 
     # 3. Training.
-    for epoch in range(args.epochs):
-        mean = Mean()
-        for x, y in loader:
-            mean.update(step(x, y).item(), len(x))
-        if epoch % 5 == 4 or epoch == args.epochs - 1:
-            print(f"epoch {epoch + 1:3}  loss {mean.value:.4f}", flush=True)
+    with Monitor(args.epochs * len(loader), plot=args.plot) as monitor:
+        for epoch in range(args.epochs):
+            mean = Mean()
+            for x, y in loader:
+                loss = step(x, y).item()
+                mean.update(loss, len(x))
+                monitor.update(loss, len(x))
+            if epoch % 5 == 4 or epoch == args.epochs - 1:
+                monitor.say(f"epoch {epoch + 1:3}  loss {mean.value:.4f}")
 
     # 4. The test: evaluate normalises by the running statistics and drops nothing.
     accuracy = Accuracy()

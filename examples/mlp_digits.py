@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 import mlc
 from mlc import nn
-from mlc.data import Accuracy, ArrayDataset, DataLoader, Mean, random_split
+from mlc.data import Accuracy, ArrayDataset, DataLoader, Mean, Monitor, random_split
 from mlc.optim import AdamW, InverseTime
 
 BATCH, TEST = 64, 360
@@ -27,6 +27,7 @@ def main() -> float:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0, help="of first weights, order of batches")
+    parser.add_argument("--plot", type=Path, metavar="loss.png", help="write the losses as a picture, by matplotlib")
     parser.add_argument("--checkpoint", type=Path, help="read where it exists, written at the end")
     args = parser.parse_args()
 
@@ -49,12 +50,15 @@ def main() -> float:
         step.load(args.checkpoint)
 
     # 3. Training.
-    for epoch in range(args.epochs):
-        mean = Mean()
-        for x, y in loader:
-            mean.update(step(x, y).item(), len(x))
-        if epoch % 5 == 4 or epoch == args.epochs - 1:
-            print(f"epoch {epoch + 1:3}  loss {mean.value:.4f}")
+    with Monitor(args.epochs * len(loader), plot=args.plot) as monitor:
+        for epoch in range(args.epochs):
+            mean = Mean()
+            for x, y in loader:
+                loss = step(x, y).item()
+                mean.update(loss, len(x))
+                monitor.update(loss, len(x))
+            if epoch % 5 == 4 or epoch == args.epochs - 1:
+                monitor.say(f"epoch {epoch + 1:3}  loss {mean.value:.4f}")
 
     # 4. The test, by the parameters that the step holds.
     accuracy = Accuracy()

@@ -10,12 +10,14 @@ the last tenth of the text, which is not trained on, is the test. The generator 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import mlc
 from mlc import Tensor, nn
+from mlc.data import Monitor
 from mlc.optim import AdamW, ClipByNorm, Cosine, Warmup
 
 CONTEXT, ROWS, SIZE, HEADS, BLOCKS = 64, 32, 64, 4, 2
@@ -74,6 +76,7 @@ def generate(net: Transformer, characters: list[str], start: str, length: int) -
 def main(arguments: list[str] | None = None) -> float:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--plot", type=Path, metavar="loss.png", help="write the losses as a picture, by matplotlib")
     args = parser.parse_args(arguments)
 
     # 1. The text, as numbers of characters.
@@ -90,10 +93,12 @@ def main(arguments: list[str] | None = None) -> float:
 
     # 3. Training.
     random, losses = np.random.default_rng(0), []
-    for n in range(1, args.steps + 1):
-        losses.append(step(*batch(train, random)).item())
-        if n % 250 == 0 or n == args.steps:
-            print(f"step {n:4}  loss {np.mean(losses[-250:]):.3f} nats per character", flush=True)
+    with Monitor(args.steps, unit="characters", plot=args.plot) as monitor:
+        for n in range(1, args.steps + 1):
+            losses.append(step(*batch(train, random)).item())
+            monitor.update(losses[-1], ROWS * CONTEXT)
+            if n % 250 == 0 or n == args.steps:
+                monitor.say(f"step {n:4}  loss {np.mean(losses[-250:]):.3f} nats per character")
 
     # 4. The test, and a text of its own.
     random = np.random.default_rng(1)

@@ -12,6 +12,7 @@ from mlc.data.dataset import ArrayDataset, Dataset, Subset, random_split
 from mlc.data.draws import Draws
 from mlc.data.loader import DataLoader
 from mlc.data.metrics import Accuracy, Mean
+from mlc.data.monitor import Monitor
 from mlc.data.transforms import CenterCrop, Compose, Normalize, RandomCrop, RandomHorizontalFlip, Transform
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Dataset",
     "Draws",
     "Mean",
+    "Monitor",
     "Normalize",
     "RandomCrop",
     "RandomHorizontalFlip",
