@@ -88,16 +88,17 @@ class Monitor:
             self.draw(self.plot)
 
     def draw(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture: each loss, and the mean of every RECENT. Raises MlcError before the first step."""
+        """Write the picture: each loss, and the mean of those around it. Raises MlcError before the first step."""
         if not self.losses:
             raise MlcError("there are no losses to draw", remedy="Call update with the loss of each step.")
         figures = _package("matplotlib.figure", "a picture of the losses")
         figure = figures.Figure(figsize=(7, 4), layout="constrained")
         axes = figure.add_subplot(xlabel="step", ylabel="loss")
-        steps = range(1, len(self.losses) + 1)
-        axes.plot(steps, self.losses, linewidth=0.5, alpha=0.5, label="each step")
-        means = [sum(part) / len(part) for n in steps if (part := self.losses[max(0, n - RECENT) : n])]
-        axes.plot(steps, means, label=f"mean of {RECENT}")
+        count = len(self.losses)
+        axes.plot(range(1, count + 1), self.losses, linewidth=0.5, alpha=0.5, label="each step")
+        wide = count // 40
+        around = [self.losses[max(0, n - wide) : n + wide + 1] for n in range(count)]
+        axes.plot(range(1, count + 1), [sum(part) / len(part) for part in around], label=f"mean of {2 * wide + 1}")
         axes.legend()
         figure.savefig(path)
 
