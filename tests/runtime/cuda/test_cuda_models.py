@@ -5,19 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import mlc
 import mlc.numpy as mnp
 from mlc.optim import Adam
 from mlc.runtime.cuda.device_arrays import DeviceArray
 from tests.runtime.cuda.stand_in import StandIn
+from tests.test_control_flow import LAYERS, parse, rows
+from tests.test_counted import sum_of_positions
 
 
 def test_the_bundled_model_runs_on_arrays_of_either_memory(cuda: StandIn) -> None:
     model = mlc.load(Path(mlc.__file__).parent / "demo" / "digits.onnx")
     exe, cpu = mlc.compile(model, target="cuda"), mlc.compile(model)
-    for rows in (1, 3, 3, 3):
-        x = np.random.default_rng(rows).random((rows, 1, 8, 8), np.float32)
+    for batch in (1, 3, 3, 3):
+        x = np.random.default_rng(batch).random((batch, 1, 8, 8), np.float32)
         want = cpu(x)
         np.testing.assert_allclose(exe(x), want, atol=1e-5)
         y = exe(mlc.to_device(x))
@@ -51,3 +54,32 @@ def test_a_step_of_training_keeps_parameters_and_means_on_the_gpu(cuda: StandIn)
     assert cuda.bytes("cuMemcpyHtoD") == moved  # neither parameters nor means
     for name in params:
         np.testing.assert_allclose(steps[1].parameters[name], steps[0].parameters[name], rtol=1e-4, atol=1e-5)
+
+
+def test_branches_are_decided_by_what_is_on_the_gpu(cuda: StandIn) -> None:
+    exe, cpu = mlc.compile(parse(LAYERS), target="cuda"), mlc.compile(parse(LAYERS))
+    for n in (0, 1, 7):
+        for c in (True, False):
+            feeds = {"c": np.array(c), "x": rows(n), "y": rows(n, 1)}
+            there = {name: mlc.to_device(array) for name, array in feeds.items()}
+            found = zip(exe.run(None, feeds), exe.run(None, there), cpu.run(None, feeds), strict=True)
+            for host, device, want in found:
+                np.testing.assert_allclose(host, want, rtol=1e-5, atol=1e-6)
+                np.testing.assert_allclose(device.numpy(), want, rtol=1e-5, atol=1e-6)
+    taken = [{time.step for time in exe.profile(np.array(c), rows(4), rows(4, 1))} for c in (True, False)]
+    assert taken[0] and taken[1] and not taken[0] & taken[1]
+    assert cuda.count("cuGraphLaunch") == 0
+
+
+def test_what_data_counts_is_cut_off_results(cuda: StandIn) -> None:
+    exe, cpu = mlc.compile(sum_of_positions(), target="cuda"), mlc.compile(sum_of_positions())
+    for n, at in ((6, [1, 4]), (1, []), (9, [0, 3, 8]), (3, [0, 1, 2])):
+        x, y = np.zeros(n, np.float32), np.zeros(2 * n, np.float32)
+        x[at], y[[2 * place for place in at]] = 1, 1
+        want = cpu(x, y)
+        np.testing.assert_array_equal(exe(x, y), want)
+        got = exe(mlc.to_device(x), y)
+        assert got.shape == want.shape
+        np.testing.assert_array_equal(got.numpy(), want)
+    with pytest.raises(mlc.ShapeError, match="count0 is 3, but must equal count1, which is 2.*from the data"):
+        exe(np.ones(3, np.float32), np.ones(2, np.float32))
