@@ -108,6 +108,9 @@ class Kernel:
         self.op = func.FuncOp(name, ([arg.type for arg in self.block.args], []), Region(self.block))
         self.leaves: list[func.FuncOp] = []  # private functions that the kernel calls
         self.local: dict[str, SSAValue] = {}  # extents of partial tiles: values inside the loops over tiles
+        self.partial: dict[
+            str, SSAValue
+        ] = {}  # how much of a loop the tile of a block has, where that may be less than all
         self.range: tuple[SSAValue, ...] = ()
         self.tiles: Extent | None = None  # how many tiles %begin and %end count
         self.launch: dict[str, Extent] = {}  # "block.x", "thread.y", ... -> how many there are on a GPU
@@ -228,7 +231,10 @@ class Kernel:
 
     def root_of(self, value: SSAValue) -> SSAValue:
         """The argument or allocation that a view shows a part of."""
-        while isinstance(value.owner, (memref.SubviewOp, memref.CollapseShapeOp, memref.CastOp, memref.ViewOp)):
+        while isinstance(
+            value.owner,
+            (memref.SubviewOp, memref.CollapseShapeOp, memref.CastOp, memref.ViewOp),
+        ):
             value = value.owner.operands[0]
         return value
 

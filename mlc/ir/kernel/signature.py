@@ -47,6 +47,7 @@ class Signed(Protocol):
     applied: int
     report: list[str]
     local: dict[str, SSAValue]
+    partial: dict[str, SSAValue]
     _shared: dict[object, SSAValue]
 
 
@@ -118,6 +119,8 @@ def read_signature(kernel: Signed, op: func.FuncOp, leaves: Sequence[func.FuncOp
     for inner in op.walk():
         if isinstance(part := inner.attributes.get("extent"), StringAttr):
             kernel.local[part.data] = inner.results[0]
+        if isinstance(loop := inner.attributes.get("partial"), StringAttr):
+            kernel.partial[loop.data] = inner.results[0]
 
 
 def _find_shared(kernel: Signed) -> None:

@@ -21,7 +21,9 @@ from mlc.ir.dims import Extent
 from mlc.ir.kernel.extents import tile_count
 from mlc.ir.kernel.kernel import Kernel, space_of
 from mlc.ir.kernel.schedule import Level
+from mlc.passes.loops.pixel_windows import reads_beyond
 from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.tile_view import accesses, valid_sizes
 
 
 def bound_offsets(
@@ -85,6 +87,8 @@ def verify_shared(kernel: Kernel) -> None:
     for op in kernel.op.walk():
         if not isinstance(op, GenericOp):
             continue
+        if "copy" not in op.attributes and (name := reads_beyond(kernel, op, accesses(op), {*valid_sizes(op)})):
+            raise Refused(f"'{name}' is read through a window that ends inside a tile, and is not staged")
         cooperative = "copy" in op.attributes and space_of(op.outputs[0]) == "workgroup"
         wanted = {bind for bind in counted if not cooperative or bind.startswith("block")}
         mine = op.attributes.get("binds")

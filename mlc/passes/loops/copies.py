@@ -161,18 +161,21 @@ class Copy:
 
 def aligned(kernel: Kernel, value: SSAValue, lanes: int, axis: int) -> bool:
     """Does a view begin at a multiple of so many elements, and end so along its contiguous axis where it may end early?"""
-    root = kernel.root_of(value)
+    window = value.owner.source if isinstance(value.owner, memref.ReinterpretCastOp) else value
+    root = kernel.root_of(window)
     size = type_of(root).get_shape()
     if root in kernel.block.args and prod(n for n in size if n != DYNAMIC_INDEX) % lanes:
         return False  # it may be a row of a larger buffer, any of them
-    if DYNAMIC_INDEX in type_of(value).get_shape()[axis : axis + 1]:
-        whole = size[axis] if len(size) == len(type_of(value).get_shape()) else DYNAMIC_INDEX
-        if whole == DYNAMIC_INDEX or whole % lanes:
-            return False
-    while isinstance(value.owner, memref.SubviewOp):
+    if axis in (ends := _open_sizes(value)) and not is_multiple(ends[axis], lanes):
+        return False
+    if isinstance(value.owner, memref.ReinterpretCastOp):  # a window, from the beginning of its memory
+        (offset,) = value.owner.offsets or value.owner.static_offsets.get_values()
+        return is_multiple(offset, lanes)
+    while isinstance(value.owner, memref.SubviewOp | memref.CollapseShapeOp):
         view = value.owner
-        if not isinstance(view.source, SSAValue):
-            return False
+        if isinstance(view, memref.CollapseShapeOp):
+            value = view.src
+            continue
         dynamic = iter(view.offsets)
         for start, stride in zip(view.static_offsets.get_values(), strides_of(view.source), strict=True):
             offset = next(dynamic) if start == DYNAMIC_INDEX else start
@@ -192,7 +195,7 @@ def is_multiple(value: SSAValue | int, of: int) -> bool:
             return attr.value.data % of == 0
         case arith.MuliOp():
             return is_multiple(owner.lhs, of) or is_multiple(owner.rhs, of)
-        case arith.AddiOp() | arith.SubiOp():
+        case arith.AddiOp() | arith.SubiOp() | arith.MinSIOp() | arith.MaxSIOp():
             return is_multiple(owner.lhs, of) and is_multiple(owner.rhs, of)
     if isinstance(value, BlockArgument):
         loop = value.block.parent_op()
@@ -253,5 +256,5 @@ def nest(
 def _open_sizes(value: SSAValue) -> dict[int, SSAValue]:
     """Axis -> how much of it is there, of a view that is there in part."""
     owner = value.owner
-    dynamic = iter(owner.sizes) if isinstance(owner, memref.SubviewOp) else iter(())
+    dynamic = iter(owner.sizes) if isinstance(owner, memref.SubviewOp | memref.ReinterpretCastOp) else iter(())
     return {axis: next(dynamic) for axis, size in enumerate(type_of(value).get_shape()) if size == DYNAMIC_INDEX}

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from xdsl.builder import Builder
 from xdsl.dialects import arith, gpu, memref, scf
-from xdsl.dialects.builtin import DYNAMIC_INDEX, ArrayAttr, UnitAttr
+from xdsl.dialects.builtin import DYNAMIC_INDEX, ArrayAttr, StringAttr, UnitAttr
 from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Operation, Region, SSAValue
@@ -32,10 +32,11 @@ from mlc.ir.dims import Dim, Extent
 from mlc.ir.kernel.access import Affine, write_map
 from mlc.ir.kernel.extents import tile_count
 from mlc.ir.kernel.kernel import Kernel, allocation, erase, loops_attr, loops_of, space_of, type_of
-from mlc.ir.kernel.schedule import Level
+from mlc.ir.kernel.schedule import Level, Stage
 from mlc.ir.kernel.target import Target
 from mlc.passes.loops.binds import bound_offsets, marked
 from mlc.passes.loops.pieces import Pieces, short_or_long
+from mlc.passes.loops.pixel_windows import gathered, is_window
 from mlc.passes.loops.privatise import privatise
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.scf_blocks import branch, for_loop
@@ -192,6 +193,7 @@ class TileRun:
                 inner(b, offset, size)
                 return
             total = self.valid.get(name) or self.kernel.extent(extent)
+            block = self.level.bind.get(name, "").startswith("block")
             if size > 1 and name in self.lanes:  # whole vectors are moved as such
                 end = b.insert(arith.AddiOp(offset, self.kernel.const(size))).result
                 full = b.insert(arith.CmpiOp(end, total, "sle")).result
@@ -201,6 +203,9 @@ class TileRun:
                 b.insert(scf.IfOp(full, [], [yes], [no]))
             elif size > 1:
                 left = self.least(b, name, total, offset, size)
+                if block and b.insertion_point.block is self.kernel.block and isinstance(left.owner, Operation):
+                    left.owner.attributes["partial"] = StringAttr(name)
+                    self.kernel.partial[name] = left
                 inner(b, offset, size, left if self.begins_inside(name) else self.at_least_none(b, name, left))
             elif self.begins_inside(name):
                 inner(b, offset, size)
@@ -368,6 +373,7 @@ class TileRun:
     def body(self, b: Builder, parts: Mapping[str, Part]) -> None:
         views: dict[object, SSAValue] = {}  # ops of a run that read the same tile share its view
         self.views: dict[tuple, SSAValue] = {}
+        self.gathered: dict[SSAValue, tuple[Affine, ...]] = {}  # copies of windows, and how their readers see them
         self.written: list[tuple[SSAValue, SSAValue, list[str]]] = []  # staged results: copy, tile, loops
         made: list[GenericOp] = []
         for op in self.run:
@@ -379,7 +385,8 @@ class TileRun:
                 if key not in views:
                     views[key] = self.view(b, op, value, access, tile_extents, parts)
                 operands.append(views[key])
-                maps.append(write_map(within(access, parts, extents), list(extents)))
+                inside = self.gathered.get(views[key]) or within(access, parts, extents)
+                maps.append(write_map(inside, list(extents)))
             made.append(
                 GenericOp.create(
                     operands=operands,
@@ -428,9 +435,12 @@ class TileRun:
             for value, access in zip(op.operands, accesses(op), strict=True)
             if any(name in form.terms for form in access)
         ]
-        if any(self.kernel.is_argument(value) for value in moving):
-            return True
+        windows = [v for v, a in zip(op.operands, accesses(op), strict=True) if v in moving and is_window(a)]
+        if any(self.kernel.is_argument(v) and not (v in windows and name in self.kernel.partial) for v in moving):
+            return True  # a window must be staged yet: verify_shared asks
         staged = all(self.kernel.name_of(value) is not None for value in moving)
+        if any(self.kernel.is_argument(value) for value in moving):
+            return False
         return name in reduced(op) and not (staged and moving and adds_products(op))
 
     def view(
@@ -457,6 +467,8 @@ class TileRun:
         stage = self.level.stage.get(name)
         if stage and stage.space == "panel" and name in self.kernel.weights:
             return packed(self.kernel, self.level, b, value, access, part, here, stage, self.width())
+        if stage and stage.space == "workgroup" and is_window(access):
+            return self.window(b, op, value, access, part, tile_extents, parts, stage)
         starts_here = all(isinstance(start, int) and start == 0 for start in part.starts)
         whole = starts_here and part.counts == self.kernel.sizes(value) and not self.level.fits
         shown = value if whole else self.shown(b, value, part)
@@ -480,6 +492,32 @@ class TileRun:
             op, place
         ):  # the leaf transposes squares of as many elements as it has lanes
             TileRun(self.kernel, Level({along: self.width()}), self.lanes, self.target, [op]).rewrite()
+        return place
+
+    def window(
+        self,
+        b: Builder,
+        op: GenericOp,
+        value: SSAValue,
+        access: Sequence[Affine],
+        part: Slice,
+        tile_extents: Mapping[str, Extent],
+        parts: Mapping[str, Part],
+        stage: Stage,
+    ) -> SSAValue:
+        """A copy of what a tile reads of each pixel."""
+        loops: dict[str, tuple[int, Size, bool]] = {}
+        folds = reduced(op)
+        for name, extent in tile_extents.items():
+            if not any(name in form.terms for form in access):
+                continue
+            size = parts[name].bound if name in parts else extent
+            if not isinstance(size, int):
+                raise Refused(f"{self.level}: loop {name} has no tile of known size")
+            there: Size | None = parts[name].valid if name in parts else self.valid.get(name)
+            loops[name] = (size, there or self.kernel.partial.get(name) or size, name in folds)
+        place, reads = gathered(self.kernel, b, value, access, part, loops, stage)
+        self.gathered[place] = reads
         return place
 
     def width(self) -> int:

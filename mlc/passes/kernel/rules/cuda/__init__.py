@@ -1,6 +1,7 @@
 """The schedule of a kernel on an NVIDIA GPU, from its loops and accesses alone.
 
     contraction.py  tiles in shared memory and in registers
+    pixels.py       the same with pixels for rows, each with its window in shared memory
     rows.py         a warp or a block for each row
     pointwise.py    16 bytes at a time; what lies across by squares in shared memory
     generic.py      what every kernel has: one thread per element of a result
@@ -18,11 +19,12 @@ from mlc.ir.kernel.schedule import Schedule
 from mlc.ir.kernel.target import Target
 from mlc.passes.kernel.rules.cuda.contraction import contraction
 from mlc.passes.kernel.rules.cuda.generic import generic, written_as_loops
+from mlc.passes.kernel.rules.cuda.pixels import convolution
 from mlc.passes.kernel.rules.cuda.pointwise import pointwise
 from mlc.passes.kernel.rules.cuda.rows import rows
 from mlc.passes.kernel.rules.loop_facts import LoopFacts
 
-SPECIAL: tuple[Callable[[LoopFacts, CudaTarget], Schedule | None], ...] = (contraction, rows, pointwise)
+SPECIAL: tuple[Callable[[LoopFacts, CudaTarget], Schedule | None], ...] = (contraction, convolution, rows, pointwise)
 
 
 def target(arch: str) -> CudaTarget:

@@ -107,8 +107,8 @@ class Product:
         return all(type_of(o.value).element_type == f32 for operands in self.group.operands for o in operands)
 
     def is_window(self) -> bool:
-        """Is a loop added to another where an operand is read?"""
-        return any(len(form.terms) > 1 for o in (self.panel, self.other) for form in o.access)
+        """Is a loop added to another, or multiplied, where an operand is read?"""
+        return any([*form.terms.values()] not in ([], [1]) for o in (self.panel, self.other) for form in o.access)
 
     def k_major(self, operand: OperandFacts, along: str) -> Stage:
         """A tile in shared memory whose rows lie along a loop of the result."""
