@@ -10,8 +10,9 @@ import pytest
 
 from mlc.errors import NoDerivative
 from mlc.ir import builder as g
-from mlc.ir.graph.control import ScanOp
+from mlc.ir.graph.control import ScanOp, yielded
 from mlc.ir.graph.linear import ContractOp
+from mlc.ir.graph.reduce import ReduceOp
 from tests.autodiff.derivatives import built, check_derivatives, derived, slopes
 
 X, W, H = (("T", 2, 3), "f64"), ((3, 3), "f64"), ((2, 3), "f64")
@@ -72,6 +73,17 @@ def invariant(x: Any, w: Any, h: Any) -> list[Any]:
     return scan(step, [h], [x], [w])
 
 
+def biased(x: Any, w: Any, h: Any, b: Any) -> list[Any]:
+    """A weight and its bias in every step; the state of every step, what it was, what came in and the bias are results as well."""
+
+    def step(c: Any, xs: Any, k: Any) -> Any:
+        inner = g.add(g.contract(c[0], k[0], "bi,ij->bj"), g.broadcast(k[1], (2, 3), [1]))
+        after = g.tanh(g.mul(inner, xs[0]))
+        return [after], [after, c[0], xs[0], g.mul(after, after), k[1]]
+
+    return scan(step, [h], [x], [w, b])
+
+
 def nested(x: Any, w: Any, h: Any) -> list[Any]:
     def outer(c: Any, xs: Any, k: Any) -> Any:
         inner = lambda d, ys, m: ([g.tanh(g.add(g.contract(d[0], m[0], "i,ij->j"), ys[0]))], [d[0]])
@@ -113,6 +125,7 @@ CASES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
     "only ys": (only_ys, [X, H]),
     "constant twice": (constant_twice, [X, H, W]),
     "invariant": (invariant, [X, W, H]),
+    "biased": (biased, [X, W, H, ((3,), "f64")]),
     "nested": (nested, [X, W, H]),
     "branching": (branching, [X, H]),
     "checkpointed": (checkpointed, [X, H]),
@@ -139,6 +152,17 @@ def test_the_gradient_of_a_weight_is_one_product_behind_the_loop() -> None:
     behind = [op.spec.data for op in found.main.body.block.ops if isinstance(op, ContractOp)]
     assert len(loops) == 2 and behind == ["abi,abj->ij", "abi,abj->ij"]
     assert sum(isinstance(op, ContractOp) for op in loops[1].walk()) == 1  # the cotangent of the state
+
+
+def test_the_gradient_of_a_bias_is_one_sum_behind_the_loop_and_a_result_is_kept_once() -> None:
+    gradient = derived(
+        built(lambda *xs: g.reduce(biased(*xs)[1], None, "sum"), CASES["biased"][1]), ["x1", "x3"], "gradient"
+    )
+    forwards, back = (op for op in gradient.op.walk() if isinstance(op, ScanOp))
+    assert not any(isinstance(op, ReduceOp) for op in back.body.walk())
+    assert back.carried.value.data == 1  # the state: nothing is summed from step to step
+    given = yielded(forwards.body.block)[1:]
+    assert len(set(given)) == len(given)
 
 
 def test_what_steps_compute_of_constants_is_computed_once() -> None:

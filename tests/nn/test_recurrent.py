@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xdsl.dialects import scf
 
 import mlc
 from mlc import nn
+from mlc.frontends.trace.pytree import leaves_of
+from mlc.ir.kernel.program import CallOp
+from mlc.passes.graph.fuse import Fuse
+from mlc.passes.kernel.lowering import OutlineKernels
+from mlc.passes.manager import PassManager
+from mlc.passes.pipelines import graph_passes
 from tests.nn.calls import check_calls, random
 
 Cell = Callable[[np.ndarray, list, dict], list]  # (x, states, parameters) -> states
@@ -107,6 +114,51 @@ def test_gradients(kind) -> None:
         return nn.functional_call(layer, p, {}, x)[0][0]
 
     mlc.check_grads(run, [parameters, random((3, 2, 2))], directions=1)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
+def test_gradients_compiled_for_any_number_of_steps_and_rows(kind) -> None:
+    """In two directions, against eager gradients in float64; threads give the same bits."""
+    layer = kind(
+        5, 32, 2, bidirectional=True, key=mlc.random.key(0)
+    )  # weights part into panels for some kinds, not for all
+    parameters = {name: np.asarray(p) for name, p in layer.named_parameters()}
+
+    def loss(p: dict, x: mlc.Tensor, c: mlc.Tensor) -> mlc.Tensor:
+        return (nn.functional_call(layer, p, {}, x)[0][0] * c).sum()
+
+    gradient = mlc.grad(loss, argnums=(0, 1))
+    shapes = {"x": ("T", "N", 5), "c": ("T", "N", 64)}
+    compiled = [mlc.jit(gradient, shapes=shapes, threads=threads) for threads in (1, 2)]
+    for steps, rows in ((0, 2), (1, 1), (6, 3)):
+        x, c = random((steps, rows, 5), 1), random((steps, rows, 64), 2)
+        exact = leaves_of(gradient({n: p.astype(np.float64) for n, p in parameters.items()}, x, c))
+        found, again = (leaves_of(f(parameters, x.astype(np.float32), c.astype(np.float32))) for f in compiled)
+        for wanted, one, other in zip(exact, found, again, strict=True):
+            np.testing.assert_allclose(np.asarray(one), np.asarray(wanted), rtol=1e-4, atol=2e-5)
+            assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+def kernels_of_steps(module: mlc.Module) -> list[list[str]]:
+    """The kinds of the kernels that each loop of a module calls in a step."""
+    calls: list[list[str]] = []
+    PassManager(
+        [*graph_passes(2), Fuse(), OutlineKernels()],
+        callback=lambda number, done, changed: calls.extend(
+            [op.kernel.split("_")[0] for op in loop.body.block.ops if isinstance(op, CallOp)]
+            for loop in changed.main.walk()
+            if done.name == "outline" and isinstance(loop, scf.ForOp)
+        ),
+    ).run(module)
+    return calls
+
+
+def test_a_step_of_an_lstm_is_a_product_and_a_cell_in_both_directions() -> None:
+    """The product with the state and one kernel of all gates; back, one kernel of all their gradients and the product with the weights."""
+    layer = nn.LSTM(16, 64, 2)
+    step = mlc.train_step(layer, lambda out: out[0].sum(), mlc.optim.SGD(0.1))
+    found = kernels_of_steps(step.trace(random((12, 3, 16), dtype="float32")))
+    assert found == [["contraction", "elementwise"]] * 2 + [["elementwise", "contraction"]] * 2
 
 
 def test_a_relu_and_dropout_between_layers() -> None:

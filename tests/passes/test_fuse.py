@@ -367,7 +367,7 @@ def joined(draw: st.DrawFn) -> Module:
     return model(build, (shape, "f32"), (shape, "f32"))  # type: ignore[arg-type]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(joined())
 def test_joined_groups_compute_what_the_graph_says(module: Module) -> None:
     program = outline(fused(module))

@@ -5,7 +5,7 @@
 
 Backwards, constants stay constants, sequences are read again, and other values of a step come from the forward loop, which stacks them. A
 constant's gradient that every step computes by a contraction (the weights of a recurrent layer) is one contraction behind the loop, with the
-steps as one more index that is summed over.
+steps as one more index that is summed over; so is one that sums what a contraction has stacked anyway (their biases).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mlc.ir.graph.base import building, emit, location_file, location_name
 from mlc.ir.graph.control import ScanOp, WhileOp, YieldOp, yielded
 from mlc.ir.graph.derivative import Tangent, Tangents
 from mlc.ir.graph.linear import ContractOp, labels
+from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.types import dtype_of, is_float, shape_of, tensor
 from mlc.passes.autodiff import algebra
 from mlc.passes.autodiff.activity import activity
@@ -55,9 +56,13 @@ def pull_scan(op: ScanOp, given: Tangents, active: Sequence[bool], pull: Pull) -
     flows = [n for n in wanted if gradient[n] is not None]
     others = {gradient[n] for n in flows if n < first}
     made = set(half.ops)
-    asked = {n: _product(gradient[n], made, places, first, others) for n in flows if n >= first}
-    products = {n: product for n, product in asked.items() if product is not None}
     states, scanned = [n for n in wanted if n < carried], [n for n in flows if carried <= n < first]
+    asked = {n: _product(gradient[n], made, places, first, others) for n in flows if n >= first}
+    products: dict[int, ContractOp | ReduceOp] = {n: product for n, product in asked.items() if product is not None}
+    stacked = {gradient[n] for n in scanned} | {x for product in products.values() for x in product.operands}
+    for n in (n for n in flows if n >= first and n not in products):
+        if (total := _total(gradient[n], made, stacked, others)) is not None:
+            products[n] = total
     summed = [n for n in flows if n >= first and n not in products]
 
     # The operands of the loop backwards, by what they are in its body.
@@ -98,12 +103,15 @@ def pull_scan(op: ScanOp, given: Tangents, active: Sequence[bool], pull: Pull) -
 def _kept(
     op: ScanOp, half: Half, operands: Sequence[SSAValue], places: Mapping[SSAValue, int]
 ) -> dict[SSAValue, SSAValue]:
-    """The residuals as they are outside of the loop: constants, sequences, and what the loop stacks from now on."""
+    """The residuals as they are outside of the loop: constants, sequences, and what the loop stacks, some of it from now on."""
     carried = op.carried.value.data
-    stacked = [x for x in half.residuals if places.get(x, -1) < carried]
+    moving = [x for x in half.residuals if places.get(x, -1) < carried]
+    known = dict(zip(yielded(op.body.block)[carried:], op.results[carried:], strict=True))
+    stacked = [x for x in moving if x not in known]
     give(op.body.block, [*yielded(op.body.block), *stacked])
     types = [tensor((op.extent, *shape_of(x)), dtype_of(x)) for x in stacked]
     whole = dict(zip(stacked, append_results(op, types), strict=True))
+    whole.update((x, known[x]) for x in moving if x in known)
     whole.update((x, operands[places[x]]) for x in half.residuals if x not in whole)
     return whole
 
@@ -124,8 +132,23 @@ def _product(
     return product
 
 
-def _contracted(product: ContractOp, outside: Mapping[SSAValue, SSAValue], kept: Collection[SSAValue]) -> SSAValue:
-    """The contraction of all steps, of the factors as they are outside of the loop, where those that are not the same in every step have an axis more."""
+def _total(
+    gradient: Tangent, ops: Collection[Operation], stacked: Collection[Tangent], others: Collection[Tangent]
+) -> ReduceOp | None:
+    """The sum that gives nothing but a constant's gradient in every step, if one does, of what is stacked."""
+    total = gradient.owner if gradient is not None else None
+    if not isinstance(total, ReduceOp) or total not in ops or gradient in others or total.kind.data != "sum":
+        return None
+    return total if total.result.first_use is None and total.x in stacked else None
+
+
+def _contracted(
+    product: ContractOp | ReduceOp, outside: Mapping[SSAValue, SSAValue], kept: Collection[SSAValue]
+) -> SSAValue:
+    """The contraction or sum of all steps, of the factors as they are outside of the loop, where those that are not the same in every step have an
+    axis more."""
+    if isinstance(product, ReduceOp):
+        return algebra.reduce(outside[product.x], [0, *(a + 1 for a in product.axes.get_values())])
     left, right, out = labels(product.spec.data)
     step = next(letter for letter in ascii_letters if letter not in product.spec.data)
     maps = [m if x in kept else step + m for m, x in zip((left, right), product.operands, strict=True)]
