@@ -1,18 +1,12 @@
 """A kernel before it is written: structured ops over named loops whose extents are still dimension expressions.
 
-Loops that run through memory as one become one, with the extent N*S, and loops of extent 1 vanish, whatever is symbolic:
-
-    loops {b: N, s: S, n: 768}   x[b, s, n] : [N, S, 768]      bias[n]
-->  loops {b.s: N*S, n: 768}     x[b.s, n]  : [N*S, 768]       bias[n]
-
-Distinct symbolic extents become the index arguments s0, s1, ... of the kernel.
+Loops that run through whole axes as one become one, and loops of extent 1 vanish (mergeable.py), before the kernel has a signature. Distinct symbolic extents become the index arguments s0, s1, ... of the kernel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from xdsl.ir import SSAValue
 
@@ -20,6 +14,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body, Buffer, Kernel
+from mlc.passes.kernel.mergeable import LoopedOp, MergeableLoops
 from mlc.passes.loops.tile_view import subview, visited
 
 Access = tuple[Affine, ...]
@@ -143,108 +138,22 @@ class Draft:
 
     # Simplification -----------------------------------------------------------------------------------------------------
     def simplify(self) -> dict[str, Affine]:
-        """Drop unit loops and axes, merge neighbouring loops. Returns what became of each loop."""
-        became: dict[str, Affine] = {}
-        for name in list(dict.fromkeys(n for s in self.steps for n in s.loops)):
-            if all(s.loops.get(name, 1) == 1 for s in self.steps):
-                became[name] = Affine({}, 0)
-                for step in self.steps:
-                    step.loops.pop(name, None)
-                    step.reduce.discard(name)
-        if became:
-            self._substitute(became)
-        self._drop_unit_axes()
-        while pair := self._mergeable():
-            self._merge(*pair)
-        return became
-
-    def _substitute(self, became: Mapping[str, Affine]) -> None:
-        for step in self.steps:
-            step.inputs = [(m, tuple(_substituted(i, became) for i in access)) for m, access in step.inputs]
-            step.output = (step.output[0], tuple(_substituted(i, became) for i in step.output[1]))
-
-    def _drop_unit_axes(self) -> None:
-        for memory in self.memories:
-            places = [a for s in self.steps for m, a in s.operands if m is memory]
-            if memory.pinned or not places:
-                continue
-            kept = [
-                axis
-                for axis, extent in enumerate(memory.shape)
-                if not (extent == 1 and all(not access[axis].terms and not access[axis].constant for access in places))
-            ]
-            if len(kept) == len(memory.shape):
-                continue
-            memory.shape = [memory.shape[axis] for axis in kept]
-            for step in self.steps:
-                step.inputs = [(m, tuple(a[x] for x in kept) if m is memory else a) for m, a in step.inputs]
-                m, a = step.output
-                step.output = (m, tuple(a[x] for x in kept) if m is memory else a)
-
-    def _mergeable(self) -> tuple[str, str] | None:
-        for step in self.steps:
-            names = list(step.loops)
-            for outer, inner in pairwise(names):
-                if self._may_merge(outer, inner):
-                    return outer, inner
-        return None
-
-    def _may_merge(self, outer: str, inner: str) -> bool:
-        touched: dict[Memory, int] = {}
-        for step in self.steps:
-            has = (outer in step.loops, inner in step.loops)
-            if has == (False, False):
-                continue
-            names = list(step.loops)
-            if has != (True, True) or (outer in step.reduce) != (inner in step.reduce):
-                return False
-            if names.index(inner) != names.index(outer) + 1 or step.indexed & {outer, inner}:
-                return False
-            for memory, access in step.operands:
-                where = [axis for axis, index in enumerate(access) if index.terms.keys() & {outer, inner}]
-                if not where:
-                    continue
-                if len(where) != 2 or where[1] != where[0] + 1 or memory.pinned:
-                    return False
-                if access[where[0]].loop() != outer or access[where[1]].loop() != inner:
-                    return False
-                if [memory.shape[w] for w in where] != [step.loops[outer], step.loops[inner]]:
-                    return False
-                if touched.setdefault(memory, where[0]) != where[0]:
-                    return False
-        if not touched:
-            return False
-        for step in self.steps:
-            for memory, access in step.operands:
-                if memory in touched and access[touched[memory]].loop() != outer:
-                    return False
-        return True
-
-    def _merge(self, outer: str, inner: str) -> None:
-        name = f"{outer}.{inner}"
-        done: set[Memory] = set()
-        for step in self.steps:
-            if outer not in step.loops:
-                continue
-            total = step.loops[outer] * step.loops[inner]
-            step.loops = {
-                (name if n == outer else n): (total if n == outer else e) for n, e in step.loops.items() if n != inner
-            }
-            if outer in step.reduce:
-                step.reduce = (step.reduce - {outer, inner}) | {name}
-
-            def merged(memory: Memory, access: Access) -> Access:
-                where = [axis for axis, index in enumerate(access) if outer in index.terms]
-                if not where:
-                    return access
-                axis = where[0]
-                if memory not in done:
-                    memory.shape[axis : axis + 2] = [memory.shape[axis] * memory.shape[axis + 1]]
-                    done.add(memory)
-                return (*access[:axis], Affine({name: 1}), *access[axis + 2 :])
-
-            step.inputs = [(m, merged(m, a)) for m, a in step.inputs]
-            step.output = (step.output[0], merged(*step.output))
+        """Drop unit loops and axes, merge neighbouring loops. Returns what became of the loops that are gone."""
+        ops = [
+            LoopedOp(dict(s.loops), set(s.reduce), s.indexed, [(m, list(access)) for m, access in s.operands])
+            for s in self.steps
+        ]
+        shapes = {memory: list(memory.shape) for step in self.steps for memory, _ in step.operands}
+        loops = MergeableLoops(ops, shapes, {memory for memory in shapes if memory.pinned}, whole=True)
+        loops.merge()
+        for memory, shape in shapes.items():
+            memory.shape = shape
+        for step, op in zip(self.steps, ops, strict=True):
+            *inputs, output = [tuple(access) for _, access in op.visits]
+            step.loops, step.reduce = op.loops, op.folded
+            step.inputs = [(memory, access) for (memory, _), access in zip(step.inputs, inputs, strict=True)]
+            step.output = (step.output[0], output)
+        return {name: Affine() for name in loops.dropped}
 
     # Writing ------------------------------------------------------------------------------------------------------------
     def write(self) -> tuple[Kernel, list[Extent]]:
@@ -301,13 +210,3 @@ class Draft:
 
 def _size(kernel: Kernel, extent: Extent) -> SSAValue | int:
     return extent if isinstance(extent, int) else kernel.extent(extent)
-
-
-def _substituted(index: Affine, became: Mapping[str, Affine]) -> Affine:
-    if not index.terms.keys() & became.keys():
-        return index
-    total = Affine({n: c for n, c in index.terms.items() if n not in became}, index.constant)
-    for name, coefficient in index.terms.items():
-        if name in became:
-            total = total + became[name] * coefficient
-    return total
