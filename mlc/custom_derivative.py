@@ -13,7 +13,7 @@ from mlc.errors import MlcError, ShapeError
 from mlc.frontends.trace.pytree import Tree, difference, flatten, tree_map
 from mlc.frontends.trace.tensor import Tensor, bind, symbolic
 from mlc.frontends.trace.traced import name_of
-from mlc.frontends.trace.traced_body import Body, as_tensor, body_for, body_of, gives, is_tensor, under_way
+from mlc.frontends.trace.traced_body import TracedBody, as_tensor, body_for, body_of, gives, is_tensor, under_way
 from mlc.frontends.trace.tracing import current_trace, user_line, user_location
 from mlc.ir import builder as g
 from mlc.ir.graph import composites
@@ -21,9 +21,6 @@ from mlc.ir.graph.base import emit
 from mlc.ir.graph.control import CallOp
 from mlc.ir.graph.custom import CustomOp
 from mlc.ir.types import dtype_of, dtype_of_type, is_float, shape_of, tensor_type, type_text
-
-Function = Callable[..., Any]
-
 
 # A rule may call its function, which is then differentiated by the rule too: in derivatives up to this order, and behind it as it stands.
 _DEPTH = 2
@@ -49,7 +46,7 @@ class Arguments:
         return self.tree.unflatten(leaves)
 
 
-def checkpoint(function: Function) -> Function:
+def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, of whose values derivatives keep the arguments alone: the others are computed again on the way back."""
 
     @wraps(function)
@@ -74,7 +71,7 @@ def stop_gradient(x: Any) -> Any:
     return tree_map(lambda leaf: bind(composites.stop_gradient, (leaf,)) if is_tensor(leaf) else leaf, x)
 
 
-def _unflattened(body: Body, values: Sequence[SSAValue]) -> Any:
+def _unflattened(body: TracedBody, values: Sequence[SSAValue]) -> Any:
     outer = under_way()
     return body.results.unflatten([symbolic(v, outer) for v in values[: body.results.size]])
 
@@ -84,10 +81,10 @@ class CustomFunction:
 
     rule = ""  # the method that states the derivative
 
-    def __init__(self, function: Function):
+    def __init__(self, function: Callable[..., Any]):
         update_wrapper(self, function)
         self.function, self.title = function, name_of(function)
-        self.stated: tuple[Function, ...] = ()
+        self.stated: tuple[Callable[..., Any], ...] = ()
 
     def __call__(self, *args: Any) -> Any:
         within = _within.get()
@@ -112,12 +109,12 @@ class CustomFunction:
         with g.location(user_location()):
             return _unflattened(body, emit(op))
 
-    def rules(self, given: Arguments, body: Body) -> Sequence[Callable[[list[SSAValue]], Body]]:
+    def rules(self, given: Arguments, body: TracedBody) -> Sequence[Callable[[list[SSAValue]], TracedBody]]:
         """What makes the bodies of the rules, given the values from outside that those before take."""
         raise NotImplementedError
 
 
-def _lifted(bodies: Sequence[Body]) -> list[SSAValue]:
+def _lifted(bodies: Sequence[TracedBody]) -> list[SSAValue]:
     return list(dict.fromkeys(v for body in bodies for v in body.scope.lifted))
 
 
@@ -134,15 +131,15 @@ class custom_vjp(CustomFunction):
 
     rule = "defvjp(forward, backward)"
 
-    def defvjp(self, forward: Function, backward: Function) -> None:
+    def defvjp(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
         self.stated = (forward, backward)
 
-    def rules(self, given: Arguments, body: Body) -> Sequence[Callable[[list[SSAValue]], Body]]:
+    def rules(self, given: Arguments, body: TracedBody) -> Sequence[Callable[[list[SSAValue]], TracedBody]]:
         forward, backward = self.stated
         own = [tensor_type(x) for x in body.block.args[: len(given.places)]]
         outs = [tensor_type(y) for y in gives(body)]
         kept: list[Tree] = []
-        made: list[Body] = []
+        made: list[TracedBody] = []
 
         def run_forward(tensors: list[Tensor]) -> Any:
             found = forward(*given.of(tensors))
@@ -166,12 +163,12 @@ class custom_vjp(CustomFunction):
             found = backward(kept[0].unflatten(tensors[:count]), body.results.unflatten(cotangent))
             return _cotangents(name_of(backward), found, given, body)
 
-        def first(take: list[SSAValue]) -> Body:
+        def first(take: list[SSAValue]) -> TracedBody:
             made.append(body_for(run_forward, name_of(forward), body.tensors, own, take))
             _require_types(name_of(forward), [tensor_type(y) for y in gives(made[0])][: len(outs)], outs)
             return made[0]
 
-        def second(take: list[SSAValue]) -> Body:
+        def second(take: list[SSAValue]) -> TracedBody:
             residuals = [tensor_type(y) for y in gives(made[0])[len(outs) :]]
             seeds = [t for t in outs if is_float(dtype_of_type(t))]
             found = body_for(run_backward, name_of(backward), (), [*residuals, *seeds], take)
@@ -197,10 +194,10 @@ class custom_jvp(CustomFunction):
 
     rule = "defjvp(rule)"
 
-    def defjvp(self, rule: Function) -> None:
+    def defjvp(self, rule: Callable[..., Any]) -> None:
         self.stated = (rule,)
 
-    def rules(self, given: Arguments, body: Body) -> Sequence[Callable[[list[SSAValue]], Body]]:
+    def rules(self, given: Arguments, body: TracedBody) -> Sequence[Callable[[list[SSAValue]], TracedBody]]:
         (rule,) = self.stated
         own = [tensor_type(x) for x in body.block.args[: len(given.places)]]
         outs = [tensor_type(y) for y in gives(body) if is_float(dtype_of(y))]
@@ -220,7 +217,7 @@ class custom_jvp(CustomFunction):
                 )
             return [t for t, y in zip(tangents, gives(body), strict=True) if is_float(dtype_of(y))]
 
-        def only(take: list[SSAValue]) -> Body:
+        def only(take: list[SSAValue]) -> TracedBody:
             found = body_for(run, name_of(rule), (), [*own, *(t for t in own if is_float(dtype_of_type(t)))], take)
             _require_types(name_of(rule), [tensor_type(y) for y in gives(found)], outs)
             return found
@@ -228,7 +225,7 @@ class custom_jvp(CustomFunction):
         return (only,)
 
 
-def _cotangents(title: str, found: Any, given: Arguments, body: Body) -> list[Any]:
+def _cotangents(title: str, found: Any, given: Arguments, body: TracedBody) -> list[Any]:
     """The cotangents that a backward function gives, one for each float among the tensors; zeros for None."""
     trees = given.tree.children
     if not isinstance(found, tuple) or len(found) != len(trees):

@@ -18,7 +18,7 @@ from mlc.frontends.trace.functions.promotion import as_dtype
 from mlc.frontends.trace.pytree import Tree, difference, flatten
 from mlc.frontends.trace.tensor import Tensor, value_in
 from mlc.frontends.trace.traced import name_of
-from mlc.frontends.trace.traced_body import Body, as_tensor, body_of, gives, is_tensor, staged, under_way
+from mlc.frontends.trace.traced_body import TracedBody, as_tensor, body_of, gives, is_tensor, staged, under_way
 from mlc.frontends.trace.tracing import user_line
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, is_float, shape_of, tensor_type, type_text
@@ -29,14 +29,13 @@ from mlc.passes.autodiff.expansion import write_out
 from mlc.passes.autodiff.pull import pull
 from mlc.passes.autodiff.push import push
 
-Function = Callable[..., Any]
 Argnums = int | Sequence[int]
 
 
-class Call:
+class DifferentiatedCall:
     """A call of a function that is to be differentiated: its tensors, those among them that it is differentiated by, and its traced body."""
 
-    def __init__(self, function: Function, args: Sequence[Any], kwargs: dict[str, Any], argnums: Argnums):
+    def __init__(self, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], argnums: Argnums):
         self.title = name_of(function)
         self.leaves, self.structure = flatten((tuple(args), kwargs))
         self.places = [n for n, leaf in enumerate(self.leaves) if is_tensor(leaf)]
@@ -49,12 +48,12 @@ class Call:
             )
         self.trees = [self._tree(number, len(args)) for number in self.argnums]
         self.wanted = [self._place(n) for number in self.argnums for n in self._leaves_of(number)]
-        self.body: Body = body_of(self._called(function), self.title, [self.leaves[n] for n in self.places])
+        self.body: TracedBody = body_of(self._called(function), self.title, [self.leaves[n] for n in self.places])
         for n in self.wanted:
             self._require_float(n)
         write_out(self.body.block, self.sources)
 
-    def _called(self, function: Function) -> Callable[[list[Tensor]], Any]:
+    def _called(self, function: Callable[..., Any]) -> Callable[[list[Tensor]], Any]:
         def call(tensors: list[Tensor]) -> Any:
             leaves = list(self.leaves)
             for n, x in zip(self.places, tensors, strict=True):
@@ -121,7 +120,7 @@ class Call:
         return found
 
 
-def _scalar(call: Call, value: SSAValue) -> SSAValue:
+def _scalar(call: DifferentiatedCall, value: SSAValue) -> SSAValue:
     """The loss. Raises ShapeError, DTypeError where it is none."""
     if not is_float(dtype_of(value)):
         raise DTypeError(
@@ -136,7 +135,7 @@ def _scalar(call: Call, value: SSAValue) -> SSAValue:
     return value
 
 
-def value_and_grad(function: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+def value_and_grad(function: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that gives (value, gradient) of one that returns a number: the gradient has the structure of the argument `argnums`, or is a
     tuple of those of several. With `has_aux` the function returns (number, anything), and so does the first of the pair.
 
@@ -151,7 +150,7 @@ def value_and_grad(function: Function, argnums: Argnums = 0, has_aux: bool = Fal
         return staged(lambda given: compute(*given), name_of(function), (args, kwargs))
 
     def compute(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = Call(function, args, kwargs, argnums)
+        call = DifferentiatedCall(function, args, kwargs, argnums)
         outs, results = gives(call.body), call.body.results
         if not has_aux and results.kind is not None:
             raise MlcError(
@@ -189,12 +188,12 @@ def grad(function: Any, argnums: Argnums = 0, has_aux: bool = False, *, wrt: str
     return derived
 
 
-def vjp(function: Function, *primals: Any) -> tuple[Any, Function]:
+def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
     """(function(*primals), pullback): pullback(cotangent), of the structure of the result, gives a tuple of the cotangents of the primals."""
 
     def pullback(cotangent: Any) -> Any:
         def compute(primals: tuple[Any, ...], cotangent: Any) -> Any:
-            call = Call(function, primals, {}, range(len(primals)))
+            call = DifferentiatedCall(function, primals, {}, range(len(primals)))
             outs = gives(call.body)
             given = _like_results(call, cotangent, "cotangent")
             pairs = [(y, call.seed(y)) for y in outs if is_float(dtype_of(y))]
@@ -207,11 +206,11 @@ def vjp(function: Function, *primals: Any) -> tuple[Any, Function]:
     return function(*primals), pullback
 
 
-def jvp(function: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """(function(*primals), its change for a small change of the primals by `tangents`, which have their structure)."""
 
     def compute(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
-        call = Call(function, primals, {}, range(len(primals)))
+        call = DifferentiatedCall(function, primals, {}, range(len(primals)))
         given, tree = flatten(tuple(tangents))
         if tree != call.structure.children[0]:
             raise MlcError(
@@ -233,14 +232,14 @@ def jvp(function: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> 
     return staged(lambda given: compute(*given), name_of(function), (tuple(primals), tuple(tangents)))
 
 
-def hvp(function: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """The Hessian of a function that returns a number times a direction: the change of its gradient (push of pull). For one primal a pytree like
     it, else a tuple."""
     gradient = grad(function, 0 if len(primals) == 1 else range(len(primals)))
     return jvp(gradient, primals, tangents)[1]
 
 
-def _like_results(call: Call, cotangent: Any, what: str) -> list[SSAValue]:
+def _like_results(call: DifferentiatedCall, cotangent: Any, what: str) -> list[SSAValue]:
     leaves, tree = flatten(cotangent)
     if tree != call.body.results:
         raise MlcError(

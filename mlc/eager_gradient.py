@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xdsl.ir import Block, SSAValue
 
-from mlc.frontends.trace.eager import Call, Function
+from mlc.frontends.trace.eager import EagerCall, GraphFunction
 from mlc.frontends.trace.functions.promotion import Operand, value
 from mlc.ir.graph.base import building, emit
 from mlc.ir.graph.control import YieldOp, inlined, yielded
@@ -15,7 +15,7 @@ from mlc.passes.autodiff.expansion import write_out
 from mlc.passes.autodiff.pull import pull
 
 
-def pullback(call: Call, active: tuple[int, ...]) -> tuple[Function, tuple[int, ...]]:
+def pullback(call: EagerCall, active: tuple[int, ...]) -> tuple[GraphFunction, tuple[int, ...]]:
     """(function, reads): a function that gives the cotangents of the `active` arguments of the call's body. Of the arguments, the results and the
     cotangents of those that are floats it takes the ones that it reads, by their numbers. Raises NoDerivative where an op has none."""
     block = Block(arg_types=[argument.type for argument in call.body.args])

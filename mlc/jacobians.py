@@ -8,14 +8,14 @@ over the rows of the identity; everything else stands in front of the loop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from itertools import accumulate
 from typing import Any, Literal
 
 from xdsl.ir import Block, Operation, SSAValue
 
-from mlc.differentiation import Argnums, Call, Function, grad
+from mlc.differentiation import Argnums, DifferentiatedCall, grad
 from mlc.errors import DTypeError, MlcError
 from mlc.frontends.trace.tensor import Tensor, symbolic
 from mlc.frontends.trace.traced import name_of
@@ -34,7 +34,7 @@ from mlc.passes.autodiff.push import push
 Mode = Literal["reverse", "forward"]
 
 
-def jacobian(function: Function, argnums: Argnums = 0, mode: Mode = "reverse") -> Function:
+def jacobian(function: Callable[..., Any], argnums: Argnums = 0, mode: Mode = "reverse") -> Callable[..., Any]:
     """A function that gives the derivatives of each element of the result by each element of the argument `argnums`: tensors of the shape
     result.shape + argument.shape, in the structure of the result, and in it that of the argument (a tuple of those of several).
 
@@ -48,7 +48,7 @@ def jacobian(function: Function, argnums: Argnums = 0, mode: Mode = "reverse") -
         return staged(lambda given: compute(*given), name_of(function), (args, kwargs))
 
     def compute(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = Call(function, args, kwargs, argnums)
+        call = DifferentiatedCall(function, args, kwargs, argnums)
         outs = gives(call.body)
         for y in outs:
             if not is_float(dtype_of(y)):
@@ -62,7 +62,7 @@ def jacobian(function: Function, argnums: Argnums = 0, mode: Mode = "reverse") -
     return derived
 
 
-def hessian(function: Function, argnums: Argnums = 0) -> Function:
+def hessian(function: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     """A function that gives the second derivatives of one that returns a number, forward over reverse: as `jacobian` of its gradient."""
     return jacobian(grad(function, argnums), argnums, "forward")
 
@@ -70,7 +70,7 @@ def hessian(function: Function, argnums: Argnums = 0) -> Function:
 Blocks = list[list[Tensor]]  # for each leaf of the result one tensor per leaf of the arguments
 
 
-def _by_rows(call: Call, outs: Sequence[SSAValue]) -> Blocks:
+def _by_rows(call: DifferentiatedCall, outs: Sequence[SSAValue]) -> Blocks:
     seeds = [call.seed(y) for y in outs]
     gradients = call.pulled(list(zip(outs, seeds, strict=True)))
     stacked = _for_each_row(call, seeds, gradients)
@@ -82,7 +82,7 @@ def _by_rows(call: Call, outs: Sequence[SSAValue]) -> Blocks:
     return found
 
 
-def _by_columns(call: Call, outs: Sequence[SSAValue]) -> Blocks:
+def _by_columns(call: DifferentiatedCall, outs: Sequence[SSAValue]) -> Blocks:
     sources = call.sources
     seeds = [call.seed(x) for x in sources]
     block = call.body.block
@@ -112,7 +112,7 @@ def _tensor(value: SSAValue) -> Tensor:
     return symbolic(value, under_way())
 
 
-def _for_each_row(call: Call, seeds: Sequence[SSAValue], results: Sequence[SSAValue]) -> list[SSAValue]:
+def _for_each_row(call: DifferentiatedCall, seeds: Sequence[SSAValue], results: Sequence[SSAValue]) -> list[SSAValue]:
     """The results, stacked, where all seeds together are one row of the identity after the other."""
     values: dict[SSAValue, SSAValue] = dict(zip(call.body.block.args, call.body.operands, strict=False))
     moving: set[SSAValue] = set(seeds)

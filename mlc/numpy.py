@@ -15,7 +15,7 @@ import numpy as np
 
 from mlc.errors import DTypeError, MlcError, ShapeError
 from mlc.frontends.trace import tape
-from mlc.frontends.trace.eager import Function
+from mlc.frontends.trace.eager import GraphFunction
 from mlc.frontends.trace.functions import arrangement, elementwise, linear, reductions
 from mlc.frontends.trace.functions import index as indexing
 from mlc.frontends.trace.functions.promotion import joined
@@ -35,21 +35,21 @@ int64, int32, int16, int8 = np.int64, np.int32, np.int16, np.int8
 uint64, uint32, uint16, uint8, bool_ = np.uint64, np.uint32, np.uint16, np.uint8, np.bool_
 
 
-def _unary(function: Function, name: str) -> Callable[[Any], Tensor]:
+def _unary(function: GraphFunction, name: str) -> Callable[[Any], Tensor]:
     def call(x: Any, /) -> Tensor:
         return bind(function, (x,))
 
     return _named(call, function, name)
 
 
-def _binary(function: Function, name: str) -> Callable[[Any, Any], Tensor]:
+def _binary(function: GraphFunction, name: str) -> Callable[[Any, Any], Tensor]:
     def call(x: Any, y: Any, /) -> Tensor:
         return bind(function, (x, y))
 
     return _named(call, function, name)
 
 
-def _named(call: Callable[..., Tensor], function: Function, name: str) -> Callable[..., Tensor]:
+def _named(call: Callable[..., Tensor], function: GraphFunction, name: str) -> Callable[..., Tensor]:
     """The function under NumPy's name; NumPy's ufunc of that name leads to it."""
     call.__name__ = call.__qualname__ = name
     call.__doc__ = function.__doc__ or f"As numpy.{name}, element by element."
@@ -139,7 +139,7 @@ def _filled(fill: Any, shape: Any, dtype: Any) -> Tensor:
     return _made(arrangement.full, (fill,), (("shape", extents), ("dtype", dtype_text(dtype))))
 
 
-def _made(function: Function, operands: Sequence[Any], params: tuple[tuple[str, Any], ...]) -> Tensor:
+def _made(function: GraphFunction, operands: Sequence[Any], params: tuple[tuple[str, Any], ...]) -> Tensor:
     """In a trace what a function makes of numbers alone is made when the code runs, and not kept as a constant."""
     trace = current_trace()
     if trace is None:

@@ -269,7 +269,10 @@ def test_a_dtype_is_described_in_one_place() -> None:
     assert found == NAME_A_DTYPE | NAME_BFLOAT16.keys()
 
 
-WORDS = ("Step", "Plan", "Draft", "Group", "Loops", "Known", "shape_of", "Action", "LeafOp", "Entries")
+WORDS = (
+    "Step", "Plan", "Draft", "Group", "Loops", "Known", "shape_of", "Action", "LeafOp", "Entries",
+    "Function", "Body", "Call", "Shape", "Range", "Padding",
+)  # fmt: skip
 
 
 def test_a_word_of_the_compiler_is_defined_once() -> None:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 TURN = 0.3  # seconds that one engine runs before the next has its turn
 
-Call = Callable[[], object]
-
 
 @dataclass(frozen=True)
 class Latency:
@@ -45,7 +43,7 @@ class Latency:
         return Latency(at(0.5), at(0.1), at(0.9), at(0.99), ordered[0] * 1e3, len(ordered), first * 1e3, rate)
 
 
-def measure(calls: Mapping[str, Call], seconds: float, callers: int = 1) -> dict[str, Latency]:
+def measure(calls: Mapping[str, Callable[[], object]], seconds: float, callers: int = 1) -> dict[str, Latency]:
     """Each engine called for `seconds`, by `callers` threads at the same time. Engines take turns, so that a busy moment of the machine
     meets all of them."""
     first: dict[str, float] = {}
@@ -66,7 +64,7 @@ def measure(calls: Mapping[str, Call], seconds: float, callers: int = 1) -> dict
     return {name: Latency.of(found, first[name], spent[name]) for name, found in times.items()}
 
 
-def _turn(call: Call, seconds: float) -> tuple[list[float], float]:
+def _turn(call: Callable[[], object], seconds: float) -> tuple[list[float], float]:
     """The times of calls one after the other, and of all of them."""
     found = []
     begin = time.perf_counter()
@@ -79,7 +77,7 @@ def _turn(call: Call, seconds: float) -> tuple[list[float], float]:
             return found, end - begin
 
 
-def _turn_of_many(call: Call, seconds: float, callers: int) -> tuple[list[float], float]:
+def _turn_of_many(call: Callable[[], object], seconds: float, callers: int) -> tuple[list[float], float]:
     """As `_turn`, by threads that begin together. Raises what a call raises."""
     gate = threading.Barrier(callers + 1)
 

@@ -31,7 +31,7 @@ from mlc.ir.kernel.kernel import open_axes, strides_of, type_of
 Linear = tuple[Mapping[str, int], int]  # {value: coefficient}, constant
 
 # What an op prints, by its name: arith.cmpf may be one of two classes (mlc.ir.kernel.vector_ops)
-PRINT: dict[str, Callable[[Function, Operation], None]] = {}
+PRINT: dict[str, Callable[[FunctionPrinter, Operation], None]] = {}
 
 
 def prints(*names: str) -> Callable:
@@ -104,7 +104,7 @@ def integer_text(value: int, type: Attribute) -> str:
     return str(value - (1 << width) if value >> (width - 1) else value)
 
 
-class Function:
+class FunctionPrinter:
     """`fused`: the machine has fused multiply-add; without it llvm.fma would call a library."""
 
     def __init__(self, op: func.FuncOp, declared: dict[str, str], attributes: str, fused: bool):

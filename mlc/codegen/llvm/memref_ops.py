@@ -8,14 +8,14 @@ from xdsl.dialects import memref, vector
 from xdsl.dialects.builtin import DYNAMIC_INDEX, IntegerType, VectorType
 from xdsl.ir import Attribute, SSAValue
 
-from mlc.codegen.llvm.function import Function, mangled, memory_text, prints, type_text
+from mlc.codegen.llvm.function import FunctionPrinter, mangled, memory_text, prints, type_text
 from mlc.codegen.llvm.ops import plus, times
 from mlc.errors import InternalError
 from mlc.ir.kernel.kernel import element_bytes, groups, strides_of, type_of
 
 
 @prints("memref.load")
-def _(f: Function, op: memref.LoadOp) -> None:
+def _(f: FunctionPrinter, op: memref.LoadOp) -> None:
     element = op.results[0].type
     text = f"load {memory_text(element)}, ptr {f.address(op.memref, op.indices)}, align {_alignment(op.memref)}"
     if element == IntegerType(1):
@@ -25,7 +25,7 @@ def _(f: Function, op: memref.LoadOp) -> None:
 
 
 @prints("memref.store")
-def _(f: Function, op: memref.StoreOp) -> None:
+def _(f: FunctionPrinter, op: memref.StoreOp) -> None:
     value = f.value(op.value)
     if op.value.type == IntegerType(1):
         value = f.let(f"zext i1 {value} to i8")
@@ -39,20 +39,20 @@ def _alignment(value: SSAValue) -> int:
 
 # Truth values take a byte each, in vectors too
 @prints("vector.load")
-def _(f: Function, op: vector.LoadOp) -> None:
+def _(f: FunctionPrinter, op: vector.LoadOp) -> None:
     at = f.address(op.base, op.indices)
     found = f.let(f"load {_in_memory(op.result.type)}, ptr {at}, align {_alignment(op.base)}")
     f.names[op.result] = _truth(f, op.result.type, found)
 
 
 @prints("vector.store")
-def _(f: Function, op: vector.StoreOp) -> None:
+def _(f: FunctionPrinter, op: vector.StoreOp) -> None:
     at = f.address(op.base, op.indices)
     f.line(f"store {_in_memory(op.vector.type)} {_bytes(f, op.vector)}, ptr {at}, align {_alignment(op.base)}")
 
 
 @prints("vector.maskedload")
-def _(f: Function, op: vector.MaskedLoadOp) -> None:
+def _(f: FunctionPrinter, op: vector.MaskedLoadOp) -> None:
     wide, mask = _in_memory(op.result.type), type_text(op.mask.type)
     args = [("ptr", f.address(op.base, op.indices)), (mask, f.value(op.mask)), (wide, _bytes(f, op.pass_thru))]
     found = f.call(f"llvm.masked.load.{_mangled(op.result.type)}.p0", args, wide)
@@ -60,7 +60,7 @@ def _(f: Function, op: vector.MaskedLoadOp) -> None:
 
 
 @prints("vector.maskedstore")
-def _(f: Function, op: vector.MaskedStoreOp) -> None:
+def _(f: FunctionPrinter, op: vector.MaskedStoreOp) -> None:
     kind = op.value_to_store.type
     wide, mask = _in_memory(kind), type_text(op.mask.type)
     args = [(wide, _bytes(f, op.value_to_store)), ("ptr", f.address(op.base, op.indices)), (mask, f.value(op.mask))]
@@ -79,11 +79,11 @@ def _mangled(type: Attribute) -> str:
     return mangled(type).removesuffix("i1") + "i8" if _is_truth(type) else mangled(type)
 
 
-def _truth(f: Function, type: Attribute, value: str) -> str:
+def _truth(f: FunctionPrinter, type: Attribute, value: str) -> str:
     return f.let(f"icmp ne {_in_memory(type)} {value}, zeroinitializer") if _is_truth(type) else value
 
 
-def _bytes(f: Function, value: SSAValue) -> str:
+def _bytes(f: FunctionPrinter, value: SSAValue) -> str:
     if not _is_truth(value.type):
         return f.value(value)
     return f.let(f"zext {f.typed(value)} to {_in_memory(value.type)}")
@@ -97,7 +97,7 @@ def _mixed(fixed: tuple[int, ...], dynamic: tuple[SSAValue, ...]) -> Iterator[in
 
 
 @prints("memref.subview")
-def _(f: Function, op: memref.SubviewOp) -> None:
+def _(f: FunctionPrinter, op: memref.SubviewOp) -> None:
     offsets = list(_mixed(op.static_offsets.get_values(), tuple(op.offsets)))
     steps = op.static_strides.get_values()
     f.names[op.result] = f.address(op.source, offsets)
@@ -125,20 +125,20 @@ def _kept(op: memref.SubviewOp, strides: list[int | str]) -> list[int | str]:
 
 
 @prints("memref.cast")
-def _(f: Function, op: memref.CastOp) -> None:
+def _(f: FunctionPrinter, op: memref.CastOp) -> None:
     f.names[op.dest] = f.names[op.source]
     f.strides[op.dest] = f.strides[op.source]
 
 
 @prints("memref.collapse_shape")
-def _(f: Function, op: memref.CollapseShapeOp) -> None:
+def _(f: FunctionPrinter, op: memref.CollapseShapeOp) -> None:
     """Each merged axis moves as its last one does."""
     f.names[op.result] = f.names[op.src]
     f.strides[op.result] = [f.strides[op.src][group[-1]] for group in groups(op)]
 
 
 @prints("memref.reinterpret_cast")
-def _(f: Function, op: memref.ReinterpretCastOp) -> None:
+def _(f: FunctionPrinter, op: memref.ReinterpretCastOp) -> None:
     offset = next(_mixed(op.static_offsets.get_values(), tuple(op.offsets)))
     where = offset if isinstance(offset, int) else f.value(offset)
     f.names[op.result] = f.step(f.names[op.source], memory_text(type_of(op.result).element_type), where)
@@ -147,7 +147,7 @@ def _(f: Function, op: memref.ReinterpretCastOp) -> None:
 
 
 @prints("memref.view")
-def _(f: Function, op: memref.ViewOp) -> None:
+def _(f: FunctionPrinter, op: memref.ViewOp) -> None:
     f.names[op.result] = f.step(f.names[op.source], "i8", f.value(op.byte_shift))
     strides = strides_of(op.result)
     if None in strides:
@@ -157,7 +157,7 @@ def _(f: Function, op: memref.ViewOp) -> None:
 
 # Allocations ---------------------------------------------------------------------------------------------------------
 @prints("memref.alloca")
-def _(f: Function, op: memref.AllocaOp) -> None:
+def _(f: FunctionPrinter, op: memref.AllocaOp) -> None:
     """At the entry, whatever the loop. A size known at run time only must be one of the function's own arguments."""
     type = type_of(op.memref)
     element = memory_text(type.element_type)

@@ -9,7 +9,7 @@ from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, FloatAttr, IndexType
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from mlc.codegen.llvm.function import (
-    Function,
+    FunctionPrinter,
     Linear,
     float_text,
     integer_text,
@@ -64,7 +64,7 @@ def times(value: Linear, by: int) -> Linear:
 
 
 @prints("arith.addi", "arith.subi", "arith.muli", "arith.andi", "arith.xori")
-def _(f: Function, op: arith.AddiOp) -> None:
+def _(f: FunctionPrinter, op: arith.AddiOp) -> None:
     name = op.name.removeprefix("arith.").removesuffix("i")
     if not isinstance(op.result.type, IndexType):
         f.define(op.result, f"{name} {f.typed(op.lhs)}, {f.value(op.rhs)}")
@@ -81,7 +81,7 @@ def _(f: Function, op: arith.AddiOp) -> None:
 
 
 @prints("arith.index_cast")
-def _(f: Function, op: arith.IndexCastOp) -> None:
+def _(f: FunctionPrinter, op: arith.IndexCastOp) -> None:
     source, target = type_text(op.input.type), type_text(op.result.type)
     if source == target:
         if op.input in f.linears:
@@ -94,7 +94,7 @@ def _(f: Function, op: arith.IndexCastOp) -> None:
 
 
 @prints("arith.constant")
-def _(f: Function, op: arith.ConstantOp) -> None:
+def _(f: FunctionPrinter, op: arith.ConstantOp) -> None:
     match op.value:
         case IntegerAttr() as attr:
             f.names[op.result] = integer_text(attr.value.data, op.result.type)
@@ -118,12 +118,12 @@ def _number(value: float, type: Attribute) -> str:
 
 # Element arithmetic --------------------------------------------------------------------------------------------------
 @prints(*BINARY)
-def _(f: Function, op: Operation) -> None:
+def _(f: FunctionPrinter, op: Operation) -> None:
     f.define(op.results[0], f"{BINARY[op.name]} {f.typed(op.operands[0])}, {f.value(op.operands[1])}")
 
 
 @prints(*CASTS)
-def _(f: Function, op: Operation) -> None:
+def _(f: FunctionPrinter, op: Operation) -> None:
     source, target = op.operands[0], op.results[0]
     if type_text(source.type) == type_text(target.type):
         f.names[target] = f.value(source)
@@ -132,7 +132,7 @@ def _(f: Function, op: Operation) -> None:
 
 
 @prints("arith.fptosi", "arith.fptoui")
-def _(f: Function, op: arith.FPToSIOp) -> None:
+def _(f: FunctionPrinter, op: arith.FPToSIOp) -> None:
     """Saturating: what C leaves undefined is the nearest integer, and 0 for NaN."""
     target = op.result.type
     name = f"llvm.{op.name.removeprefix('arith.')}.sat.{mangled(target)}.{mangled(op.input.type)}"
@@ -140,17 +140,17 @@ def _(f: Function, op: arith.FPToSIOp) -> None:
 
 
 @prints(*EXTREMES)
-def _(f: Function, op: Operation) -> None:
+def _(f: FunctionPrinter, op: Operation) -> None:
     f.intrinsic(op, EXTREMES[op.name])
 
 
 @prints("arith.negf")
-def _(f: Function, op: arith.NegfOp) -> None:
+def _(f: FunctionPrinter, op: arith.NegfOp) -> None:
     f.define(op.result, f"fneg {f.typed(op.operand)}")
 
 
 @prints("arith.maximumf", "arith.minimumf", "arith.maxnumf", "arith.minnumf")
-def _(f: Function, op: arith.MaximumfOp) -> None:
+def _(f: FunctionPrinter, op: arith.MaximumfOp) -> None:
     """rhs > lhs ? rhs : lhs is one vmaxps and keeps a NaN in lhs. That is enough where the other is a number known at compile time (put on the right) or
     the op says nnan; otherwise a NaN in rhs is selected too. llvm.maximum would cost four instructions."""
     lhs, rhs = op.lhs, op.rhs
@@ -187,24 +187,24 @@ def _truth(type: Attribute) -> str:
 
 
 @prints("arith.cmpi")
-def _(f: Function, op: arith.CmpiOp) -> None:
+def _(f: FunctionPrinter, op: arith.CmpiOp) -> None:
     predicate = INTEGER_PREDICATES[op.predicate.value.data]
     f.define(op.result, f"icmp {predicate} {f.typed(op.lhs)}, {f.value(op.rhs)}")
 
 
 @prints("arith.cmpf")
-def _(f: Function, op: arith.CmpfOp) -> None:
+def _(f: FunctionPrinter, op: arith.CmpfOp) -> None:
     predicate = FLOAT_PREDICATES[op.predicate.value.data]
     f.define(op.result, f"fcmp {predicate} {f.typed(op.lhs)}, {f.value(op.rhs)}")
 
 
 @prints("arith.select")
-def _(f: Function, op: arith.SelectOp) -> None:
+def _(f: FunctionPrinter, op: arith.SelectOp) -> None:
     f.define(op.result, f"select {f.typed(op.cond)}, {f.typed(op.lhs)}, {f.typed(op.rhs)}")
 
 
 @prints("arith.mului_extended", "arith.mulsi_extended")
-def _(f: Function, op: arith.MulUIExtendedOp) -> None:
+def _(f: FunctionPrinter, op: arith.MulUIExtendedOp) -> None:
     assert isinstance(op.lhs.type, IntegerType)
     width = op.lhs.type.width.data
     extend = "zext" if op.name == "arith.mului_extended" else "sext"
@@ -216,7 +216,7 @@ def _(f: Function, op: arith.MulUIExtendedOp) -> None:
 
 
 @prints("vector.fma", "math.fma")
-def _(f: Function, op: Operation) -> None:
+def _(f: FunctionPrinter, op: Operation) -> None:
     """One rounding or two, as the machine has it, unless the op is `exact`: in f64 the product of two f32 is not rounded."""
     if f.fused or "exact" not in op.attributes:
         f.intrinsic(op, "fma" if f.fused else "fmuladd")
@@ -229,28 +229,28 @@ def _(f: Function, op: Operation) -> None:
 
 
 @prints(*INTRINSICS)
-def _(f: Function, op: Operation) -> None:
+def _(f: FunctionPrinter, op: Operation) -> None:
     f.intrinsic(op, INTRINSICS[op.name])
 
 
 @prints(*COUNTS)
-def _(f: Function, op: Operation) -> None:
+def _(f: FunctionPrinter, op: Operation) -> None:
     f.intrinsic(op, COUNTS[op.name], ("i1", "false"))
 
 
 @prints("math.ctpop")
-def _(f: Function, op: Operation) -> None:
+def _(f: FunctionPrinter, op: Operation) -> None:
     f.intrinsic(op, "ctpop")
 
 
 @prints(*LIBM)
-def _(f: Function, op: Operation) -> None:
+def _(f: FunctionPrinter, op: Operation) -> None:
     f.names[op.results[0]] = f.call(LIBM[op.name], [(type_text(v.type), f.value(v)) for v in op.operands], "double")
 
 
 # Vectors -------------------------------------------------------------------------------------------------------------
 @prints("vector.broadcast")
-def _(f: Function, op: vector.BroadcastOp) -> None:
+def _(f: FunctionPrinter, op: vector.BroadcastOp) -> None:
     if isinstance(op.source.owner, arith.ConstantOp):
         f.names[op.vector] = f"splat ({f.typed(op.source)})"
         return
@@ -261,26 +261,26 @@ def _(f: Function, op: vector.BroadcastOp) -> None:
 
 
 @prints("vector.insert")
-def _(f: Function, op: vector.InsertOp) -> None:
+def _(f: FunctionPrinter, op: vector.InsertOp) -> None:
     f.define(
         op.result, f"insertelement {f.typed(op.dest)}, {f.typed(op.source)}, i32 {op.static_position.get_values()[0]}"
     )
 
 
 @prints("vector.extract")
-def _(f: Function, op: vector.ExtractOp) -> None:
+def _(f: FunctionPrinter, op: vector.ExtractOp) -> None:
     f.define(op.result, f"extractelement {f.typed(op.vector)}, i32 {op.static_position.get_values()[0]}")
 
 
 @prints("vector.shuffle")
-def _(f: Function, op: vector.ShuffleOp) -> None:
+def _(f: FunctionPrinter, op: vector.ShuffleOp) -> None:
     mask = op.mask.get_values()
     order = ", ".join(f"i32 {m}" for m in mask)
     f.define(op.result, f"shufflevector {f.typed(op.v1)}, {f.typed(op.v2)}, <{len(mask)} x i32> <{order}>")
 
 
 @prints("vector.create_mask")
-def _(f: Function, op: vector.CreateMaskOp) -> None:
+def _(f: FunctionPrinter, op: vector.CreateMaskOp) -> None:
     assert isinstance(op.mask_vector.type, VectorType)
     lanes, size = op.mask_vector.type.get_shape()[0], op.mask_dim_sizes[0]
     names, valid = f.linear(size)
@@ -296,7 +296,7 @@ def _(f: Function, op: vector.CreateMaskOp) -> None:
 
 
 @prints("vector.reduction")
-def _(f: Function, op: vector.ReductionOp) -> None:
+def _(f: FunctionPrinter, op: vector.ReductionOp) -> None:
     wide, scalar, tail = type_text(op.vector.type), type_text(op.dest.type), mangled(op.vector.type)
     kind = op.kind.data.value
     if kind == "or":
@@ -317,7 +317,7 @@ def _(f: Function, op: vector.ReductionOp) -> None:
 
 
 @prints("math.ipowi")
-def _(f: Function, op: math.IPowIOp) -> None:
+def _(f: FunctionPrinter, op: math.IPowIOp) -> None:
     type = type_text(op.result.type)
     name = f"mlc.power.{type}"
     f.declared.setdefault(name, POWER.format(name=name, type=type))
@@ -362,7 +362,7 @@ end:
 
 # Functions and control flow ------------------------------------------------------------------------------------------
 @prints("func.call")
-def _(f: Function, op: func.CallOp) -> None:
+def _(f: FunctionPrinter, op: func.CallOp) -> None:
     arguments = []
     for value in op.arguments:
         arguments.append(f.typed(value))
@@ -371,17 +371,17 @@ def _(f: Function, op: func.CallOp) -> None:
 
 
 @prints("func.return")
-def _(f: Function, op: func.ReturnOp) -> None:
+def _(f: FunctionPrinter, op: func.ReturnOp) -> None:
     f.line("ret void")
 
 
 @prints("scf.yield", "scf.condition")
-def _(f: Function, op: scf.YieldOp) -> None:
+def _(f: FunctionPrinter, op: scf.YieldOp) -> None:
     """The op around it reads the operands."""
 
 
 @prints("scf.if")
-def _(f: Function, op: scf.IfOp) -> None:
+def _(f: FunctionPrinter, op: scf.IfOp) -> None:
     number = f.count = f.count + 1
     then, join = f"then{number}", f"join{number}"
     regions = {then: op.true_region}
@@ -394,7 +394,7 @@ def _(f: Function, op: scf.IfOp) -> None:
 
 
 @prints("scf.index_switch")
-def _(f: Function, op: scf.IndexSwitchOp) -> None:
+def _(f: FunctionPrinter, op: scf.IndexSwitchOp) -> None:
     number = f.count = f.count + 1
     cases = op.cases.get_values()
     regions = {f"case{number}.{case}": region for case, region in zip(cases, op.case_regions, strict=True)}
@@ -405,7 +405,7 @@ def _(f: Function, op: scf.IndexSwitchOp) -> None:
 
 
 @prints("scf.for")
-def _(f: Function, op: scf.ForOp) -> None:
+def _(f: FunctionPrinter, op: scf.ForOp) -> None:
     """Bottom-tested where the range is known not to be empty; otherwise it is tested first."""
     number = f.count = f.count + 1
     body, end = f"for{number}", f"end{number}"
@@ -444,7 +444,7 @@ def _(f: Function, op: scf.ForOp) -> None:
 
 
 @prints("scf.while")
-def _(f: Function, op: scf.WhileOp) -> None:
+def _(f: FunctionPrinter, op: scf.WhileOp) -> None:
     number = f.count = f.count + 1
     before, after, end = f"before{number}", f"after{number}", f"end{number}"
     entry, first = f.label, [f.value(v) for v in op.arguments]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from xdsl.ir import Operation
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Write = TypeVar("Write", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Form:
 FORMS: dict[type[Operation], Form] = {}
 
 
-def form(*kinds: type[Operation], nested: bool = False) -> Callable[[Function], Function]:
+def form(*kinds: type[Operation], nested: bool = False) -> Callable[[Write], Write]:
     """Enter a function as the form of these classes, and of those that derive from them."""
 
-    def enter(write: Function) -> Function:
+    def enter(write: Write) -> Write:
         for kind in kinds:
             FORMS[kind] = Form(write, nested)
         return write

@@ -16,10 +16,10 @@ from mlc.errors import InvalidModel, MlcError, ShapeError, UnsupportedOp
 from mlc.frontends.onnx.element_types import DTYPES, element_type_name
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
+from mlc.ir.module import Range
 from mlc.ir.spelling import hint
 from mlc.ir.types import Shape, shape_text
 
-Range = tuple[int, int | None]
 _LONGEST = 200  # characters of a declared dimension that are read as an expression
 _ANONYMOUS = ("", "?", "None", "none", "unk", "unknown", "-1")  # written by exporters for "any size", on unrelated axes
 

@@ -17,11 +17,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from mlc.frontends.onnx.inputs import Range, Signature, symbol_name
+from mlc.frontends.onnx.inputs import Signature, symbol_name
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import Check
-from mlc.ir.module import Module
+from mlc.ir.module import Module, Range
 from mlc.ir.substitution import put
 
 _LOWEST = 256  # sizes tried as the least one

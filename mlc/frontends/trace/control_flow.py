@@ -31,7 +31,7 @@ from mlc.ir.graph.control import IfOp, ScanOp, WhileOp, YieldOp
 from mlc.ir.types import dtype_of, numpy_dtype, shape_of, tensor
 
 
-class Body:
+class ControlBody:
     """A function traced into a block: what it gives, as operands of its last op, and in which structure."""
 
     def __init__(
@@ -85,8 +85,8 @@ def cond(condition: Any, then: Callable[..., Any], otherwise: Callable[..., Any]
         flag = g.cast(value(value_in(trace, condition)), "bool")
         if shape_of(flag):
             raise ShapeError(f"cond: the condition is {type_text(condition)}, not one bool")
-        first = Body("a branch of cond", [], lambda _: then(*operands))
-        second = Body("a branch of cond", [], lambda _: otherwise(*operands), list(first.trace.lifted))
+        first = ControlBody("a branch of cond", [], lambda _: then(*operands))
+        second = ControlBody("a branch of cond", [], lambda _: otherwise(*operands), list(first.trace.lifted))
         if first.tree != second.tree:
             raise MlcError("cond: the branches give different structures", remedy=difference(first.tree, second.tree))
         lifted = list(second.trace.lifted)
@@ -147,7 +147,7 @@ def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], init
     def build(trace: Trace) -> Any:
         state = [value(value_in(trace, x)) for x in start]
         first = value(value_in(trace, operand_of(condition(tree.unflatten([symbolic(v, trace) for v in state])))))
-        made = Body("the body of while_loop", [v.type for v in state], step)
+        made = ControlBody("the body of while_loop", [v.type for v in state], step)
         block = made.end(["bool", *map(dtype_of, state)])
         results = emit(WhileOp(first, [*state, *made.trace.lifted], len(state), None, block))
         return tree.unflatten([symbolic(r, trace) for r in results])
@@ -189,7 +189,7 @@ def scan(
             size = g.require_equal(shape_of(x)[0], steps, "scan: the lengths of the sequences")
             inputs[number] = g.reshape(x, (steps if isinstance(size, Dim) else size, *shape_of(x)[1:]))
         slices = [tensor(shape_of(x)[1:], dtype_of(x)) for x in inputs]
-        made = Body("a step of scan", [*(v.type for v in state), *slices], body, steps=[steps])
+        made = ControlBody("a step of scan", [*(v.type for v in state), *slices], body, steps=[steps])
         dtypes = [dtype_of(v) for v in state]
         dtypes += [common_dtype(y) for y in made.results[len(state) :]]
         block = made.end(dtypes)

@@ -22,9 +22,9 @@ from mlc.ir.graph.evaluation import Evaluation
 from mlc.ir.graph.shape import BroadcastOp
 from mlc.ir.types import dtype_name, dtype_of, is_float, numpy_dtype, shape_of, tensor
 
-Function = Callable[..., SSAValue | Sequence[SSAValue]]
+GraphFunction = Callable[..., SSAValue | Sequence[SSAValue]]
 _MOST = 4096  # signatures that are kept; the oldest goes first
-_calls: dict[Hashable, Call] = {}
+_calls: dict[Hashable, EagerCall] = {}
 
 # NumPy's error state belongs to the context, since NumPy 2: entering one costs less than setting the state for each call.
 _STATE_IN_CONTEXT = int(np.__version__.split(".")[0]) >= 2
@@ -32,7 +32,7 @@ with np.errstate(all="ignore"):
     _quiet = copy_context()
 
 
-class Call:
+class EagerCall:
     """What is known about a function at one signature: its ops as a closed body, and how to run it.
 
     `body` has an argument for each operand but the Python numbers, which come behind in the order in which the function asked for them;
@@ -41,7 +41,9 @@ class Call:
 
     __slots__ = ("body", "floats", "function", "numbers", "operands", "params", "pullbacks", "run", "single")
 
-    def __init__(self, function: Function, params: tuple[tuple[str, Any], ...], signature: Sequence[tuple[Any, Any]]):
+    def __init__(
+        self, function: GraphFunction, params: tuple[tuple[str, Any], ...], signature: Sequence[tuple[Any, Any]]
+    ):
         self.function, self.params = function, params
         self.pullbacks: dict[tuple[int, ...], Any] = {}  # see tape.py
         self.numbers: list[tuple[int, np.dtype]] = []
@@ -124,7 +126,7 @@ def run(key: tuple[Any, ...], data: Sequence[Any]) -> Any:
     return evaluate(call, call.arrays(data) if call.numbers else data)
 
 
-def evaluate(call: Call, arguments: Sequence[np.ndarray]) -> Any:
+def evaluate(call: EagerCall, arguments: Sequence[np.ndarray]) -> Any:
     """The result of the body of a call: an array, or a tuple of them."""
     if _STATE_IN_CONTEXT:
         return _quiet.copy().run(call.run, *arguments)
@@ -132,12 +134,12 @@ def evaluate(call: Call, arguments: Sequence[np.ndarray]) -> Any:
         return call.run(*arguments)
 
 
-def call_of(key: tuple[Any, ...]) -> Call:
+def call_of(key: tuple[Any, ...]) -> EagerCall:
     """The call of a signature, made where it is new."""
     found = _calls.get(key)
     if found is None:
         function, params, *signature = key
-        found = Call(function, params, list(zip(signature[::2], signature[1::2], strict=True)))
+        found = EagerCall(function, params, list(zip(signature[::2], signature[1::2], strict=True)))
         while len(_calls) >= _MOST:
             _calls.pop(next(iter(_calls)), None)
         _calls[key] = found

@@ -15,11 +15,11 @@ from typing import Any, Self
 import numpy as np
 
 from mlc.errors import InternalError, MlcError, ShapeError
-from mlc.frontends.trace.eager import Call, Function, call_of, evaluate
+from mlc.frontends.trace.eager import EagerCall, GraphFunction, call_of, evaluate
 from mlc.frontends.trace.tracing import user_line
 from mlc.ir.types import dtype_name, is_float, shape_text
 
-Derive = Callable[[Call, tuple[int, ...]], tuple[Function, tuple[int, ...]]]
+Derive = Callable[[EagerCall, tuple[int, ...]], tuple[GraphFunction, tuple[int, ...]]]
 Hook = Callable[..., Any]  # of a tensor: hook(gradient)
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
@@ -39,7 +39,7 @@ class Node:
 
     __slots__ = ("active", "call", "data", "hooks", "inputs", "results")
 
-    def __init__(self, call: Call, active: tuple[int, ...], inputs: list[Any], data: list[Any]):
+    def __init__(self, call: EagerCall, active: tuple[int, ...], inputs: list[Any], data: list[Any]):
         self.call, self.active, self.inputs = call, active, inputs
         self.data: list[Any] | None = data
         self.results: list[np.ndarray] = []
@@ -59,13 +59,13 @@ class Pullback:
 
     __slots__ = ("call", "function", "places", "reads")
 
-    def __init__(self, call: Call, active: tuple[int, ...]):
+    def __init__(self, call: EagerCall, active: tuple[int, ...]):
         if not _derive:
             raise InternalError("nothing says how derivatives are made: import mlc.numpy")
         numbers = [*call.operands, *(n for n, _ in call.numbers)]
         self.places = tuple([numbers.index(n) for n in active])
         self.function, self.reads = _derive[0](call, self.places)
-        self.call: Call | None = None  # of the function, found when it is run first
+        self.call: EagerCall | None = None  # of the function, found when it is run first
 
     def run(self, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         """The cotangents of the active operands."""
@@ -121,7 +121,7 @@ def _set(on: bool) -> Iterator[None]:
         _recording.reset(token)
 
 
-def note(call: Call, operands: Sequence[Any], data: list[Any], results: Sequence[Any]) -> None:
+def note(call: EagerCall, operands: Sequence[Any], data: list[Any], results: Sequence[Any]) -> None:
     """Remember a call whose operands require gradients; its results that are floats do then."""
     if not call.floats or not _recording.get():
         return

@@ -14,7 +14,7 @@ from xdsl.ir import SSAValue
 
 from mlc.errors import DTypeError, MlcError, OutOfRange, ShapeError
 from mlc.frontends.trace import eager, tape
-from mlc.frontends.trace.eager import Function
+from mlc.frontends.trace.eager import GraphFunction
 from mlc.frontends.trace.functions import arrangement, elementwise, linear, reductions
 from mlc.frontends.trace.functions import index as indexing
 from mlc.frontends.trace.functions.promotion import DEFAULT, Operand, Weak
@@ -537,7 +537,7 @@ def symbolic(value: SSAValue, trace: Trace, weak: type | None = None) -> Tensor:
     return made
 
 
-def bind(function: Function, operands: Sequence[Any], params: Params = ()) -> Any:
+def bind(function: GraphFunction, operands: Sequence[Any], params: Params = ()) -> Any:
     """function(*operands, **params) of tensors, arrays and Python numbers: a tensor, or a tuple of tensors.
 
     `function` builds ops from values of the IR and numbers (promotion.Operand). Raises MlcError naming the user's line.
@@ -568,7 +568,7 @@ def bind(function: Function, operands: Sequence[Any], params: Params = ()) -> An
     return result
 
 
-def _bind(function: Function, operands: Sequence[Any], params: Params) -> Any:
+def _bind(function: GraphFunction, operands: Sequence[Any], params: Params) -> Any:
     """`bind` where some operands are neither tensors that hold arrays nor numbers."""
     given = [x if isinstance(x, Tensor | Dim) or type(x) in DEFAULT else _operand(x) for x in operands]
     if any(isinstance(x, Dim) or (isinstance(x, Tensor) and x.trace is not None) for x in given):
@@ -582,7 +582,7 @@ def _operand(x: Any) -> Tensor:
     return wrap(array_of(x, None, copy=False))
 
 
-def record(function: Function, operands: Sequence[Any], params: Params) -> Any:
+def record(function: GraphFunction, operands: Sequence[Any], params: Params) -> Any:
     """Write the function's ops into the trace that is under way."""
     trace = current_trace()
     if trace is None:
@@ -600,7 +600,7 @@ def record(function: Function, operands: Sequence[Any], params: Params) -> Any:
 
 
 # Arithmetic of numbers gives numbers: of arguments that are Python numbers, what Python would compute of them.
-_OF_NUMBERS: set[Function] = {
+_OF_NUMBERS: set[GraphFunction] = {
     elementwise.add,
     elementwise.subtract,
     elementwise.multiply,
@@ -647,7 +647,7 @@ def _leaked(operands: Sequence[Any]) -> MlcError:
     return MlcError("a symbolic size is used as a number outside of a trace", file=user_line())
 
 
-def located(error: MlcError, function: Function, operands: Sequence[Any]) -> MlcError:
+def located(error: MlcError, function: GraphFunction, operands: Sequence[Any]) -> MlcError:
     """The error, with the user's line and what the operands are."""
     name = function.__name__
     if not error.message.startswith(name):
@@ -696,7 +696,7 @@ def _has_arrays(value: Any) -> bool:
     return False
 
 
-def reduced(function: Function, x: Any, axis: Any, keepdims: bool, dtype: Any = None) -> Tensor:
+def reduced(function: GraphFunction, x: Any, axis: Any, keepdims: bool, dtype: Any = None) -> Tensor:
     """A reduction over axes."""
     if dtype is not None:
         x = bind(elementwise.astype, (x,), (("dtype", dtype_text(dtype)),))

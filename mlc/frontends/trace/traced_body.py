@@ -20,7 +20,7 @@ from mlc.ir.graph.control import YieldOp, inlined, yielded
 
 
 @dataclass
-class Body:
+class TracedBody:
     """`block` has an argument for each of the tensors, and then for each value from outside that the function uses; `operands` are these in the
     trace around. What the block gives are the leaves of `results`."""
 
@@ -45,7 +45,7 @@ def under_way() -> Trace:
     return found
 
 
-def body_of(function: Callable[[list[Tensor]], Any], title: str, tensors: Sequence[Tensor]) -> Body:
+def body_of(function: Callable[[list[Tensor]], Any], title: str, tensors: Sequence[Tensor]) -> TracedBody:
     """function(tensors) as a body in the trace under way."""
     outer = under_way()
     operands = [value(value_in(outer, x)) for x in tensors]
@@ -58,7 +58,7 @@ def body_for(
     operands: Sequence[SSAValue],
     types: Sequence[Attribute],
     take: Iterable[SSAValue] = (),
-) -> Body:
+) -> TracedBody:
     """function(tensors of these types) as a body; `take` are values from outside that have arguments whether it uses them or not."""
     block = Block(arg_types=types)
     own = list(block.args)
@@ -66,10 +66,10 @@ def body_for(
         scope.take(take)
         found, results = flatten(function([symbolic(v, scope) for v in own]))
         emit(YieldOp([value(value_in(scope, as_tensor(leaf, title))) for leaf in found]))
-    return Body(block, scope, list(operands), results)
+    return TracedBody(block, scope, list(operands), results)
 
 
-def gives(body: Body) -> tuple[SSAValue, ...]:
+def gives(body: TracedBody) -> tuple[SSAValue, ...]:
     return yielded(body.block)
 
 

@@ -30,14 +30,14 @@ from mlc.ir.dims.expression import (
     symbol,
 )
 from mlc.ir.dims.parser import parse
-from mlc.ir.dims.ranges import Bounds, Range, bounds_of, ceiling, compare, simplify
+from mlc.ir.dims.ranges import Bounds, Interval, bounds_of, ceiling, compare, simplify
 
 __all__ = [
     "Bounds",
     "Dim",
     "DivisionByZero",
     "Extent",
-    "Range",
+    "Interval",
     "TooLong",
     "bounds_of",
     "ceildiv",

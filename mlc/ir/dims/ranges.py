@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from mlc.ir.dims.expression import Atom, Call, Dim, Extent, Monomial, apply_call, dim_of, dmax, dmin, floordiv
 
-Range = tuple[int | None, int | None]
+Interval = tuple[int | None, int | None]
 # Symbol -> (low, high); a missing symbol is an extent, hence (0, None); None is "no limit".
 Bounds = Mapping[str, tuple[int, int | None]]
 
@@ -27,7 +27,7 @@ class _Search:
     found: dict[tuple[Dim, int], int | None] = field(default_factory=dict)
 
 
-def bounds_of(extent: Extent, bounds: Bounds) -> Range:
+def bounds_of(extent: Extent, bounds: Bounds) -> Interval:
     """(low, high) between which the extent lies under the bounds of its symbols; None where nothing limits it.
 
     Always valid, not always the tightest: `H - 4*(H//4)` is within (0, 3), `N*N - N` within (None, None).
@@ -182,7 +182,7 @@ def _relaxed(extent: Dim, atom: Call, coefficient: int, search: _Search, relaxat
     return min(known) if len(known) == len(cases) else None
 
 
-def _range(monomial: Monomial, coefficient: int, search: _Search, relaxations: int) -> Range:
+def _range(monomial: Monomial, coefficient: int, search: _Search, relaxations: int) -> Interval:
     low: float = coefficient
     high: float = coefficient
     for atom in monomial:

@@ -26,12 +26,10 @@ from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph import parts
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_equal, widened
-from mlc.ir.graph.derivative import Algebra, Tangent
+from mlc.ir.graph.derivative import Algebra, Padding, Tangent
 from mlc.ir.graph.linear import labels
 from mlc.ir.graph.parts import padded
 from mlc.ir.types import DimsAttr, dtype_of, numpy_dtype, shape_of, shape_text, tensor
-
-Padding = Sequence[tuple[Extent, Extent]]
 
 
 @irdl_op_definition

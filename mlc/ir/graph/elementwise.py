@@ -34,7 +34,7 @@ from mlc.ir.dtypes import TABLE
 from mlc.ir.graph import partials, scalar, storage
 from mlc.ir.graph.base import Evaluate, GraphOp, as_array, emit, widened
 from mlc.ir.graph.derivative import Algebra, Partial, Tangent, Tangents
-from mlc.ir.graph.scalar import Body
+from mlc.ir.graph.scalar import ScalarFunction
 from mlc.ir.graph.storage import ROUNDINGS, Rounding
 from mlc.ir.kernel.scalar_ops import gelu, lanewise, rounded, softplus
 from mlc.ir.types import (
@@ -141,7 +141,7 @@ class Row:
     arity: int
     takes: Kind
     evaluate: Callable[..., Any]
-    scalar: Body
+    scalar: ScalarFunction
     jvp: tuple[Partial | None, ...] = ()
     to_bool: bool = False
     doc: str = ""

@@ -25,10 +25,10 @@ from mlc.ir.graph import constants, index, parts
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, emit, widened
 from mlc.ir.graph.composites import CompositeOp
-from mlc.ir.graph.derivative import Algebra, Tangent
+from mlc.ir.graph.derivative import Algebra, Padding, Tangent
 from mlc.ir.graph.elementwise import apply, apply_cast
 from mlc.ir.graph.reduce import identity
-from mlc.ir.graph.window import Padding, WindowOp, WindowsOp, filled, geometry, infer
+from mlc.ir.graph.window import WindowOp, WindowsOp, filled, geometry, infer
 from mlc.ir.types import dtype_of, is_storage, numpy_dtype, shape_of, shape_text, tensor, tensor_type, type_text
 
 

@@ -19,7 +19,7 @@ from mlc.ir.graph import storage
 from mlc.ir.kernel.scalar_ops import ErfcOp, GeluOp, RemainderOp, SoftplusOp
 from mlc.ir.types import element, highest, is_float, is_half, is_integer, is_storage, lowest, signless
 
-Body = Callable[..., SSAValue]
+ScalarFunction = Callable[..., SSAValue]
 Make = Callable[..., Operation]  # (builder, dtype of the operands, *operands) -> result
 
 
@@ -37,12 +37,12 @@ def constant(b: Builder, dtype: str, value: float | bool) -> SSAValue:
     return b.insert(arith.ConstantOp(IntegerAttr(wrapped, kind))).result
 
 
-def unary(op: Make) -> Body:
+def unary(op: Make) -> ScalarFunction:
     """math or arith op of one float operand."""
     return lambda b, dtype, x: b.insert(op(x)).results[0]
 
 
-def binary(floats: Make | None, signed: Make | None = None, unsigned: Make | None = None) -> Body:
+def binary(floats: Make | None, signed: Make | None = None, unsigned: Make | None = None) -> ScalarFunction:
     """One op per kind of dtype; bool goes with the unsigned."""
 
     def body(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
@@ -53,7 +53,7 @@ def binary(floats: Make | None, signed: Make | None = None, unsigned: Make | Non
     return body
 
 
-def widened(body: Body) -> Body:
+def widened(body: ScalarFunction) -> ScalarFunction:
     """f16 and bf16 operands become f32 and the float result is rounded back."""
 
     def wide(b: Builder, dtype: str, *values: SSAValue) -> SSAValue:
@@ -67,7 +67,7 @@ def widened(body: Body) -> Body:
     return wide
 
 
-def compare(floats: str, signed: str, unsigned: str) -> Body:
+def compare(floats: str, signed: str, unsigned: str) -> ScalarFunction:
     def body(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
         if is_float(dtype):
             return b.insert(arith.CmpfOp(x, y, floats)).result
@@ -147,7 +147,7 @@ def modulo(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
     return select(b, fix, b.insert(arith.AddfOp(rest, y)).result, rest)
 
 
-def shift(left: bool) -> Body:
+def shift(left: bool) -> ScalarFunction:
     def body(b: Builder, dtype: str, x: SSAValue, y: SSAValue) -> SSAValue:
         """A shift by the width or more gives 0."""
         zero = constant(b, dtype, 0)
@@ -269,10 +269,10 @@ def carried(b: Builder, source: str, target: str, x: SSAValue) -> SSAValue:
     return storage.narrowed(b, x) if source == "f64" else cast(b, source, "f32", x)
 
 
-def reduction(kind: str) -> tuple[Body, Callable[[str], float | int | bool]]:
+def reduction(kind: str) -> tuple[ScalarFunction, Callable[[str], float | int | bool]]:
     """How a reduction folds one element in (accumulator on the left), and its identity."""
 
-    bodies: dict[str, tuple[Body, Callable[[str], float | int | bool]]] = {
+    bodies: dict[str, tuple[ScalarFunction, Callable[[str], float | int | bool]]] = {
         "sum": (binary(arith.AddfOp, arith.AddiOp), lambda dtype: 0),
         "prod": (binary(arith.MulfOp, arith.MuliOp), lambda dtype: 1),
         "max": (binary(arith.MaximumfOp, arith.MaxSIOp, arith.MaxUIOp), lowest),

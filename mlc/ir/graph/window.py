@@ -25,12 +25,10 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, widened
 from mlc.ir.graph.convolution import reach
-from mlc.ir.graph.derivative import Algebra, Tangent, Tangents
+from mlc.ir.graph.derivative import Algebra, Padding, Tangent, Tangents
 from mlc.ir.graph.parts import dilated, padded
 from mlc.ir.graph.reduce import identity
 from mlc.ir.types import DimsAttr, dtype_of, shape_of, shape_text, tensor
-
-Padding = Sequence[tuple[Extent, Extent]]
 
 
 def infer(

@@ -55,10 +55,9 @@ from xdsl.utils.exceptions import VerifyException
 from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.types import DimsAttr
+from mlc.ir.types import DimsAttr, Shape
 
 index = IndexType()
-Shape = tuple[Extent, ...]
 
 
 def memref_type(shape: Sequence[Extent], element: Attribute) -> MemRefType:

@@ -19,8 +19,6 @@ from mlc.nn.layers.position import RotaryEncoding
 from mlc.nn.module import Module
 from mlc.nn.rng import default_rng
 
-Function = Callable[[Any], Tensor]
-
 
 class _Block(Module):
     _norms = 2
@@ -32,7 +30,7 @@ class _Block(Module):
         hidden: int,
         dropout: float = 0.0,
         norm_first: bool = False,
-        activation: Function = functional.relu,
+        activation: Callable[[Any], Tensor] = functional.relu,
         epsilon: float = 1e-5,
         kv_heads: int | None = None,
         rotary: RotaryEncoding | None = None,

@@ -175,7 +175,7 @@ def non_max_suppression(op: NonMaxSuppressionOp, name: str) -> Written:
     def both(*flags: SSAValue) -> SSAValue:
         return reduce(lambda x, y: loops.b.insert(arith.AndIOp(x, y)).result, flags)
 
-    def extreme(x: SSAValue, y: SSAValue, better: scalar.Body) -> SSAValue:
+    def extreme(x: SSAValue, y: SSAValue, better: scalar.ScalarFunction) -> SSAValue:
         return scalar.select(loops.b, better(loops.b, "f32", x, y), x, y)
 
     def overlap(batch: SSAValue, first: SSAValue, second: SSAValue) -> SSAValue:

@@ -16,7 +16,7 @@ _MODULES = ("math", "ml_dtypes")
 
 
 @dataclass(frozen=True)
-class Function:
+class LibraryFunction:
     """The text of a function (or constant) of the library, and the names that it uses, in order."""
 
     name: str
@@ -25,9 +25,9 @@ class Function:
 
 
 @cache
-def functions() -> dict[str, Function]:
+def functions() -> dict[str, LibraryFunction]:
     """By name."""
-    found: dict[str, Function] = {}
+    found: dict[str, LibraryFunction] = {}
     for file in sorted(files(__package__).iterdir(), key=lambda file: file.name):
         if not file.name.endswith(".py") or file.name == "__init__.py":
             continue
@@ -38,7 +38,7 @@ def functions() -> dict[str, Function]:
                 lines = text.split("\n")[node.lineno - 1 : node.end_lineno]
                 if isinstance(node, ast.FunctionDef):
                     lines = [_signature(node), *lines[node.body[0].lineno - node.lineno :]]
-                found[name] = Function(name, "\n".join(lines), _uses(node))
+                found[name] = LibraryFunction(name, "\n".join(lines), _uses(node))
     return found
 
 
@@ -57,7 +57,7 @@ def _signature(node: ast.FunctionDef) -> str:
     return f"def {node.name}({ast.unparse(node.args)}):"
 
 
-def needed(names: Iterable[str]) -> tuple[list[Function], set[str]]:
+def needed(names: Iterable[str]) -> tuple[list[LibraryFunction], set[str]]:
     """The functions of these names, each in front of those that it uses in turn, and the modules that they import beside NumPy."""
     every, wanted = functions(), dict.fromkeys(names)
     pending = list(wanted)

@@ -12,9 +12,7 @@ from mlc.ir import builder as g
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.shape import normal_axis
-from mlc.ir.types import dtype_of, rank_of, shape_of, shape_text
-
-Shape = tuple[Extent, ...]
+from mlc.ir.types import Shape, dtype_of, rank_of, shape_of, shape_text
 
 
 def reshape(x: Operand, shape: Shape) -> SSAValue:

@@ -7,8 +7,7 @@ from xdsl.ir import SSAValue
 from mlc.frontends.trace.functions.promotion import Operand, as_dtype, value
 from mlc.ir import builder as g
 from mlc.ir.dims import Extent
-
-Shape = tuple[Extent, ...]
+from mlc.ir.types import Shape
 
 
 def split(key: Operand, count: Extent) -> SSAValue:

@@ -69,7 +69,7 @@ class StridedOperand:
         return self.view.storage, self.offset, tuple(self.steps)
 
 
-class Body:
+class ArrayBody:
     """The scalar computation, on arrays over a box of the iteration space."""
 
     def __init__(self, c: Compiler, op: GenericOp):
@@ -130,7 +130,7 @@ class Body:
 class Reduction:
     """A body that folds what does not depend on the result into the result: out = combine(out, value)."""
 
-    def __init__(self, body: Body, op: Operation, value: SSAValue):
+    def __init__(self, body: ArrayBody, op: Operation, value: SSAValue):
         self.body, self.value = body, value
         self.ufunc = FOLDS[op.name]
         self.factors: tuple[SSAValue, SSAValue] | None = None
@@ -140,7 +140,7 @@ class Reduction:
             self.factors = (inner.lhs, inner.rhs)
 
     @staticmethod
-    def of(body: Body, inputs: int) -> Reduction | None:
+    def of(body: ArrayBody, inputs: int) -> Reduction | None:
         if len(body.yielded) != 1 or not body.vectorises:
             return None
         out, op = body.block.args[inputs], body.yielded[0].owner
@@ -229,7 +229,7 @@ class Structured:
         self.names = list(loops_of(op)) if named else [f"d{loop}" for loop in range(len(kinds))]
         self.extents = [c.extent(extent, op) for extent in loops_of(op).values()] if named else None
         self.partial = list(dict.fromkeys(self.partial_views())) if named else []
-        self.body = Body(c, op)
+        self.body = ArrayBody(c, op)
         self.reduction = Reduction.of(self.body, self.inputs)
         self.arguments = c.slots(op.body.block.args)
         self.point = c.points[op.body.block] = [0] * len(kinds)
