@@ -11,7 +11,7 @@ from mlc.ir.kernel.places import Argument
 from mlc.runtime.cuda.device_work import Launch, Move, Places, Worker
 from mlc.runtime.cuda.driver import pycuda
 
-Known = Callable[[Argument], int]
+ValueOf = Callable[[Argument], int]
 
 _TYPES = {"i1": np.uint8, "i8": np.int8, "i16": np.int16, "i32": np.int32, "i64": np.int64, "index": np.int64}
 
@@ -25,11 +25,11 @@ class Steering:
     def address(self, kind: str, number: int) -> int:
         return self.places.value((kind, number))
 
-    def call(self, number: int, known: Known) -> None:
+    def call(self, number: int, known: ValueOf) -> None:
         for launch in self.worker.launches(number, known):
             self.put(launch)
 
-    def copy(self, number: int, known: Known) -> None:
+    def copy(self, number: int, known: ValueOf) -> None:
         copy = self.worker.plan.copies[number]
         bytes = known(Argument("size", copy.bytes))
         self.put(Move(("size", known(copy.target)), ("size", known(copy.source)), bytes, self.worker.copy))

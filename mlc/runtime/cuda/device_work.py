@@ -93,7 +93,7 @@ class Move:
             self.copy(target, source, self.bytes, stream)
 
 
-class Call:
+class DeviceCall:
     """A step of a plan with the code of its kernel: how its arguments are packed, and which of them are the extents that grids count with.
 
     Extents stand behind memory in a kernel: of what is computed on the way, numbers are those in the last places.
@@ -127,7 +127,7 @@ class Worker:
 
     def __init__(self, plan: Plan, table: LaunchTable, functions: Mapping[str, Any], copy: Callable[..., None]):
         self.plan, self.functions, self.copy = plan, functions, copy
-        self.calls = [Call(number, step, table.kernels[step.kernel]) for number, step in enumerate(plan.steps)]
+        self.calls = [DeviceCall(number, step, table.kernels[step.kernel]) for number, step in enumerate(plan.steps)]
         self.counts = [dims.parse(text) for text in table.counts]
 
     def works(self, binding: Binding) -> list[Launch | Move]:

@@ -28,7 +28,7 @@ UNKNOWN = 512  # what a run-time extent is taken for
 
 
 @dataclass(frozen=True)
-class Shape:
+class TileShape:
     """A block of `down` x `across` threads with `rows` x `columns` pieces each. `speed`: what of a multiprocessor's arithmetic it reaches
     with enough blocks, an estimate from the reads of shared memory per product."""
 
@@ -58,13 +58,13 @@ class Shape:
 
 
 SHAPES = (
-    Shape(16, 16, 2, 2, 1.0),
-    Shape(16, 8, 2, 2, 0.9),
-    Shape(8, 16, 2, 2, 0.9),
-    Shape(8, 8, 2, 2, 0.8),
-    Shape(4, 32, 1, 2, 0.55),
-    Shape(8, 8, 1, 1, 0.4),
-    Shape(2, 32, 1, 1, 0.3),
+    TileShape(16, 16, 2, 2, 1.0),
+    TileShape(16, 8, 2, 2, 0.9),
+    TileShape(8, 16, 2, 2, 0.9),
+    TileShape(8, 8, 2, 2, 0.8),
+    TileShape(4, 32, 1, 2, 0.55),
+    TileShape(8, 8, 1, 1, 0.4),
+    TileShape(2, 32, 1, 1, 0.3),
 )
 
 
@@ -147,7 +147,7 @@ def contraction(group: LoopFacts, target: CudaTarget) -> Schedule | None:
     return tiled(product, best_shape(product, target))
 
 
-def tiled(product: Product, shape: Shape) -> Schedule:
+def tiled(product: Product, shape: TileShape) -> Schedule:
     (m,), n = product.rows, product.n
     lhs, rhs = product.name(product.other), product.name(product.panel)
     assert lhs is not None and rhs is not None
@@ -192,13 +192,13 @@ def vector_times_matrix(product: Product) -> Schedule | None:
     return Schedule(levels, Scalar())
 
 
-def best_shape(product: Product, target: CudaTarget, shapes: Sequence[Shape] = SHAPES) -> Shape:
+def best_shape(product: Product, target: CudaTarget, shapes: Sequence[TileShape] = SHAPES) -> TileShape:
     """The one whose blocks take the least time: rounds of as many blocks as the multiprocessors hold, times the work of a block."""
     (m,) = product.rows
     batch = prod(size(product, name) for name in product.batch)
     rows, columns = size(product, m), size(product, product.n)
 
-    def time(shape: Shape) -> float:
+    def time(shape: TileShape) -> float:
         blocks = batch * ceil(rows / shape.m) * ceil(columns / shape.n)
         at_once = min(shape.resident, ceil(blocks / target.sms))
         rounds = ceil(blocks / (target.sms * at_once))
