@@ -32,6 +32,7 @@ from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE, packed
 from mlc.ir.graph import constants as _constants
 from mlc.ir.graph import elementwise
+from mlc.ir.graph.attention import attention
 from mlc.ir.graph.base import (
     Check,
     building,
@@ -46,7 +47,6 @@ from mlc.ir.graph.base import (
 from mlc.ir.graph.cells import gru, lstm
 from mlc.ir.graph.clip import clip
 from mlc.ir.graph.composites import (
-    attention,
     gelu,
     log_of_sum,
     log_softmax,

@@ -3,6 +3,7 @@
 from xdsl.ir import Dialect
 
 from mlc.ir.graph import (
+    attention,
     cells,
     clip,
     composites,
@@ -71,7 +72,7 @@ GRAPH = Dialect(
         composites.LogSoftmaxOp,
         composites.GeluTanhOp,
         composites.SiluOp,
-        composites.AttentionOp,
+        attention.AttentionOp,
         composites.StopGradientOp,
         clip.ClipOp,
         norms.LayerNormOp,

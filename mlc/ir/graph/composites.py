@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
-from xdsl.dialects.builtin import BoolAttr, FloatAttr, IntegerAttr, TensorType, f64, i64
+from xdsl.dialects.builtin import IntegerAttr, TensorType, i64
 from xdsl.ir import Block, SSAValue
 from xdsl.irdl import (
     ParsePropInAttrDict,
@@ -19,16 +19,14 @@ from xdsl.irdl import (
     prop_def,
     result_def,
     traits_def,
-    var_operand_def,
 )
 from xdsl.traits import Pure
 
-from mlc.errors import DTypeError, ShapeError
-from mlc.ir import dims
+from mlc.errors import DTypeError
 from mlc.ir.dims import Extent
-from mlc.ir.graph import constants, elementwise, linear, reduce
+from mlc.ir.graph import elementwise, reduce
 from mlc.ir.graph import shape as shapes
-from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, flops_in, require_equal
+from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, flops_in
 from mlc.ir.graph.control import YieldOp
 from mlc.ir.graph.derivative import Algebra, Tangent, Tangents
 from mlc.ir.graph.evaluation import Evaluation
@@ -39,10 +37,7 @@ from mlc.ir.types import (
     is_static,
     shape_of,
     shape_of_type,
-    shape_text,
-    tensor,
     tensor_type,
-    type_text,
 )
 
 _apply = elementwise.apply
@@ -55,6 +50,11 @@ class CompositeOp(GraphOp):
     def title(self) -> str:
         """As errors name it: layer_norm."""
         return self.name.removeprefix("graph.")
+
+    @property
+    def by_parts(self) -> bool:
+        """Whether it decomposes into smaller ones of its kind, whose derivatives are taken, and not its own."""
+        return False
 
     @abstractmethod
     def decompose(self, *operands: SSAValue) -> SSAValue | Sequence[SSAValue]:
@@ -251,107 +251,6 @@ class SiluOp(CompositeOp):
 
 
 @irdl_op_definition
-class AttentionOp(CompositeOp):
-    """softmax(q k' * scale + mask) v. q [batch, heads, length, size], k and v [batch, groups, keys, size]; the result has v's size. Vaswani et al. 2017.
-
-    Query heads are a multiple of those of keys, which as many share. The mask, where there is one, has the shape of the scores [batch, heads,
-    length, keys]: bool (True keeps), or added. With `causal` a query sees no keys behind its own place.
-    """
-
-    name = "graph.attention"
-    inputs = var_operand_def(TensorType)
-    scale = prop_def(FloatAttr)
-    causal = prop_def(BoolAttr)
-    result = result_def(TensorType)
-    traits = traits_def(Pure())
-    assembly_format = "$inputs attr-dict `:` type($inputs) `->` type($result)"
-    irdl_options = (ParsePropInAttrDict(),)
-
-    def __init__(self, q: SSAValue, k: SSAValue, v: SSAValue, mask: Sequence[SSAValue], scale: float, causal: bool):
-        super().__init__(
-            operands=[[q, k, v, *mask]],
-            properties={"scale": FloatAttr(scale, f64), "causal": IntegerAttr.from_bool(causal)},
-            result_types=[self.infer(q, k, v, mask)],
-        )
-
-    @staticmethod
-    def infer(q: SSAValue, k: SSAValue, v: SSAValue, mask: Sequence[SSAValue]) -> TensorType:
-        require_float("attention", q)
-        dtype, (b, heads, s, d), (groups, t), out = dtype_of(q), shape_of(q), shape_of(k)[1:3], shape_of(v)[3]
-        for name, value, shape in (("k", k, (b, groups, t, d)), ("v", v, (b, groups, t, out))):
-            if tensor_type(value) != tensor(shape, dtype):
-                wanted = f"{dtype}{shape_text(shape)}"
-                raise ShapeError(f"attention: {name} is {type_text(tensor_type(value))}, the others ask for {wanted}")
-        for value in mask:
-            if shape_of(value) != (b, heads, s, t) or dtype_of(value) not in ("bool", dtype):
-                raise ShapeError(
-                    f"attention: the mask is {type_text(tensor_type(value))}, the scores are {dtype}{shape_text((b, heads, s, t))}"
-                )
-        if heads != groups and (not isinstance(heads, int) or not isinstance(groups, int) or heads % groups):
-            raise ShapeError(f"attention: {heads} query heads do not divide into {groups} key heads")
-        return tensor((b, heads, s, out), dtype)
-
-    def infer_types(self) -> Sequence[TensorType]:
-        q, k, v, *mask = self.inputs
-        return [self.infer(q, k, v, mask)]
-
-    def decompose(self, *operands: SSAValue) -> SSAValue:
-        q, k, v, *masks = operands
-        return self._mixed(self._weights(q, k, masks), v)
-
-    def jvp(self, g: Algebra, tangents: Tangents) -> list[Tangent]:
-        """dp v + p tv, where p are the weights, dp = p * (ds - sum(p * ds)), and ds what the scores change by. The weights are computed again as
-        `decompose` does, whose values CSE finds."""
-        (q, k, v, *masks), (tq, tk, tv, *changes) = self.inputs, tangents
-        weights = self._weights(q, k, masks)
-        scores: Tangent = None
-        if tq is not None:
-            scores = self._scores(tq, k)
-        if tk is not None:
-            scores = g.accumulate(scores, self._scores(q, tk))
-        for t in changes:
-            scores = g.accumulate(scores, t)
-        total: Tangent = None if tv is None else self._mixed(weights, tv)
-        if scores is not None:
-            weighted = g.mul(weights, scores)
-            mean = g.spread(g.reduce(weighted, [3]), shape_of(weights), [3])
-            total = g.accumulate(total, self._mixed(g.sub(weighted, g.mul(weights, mean)), v))
-        return [total]
-
-    def _weights(self, q: SSAValue, k: SSAValue, masks: Sequence[SSAValue]) -> SSAValue:
-        """softmax(q k' * scale + mask)"""
-        scores = self._scores(q, k)
-        minus = float("-inf")
-        for mask in masks:
-            if dtype_of(mask) == "bool":
-                scores = _apply("select", mask, scores, shapes.full_like(scores, minus))
-            else:
-                scores = _apply("add", scores, mask)
-        if self.causal.value.data:
-            rows, columns = (constants.iota(shape_of(scores)[2:], axis, "i64") for axis in (0, 1))
-            keep = shapes.broadcast(_apply("ge", rows, columns), shape_of(scores), [2, 3])
-            scores = _apply("select", keep, scores, shapes.full_like(scores, minus))
-        return softmax(scores, 3)
-
-    def _scores(self, q: SSAValue, k: SSAValue) -> SSAValue:
-        """q k' * scale"""
-        (b, heads, s, d), groups, t = shape_of(q), shape_of(k)[1], shape_of(k)[2]
-        q = _apply("mul", q, shapes.full_like(q, self.scale.value.data))
-        if heads == groups:
-            return linear.contract(q, k, "bhsd,bhtd->bhst")
-        split = shapes.reshape(q, (b, groups, dims.floordiv(heads, groups), s, d))
-        return shapes.reshape(linear.contract(split, k, "bghsd,bgtd->bghst"), (b, heads, s, t))
-
-    def _mixed(self, weights: SSAValue, v: SSAValue) -> SSAValue:
-        """weights v"""
-        (b, heads, s, t), groups, out = shape_of(weights), shape_of(v)[1], shape_of(v)[3]
-        if heads == groups:
-            return linear.contract(weights, v, "bhst,bhtd->bhsd")
-        split = shapes.reshape(weights, (b, groups, dims.floordiv(heads, groups), s, t))
-        return shapes.reshape(linear.contract(split, v, "bghst,bgtd->bghsd"), (b, heads, s, out))
-
-
-@irdl_op_definition
 class StopGradientOp(CompositeOp):
     """x itself, of any dtype. Derivatives do not look behind it: to them the result is a constant."""
 
@@ -403,30 +302,3 @@ def stop_gradient(x: SSAValue) -> SSAValue:
 def silu(x: SSAValue) -> SSAValue:
     """x * sigmoid(x)."""
     return emit(SiluOp(x))[0]
-
-
-def attention(
-    q: SSAValue,
-    k: SSAValue,
-    v: SSAValue,
-    mask: SSAValue | None = None,
-    scale: float | None = None,
-    causal: bool = False,
-) -> SSAValue:
-    """See AttentionOp. `mask` broadcasts to the scores; `scale` is 1 / sqrt(size) where none is given. Extents that cannot be proved equal become
-    checks."""
-    for name, value in (("q", q), ("k", k), ("v", v)):
-        if len(shape_of(value)) != 4:
-            raise ShapeError(f"attention: {name} is {type_text(tensor_type(value))}, not [batch, heads, length, size]")
-    (b, heads, s, d), (b_k, groups, t, d_k), (b_v, groups_v, t_v, out) = map(shape_of, (q, k, v))
-    scale = 1 / math.sqrt(d) if scale is None and isinstance(d, int) else 1.0 if scale is None else scale
-    batch = require_equal(require_equal(b, b_k, "attention: batch of q and k"), b_v, "attention: batch of v")
-    d = require_equal(d, d_k, "attention: size of q and k")
-    t = require_equal(t, t_v, "attention: length of k and v")
-    groups = require_equal(groups, groups_v, "attention: heads of k and v")
-    if isinstance(heads, dims.Dim) or isinstance(groups, dims.Dim):
-        heads = groups = require_equal(heads, groups, "attention: heads of q and k")
-    q, k = shapes.reshape(q, (batch, heads, s, d)), shapes.reshape(k, (batch, groups, t, d))
-    v = shapes.reshape(v, (batch, groups, t, out))
-    given = [] if mask is None else [shapes.broadcast_to(mask, (batch, heads, s, t))]
-    return emit(AttentionOp(q, k, v, given, scale, causal))[0]

@@ -1,6 +1,6 @@
 """What a graph needs in front of derivatives.
 
-Composites without a derivative of their own are written out: theirs is the derivative of what they are made of. What every step of a loop
+Composites without a derivative of their own, or with one for smaller ones of their kind, are written out: theirs is the derivative of what they are made of. What every step of a loop
 computes anew of constants stands in front of the loop, which then has not to keep it for each step.
 """
 
@@ -31,7 +31,7 @@ def write_out(block: Block, sources: Collection[SSAValue]) -> None:
         while op is not None:
             behind = op.next_op
             if not is_flat(op) and any(x in active for x in op.operands):
-                if isinstance(op, CompositeOp) and not has_rule(op):
+                if isinstance(op, CompositeOp) and (op.by_parts or not has_rule(op)):
                     before = op.prev_op
                     with building(Builder(InsertPoint.before(op))), location(op.location):
                         found = op.decompose(*op.operands)

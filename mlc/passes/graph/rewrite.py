@@ -126,7 +126,8 @@ class _Engine:
                     break
         new = block.first_op if previous is None else previous.next_op
         while new is not op and new is not None:
-            self._push(new)
+            for made in new.walk():
+                self._push(made)
             new = new.next_op
         if found is None:
             return False

@@ -7,9 +7,9 @@ from xdsl.ir import SSAValue
 from mlc.codegen.python.numpy_expression import Expr
 from mlc.codegen.python.registry import form
 from mlc.codegen.python.writer import Writer, whole
+from mlc.ir.graph.attention import AttentionOp
 from mlc.ir.graph.cells import GruOp, LstmOp
 from mlc.ir.graph.composites import (
-    AttentionOp,
     CompositeOp,
     GeluTanhOp,
     RowwiseOp,
