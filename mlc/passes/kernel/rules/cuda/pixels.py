@@ -15,7 +15,7 @@ from math import ceil, prod
 
 from mlc.ir.kernel.cuda_target import CudaTarget
 from mlc.ir.kernel.schedule import Binding, Level, Scalar, Schedule, Stage
-from mlc.passes.kernel.rules.cuda.contraction import PIECE, SHAPES, Product, Shape, depths
+from mlc.passes.kernel.rules.cuda.contraction import PIECE, SHAPES, Product, TileShape, depths
 from mlc.passes.kernel.rules.loop_facts import LoopFacts
 
 ONE, LINE = 1, 32  # what a run-time number of images is taken for, and a run-time size of one
@@ -55,7 +55,7 @@ def extent_of(product: Product, name: str) -> int:
     return extent if extent is not None else LINE if name in product.rows[-2:] else ONE
 
 
-def time(product: Product, shape: Shape, target: CudaTarget) -> tuple[float, int]:
+def time(product: Product, shape: TileShape, target: CudaTarget) -> tuple[float, int]:
     """As for products, with what the tiles waste at the borders of an image."""
     tile = pixels(product, shape.m)
     blocks = prod(ceil(extent_of(product, name) / size) for name, size in tile.items())
@@ -66,7 +66,7 @@ def time(product: Product, shape: Shape, target: CudaTarget) -> tuple[float, int
     return rounds * at_once * shape.m * shape.n / (shape.speed * hidden), -shape.m * shape.n
 
 
-def tiled(product: Product, shape: Shape, image: str, weight: str) -> Schedule:
+def tiled(product: Product, shape: TileShape, image: str, weight: str) -> Schedule:
     n, tile = product.n, pixels(product, shape.m)
     blocks: dict[str, Binding] = dict.fromkeys(product.batch, "block.z")
     blocks |= dict.fromkeys(product.rows, "block.x")
