@@ -12,6 +12,7 @@ from mlc.testing.address_maps import bank_ways, sectors
 from mlc.testing.host_backend import on_host
 from mlc.testing.host_build import CompileFault
 from mlc.testing.host_module import ORDERS, HostModule, KernelFault, Order
+from mlc.testing.launches_of_models import RecordedLaunch, recorded
 from mlc.testing.sanitizers import CheckReport, check_memory, check_races
 
 __all__ = [
@@ -22,10 +23,12 @@ __all__ = [
     "HostModule",
     "KernelFault",
     "Order",
+    "RecordedLaunch",
     "bank_ways",
     "check_memory",
     "check_races",
     "on_host",
+    "recorded",
     "sectors",
     "watch",
 ]

@@ -95,6 +95,29 @@ class HostWorkspace(Workspace):
     memory = Memory(0)
 
 
+@dataclass(frozen=True)
+class HostLaunch:
+    """One launch; pointers are addresses."""
+
+    module: HostModule
+    symbol: str
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    values: tuple[int, ...]
+    shared: int
+
+    def issue(self, order: Order, shared_limit: int) -> None:
+        self.module.launch(
+            self.symbol,
+            self.grid,
+            self.block,
+            self.values,
+            shared=self.shared,
+            order=order,
+            shared_limit=shared_limit,
+        )
+
+
 class HostMachine:
     """A machine as mlc.runtime.machines.Machine has it, of the sources and the table of launches in an artifact."""
 
@@ -121,6 +144,7 @@ class HostMachine:
             for launch in code.launches
         }
         self.counts = [dims.parse(text) for text in self.table.counts]
+        self.before_launch: Callable[[HostCall, Step, HostLaunch], None] | None = None
         self.read(artifact.weights.__getitem__)
 
     def read(self, get: Callable[[str], np.ndarray]) -> None:
@@ -148,7 +172,7 @@ class HostMachine:
             workspace.memory = Memory(binding.arena)
         call = HostCall(self, workspace, binding)
         if not self.plan.straight:
-            return Walk(self.plan, binding, table, call).run()
+            return Walk(self.plan, binding, type(binding.table).from_address(table), call).run()
         sizes = dict(zip(self.plan.sizes, binding.sizes, strict=True))
 
         def known(argument: Argument) -> int:
@@ -216,16 +240,12 @@ class HostCall:
                     next(parameters)
             sizes = dict(zip(code.extents, extents, strict=True))
             x, y, z = (dims.evaluate(extent, sizes) for extent in machine.grids[launch.symbol])
-            if min(x, y, z) > 0:
-                module.launch(
-                    launch.symbol,
-                    (x, y, z),
-                    launch.block,
-                    values,
-                    shared=launch.shared,
-                    order=machine.order,
-                    shared_limit=machine.shared_limit,
-                )
+            if min(x, y, z) <= 0:
+                continue
+            made = HostLaunch(module, launch.symbol, (x, y, z), launch.block, tuple(values), launch.shared)
+            if machine.before_launch is not None:
+                machine.before_launch(self, step, made)
+            made.issue(machine.order, machine.shared_limit)
 
     def move(self, copy: Copy, known: ValueOf) -> None:
         ctypes.memmove(known(copy.target), known(copy.source), known(Argument("size", copy.bytes)))

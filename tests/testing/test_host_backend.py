@@ -1,5 +1,8 @@
 """Whole models for GPUs on this CPU, against the interpreter: the bundled one, small ones of every kind of memory, and the miniatures."""
 
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ import mlc
 from mlc.frontends.onnx import load
 from mlc.ir import builder as g
 from mlc.ir import interpreter
-from mlc.testing import ORDERS, host_build, on_host
+from mlc.testing import ORDERS, HostModule, RecordedLaunch, host_build, on_host, recorded
 from tests.onnx_models import PATHS, bindings, signature
 
 pytestmark = pytest.mark.skipif(host_build.available() is not None, reason=str(host_build.available()))
@@ -95,3 +98,70 @@ def test_a_miniature_computes_what_the_interpreter_does(path):
     for seed, sizes in enumerate(bindings(path, count=2)):
         feeds = signature(path).feeds(sizes, seed)
         assert_near(exe.run(None, feeds), interpreter.run(module, [feeds[name] for name in module.input_names]))
+
+
+def test_a_model_whose_data_decides_sizes():
+    m = g.module_builder("chosen")
+    with m.function(inputs=[("x", ("N",), "f32")]) as (x,):
+        m.outputs([("at", g.nonzero(g.cast(x, "bool")))])
+    module = m.finish()
+    exe = mlc.compile(module, target=CUDA)
+    for values in ([0, 3, 0, 0, 5, 1], [0, 0], [2], []):
+        x = np.array(values, np.float32)
+        np.testing.assert_array_equal(exe(x), interpreter.run(module, [x])[0])
+
+
+def test_python_threads_call_one_executable(exe):
+    x = random(50, 8)
+    want = exe(x)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: exe(x), range(12)):
+            for a, b in zip(found, want, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+# Launch by launch ----------------------------------------------------------------------------------------------------
+def layer(rows: int = 33, inner: int = 40, columns: int = 36) -> mlc.Module:
+    m = g.module_builder("layer")
+    with m.function(inputs=[("x", (rows, inner), "f32")]) as (x,):
+        m.outputs([("y", g.softmax(g.matmul(x, g.weight(random(inner, columns), name="w")), -1))])
+    return m.finish()
+
+
+@pytest.fixture(scope="module")
+def launches() -> list[RecordedLaunch]:
+    return recorded(mlc.compile(layer(), target=CUDA), random(33, 40))
+
+
+def test_generated_kernels_are_clean_launch_by_launch(launches):
+    assert len(launches) >= 2
+    for launch in launches:
+        launch.check_races().require_clean()
+        launch.check_memory().require_clean()
+        seen = launch.watch()
+        assert seen.between_blocks() == []
+        assert max((use.ways for use in seen.shared_uses()), default=0) <= 2
+
+
+def test_a_barrier_that_is_taken_out_of_generated_code_is_found(launches):
+    (launch,) = [
+        each for each in launches if "__syncthreads" in each.module.text and each.kernel.startswith("contraction")
+    ]
+    text = re.sub(r"__syncthreads\(\);", "", launch.module.text)
+    report = replace(launch, module=HostModule(text, flush=True)).check_races()
+    assert any("data race" in finding for finding in report.findings), report.output
+
+
+def test_an_access_behind_a_buffer_of_a_model_is_found(launches):
+    launch = launches[0]
+    short = tuple(
+        arg[:-1].copy() if isinstance(arg, np.ndarray) and arg.size == max(np.size(a) for a in launch.args) else arg
+        for arg in launch.args
+    )
+    report = replace(launch, args=short).check_memory()
+    assert any("heap-buffer-overflow" in finding for finding in report.findings), report.output
+
+
+def test_only_models_on_this_cpu_are_recorded():
+    with pytest.raises(mlc.MlcError, match='Compile it with target="cuda-on-cpu"'):
+        recorded(mlc.compile(MODEL), random(2, 8))
