@@ -15,7 +15,10 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 from xdsl.parser import Parser
+from xdsl.parser.generic_parser import ParserState
 from xdsl.utils.exceptions import ParseError, VerifyException
+from xdsl.utils.lexer import Input
+from xdsl.utils.mlir_lexer import MLIRLexer
 
 from mlc.errors import InvalidText
 from mlc.ir.scope import out_of_scope, scope_error
@@ -24,7 +27,15 @@ _RESULTS = re.compile(r"(?:%[\w$.-]+(?::\d+)?\s*,?\s*)+=\s*")
 _NAME = re.compile(r'"?[\w$.-]+"?')
 _UNDEFINED = re.compile(r"values used but not defined: \[(%[\w$.-]+)")
 # What xDSL's parser raises where an attribute is not what it looks like: it takes them apart before it checks them.
-_MALFORMED = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+_MALFORMED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
 
 
 class Reader:
@@ -112,9 +123,15 @@ class Reader:
         return self.error(message, start, end)
 
 
+class _Lexer(MLIRLexer):
+    # One character at a time: xDSL's takes runs of them in a repetition, and tries every way to part a long string that does not end.
+    _unescaped_characters_regex = re.compile(r'"(?:[^"\\\n\v\f]|\\(?:["nt\\]|[0-9A-Fa-f]{2}))*"')
+
+
 class _Parser(Parser):
     def __init__(self, context: Context, text: str, file: str, reader: Reader):
-        super().__init__(context, text, file)
+        super().__init__(context, "", file)
+        self._resume_from(ParserState(_Lexer(Input(text, file))))
         self.reader = reader
 
     def parse_operation(self) -> Operation:

@@ -31,6 +31,8 @@ builtin.module @main {
         ("-> tensor<2x3xf32>\n    func", "-> tensor<2x3xi32>\n    func", 7, 17, "%1", "type"),
         ("  }\n}\n", "  }\n", 8, 4, "", "the text ends in the middle"),
         ("tensor<2x3xf32> {", "tensor<2x3xf99> {", 4, 53, "", ""),
+        ("graph.abs %0", 'graph.custom "abs', 6, 23, '"', "end of file reached before closing string literal"),
+        ("graph.abs %0 :", "graph.abs %0 {axes = array<i4096: 0>} :", 6, 10, "graph.abs", "an attribute is malformed"),
         ("@main {", "@main attributes {graph.symbols = {N = 3}} {", 2, 1, "builtin.module", "malformed"),
     ],
 )
@@ -47,6 +49,22 @@ def test_an_error_names_the_place(old: str, new: str, line: int, column: int, ma
         first, shown, caret = str(error).splitlines()[:3]
         assert first.startswith(f"bad.mlir:{line}:{column}: ")
         assert shown.strip() == text.splitlines()[line - 1].strip() and caret.index("^") - 4 == column - 1
+
+
+@pytest.mark.parametrize(
+    ("elements", "type", "message"),
+    [
+        ("3( 3", "i64", "invalid literal"),
+        ("1, 2, 3", "i64", "cannot reshape"),
+        ("300, 1", "i8", "300 out of bounds"),
+        ("yes, true", "i1", "yes"),
+        ("1e, 2", "f32", "could not convert"),
+    ],
+)
+def test_a_constant_that_spells_no_elements_is_refused(elements: str, type: str, message: str) -> None:
+    text = f'builtin.module @main {{\n  func.func @main() -> tensor<2x{type}> {{\n    %0 = graph.constant "{elements}" : tensor<2x{type}>\n'
+    with pytest.raises(InvalidText, match=f"bad.mlir:3:10: graph.constant.*({message})"):
+        Module.parse(f"{text}    func.return %0 : tensor<2x{type}>\n  }}\n}}\n", file="bad.mlir")
 
 
 def test_an_op_that_breaks_a_rule_is_marked_where_it_stands() -> None:

@@ -5,12 +5,15 @@ import os
 import time
 
 import pytest
+from xdsl.dialects.func import FuncOp
 
 from mlc.codegen.llvm.cache import ObjectCache, cache_directory
 from mlc.codegen.llvm.object import assembly, check_runs_here, compile_text, load
+from mlc.codegen.llvm.printer import emit
 from mlc.codegen.llvm.workers import ObjectCompiler, compile_all
 from mlc.errors import InternalError, TargetUnavailable
 from mlc.ir.kernel.cpu_target import CpuTarget, cpu_target
+from mlc.ir.module import Module
 
 
 def scale(name: str, factor: float) -> str:
@@ -190,3 +193,16 @@ def test_an_error_in_a_helper_reaches_the_caller(monkeypatch):
         wait_until(lambda: compiler._error)
         with pytest.raises(InternalError, match="LLVM refuses"):
             compiler.finish()
+
+
+def test_a_shuffle_may_leave_lanes_open():
+    module = Module.parse("""builtin.module {
+      func.func @f(%x: memref<4xf32>, %y: memref<2xf32>) {
+        %0 = arith.constant 0 : index
+        %1 = vector.load %x[%0] : memref<4xf32>, vector<4xf32>
+        %2 = vector.shuffle %1, %1[7, -1] : vector<4xf32>, vector<4xf32>
+        vector.store %2, %y[%0] : memref<2xf32>, vector<2xf32>
+        func.return
+      }
+    }""")
+    assert compile_text(emit([op for op in module.op.body.ops if isinstance(op, FuncOp)], cpu_target()))

@@ -275,7 +275,7 @@ def _(f: FunctionPrinter, op: vector.ExtractOp) -> None:
 @prints("vector.shuffle")
 def _(f: FunctionPrinter, op: vector.ShuffleOp) -> None:
     mask = op.mask.get_values()
-    order = ", ".join(f"i32 {m}" for m in mask)
+    order = ", ".join(f"i32 {m}" if m >= 0 else "i32 poison" for m in mask)
     f.define(op.result, f"shufflevector {f.typed(op.v1)}, {f.typed(op.v2)}, <{len(mask)} x i32> <{order}>")
 
 

@@ -277,7 +277,12 @@ class GraphOp(IRDLOperation):
             expected = tuple(self.infer_types())
         except MlcError as error:
             raise VerifyException(str(error)) from error
-        except (LookupError, TypeError, ValueError) as error:  # text can hold attributes that no builder makes
+        except (
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as error:  # text can hold attributes that no builder makes
             raise VerifyException(f"{self.name}: an attribute is malformed: {error}") from error
         found = tuple(result.type for result in self.results)
         if found != expected:

@@ -39,21 +39,26 @@ class ConstantOp(GraphOp):
 
     @property
     def value(self) -> np.ndarray:
+        """Raises KeyError, OverflowError or ValueError where the text does not spell elements of this shape and dtype."""
         dtype = dtype_of(self.result)
         words = [word.strip() for word in self.elements.data.split(",")] if self.elements.data else []
-        real = TABLE[dtype].kind == "float"
-        read = float if real else int
-        values = [word == "true" if dtype == "bool" else read(word) for word in words]
         shape = tuple(int(e) for e in shape_of(self.result))  # type: ignore[arg-type]
-        return np.array(values, np.float64 if real else None).astype(numpy_dtype(dtype)).reshape(shape)
+        if TABLE[dtype].kind == "float":
+            return np.array([float(word) for word in words]).astype(numpy_dtype(dtype)).reshape(shape)
+        values = np.array([_TRUTH[word] if dtype == "bool" else int(word) for word in words], object)
+        return values.astype(numpy_dtype(dtype)).reshape(shape)  # of objects: NumPy raises where one is out of bounds
 
     def infer_types(self) -> Sequence[TensorType]:
         shape = shape_of(self.result)
         shaped("constant", all(isinstance(e, int) for e in shape), f"the shape {shape_text(shape)} is symbolic")
+        _ = self.value
         return [tensor_type(self.result)]
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         return self.value
+
+
+_TRUTH = {"true": True, "false": False}
 
 
 def _spelling(value: float | bool, dtype: str) -> str:
