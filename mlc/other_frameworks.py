@@ -20,7 +20,6 @@ KEYWORDS: Mapping[str, tuple[str, ...]] = {
     "count_padding": ("count_include_pad",),
     "decay": ("ema_decay",),
     "eps": ("epsilon",),
-    "epsilon": ("eps",),
     "every": ("step_size", "transition_steps", "every_k_schedule"),
     "factor": ("gamma", "decay_rate"),
     "final": ("eta_min",),

@@ -80,29 +80,29 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
 # Normalisation -------------------------------------------------------------------------------------------------------------
 
 
-def layer_norm(x: Any, axes: Sequence[int], weight: Any = None, bias: Any = None, epsilon: float = 1e-5) -> Tensor:
-    """(x - mean) / sqrt(variance + epsilon) over trailing axes, then scale and bias, each of these axes' shape. Ba, Kiros, Hinton 2016."""
+def layer_norm(x: Any, axes: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """(x - mean) / sqrt(variance + eps) over trailing axes, then scale and bias, each of these axes' shape. Ba, Kiros, Hinton 2016."""
     given = [p for p in (weight, bias) if p is not None]
     if weight is None and bias is not None:
         raise MlcError("layer_norm: a bias without a weight", file=user_line(), remedy="Add the bias to the result.")
-    return bind(normalization.layer_norm, (x, *given), (("axes", tuple(axes)), ("epsilon", epsilon)))
+    return bind(normalization.layer_norm, (x, *given), (("axes", tuple(axes)), ("epsilon", eps)))
 
 
-def rms_norm(x: Any, axes: Sequence[int], weight: Any = None, epsilon: float = 1e-6) -> Tensor:
-    """x / sqrt(mean(x**2) + epsilon) over trailing axes, then scale. Zhang, Sennrich 2019."""
+def rms_norm(x: Any, axes: Sequence[int], weight: Any = None, eps: float = 1e-6) -> Tensor:
+    """x / sqrt(mean(x**2) + eps) over trailing axes, then scale. Zhang, Sennrich 2019."""
     given = () if weight is None else (weight,)
-    return bind(normalization.rms_norm, (x, *given), (("axes", tuple(axes)), ("epsilon", epsilon)))
+    return bind(normalization.rms_norm, (x, *given), (("axes", tuple(axes)), ("epsilon", eps)))
 
 
-def group_norm(x: Any, groups: int, weight: Any, bias: Any, epsilon: float = 1e-5) -> Tensor:
+def group_norm(x: Any, groups: int, weight: Any, bias: Any, eps: float = 1e-5) -> Tensor:
     """Each of `groups` runs of channels of each item of x [batch, channels, ...] normalised; then scale and bias per channel. Wu, He 2018."""
-    return bind(normalization.group_norm, (x, weight, bias), (("groups", groups), ("epsilon", epsilon)))
+    return bind(normalization.group_norm, (x, weight, bias), (("groups", groups), ("epsilon", eps)))
 
 
-def batch_norm(x: Any, mean: Any, variance: Any, weight: Any, bias: Any, epsilon: float = 1e-5) -> Tensor:
-    """(x - mean) / sqrt(variance + epsilon) * weight + bias per channel, axis 1, of given statistics. Ioffe, Szegedy 2015."""
+def batch_norm(x: Any, mean: Any, variance: Any, weight: Any, bias: Any, eps: float = 1e-5) -> Tensor:
+    """(x - mean) / sqrt(variance + eps) * weight + bias per channel, axis 1, of given statistics. Ioffe, Szegedy 2015."""
     operands = (x, weight, bias, mean, variance)
-    return bind(normalization.batch_norm, operands, (("epsilon", epsilon), ("axis", 1)))
+    return bind(normalization.batch_norm, operands, (("epsilon", eps), ("axis", 1)))
 
 
 # Convolution and pooling: x [batch, channels, *spatial] ------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from mlc.other_frameworks import KEYWORDS
         (lambda: nn.RNN(input_size=4, hidden=8), "input_size", "inputs"),
         (lambda: nn.Conv2d(1, 4, kernel_size=3), "kernel_size", "kernel"),
         (lambda: nn.Conv2d(in_channels=1, outputs=4, kernel=3), "in_channels", "channels"),
-        (lambda: nn.LayerNorm(8, eps=1e-5), "eps", "epsilon"),
+        (lambda: nn.LayerNorm(8, epsilon=1e-5), "epsilon", "eps"),
         (lambda: nn.TransformerEncoderBlock(8, nhead=2, hidden=16), "nhead", "heads"),
         (lambda: nn.Embedding(10, embedding_dim=4), "embedding_dim", "size"),
         (lambda: optim.SGD(learning_rate=0.1), "learning_rate", "lr"),

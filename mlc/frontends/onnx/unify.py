@@ -64,7 +64,11 @@ class Solution:
         module.checks = [check for check in module.checks if not self.holds(check)]
         if not self.is_news:
             return False
-        module.checks = [replace(c, lhs=self.extent(c.lhs), rhs=self.extent(c.rhs)) for c in module.checks]
+        unlike: dict[frozenset[Extent], Check] = {}
+        for check in module.checks:
+            lhs, rhs = self.extent(check.lhs), self.extent(check.rhs)
+            unlike.setdefault(frozenset((lhs, rhs)), replace(check, lhs=lhs, rhs=rhs))
+        module.checks = list(unlike.values())
         return put(module, self.extent)
 
     def with_extent(self, symbol: str, extent: Extent) -> Solution:

@@ -21,9 +21,9 @@ from mlc.nn.parameter import Buffer, Parameter
 class _TrailingNorm(Module):
     """Over the last axes, whose extents are `shape`."""
 
-    def __init__(self, shape: int | Sequence[int], epsilon: float, affine: bool, bias: bool, dtype: Any):
+    def __init__(self, shape: int | Sequence[int], eps: float, affine: bool, bias: bool, dtype: Any):
         self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        self.epsilon = epsilon
+        self.eps = eps
         self.weight = Parameter(mnp.ones(self.shape, dtype)) if affine else None
         self.bias = Parameter(mnp.zeros(self.shape, dtype)) if affine and bias else None
 
@@ -41,32 +41,32 @@ class _TrailingNorm(Module):
 
 
 class LayerNorm(_TrailingNorm):
-    """(x - mean) / sqrt(variance + epsilon) over the last axes, whose extents are `shape`; then weight (ones) and bias (zeros) of it."""
+    """(x - mean) / sqrt(variance + eps) over the last axes, whose extents are `shape`; then weight (ones) and bias (zeros) of it."""
 
     def __init__(
         self,
         shape: int | Sequence[int],
-        epsilon: float = 1e-5,
+        eps: float = 1e-5,
         affine: bool = True,
         bias: bool = True,
         dtype: Any = "f32",
     ):
-        super().__init__(shape, epsilon, affine, bias, dtype)
+        super().__init__(shape, eps, affine, bias, dtype)
 
     def forward(self, x: Any) -> Tensor:
         x = mnp.asarray(x)
-        return functional.layer_norm(x, self._axes(x), self.weight, self.bias, self.epsilon)
+        return functional.layer_norm(x, self._axes(x), self.weight, self.bias, self.eps)
 
 
 class RMSNorm(_TrailingNorm):
-    """x / sqrt(mean(x**2) + epsilon) over the last axes, whose extents are `shape`; then weight (ones) of it."""
+    """x / sqrt(mean(x**2) + eps) over the last axes, whose extents are `shape`; then weight (ones) of it."""
 
-    def __init__(self, shape: int | Sequence[int], epsilon: float = 1e-6, affine: bool = True, dtype: Any = "f32"):
-        super().__init__(shape, epsilon, affine, False, dtype)
+    def __init__(self, shape: int | Sequence[int], eps: float = 1e-6, affine: bool = True, dtype: Any = "f32"):
+        super().__init__(shape, eps, affine, False, dtype)
 
     def forward(self, x: Any) -> Tensor:
         x = mnp.asarray(x)
-        return functional.rms_norm(x, self._axes(x), self.weight, self.epsilon)
+        return functional.rms_norm(x, self._axes(x), self.weight, self.eps)
 
 
 class GroupNorm(Module):
@@ -75,10 +75,10 @@ class GroupNorm(Module):
     weight: Tensor | None
     bias: Tensor | None
 
-    def __init__(self, groups: int, channels: int, epsilon: float = 1e-5, affine: bool = True, dtype: Any = "f32"):
+    def __init__(self, groups: int, channels: int, eps: float = 1e-5, affine: bool = True, dtype: Any = "f32"):
         if groups < 1 or channels % groups:
             raise MlcError(f"{channels} channels do not form {groups} groups", file=user_line())
-        self.groups, self.channels, self.epsilon = groups, channels, epsilon
+        self.groups, self.channels, self.eps = groups, channels, eps
         self.weight = Parameter(mnp.ones(channels, dtype)) if affine else None
         self.bias = Parameter(mnp.zeros(channels, dtype)) if affine else None
 
@@ -87,14 +87,14 @@ class GroupNorm(Module):
         require_axes(x, max(0, x.ndim - 2), self.channels)
         weight = mnp.ones(self.channels, x.dtype) if self.weight is None else self.weight
         bias = mnp.zeros(self.channels, x.dtype) if self.bias is None else self.bias
-        return functional.group_norm(x, self.groups, weight, bias, self.epsilon)
+        return functional.group_norm(x, self.groups, weight, bias, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.groups}, {self.channels}" + ("" if self.weight is not None else ", affine=False")
 
 
 class _BatchNorm(Module):
-    """(x - mean) / sqrt(variance + epsilon) per channel, axis 1; then weight (ones) and bias (zeros). Ioffe, Szegedy 2015.
+    """(x - mean) / sqrt(variance + eps) per channel, axis 1; then weight (ones) and bias (zeros). Ioffe, Szegedy 2015.
 
     In training the statistics are the batch's; as in PyTorch the variance that normalises is the biased one (over n), and the running variance
     follows the unbiased one (over n - 1): running = (1 - momentum) * running + momentum * batch; without a momentum it is the mean of all
@@ -107,13 +107,13 @@ class _BatchNorm(Module):
     def __init__(
         self,
         channels: int,
-        epsilon: float = 1e-5,
+        eps: float = 1e-5,
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
         dtype: Any = "f32",
     ):
-        self.channels, self.epsilon, self.momentum = channels, epsilon, momentum
+        self.channels, self.eps, self.momentum = channels, eps, momentum
         self.track_running_stats = track_running_stats
         self.weight = Parameter(mnp.ones(channels, dtype)) if affine else None
         self.bias = Parameter(mnp.zeros(channels, dtype)) if affine else None
@@ -132,7 +132,7 @@ class _BatchNorm(Module):
         weight = mnp.ones(self.channels, x.dtype) if self.weight is None else self.weight
         bias = mnp.zeros(self.channels, x.dtype) if self.bias is None else self.bias
         if self.track_running_stats and not self.training:
-            return functional.batch_norm(x, self.running_mean, self.running_var, weight, bias, self.epsilon)
+            return functional.batch_norm(x, self.running_mean, self.running_var, weight, bias, self.eps)
         wide = x.astype("f32") if TABLE[dtype_name(x.dtype)].wide else x
         axes = (0, *range(2, x.ndim))
         mean = wide.mean(axes, keepdims=True)
@@ -141,7 +141,7 @@ class _BatchNorm(Module):
         if self.track_running_stats and self.training:
             self._follow(x, mean.reshape(-1), variance.reshape(-1))
         shape = (1, self.channels, *[1] * (x.ndim - 2))
-        factor = weight.reshape(shape) / mnp.sqrt(variance + self.epsilon)
+        factor = weight.reshape(shape) / mnp.sqrt(variance + self.eps)
         return (centred * factor + bias.reshape(shape)).astype(x.dtype)
 
     def _follow(self, x: Tensor, mean: Tensor, variance: Tensor) -> None:

@@ -31,7 +31,7 @@ class _Block(Module):
         dropout: float = 0.0,
         norm_first: bool = False,
         activation: Callable[[Any], Tensor] = functional.relu,
-        epsilon: float = 1e-5,
+        eps: float = 1e-5,
         kv_heads: int | None = None,
         rotary: RotaryEncoding | None = None,
         dtype: Any = "f32",
@@ -46,7 +46,7 @@ class _Block(Module):
             Linear(hidden, size, True, dtype, next(keys)),
         )
         for number in range(1, self._norms + 1):
-            setattr(self, f"norm{number}", LayerNorm(size, epsilon, dtype=dtype))
+            setattr(self, f"norm{number}", LayerNorm(size, eps, dtype=dtype))
         self.dropout = Dropout(dropout) if dropout else None
 
     def _cross(self, size: int, heads: int, kv_heads: int | None, dropout: float, dtype: Any, key: Any) -> None:
