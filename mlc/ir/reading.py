@@ -129,6 +129,10 @@ class _Lexer(MLIRLexer):
 
 
 class _Parser(Parser):
+    _builtin_integer_type_regex = re.compile(
+        r"^[su]?i(\d{1,2})$"
+    )  # xDSL holds the largest value of a type, however wide
+
     def __init__(self, context: Context, text: str, file: str, reader: Reader):
         super().__init__(context, "", file)
         self._resume_from(ParserState(_Lexer(Input(text, file))))
