@@ -32,7 +32,7 @@ builtin.module @main {
         ("  }\n}\n", "  }\n", 8, 4, "", "the text ends in the middle"),
         ("tensor<2x3xf32> {", "tensor<2x3xf99> {", 4, 53, "", ""),
         ("graph.abs %0", 'graph.custom "abs', 6, 23, '"', "end of file reached before closing string literal"),
-        ("graph.abs %0 :", "graph.abs %0 {axes = array<i4096: 0>} :", 6, 36, "i4096", "attribute expected"),
+        ("graph.abs %0 :", "graph.abs %0 {axes = array<i4096: 0>} :", 6, 37, "i4096", "attribute expected"),
         ("graph.abs %0 :", "graph.abs %0 {axes = array<i65: 0>} :", 6, 10, "graph.abs", "an attribute is malformed"),
         ("@main {", "@main attributes {graph.symbols = {N = 3}} {", 2, 1, "builtin.module", "malformed"),
     ],
