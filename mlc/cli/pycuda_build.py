@@ -22,7 +22,7 @@ from pathlib import Path
 from mlc.errors import TargetUnavailable
 
 PACKAGES = "nvidia-cuda-runtime nvidia-cuda-profiler-api"
-_FUNCTION = re.compile(r"\bCUresult\s+(cu[A-Z]\w*)\s*\(")
+_FUNCTION = re.compile(r"\bCUresult\s+(?:CUDAAPI\s+)?(cu[A-Z]\w*)\s*\(")
 
 
 def install() -> None:
