@@ -47,9 +47,10 @@ class _Substitution:
         for block in (block for region in op.regions for block in region.blocks):
             self.retype(block.args)
         self.retype(op.results)
-        for name, attribute in op.properties.items():
-            if isinstance(attribute, DimsAttr):
-                op.properties[name] = DimsAttr.of(map(self.new, attribute.extents()))
+        for table in (op.properties, op.attributes):  # ops of others may keep theirs in either
+            for name, attribute in table.items():
+                if isinstance(attribute, DimsAttr):
+                    table[name] = DimsAttr.of(map(self.new, attribute.extents()))
         if isinstance(op, DimensionOp):
             size = self.new(extent(op.extent.data))
             if isinstance(size, Dim):

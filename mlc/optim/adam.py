@@ -8,7 +8,7 @@ from typing import Any
 import mlc.numpy as mnp
 from mlc.frontends.trace.tensor import Tensor
 from mlc.optim.descent import averaged, decayed, power, unbias
-from mlc.optim.update_rule import Number, Optimizer, Rate, Slots, count, share
+from mlc.optim.update_rule import Number, Optimizer, Rate, Slots, count, two_shares
 
 
 class Adam(Optimizer):
@@ -27,11 +27,7 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ):
         super().__init__(lr)
-        self.betas, self.eps, self.weight_decay = (
-            (share("beta1", betas[0]), share("beta2", betas[1])),
-            eps,
-            weight_decay,
-        )
+        self.betas, self.eps, self.weight_decay = two_shares(betas), eps, weight_decay
 
     def numbers(self, step: Tensor, shared: Mapping[str, Tensor]) -> dict[str, Number]:
         rate, (beta1, beta2) = self.rate(step), self.betas

@@ -11,7 +11,7 @@ import numpy as np
 import mlc.numpy as mnp
 from mlc.frontends.trace.tensor import Tensor
 from mlc.optim.descent import averaged, decayed
-from mlc.optim.update_rule import Number, Optimizer, Rate, Slots, count, require, share, sizes
+from mlc.optim.update_rule import Number, Optimizer, Rate, Slots, count, require, share, sizes, two_shares
 
 
 class AdaGrad(Optimizer):
@@ -166,7 +166,7 @@ class Lion(Optimizer):
 
     def __init__(self, lr: Rate = 1e-4, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0):
         super().__init__(lr)
-        self.betas, self.weight_decay = (share("beta1", betas[0]), share("beta2", betas[1])), weight_decay
+        self.betas, self.weight_decay = two_shares(betas), weight_decay
 
     def rule(self, p: Tensor, g: Tensor, kept: Slots, now: Mapping[str, Any]) -> tuple[Tensor, Slots]:
         direction = mnp.sign(averaged(kept["mean"], g, self.betas[0]))

@@ -9,7 +9,7 @@ import mlc.numpy as mnp
 from mlc.frontends.trace.pytree import tree_map
 from mlc.frontends.trace.tensor import Tensor
 from mlc.optim.descent import averaged, unbias
-from mlc.optim.update_rule import Number, Optimizer, Rate, Slots, share
+from mlc.optim.update_rule import Number, Optimizer, Rate, Slots, two_shares
 
 
 class ScheduleFreeAdamW(Optimizer):
@@ -32,11 +32,7 @@ class ScheduleFreeAdamW(Optimizer):
         weight_decay: float = 0.0,
     ):
         super().__init__(lr)
-        self.betas, self.eps, self.weight_decay = (
-            (share("beta1", betas[0]), share("beta2", betas[1])),
-            eps,
-            weight_decay,
-        )
+        self.betas, self.eps, self.weight_decay = two_shares(betas), eps, weight_decay
 
     def start(self, p: Tensor) -> Slots:
         return {"ahead": p, "square": mnp.zeros_like(p)}

@@ -191,6 +191,12 @@ def count(step: Tensor) -> Tensor:
     return step.astype("f64") + 1
 
 
+def two_shares(betas: tuple[float, float]) -> tuple[float, float]:
+    """Those of a mean and of a mean of squares."""
+    require("betas", betas, isinstance(betas, tuple | list) and len(betas) == 2, "two numbers")
+    return share("beta1", betas[0]), share("beta2", betas[1])
+
+
 def share(name: str, value: float) -> float:
     """A share of the past: 0 <= value < 1."""
     require(name, value, 0 <= value < 1, "at least 0 and below 1")

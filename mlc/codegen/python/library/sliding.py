@@ -25,8 +25,18 @@ def pad(
     return result
 
 
-def windows(x: np.ndarray, window: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> np.ndarray:
-    """A view of the windows over all axes of x: [*positions, *window]."""
+def windows(
+    x: np.ndarray,
+    window: Sequence[int],
+    strides: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    padding: Sequence[tuple[int, int]] | None = None,
+    fill: float = 0,
+) -> np.ndarray:
+    """A view of the windows over all axes of x, outside of which is `fill`: [*positions, *window]."""
+    strides, dilations = strides or [1] * x.ndim, dilations or [1] * x.ndim
+    if padding is not None:
+        x = np.pad(x, padding, constant_values=fill)
     reach = [(w - 1) * d + 1 for w, d in zip(window, dilations, strict=True)]
     counts = [max(0, (n - r) // s + 1) for n, r, s in zip(x.shape, reach, strides, strict=True)]
     if 0 in counts or 0 in window:
@@ -48,9 +58,9 @@ def conv(
     digits = [c for c in names if c.isdigit()]
     taps = dict(zip(weight_names, weight.shape, strict=True))
     per_axis = lambda values, other: [values[int(c)] if values and c in digits else other for c in names]
-    if padding is not None:
-        x = np.pad(x, per_axis(padding, (0, 0)))
-    taken = windows(x, [taps[c] if c in digits else 1 for c in names], per_axis(strides, 1), per_axis(dilations, 1))
+    window = [taps[c] if c in digits else 1 for c in names]
+    around = None if padding is None else per_axis(padding, (0, 0))
+    taken = windows(x, window, per_axis(strides, 1), per_axis(dilations, 1), around)
     taken = taken.reshape(*taken.shape[: len(names)], *(taps[c] for c in digits))  # [*places, *taps]
     free = [c for c in LETTERS if c not in spec]
     places, inside = dict(zip(digits, free, strict=False)), dict(zip(digits, free[len(digits) :], strict=False))
@@ -69,10 +79,7 @@ def pool(
     fill: float = 0,
 ) -> np.ndarray:
     """Fold each window over x, which has one size per axis; outside x is `fill`."""
-    ones = [1] * x.ndim
-    if padding is not None:
-        x = np.pad(x, padding, constant_values=fill)
-    taken = windows(x, window, strides or ones, dilations or ones)
+    taken = windows(x, window, strides, dilations, padding, fill)
     return fold.reduce(taken, axis=tuple(range(x.ndim, 2 * x.ndim)), dtype=x.dtype)
 
 
@@ -97,10 +104,7 @@ def window_place(
     fill: float = 0,
 ) -> np.ndarray:
     """The number in each window of x of its first element that is y there, or NaN; of none the last. Outside x is `fill`."""
-    ones = [1] * x.ndim
-    if padding is not None:
-        x = np.pad(x, padding, constant_values=fill)
-    taken = windows(x, window, strides or ones, dilations or ones)
+    taken = windows(x, window, strides, dilations, padding, fill)
     taken = taken.reshape(*y.shape, math.prod(window))
     equal = (taken == y[..., None]) | np.isnan(taken)
     return np.where(equal.any(-1), equal.argmax(-1), math.prod(window) - 1)
