@@ -6,7 +6,7 @@ The objects of an artifact for GPUs are this table, then the source of each file
 
 A kernel of the plan is one launch or several, one after the other, all with the same arguments: those of the plan's step in order, a memref as
 a pointer and its open strides, sizes as integers of `index_bytes` bytes. A kernel with scratch memory gets the start of the arena.
-A grid is in the kernel's extents, which are the step's arguments of the kinds "size" and "computed" in order; with 0 blocks nothing is launched.
+A grid is in the kernel's extents, which are the step's last arguments; with 0 blocks nothing is launched.
 """
 
 from __future__ import annotations
