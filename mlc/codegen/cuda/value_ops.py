@@ -44,7 +44,10 @@ OWN = {
 
 
 def unsigned(f: Function, value: SSAValue) -> str:
-    return f"(u{f.type(value)}){f.factor(value)}" if f.type(value) != "int" else f"(unsigned){f.factor(value)}"
+    type, text = f.type(value), f.value(value)
+    if text.startswith(f"({type})((u{type})") and enclosed(behind := text.removeprefix(f"({type})")) == behind:
+        return behind  # computed without a sign, and given one
+    return f"(u{type}){enclosed(text)}" if type != "int" else f"(unsigned){enclosed(text)}"
 
 
 def wide(f: Function, value: SSAValue) -> str:

@@ -12,5 +12,5 @@ extern "C" __global__ void __launch_bounds__(256) elementwise_0(const int32_t *_
   const int d0 = blockIdx.x * 256 + threadIdx.x;
   if (d0 >= 5) return;
   const int32_t v = x[d0];
-  y[d0] = (int32_t)((uint32_t)((int32_t)((uint32_t)v * (uint32_t)x1[d0])) + (uint32_t)v);
+  y[d0] = (int32_t)(((uint32_t)v * (uint32_t)x1[d0]) + (uint32_t)v);
 }
