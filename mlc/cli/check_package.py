@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace, source: Model, console: Console) -> int:
     """Exit code 4 with --strict where its code does not run on this machine."""
+    from mlc.runtime.loaders import LOADERS
     from mlc.runtime.package import read
 
     require_as_compiled(args, source)
@@ -29,11 +30,16 @@ def run(args: argparse.Namespace, source: Model, console: Console) -> int:
     package.verify()
     plan, report = package.plan, package.report
     memory = _memory(args, package, source)
-    missing = package.target.missing()
-    if missing and args.strict:
+    missing, lacking = package.target.missing(), LOADERS[package.target.kind].lacking()
+    if (missing or lacking) and args.strict:
+        again = (
+            "Without --strict it is compiled again where it is loaded."
+            if not lacking
+            else "mlc doctor says how to get it."
+        )
         raise TargetUnavailable(
-            f"the code in {source.name} is for {package.target.name}, and this machine has no {', '.join(missing)}",
-            remedy="Without --strict it is compiled again where it is loaded.",
+            f"the code in {source.name} is for {package.target.name}, and this machine has no {', '.join([*missing, *lacking])}",
+            remedy=again,
         )
     inputs, outputs = ([Value(t.name, t.dtype, t.shape) for t in specs] for specs in (plan.inputs, plan.outputs))
     parameters = sum(array.size for array in package.weights.values())
@@ -41,8 +47,8 @@ def run(args: argparse.Namespace, source: Model, console: Console) -> int:
     facts: dict[str, Any] = {
         "mlc": package.version,
         "target": str(package.target),
-        "runs_here": not missing,
-        "missing": missing,
+        "runs_here": not (missing or lacking),
+        "missing": [*missing, *lacking],
         "precision": report.get("precision"),
         "denormals": report.get("denormals"),
         "opt_level": report.get("opt_level"),
@@ -87,7 +93,8 @@ def run(args: argparse.Namespace, source: Model, console: Console) -> int:
     counted = ", ".join(f"{name} (at most {most})" for name, most in plan.counted.items())
     _lines(console, "counted", [f"{counted}: the data of each call decides"] if counted else [])
     _lines(console, "at call", checks)
-    here = f"no: this machine has no {', '.join(missing)}; loading compiles it again" if missing else "yes"
+    here = f"no: this machine has no {', '.join([*missing, *lacking])}" if missing or lacking else "yes"
+    here += "; loading compiles it again" if missing and not lacking else ""
     _lines(console, "target", [str(package.target), f"runs on this machine: {here}"])
     _lines(console, "code", [f"{facts['calls']} calls of {facts['kernels']} kernels"])
     kept = {"flush": "; denormals count as 0", "keep": "; denormals are kept"}.get(facts["denormals"], "")

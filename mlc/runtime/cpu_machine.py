@@ -126,6 +126,9 @@ class CpuLoader:
     def target(self, facts: Mapping[str, Any]) -> CpuTarget:
         return CpuTarget(**facts)
 
+    def lacking(self) -> list[str]:
+        return []
+
     def load(self, artifact: Artifact, threads: int | None) -> CpuMachine:
         return CpuMachine(artifact, threads)
 

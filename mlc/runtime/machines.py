@@ -98,6 +98,9 @@ class Loader(Protocol):
     def target(self, facts: Mapping[str, Any]) -> Target:
         """The target that a package states, from the fields of its dataclass. Raises TypeError or ValueError for what is none."""
 
+    def lacking(self) -> list[str]:
+        """What this machine has to get before it runs code of the kind, as words for a message: compiling again would not help."""
+
     def load(self, artifact: Artifact, threads: int | None) -> Machine:
         """Raises TargetUnavailable where the code does not run on this machine, InternalError where it is no code."""
 

@@ -265,6 +265,9 @@ class HostLoader:
     def target(self, facts: Mapping[str, Any]) -> HostTarget:
         return HostTarget(**{**facts, "order": Order(**facts["order"])})
 
+    def lacking(self) -> list[str]:
+        return []
+
     def load(self, artifact: Artifact, threads: int | None) -> HostMachine:
         return HostMachine(artifact)
 

@@ -370,6 +370,9 @@ class CLoader:
     def target(self, facts: Mapping[str, Any]) -> CTarget:
         return CTarget(**facts)
 
+    def lacking(self) -> list[str]:
+        return []
+
     def load(self, artifact: Artifact, threads: int | None) -> CMachine:
         return CMachine(artifact)
 

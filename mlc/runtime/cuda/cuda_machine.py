@@ -6,6 +6,7 @@ work on one stream. The second call with the same sizes and addresses records th
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 
 from mlc.codegen.cuda.launches import LaunchTable, best_code
 from mlc.errors import InternalError, MlcError, TargetUnavailable
+from mlc.ir import gpus
 from mlc.ir.kernel.cuda_target import CudaTarget
 from mlc.ir.kernel.plan import Plan
 from mlc.runtime.arrays import UNUSED, Memory, in_place
@@ -416,6 +418,11 @@ class CudaLoader:
 
     def target(self, facts: Mapping[str, Any]) -> CudaTarget:
         return CudaTarget(**facts)
+
+    def lacking(self) -> list[str]:
+        found = gpus.driver()
+        gpu = [] if found.gpus else ["NVIDIA GPU" if found.present else "NVIDIA driver"]
+        return gpu + ([] if importlib.util.find_spec("pycuda") else ["pycuda"])
 
     def load(self, artifact: Artifact, threads: int | None) -> CudaMachine:
         return CudaMachine(artifact)

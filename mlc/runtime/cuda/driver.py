@@ -21,6 +21,7 @@ from mlc.ir.byte_counts import bytes_text
 from mlc.ir.gpus import LIBRARY
 
 INSTALL = "mlc doctor says what is missing, and how to get it."
+BUILD = "mlc doctor --install-pycuda builds it."
 
 # Errors after which the driver refuses everything else in the context, by what pycuda's message ends in.
 _FATAL = (
@@ -62,7 +63,7 @@ def _unavailable(error: ImportError) -> TargetUnavailable:
     if isinstance(error, ModuleNotFoundError):
         return TargetUnavailable(
             f"target cuda: {error.name} is not installed",
-            remedy="Compiling for cuda works without it, running does not. Install mlc[cuda]. " + INSTALL,
+            remedy="Compiling for cuda works without it, running does not. " + BUILD,
         )
     if LIBRARY in str(error):
         return TargetUnavailable(

@@ -11,9 +11,10 @@ import pytest
 
 import mlc
 from mlc.codegen.cuda.launches import LaunchTable
+from mlc.ir import gpus
 from mlc.runtime.artifact import Artifact
 from mlc.runtime.cuda import driver as cuda_driver
-from mlc.runtime.cuda.cuda_machine import runs_on
+from mlc.runtime.cuda.cuda_machine import CudaLoader, runs_on
 from mlc.runtime.cuda.device_arrays import to_device
 from mlc.runtime.executable import Executable
 from tests.runtime.cuda import cuda_programs
@@ -34,7 +35,7 @@ def test_code_runs_on_the_gpus_it_is_for() -> None:
 def test_without_pycuda_running_says_what_to_install(driver: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     exe = Executable(cuda_programs.two_steps())
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
-    with pytest.raises(mlc.TargetUnavailable, match=r"not installed(.|\n)*mlc\[cuda\](.|\n)*mlc doctor"):
+    with pytest.raises(mlc.TargetUnavailable, match=r"not installed(.|\n)*mlc doctor --install-pycuda"):
         exe(X)
 
 
@@ -156,3 +157,25 @@ def test_more_than_48_KiB_of_shared_memory_are_asked_for(run: Run, driver: Stand
 def test_libraries_are_not_made_of_code_for_gpus(run: Run, tmp_path: object) -> None:
     with pytest.raises(mlc.TargetUnavailable, match="no shared library"):
         run(cuda_programs.two_steps()).export_library(tmp_path / "a.so")  # type: ignore[operator]
+
+
+def test_a_package_says_what_the_machine_lacks_to_run_it(driver: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = CudaLoader()
+    for found, want in (
+        (gpus.Driver(False), ["NVIDIA driver"]),
+        (gpus.Driver(True, "13.0"), ["NVIDIA GPU"]),
+        (gpus.Driver(True, "13.0", (gpus.Gpu("G", 90, 1),)), []),
+    ):
+        monkeypatch.setattr(gpus, "driver", lambda found=found: found)
+        assert [each for each in loader.lacking() if each != "pycuda"] == want
+
+
+def test_the_driver_says_which_gpus_there_are(driver: StandIn) -> None:
+    driver.machine(devices=2, sm=89)
+    gpus.driver.cache_clear()
+    found = gpus.driver()
+    gpus.driver.cache_clear()
+    assert found.version == "13.0" and [str(gpu) for gpu in found.gpus] == ["Stand-in, sm_89, 1.0 GiB"] * 2
+    driver.fail("cuInit", NO_DEVICE)
+    assert "no CUDA-capable device" in gpus.driver().error
+    gpus.driver.cache_clear()
