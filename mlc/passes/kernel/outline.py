@@ -426,7 +426,7 @@ class Outline:
         first, last = len(flags), len(flags) + len(carries)
         following = results[first:last]
         written = [*zip(results[:first], flags, strict=True), *zip(results[last:], rows, strict=True)]
-        self._body(body, written, kept=following)
+        self._body(body, written)
         new = [self.values[value] for value in following]
         if any(self._root(n) in carries and self._root(n) is not c for n, c in zip(new, carries, strict=True)):
             new = [self._copied(n) for n in new]
@@ -434,12 +434,12 @@ class Outline:
             if self._root(value) is not carry:
                 self._copy(value, carry)
 
-    def _body(self, body: Block, written: Sequence[tuple[SSAValue, SSAValue]], kept: Sequence[SSAValue] = ()) -> None:
-        """The ops of a body, and what it gives written to these places: by the kernel that computes it where it has no other place (`kept`)."""
+    def _body(self, body: Block, written: Sequence[tuple[SSAValue, SSAValue]]) -> None:
+        """The ops of a body, and what it gives written to these places: by the kernel that computes it where it has no other place."""
         placed = set()
         for number, (value, target) in enumerate(written):
             root = _unshaped(value)
-            if isinstance(root.owner, GroupOp | ControlOp) and root not in self.targets and root not in kept:
+            if isinstance(root.owner, GroupOp | ControlOp) and root not in self.targets:
                 self.targets[root] = target
                 placed.add(number)
         for inner in body.ops:
