@@ -21,7 +21,7 @@ from xdsl.utils.lexer import Input
 from xdsl.utils.mlir_lexer import MLIRLexer
 
 from mlc.errors import InvalidText
-from mlc.ir.scope import out_of_scope, scope_error
+from mlc.ir.scope import out_of_scope, require_one_block, scope_error
 
 _RESULTS = re.compile(r"(?:%[\w$.-]+(?::\d+)?\s*,?\s*)+=\s*")
 _NAME = re.compile(r'"?[\w$.-]+"?')
@@ -85,6 +85,7 @@ class Reader:
         """Raises InvalidText about the first op, in the order of the text, that breaks a rule of its own."""
         for inner in op.walk():
             with self.locating(inner):
+                require_one_block(inner)
                 inner.verify(verify_nested_ops=False)
         for user, value in out_of_scope(op):
             raise self.error(scope_error(user, value), *self.place_of(user))

@@ -8,8 +8,19 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 
+def require_one_block(op: Operation) -> None:
+    """Raises VerifyException where a region of the op has several blocks: control flow is structured, and nothing jumps."""
+    for region in op.regions:
+        if (blocks := len(region.blocks)) > 1:
+            raise VerifyException(
+                f"{op.name}: a region has {blocks} blocks, and one is read: branches are ops (scf.if, graph.if)"
+            )
+
+
 def verify_scope(op: Operation) -> None:
-    """Raises VerifyException for what `out_of_scope` finds first."""
+    """Raises VerifyException for regions of several blocks, and for what `out_of_scope` finds first."""
+    for inner in op.walk():
+        require_one_block(inner)
     for user, value in out_of_scope(op):
         raise VerifyException(scope_error(user, value))
 
@@ -20,10 +31,7 @@ def scope_error(user: Operation, value: SSAValue) -> str:
 
 
 def out_of_scope(root: Operation) -> Iterator[tuple[Operation, SSAValue]]:
-    """Each op below `root`, in the order of the text, with an operand that is not defined there. Linear in the size of the IR.
-
-    A region of several blocks holds nothing that jumps between them: none sees the values of another.
-    """
+    """Each op below `root`, in the order of the text, with an operand that is not defined there. Linear in the size of the IR."""
     visible: set[SSAValue] = set()
     # a list: values that become visible; a tuple: values whose block ends
     stack: list[Operation | list[SSAValue] | tuple[SSAValue, ...]] = [root]
