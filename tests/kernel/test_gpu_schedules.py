@@ -14,7 +14,7 @@ from xdsl.ir import SSAValue
 from mlc.codegen.cuda.kernel_source import kernel_source
 from mlc.codegen.cuda.launches import Launch
 from mlc.codegen.cuda.nvcc import compile_files
-from mlc.codegen.cuda.source_files import sources
+from mlc.codegen.cuda.source_files import file_text, sources
 from mlc.ir import builder as g
 from mlc.ir import interpreter
 from mlc.ir.kernel.cuda_target import cuda_target
@@ -161,6 +161,43 @@ def test_the_largest_tile_fits_twice_on_a_multiprocessor() -> None:
     assert done.threads() == 256
     text = kernel_source(done.functions(), "int").text
     assert "__launch_bounds__(256, 2)" in text and "mlc_load<4>(A_shared" in text and "mlc_store(D" in text
+
+
+WARPS = (
+    "Level(m = 128 block.y, n = 128 block.x) | Level(k = 16; A -> workgroup[1, 0]+8; B -> workgroup+8) | "
+    "Level(m = 64 thread.z, n = 32 thread.y) | Mma({})"
+)
+
+
+@needs_compiler
+@pytest.mark.parametrize("instruction", ["m16n8k8_tf32", "m16n8k16_bf16", "m16n8k16_f16"])
+def test_tensor_cores_give_what_the_interpreter_says(instruction) -> None:
+    """On numbers that the type holds exactly; reads of fragments have no conflicts of banks."""
+    rng = np.random.default_rng(3)
+    a, b = (rng.integers(-8, 9, shape).astype(np.float32) for shape in ((150, 40), (40, 140)))
+    done = lower(
+        hand_made.gemm(150, 140, 40, weight=False, epilogue=False), Schedule.parse(WARPS.format(instruction)), AMPERE
+    )
+    found = kernel_source(done.functions(), "int")
+    module = HostModule(file_text([found.text], AMPERE))
+    (launch,) = found.launches
+    geometry = launch.symbol, [int(count) for count in launch.grid], launch.block
+    result = np.full((150, 140), np.nan, np.float32)
+    for order in ORDERS[:3]:
+        result[...] = np.nan
+        module.launch(*geometry, [a, b, result], order=order)
+        np.testing.assert_array_equal(result, a @ b)
+    if instruction == "m16n8k8_tf32":
+        assert {use.ways for use in watch(module, *geometry, [a, b, result]).shared_uses() if not use.writes} == {1}
+
+
+@needs_nvcc
+def test_tensor_cores_leave_two_blocks_of_a_multiprocessor_their_registers() -> None:
+    done = lower(hand_made.gemm(512, 512, 512, weight=False), Schedule.parse(WARPS.format("m16n8k8_tf32")), AMPERE)
+    text = file_text([kernel_source(done.functions(), "int").text], AMPERE)
+    (code,) = compile_files([text], ("sm_80", "sm_90a"), "flush", None)
+    for row in code.resources["gemm"].values():
+        assert row.registers <= 128 and row.spills == row.stack == 0
 
 
 @needs_compiler

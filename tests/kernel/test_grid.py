@@ -32,6 +32,8 @@ class ToyGpu(CpuTarget):
         "guard",
         1024,
         "keep",
+        64,
+        4096,
     )
 
 
@@ -68,6 +70,35 @@ def lowered_at_every_stage(kernel: Kernel, text: str, run) -> Kernel:
         run(kernel.clone())
 
     return lower(kernel, Schedule.parse(text), TOY, after)
+
+
+WARPS = (
+    "Level(m = 32 block.y, n = 16 block.x) | Level(k = 16; A -> workgroup[1, 0]+8; B -> workgroup+8) | "
+    "Level(m = 16 thread.z, n = 8 thread.y) | Mma({})"
+)
+ROUNDED = {"m16n8k8_tf32": 2e-3, "m16n8k16_bf16": 2e-2, "m16n8k16_f16": 2e-3}  # half a unit of the last bit, and some
+
+
+@pytest.mark.parametrize("instruction", ROUNDED)
+@settings(max_examples=2, deadline=None)
+@given(m=SIZES, n=SIZES, k=SIZES)
+def test_tensor_cores_multiply_rounded_numbers(instruction, m, n, k):
+    """Exactly where the operands have few bits, and to the bits of the type where they have more."""
+    arrays, want = gemm_arrays(m, n, k)
+
+    def run(kernel: Kernel) -> None:
+        arrays["D"][...] = np.nan
+        run_kernel(kernel, arrays, races=True)
+        bound = ROUNDED[instruction] * (np.abs(arrays["A"]) @ np.abs(arrays["B"])).max(initial=0.0) + 1e-5
+        np.testing.assert_allclose(arrays["D"], want, rtol=0, atol=bound)
+
+    lowered_at_every_stage(hand_made.gemm(m, n, k, weight=False), WARPS.format(instruction), run)
+    for name in ("A", "B"):
+        arrays[name][...] = np.round(arrays[name] * 4)
+    want = np.maximum(arrays["A"].astype(np.float64) @ arrays["B"] + arrays["bias"] + arrays["R"], 0)
+    done = lower(hand_made.gemm(m, n, k, weight=False), Schedule.parse(WARPS.format(instruction)), TOY)
+    run_kernel(done, arrays)
+    np.testing.assert_allclose(arrays["D"], want, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("text", [TILE, PIECES, NAIVE, FOLDED], ids=["tile", "pieces", "naive", "folded"])
@@ -118,6 +149,35 @@ def test_what_threads_cannot_share_is_refused(text, why):
 
     with pytest.raises(Refused, match=why):
         lower(hand_made.gemm(20, 16, 8, weight=False), Schedule.parse(text), TOY)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("Level(m = 16 block.x, n = 16 block.y) | Level(m = 1 thread.y, n = 1 thread.x) | Scalar", "with loop n a block has 256 threads, and toy allows 64"),
+        ("Level(m = 64 block.x, n = 64 block.y) | Level(k = 16; A, B -> workgroup) | Level(m = 8 thread.y, n = 8 thread.x) | Scalar", "8192 bytes are staged in workgroup memory, 4096 of them for .[AB]., and a block of toy has 4096"),
+        ("Level(m = 16 block.w) | Scalar", "'block.w' is no bind of a loop"),
+        ("Level(k = 4 block.x) | Scalar", "loop k is reduced over"),
+        ("Level(m = 16 block.x; D -> workgroup) | Scalar", "buffer D is written"),
+        ("Level(m = 16 block.x) | Mma(m16n8k4) ", "'m16n8k4' is no instruction of a tensor core"),
+        ("Level(m = 16 block.x) | Scalar | resident 0", "the number of resident blocks is 0"),
+    ],
+)  # fmt: skip
+def test_what_no_gpu_can_run_is_an_error_that_names_the_limit(text, why):
+    with pytest.raises(MlcError, match=why) as refused:
+        lower(hand_made.gemm(64, 64, 64, weight=False), Schedule.parse(text), TOY)
+    assert refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Level(k = 16; A -> workgroup[1, 0]+4; B -> workgroup) | Mma(m16n8k16_bf16) | resident 2",
+        "Level(m = 64 block.y, n = 32 block.x) | Level(m = 4 thread.y) | Scalar",
+    ],
+)
+def test_schedules_for_gpus_are_read_as_they_are_printed(text):
+    assert str(Schedule.parse(text)) == text
 
 
 def test_a_processor_has_no_blocks():

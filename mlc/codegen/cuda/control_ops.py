@@ -11,6 +11,7 @@ from xdsl.ir import Block, Operation, Region, SSAValue
 from mlc.codegen.cuda import lane_ops, polynomial
 from mlc.codegen.cuda.c_function import Function, prints
 from mlc.ir.kernel.kernel import open_axes
+from mlc.ir.kernel.tensor_cores import FragmentOp, MmaOp
 
 
 @prints("scf.yield", "scf.condition", "scf.reduce", "func.return")
@@ -143,6 +144,20 @@ def _(f: Function, op: gpu.BlockIdOp) -> None:
 @prints("gpu.barrier")
 def _(f: Function, op: gpu.BarrierOp) -> None:
     f.line("__syncthreads();")
+
+
+@prints("kernel.fragment")
+def _(f: Function, op: FragmentOp) -> None:
+    kind = op.instruction.data.rpartition("_")[2]
+    name = f"mlc_pack_{kind}" if len(op.numbers) == 2 else f"mlc_f32_to_{kind}"
+    f.define(op.result, f"(int32_t){name}({', '.join(map(f.value, op.numbers))})")
+
+
+@prints("kernel.mma")
+def _(f: Function, op: MmaOp) -> None:
+    total, lhs, rhs = (f.pointer(value) for value in op.operands)
+    rows = f"mlc_row<float, 4>({total}), mlc_row<unsigned, 4>({lhs}), mlc_row<unsigned, 2>({rhs})"
+    f.line(f"mlc_mma_{op.instruction.data}({rows});")
 
 
 @prints("func.call")

@@ -148,3 +148,17 @@ static __device__ __forceinline__ T mlc_fold(const mlc_vector<T, N> &v) {
   }
   return x;
 }
+
+// Registers that one instruction of a tensor core takes, out of a thread's array of them.
+template <typename T, int N, typename From>
+static __device__ __forceinline__ T (&mlc_row(From *p))[N] {
+  return *reinterpret_cast<T(*)[N]>(p);
+}
+
+// Two numbers of 16 bits in a register, the first in its lower half.
+static __device__ __forceinline__ unsigned mlc_pack_bf16(float x, float y) {
+  return (unsigned)mlc_f32_to_bf16(x) | (unsigned)mlc_f32_to_bf16(y) << 16;
+}
+static __device__ __forceinline__ unsigned mlc_pack_f16(float x, float y) {
+  return (unsigned)mlc_f32_to_f16(x) | (unsigned)mlc_f32_to_f16(y) << 16;
+}

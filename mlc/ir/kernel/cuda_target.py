@@ -67,6 +67,8 @@ class CudaTarget:
         partial="guard",
         stack=1024,
         math="keep",
+        threads=1024,
+        shared=STATIC_SHARED,
     )
 
     def __post_init__(self) -> None:

@@ -55,6 +55,7 @@ from xdsl.utils.exceptions import VerifyException
 from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
+from mlc.ir.kernel.tensor_cores import FragmentOp, MmaOp
 from mlc.ir.types import DimsAttr, Shape
 
 index = IndexType()
@@ -445,4 +446,4 @@ def _sizes_of(flag: SSAValue) -> dict[str, int]:
     return {}
 
 
-KernelDialect = Dialect("kernel", [SizeOp, WeightOp, BufferOp, ViewOp, RowOp, CountOp, CallOp])
+KernelDialect = Dialect("kernel", [SizeOp, WeightOp, BufferOp, ViewOp, RowOp, CountOp, CallOp, FragmentOp, MmaOp])

@@ -10,7 +10,7 @@ schedules a whole group (contraction and epilogue, or the stages of a softmax). 
     level    := 'Level(' tile (',' tile)* ['by' number] (';' stage)* ')'
     tile     := loop ('=' | '~' | '<=') number [bind]            one sign in a level
     bind     := 'parallel' | 'block.x' | 'block.y' | 'block.z' | 'thread.x' | 'thread.y' | 'thread.z'
-    stage    := buffer (',' buffer)* '->' space ['[' axis (',' axis)* ']'] ['+' number] ['*' number]
+    stage    := buffer (',' buffer)* '->' space ['[' axis (',' axis)* ']'] ['+' number]
     space    := 'panel' | 'workgroup' | 'register'
     leaf     := 'Scalar' | 'Vector(' loop ('/' loop)* 'x' number (',' option)* ')' | 'Grid(' number ')' | 'Mma(' instruction ')'
     instruction := 'm16n8k8_tf32' | 'm16n8k16_bf16' | 'm16n8k16_f16'
@@ -37,18 +37,14 @@ LARGEST = 1 << 24  # elements of a tile, axes of a stage and the like: beyond it
 
 @dataclass(frozen=True)
 class Stage:
-    """Copy an operand's tile into `space`. `order` permutes its axes there (last = contiguous); `pad` lengthens its rows. Of `buffers` tiles
-    one is computed on while the others are fetched."""
+    """Copy an operand's tile into `space`. `order` permutes its axes there (last = contiguous); `pad` lengthens its rows."""
 
     space: Space
     order: tuple[int, ...] = ()
     pad: int = 0
-    buffers: int = 1
 
     def __str__(self) -> str:
-        order = str(list(self.order)) if self.order else ""
-        pad, buffers = f"+{self.pad}" if self.pad else "", f"*{self.buffers}" if self.buffers > 1 else ""
-        return self.space + order + pad + buffers
+        return self.space + (str(list(self.order)) if self.order else "") + (f"+{self.pad}" if self.pad else "")
 
 
 @dataclass(frozen=True)
@@ -181,7 +177,6 @@ _TILE = re.compile(
 )
 _STAGE = re.compile(
     rf"(?P<names>{_NAME}(?:\s*,\s*{_NAME})*)\s*->\s*(?P<space>\w+)\s*(?:\[(?P<order>[\d,\s]*)\])?\s*(?:\+\s*(?P<pad>\d+))?"
-    r"\s*(?:\*\s*(?P<buffers>-?\d+))?"
 )
 _MMA = re.compile(r"Mma\s*\(\s*(?P<instruction>\w+)\s*\)")
 _GRID = re.compile(r"Grid\s*\(\s*(?P<threads>-?\d+)\s*\)")
@@ -227,7 +222,7 @@ def _level(text: str) -> Level:
             if name in stages:
                 raise _error(f"'{text}' stages {name} twice", "A level copies a buffer once.")
             pad = _number(stage["pad"] or "0", "the length of '+'", least=0)
-            stages[name] = Stage(space, order, pad, _number(stage["buffers"] or "1", "the number of buffers"))
+            stages[name] = Stage(space, order, pad)
     return Level(tiles, bind, stages, "<=" in signs, "~" in signs, block)
 
 

@@ -16,6 +16,8 @@ class Lowering:
     partial  the last tile of a loop that is no multiple: "peel" gives it code of its own, "guard" a view of run-time size, for which the
              leaf stops early
     stack    bytes of temporaries in a call's frame; larger ones lie in the scratch memory of the call
+    threads  of a block of a GPU, at most
+    shared   bytes of workgroup memory that the arrays of a block may take
     math     whether functions such as exp are written out; otherwise whoever prints the loops has them
     """
 
@@ -25,6 +27,8 @@ class Lowering:
     partial: Literal["peel", "guard"]
     stack: int
     math: Literal["expand", "keep"]
+    threads: int = 1
+    shared: int = 0
 
 
 class Target(Protocol):

@@ -33,7 +33,7 @@ from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.extents import spelled
 from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, erase, loops_of, space_of, strides_of, type_of
-from mlc.ir.kernel.schedule import Vector
+from mlc.ir.kernel.schedule import Leaf, Mma, Vector
 from mlc.ir.kernel.target import Target
 from mlc.passes.loops.copies import aligned
 from mlc.passes.loops.lanes import Lanes
@@ -46,8 +46,6 @@ from mlc.passes.loops.vector_leaf import Tile, rows_of_scratch
 def outline_leaves(kernel: Kernel, leaf: Vector, target: Target) -> None:
     """Replace every innermost tile by a call. Raises Refused where the vector leaf cannot compute one."""
     outliner = Outliner(kernel, leaf, bool(kernel.launch))
-    if kernel.launch:
-        kernel.launch["thread.x"] = spread(kernel, leaf)
     for run in list(tiles(kernel.op)):
         outliner.outline(run)
     kernel.leaves = [made.op for made in outliner.made.values()]
@@ -172,14 +170,20 @@ class Outliner:
         return f"{self.kernel.name}_{shape}_{len(self.made)}"
 
 
-def spread(kernel: Kernel, leaf: Vector) -> int:
-    """The threads along x that share a vector: each has 16 bytes of it, or less where that would be less than a warp."""
+def give_lanes(kernel: Kernel, leaf: Leaf) -> None:
+    """Count the threads along x that share a vector or an instruction of a tensor core: of a vector each has 16 bytes, or less where that would
+    be less than a warp. Raises Refused where a loop has these threads."""
+    if not isinstance(leaf, Vector | Mma):
+        return
     if "thread.x" in kernel.launch:
         raise Refused(f"{leaf}: thread.x is given to a loop, and the lanes are its threads")
+    if isinstance(leaf, Mma):
+        kernel.launch["thread.x"] = WARP
+        return
     wide = any(
         isinstance(op, GenericOp) and type_of(v).element_type == f64 for op in kernel.op.walk() for v in op.operands
     )
-    return max(WARP, leaf.lanes // (2 if wide else 4))
+    kernel.launch["thread.x"] = max(WARP, leaf.lanes // (2 if wide else 4))
 
 
 WARP = 32  # threads of a GPU that run together

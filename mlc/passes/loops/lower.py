@@ -9,23 +9,25 @@ from collections.abc import Callable, Iterator, Mapping
 
 from mlc.ir.collection import without_collections
 from mlc.ir.kernel.kernel import Kernel
-from mlc.ir.kernel.schedule import Grid, Leaf, Level, Scalar, Schedule, Vector
+from mlc.ir.kernel.schedule import Grid, Leaf, Level, Mma, Scalar, Schedule, Vector
 from mlc.ir.kernel.target import Target
 from mlc.passes.loops.binds import verify_shared
 from mlc.passes.loops.copies import lower_copies
 from mlc.passes.loops.grid_leaf import lower_grid
-from mlc.passes.loops.leaves import outline_leaves
+from mlc.passes.loops.leaves import give_lanes, outline_leaves
 from mlc.passes.loops.scalar_leaf import lower_scalar
 from mlc.passes.loops.scratch import place_scratch
+from mlc.passes.loops.tensor_core_leaf import lower_tensor_cores
 from mlc.passes.loops.tile import tile
 from mlc.passes.loops.tiling_rule import verify_bounds
-from mlc.passes.loops.verify import verify_schedule
+from mlc.passes.loops.verify import verify_schedule, verify_workgroup_memory
 
 # How the innermost tiles become code, by the kind of leaf.
 LEAVES: Mapping[type, Callable[[Kernel, Leaf, Target], None]] = {
     Vector: outline_leaves,  # type: ignore[dict-item]
     Scalar: lower_scalar,  # type: ignore[dict-item]
     Grid: lower_grid,  # type: ignore[dict-item]
+    Mma: lower_tensor_cores,  # type: ignore[dict-item]
 }
 
 
@@ -59,11 +61,14 @@ def steps(kernel: Kernel, schedule: Schedule, target: Target) -> Iterator[Level 
     for level in schedule.levels[kernel.applied :]:
         tile(kernel, level, lanes, target)
         verify_bounds(kernel)
+        if kernel.launch:
+            verify_workgroup_memory(kernel, level, target)
         kernel.applied += 1
         yield level
     if kernel.applied == len(schedule.levels):
         if kernel.launch:
             verify_shared(kernel)
+            give_lanes(kernel, leaf)
             lower_copies(kernel)
         LEAVES[type(leaf)](kernel, leaf, target)
         place_scratch(kernel, target.lowering.stack)

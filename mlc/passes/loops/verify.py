@@ -23,11 +23,12 @@ from xdsl.ir import Attribute
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.kernel.fit import Facts, error, verify_fit
-from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, type_of
+from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, space_of, type_of
 from mlc.ir.kernel.schedule import Level, Schedule, Vector
 from mlc.ir.kernel.target import Target
 from mlc.passes.loops.body import BodyOps
 from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.scratch import static_bytes
 
 COPIES = (
     512  # of the ops of a kernel: peeled rests, and a tile for each size of a run-time loop; the rules stay below 64
@@ -45,6 +46,7 @@ def verify_schedule(kernel: Kernel, schedule: Schedule, target: Target) -> None:
     if not facts.ops:
         return
     sizes = {name: Sizes.of(facts, name, schedule) for name in facts.loops}
+    _verify_threads(facts, schedule, target)
     if not schedule.on_grid:  # one code for all tiles
         _verify_copies(kernel, schedule, sizes)
     if isinstance(schedule.leaf, Vector):
@@ -71,6 +73,50 @@ def _verify_known(kernel: Kernel, level: Level, target: Target) -> None:
             raise error(
                 kernel, level, f"{target.name} pads rows of {name} to whole vectors itself", f"Leave out +{stage.pad}."
             )
+
+
+def _verify_threads(facts: Facts, schedule: Schedule, target: Target) -> None:
+    """The threads of a block are as many as a block may have."""
+    now = {name: max((e for e in extents if isinstance(e, int)), default=0) for name, extents in facts.loops.items()}
+    threads = 1
+    for level in schedule.levels:
+        for name, size in level.tiles.items():
+            if level.bind.get(name, "").startswith("thread") and now[name]:
+                threads *= ceil(now[name] / size)
+                if threads > target.lowering.threads:
+                    raise error(
+                        facts.kernel,
+                        level,
+                        f"with loop {name} a block has {threads} threads, and {target.name} allows {target.lowering.threads}",
+                        f"Write larger tiles of {name} here, or smaller ones for the block.",
+                    )
+            now[name] = size
+    if (
+        isinstance(schedule.leaf, Vector)
+        and threads > 1
+        and threads * schedule.leaf.lanes // 4 > target.lowering.threads
+    ):
+        raise error(
+            facts.kernel,
+            schedule.leaf,
+            f"{threads} rows of {schedule.leaf.lanes // 4} threads are more than the {target.lowering.threads} of a block",
+            "Write fewer lanes, or fewer rows for a block.",
+        )
+
+
+def verify_workgroup_memory(kernel: Kernel, level: Level, target: Target) -> None:
+    """What is staged so far fits in the memory of a block. Raises MlcError."""
+    arrays = [op for op in kernel.op.walk() if isinstance(op, memref.AllocOp) and space_of(op.memref) == "workgroup"]
+    bytes = sum(static_bytes(op) or 0 for op in arrays)
+    if bytes > target.lowering.shared:
+        most = max(arrays, key=lambda op: static_bytes(op) or 0)
+        raise error(
+            kernel,
+            level,
+            f"{bytes} bytes are staged in workgroup memory, {static_bytes(most)} of them for "
+            f"'{(most.memref.name_hint or '').removesuffix('_shared')}', and a block of {target.name} has {target.lowering.shared}",
+            f"Write smaller tiles of {', '.join(level.tiles)}.",
+        )
 
 
 @dataclass(frozen=True)
