@@ -224,7 +224,7 @@ class CudaMachine:
         self._worker: Worker | None = None
         self._works: OrderedDict[Binding, list[Launch | Move]] = OrderedDict()
         self._code: Code | None = None
-        self.graphs = int(os.environ.get("MLC_CUDA_GRAPHS", GRAPHS))
+        self.graphs = _graphs()
         self._lock = Lock()
 
     @property
@@ -362,6 +362,14 @@ class CudaMachine:
                 while len(self._works) > KEPT:
                     self._works.popitem(last=False)
         return found
+
+
+def _graphs() -> int:
+    """How many recordings a workspace keeps. Raises MlcError for no number."""
+    text = os.environ.get("MLC_CUDA_GRAPHS", str(GRAPHS))
+    if not text.isdigit():
+        raise MlcError(f"MLC_CUDA_GRAPHS is '{text}'", remedy="Give how many recordings are kept: 0 is none.")
+    return int(text)
 
 
 def _require_whole(table: LaunchTable, plan: Plan, objects: int) -> None:

@@ -12,6 +12,7 @@ pycuda has no graphs and no attributes of pointers; these few functions are call
 from __future__ import annotations
 
 import ctypes
+import os
 from functools import cache
 from threading import Lock
 from typing import Any
@@ -137,6 +138,7 @@ class Device:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(context))
         self.active = _Active(context)
         self.lost = ""
+        self.process = os.getpid()
 
     def __str__(self) -> str:
         return f"GPU {self.ordinal} ({self.name}, sm_{self.capability}, {bytes_text(self.memory)})"
@@ -146,7 +148,12 @@ class Device:
         return pycuda().mem_get_info()[0]
 
     def require_alive(self) -> None:
-        """Raises InternalError where a kernel has failed before."""
+        """Raises InternalError where a kernel has failed before, MlcError in the child of a fork, which has no context."""
+        if self.process != os.getpid():
+            raise MlcError(
+                f"{self} was used before this process was forked off, and cannot be used in it",
+                remedy="Start processes by spawning: multiprocessing.get_context('spawn').",
+            )
         if self.lost:
             raise InternalError(f"{self} does not run anything in this process any more: {self.lost}. Start it anew")
 
@@ -193,6 +200,6 @@ class Held:
 
     def __del__(self) -> None:
         gpu = self.__dict__.pop("gpu", None)
-        if gpu is not None:
+        if gpu is not None and gpu.process == os.getpid():
             with gpu.active:
                 self.__dict__.clear()

@@ -115,6 +115,9 @@ def test_recordings_can_be_turned_off(run: Run, driver: StandIn, monkeypatch: py
     for _ in range(4):
         exe(numbers(8))
     assert driver.count("cuGraphLaunch") == 0 and driver.count("cuLaunchKernel") == 8
+    monkeypatch.setenv("MLC_CUDA_GRAPHS", "few")
+    with pytest.raises(mlc.MlcError, match="MLC_CUDA_GRAPHS is 'few'"):
+        run(cuda_programs.two_steps())
 
 
 # Weights -------------------------------------------------------------------------------------------------------------

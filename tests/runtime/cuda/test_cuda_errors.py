@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -157,6 +158,17 @@ def test_more_than_48_KiB_of_shared_memory_are_asked_for(run: Run, driver: Stand
 def test_libraries_are_not_made_of_code_for_gpus(run: Run, tmp_path: object) -> None:
     with pytest.raises(mlc.TargetUnavailable, match="no shared library"):
         run(cuda_programs.two_steps()).export_library(tmp_path / "a.so")  # type: ignore[operator]
+
+
+def test_the_child_of_a_fork_has_no_context(run: Run, driver: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    exe, x = run(cuda_programs.two_steps()), to_device(X)
+    exe(X)
+    own = os.getpid()
+    driver.failed = True  # what a child lets go of is not given back, for it is its parent's
+    monkeypatch.setattr(os, "getpid", lambda: own + 1)
+    for use in (lambda: exe(X), x.numpy, lambda: to_device(X)):
+        with pytest.raises(mlc.MlcError, match="before this process was forked off(.|\n)*spawn"):
+            use()
 
 
 def test_a_package_says_what_the_machine_lacks_to_run_it(driver: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
