@@ -138,6 +138,24 @@ def test_pooling(kind: str) -> None:
     np.testing.assert_allclose(run(mlc.export_onnx(module, None), [IMAGE])[0], module.run(IMAGE)[0], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "shape, axis", [((2, 3, 4, 5), 1), ((2, 3), 1), ((2, 4, 3), 2), ((3, 2), 0), ((3,), 0), ((0, 3, 2), 1)]
+)
+def test_a_batch_normalisation_is_one_node_which_training_knows(shape: tuple[int, ...], axis: int) -> None:
+    scale, bias, mean, variance = (RNG.random(3, np.float32) + 0.5 for _ in range(4))
+    made = g.module_builder("main")
+    with made.function([("x", shape, "f32")]) as (x,):
+        weights = [g.weight(v, name) for name, v in zip("sbmv", (scale, bias, mean, variance), strict=True)]
+        made.outputs([("y", g.batch_norm(x, *weights, axis=axis))])
+    module, images = made.finish(), RNG.normal(size=shape).astype(np.float32)
+    model = mlc.export_onnx(module, None)
+    assert [node.op_type for node in model.graph.node].count("BatchNormalization") == 1
+    np.testing.assert_allclose(run(model, [images])[0], module.run(images)[0], rtol=1e-5, atol=1e-6)
+    if len(shape) > 1:
+        step = mlc.train_step(model, "mse", mlc.optim.SGD(0.1), train_statistics=True)
+        assert set(step.parameters) == {"s", "b"} and set(step.buffers) == {"m", "v"}
+
+
 def test_a_weight_is_written_once_and_the_bundled_model_goes_there_and_back() -> None:
     module = mlc.load(Path(mlc.__file__).parent / "demo" / "digits.onnx")
     images = RNG.random((3, 1, 8, 8), np.float32)

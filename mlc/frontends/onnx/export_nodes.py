@@ -339,6 +339,20 @@ def _layer_norm(w: NodeWriter, op: norms.LayerNormOp, xs: list[str]) -> str:
     return w.node("LayerNormalization", xs, axis=axes[0], epsilon=op.epsilon.value.data)
 
 
+@_handles(norms.BatchNormOp)
+def _batch_norm(w: NodeWriter, op: norms.BatchNormOp, xs: list[str]) -> str:
+    """Whole, so that whoever imports it can tell statistics from parameters. ONNX has channels on axis 1."""
+    axis, rank = op.axis.value.data, rank_of(op.x)
+    if axis == 1:
+        return w.node("BatchNormalization", xs, epsilon=op.epsilon.value.data)
+    front = w.node("Unsqueeze", [xs[0], w.integers([0])])
+    order = list(range(rank + 1))
+    order[1], order[axis + 1] = order[axis + 1], order[1]
+    turned = w.node("Transpose", [front], perm=order)
+    y = w.node("BatchNormalization", [turned, *xs[1:]], epsilon=op.epsilon.value.data)
+    return w.node("Squeeze", [w.node("Transpose", [y], perm=order), w.integers([0])])
+
+
 @_handles(composites.StopGradientOp)
 def _stop_gradient(w: NodeWriter, op: Operation, xs: list[str]) -> str:
     return xs[0]
