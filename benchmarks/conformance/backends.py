@@ -29,14 +29,14 @@ def import_package(name: str) -> None:
             importlib.import_module(module.name)
 
 
-def mlc_backend() -> Backend:
+def mlc_backend(target: str = "cpu") -> Backend:
     import mlc
     from mlc.errors import UnsupportedOp
 
     import_package("mlc")
 
     def run(model: onnx.ModelProto, inputs: list[Value]) -> list[Value]:
-        executable = mlc.compile(model, target="cpu", threads=1)
+        executable = mlc.compile(model, target=target, threads=1)
         return list(executable.run(None, feeds(model, inputs)))
 
     return Backend(run, lambda error: isinstance(error, UnsupportedOp))
@@ -96,6 +96,7 @@ def reference_backend() -> Backend:
 
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "mlc": mlc_backend,
+    "cuda-on-cpu": lambda: mlc_backend("cuda-on-cpu"),  # CUDA C, executed by mlc.testing
     "interpreter": interpreter_backend,
     "onnxruntime": onnxruntime_backend,
     "reference": reference_backend,

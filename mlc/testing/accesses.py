@@ -19,6 +19,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from mlc.testing.address_maps import LANES, SECTOR, bank_ways, sectors
 from mlc.testing.host_module import HostModule, Order
 
 LIMIT = 20_000_000
+_one_meter = Lock()  # the runtime tells one
 STATIC, DYNAMIC = -1, -2  # what `array` says of shared memory
 
 _ROW = np.dtype(
@@ -211,17 +213,18 @@ def watch(
     ranges = (_Range * (len(arrays) + 1))(*(_Range(at, at + arg.nbytes, 0, 0) for at, (_, arg) in arrays.items()))
     meter = _Meter(ranges, len(arrays), *watched.static_shared(kernel), shared, None, 0, 0, LIMIT if table else 0, 0)
     library = watched.library
-    library.mlc_meter_start(ctypes.byref(meter))
-    try:
-        watched.launch(kernel, grid, block, args, shared=shared, order=order)
-        if meter.lost:
-            raise MlcError(
-                f"kernel '{kernel}': more than {LIMIT} accesses", remedy="Launch fewer blocks, or pass table=False."
-            )
-        raw = ctypes.string_at(meter.accesses, meter.made * _ROW.itemsize) if meter.made else b""
-    finally:
-        library.mlc_meter_stop()
-        library.mlc_meter_free(ctypes.byref(meter))
+    with _one_meter:
+        library.mlc_meter_start(ctypes.byref(meter))
+        try:
+            watched.launch(kernel, grid, block, args, shared=shared, order=order)
+            raw = ctypes.string_at(meter.accesses, meter.made * _ROW.itemsize) if meter.made else b""
+        finally:
+            library.mlc_meter_stop()
+            library.mlc_meter_free(ctypes.byref(meter))
+    if meter.lost:
+        raise MlcError(
+            f"kernel '{kernel}': more than {LIMIT} accesses", remedy="Launch fewer blocks, or pass table=False."
+        )
     rows = np.frombuffer(raw, _ROW).copy()
     rows["array"] = np.where(rows["array"] >= 0, np.array([*numbers, 0])[rows["array"]], rows["array"])
     read = {number: int(ranges[i].reads) for i, number in enumerate(numbers)}

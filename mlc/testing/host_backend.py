@@ -39,7 +39,7 @@ from mlc.runtime.machines import Run, Workspace
 from mlc.runtime.space import HOST
 from mlc.runtime.steered import ValueOf, Walk
 from mlc.testing import host_build
-from mlc.testing.host_module import ORDERS, HostModule, Order
+from mlc.testing.host_module import ORDERS, HostModule, Order, load_runtime
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,7 @@ class HostMachine:
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InternalError(f"its table of launches cannot be read: {error}") from error
         texts = [artifact.objects[file.source].decode() for file in self.table.files]
+        load_runtime()  # before threads would load it twice
         with ThreadPoolExecutor(max(1, available_cpus())) as pool:
             self.modules = list(pool.map(lambda text: HostModule(text, flush=True), texts))
         self.grids = {
@@ -143,7 +144,7 @@ class HostMachine:
             for code in self.table.kernels.values()
             for launch in code.launches
         }
-        self.counts = [dims.parse(text) for text in self.table.counts]
+        self.counts = [dims.ceiling(dims.parse(text), self.plan.counted) for text in self.table.counts]
         self.before_launch: Callable[[HostCall, Step, HostLaunch], None] | None = None
         self.read(artifact.weights.__getitem__)
 

@@ -247,3 +247,11 @@ def test_a_check_takes_an_array_that_is_given_twice_and_no_address():
     np.testing.assert_array_equal(x, 2)
     with pytest.raises(mlc.MlcError, match="argument 0 is an address"):
         check_races(module, "twice", 1, 32, [x.ctypes.data, x])
+
+
+def test_other_processors_switch_threads_by_the_c_library(monkeypatch):
+    monkeypatch.setitem(sanitizers._RUNTIME_FLAGS, "memory", ("-DMLC_UCONTEXT",))
+    for name in ("staged", "piped"):
+        report, out = checked(check_memory, CLEAN[name], ORDERS[1])
+        report.require_clean()
+        assert far(out, CLEAN[name]) <= CLEAN[name].tolerance

@@ -103,12 +103,14 @@ def test_a_miniature_computes_what_the_interpreter_does(path):
 def test_a_model_whose_data_decides_sizes():
     m = g.module_builder("chosen")
     with m.function(inputs=[("x", ("N",), "f32")]) as (x,):
-        m.outputs([("at", g.nonzero(g.cast(x, "bool")))])
+        at = g.nonzero(g.cast(x, "bool"))
+        m.outputs([("at", at), ("twice", g.add(at, at))])  # a kernel whose sizes were counted
     module = m.finish()
     exe = mlc.compile(module, target=CUDA)
     for values in ([0, 3, 0, 0, 5, 1], [0, 0], [2], []):
         x = np.array(values, np.float32)
-        np.testing.assert_array_equal(exe(x), interpreter.run(module, [x])[0])
+        for found, want in zip(exe(x), interpreter.run(module, [x]), strict=True):
+            np.testing.assert_array_equal(found, want)
 
 
 def test_python_threads_call_one_executable(exe):
