@@ -73,6 +73,8 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
         SGD(-1)
     with pytest.raises(MlcError, match="beta1 is 1.0, and must be at least 0 and below 1"):
         Adam(betas=(1.0, 0.9))
+    with pytest.raises(MlcError, match="betas is 0.9, and must be two numbers"):
+        AdamW(betas=0.9)  # type: ignore[arg-type]
     with pytest.raises(MlcError, match="nesterov is True, and must be used with momentum alone"):
         SGD(0.1, nesterov=True)
 
