@@ -65,6 +65,13 @@ def test_the_executable_of_open_shapes_names_the_extent_that_does_not_fit() -> N
         executable(normal(2, 3, 6, 5))
 
 
+def test_bounds_that_leave_no_size_are_refused() -> None:
+    proto = opened(model("Add", [normal(2, 3), normal(2, 3)], opset=17))
+    assert load(proto, dims={"x0_1": (2, 5), "x1_1": (3, 9)}).symbols["x0_1"] == (3, 5)
+    with pytest.raises(ShapeError, match=r"axis 1: no size suits x\d_1, which must be at least 5 and at most 3"):
+        load(proto, dims={"x0_1": (2, 3), "x1_1": (5, 9)})
+
+
 def test_an_extent_that_one_node_decides_is_known_to_the_others() -> None:
     """A transform has to know whether there is an imaginary part; the product says so."""
     x, w = normal(2, 6, 2), normal(2, 1)

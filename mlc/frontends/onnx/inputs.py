@@ -63,10 +63,12 @@ class Signature:
         return found if other is None else found.narrowed(other, self.bounds[symbol])
 
     def narrowed(self, symbol: str, limits: Range) -> Signature:
-        """The signature with the bounds of a symbol narrowed."""
+        """The signature with the bounds of a symbol narrowed. Raises ShapeError where no size is left."""
         (a, b), (c, d) = self.bounds[symbol], limits
-        high = b if d is None else d if b is None else min(b, d)
-        return replace(self, bounds={**self.bounds, symbol: (max(a, c), high)})
+        low, high = max(a, c), b if d is None else d if b is None else min(b, d)
+        if high is not None and low > high:
+            raise ShapeError(f"no size suits {symbol}, which must be at least {low} and at most {high}")
+        return replace(self, bounds={**self.bounds, symbol: (low, high)})
 
     def with_values(self, known: Mapping[str, np.ndarray]) -> Signature:
         """The signature with the sizes that the values of some inputs have."""

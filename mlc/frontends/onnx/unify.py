@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from mlc.errors import ShapeError
 from mlc.frontends.onnx.inputs import Signature, symbol_name
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
@@ -80,7 +81,7 @@ class Solution:
 
 
 def solve(signature: Signature, checks: Iterable[Check]) -> Solution:
-    """The solution under which as many checks as possible hold by the form of its shapes."""
+    """The solution under which as many checks as possible hold by the form of its shapes. Raises ShapeError where no size suits one."""
     found, asked = Solution(signature, signature), list(checks)
     while True:
         before = found
@@ -97,6 +98,8 @@ def _solved_by(found: Solution, check: Check) -> Solution:
             found = better
     except dims.DivisionByZero:  # the size that solves it would divide something by zero: left to the call
         pass
+    except ShapeError as error:
+        raise ShapeError(f"{check.message}: {error.message}") from error
     return found
 
 
