@@ -467,7 +467,7 @@ class TileRun:
         stage = self.level.stage.get(name)
         if stage and stage.space == "panel" and name in self.kernel.weights:
             return packed(self.kernel, self.level, b, value, access, part, here, stage, self.width())
-        if stage and stage.space == "workgroup" and is_window(access):
+        if stage and stage.space == "workgroup" and is_window(access) and adds_products(op):
             return self.window(b, op, value, access, part, tile_extents, parts, stage)
         starts_here = all(isinstance(start, int) and start == 0 for start in part.starts)
         whole = starts_here and part.counts == self.kernel.sizes(value) and not self.level.fits
