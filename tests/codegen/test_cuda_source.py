@@ -20,6 +20,7 @@ from mlc.codegen.cuda.c_function import enclosed
 from mlc.codegen.cuda.prelude import prelude
 from mlc.codegen.cuda.source_files import sources
 from mlc.codegen.llvm import function as llvm
+from mlc.compiler import Compilation
 from mlc.ir import builder as g
 from mlc.ir import dims
 from mlc.ir.interpreter import run
@@ -29,6 +30,7 @@ from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
 from mlc.passes.manager import PassManager
 from mlc.passes.pipelines import pipeline
+from tests.test_counted import sum_of_positions
 
 FOLDER = Path(__file__).parent / "golden"
 SIZES = st.sampled_from([0, 1, 2, 3, 7, 17, 64])
@@ -128,6 +130,14 @@ def test_positions_of_large_tensors_have_64_bits() -> None:
         found = sources(lowered(module), cuda_target())
         assert [code.index_bytes for file in found.files for code in file.kernels.values()] == [bytes]
         assert sorted(found.counts) == counts
+
+
+def test_what_only_the_run_knows_counts_as_its_bound() -> None:
+    """The table is asked before a run, which knows no counts yet."""
+    compilation = Compilation()
+    module = compilation.load(sum_of_positions())
+    found = sources(lowered(module), cuda_target())
+    assert found.counts and {name for text in found.counts for name in dims.parse(text).symbols()} == {"A", "B"}  # type: ignore[union-attr]
 
 
 def test_brackets_stand_where_an_operand_needs_them() -> None:

@@ -15,7 +15,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.cuda_target import CudaTarget
 from mlc.ir.kernel.planner import KernelSignature
-from mlc.ir.kernel.program import CallOp, buffer_shape
+from mlc.ir.kernel.program import CallOp, CountOp, buffer_shape
 from mlc.ir.module import Module
 
 KERNELS = 8  # of a file: nvcc takes half a second for a file without one
@@ -43,15 +43,18 @@ class Sources:
 
 def sources(module: Module, target: CudaTarget, kernels_of_a_file: int = KERNELS) -> Sources:
     calls: dict[str, list[CallOp]] = {}
+    counted: dict[str, Extent] = {}  # what only the run knows -> what it is at most
     for op in module.main.walk():
         if isinstance(op, CallOp):
             calls.setdefault(op.kernel, []).append(op)
+        elif isinstance(op, CountOp):
+            counted[op.symbol.data] = dims.ceiling(op.most, counted)
     texts: dict[str, str] = {}
     made: dict[str, KernelCode] = {}
     shares: dict[str, int] = {}
     counts: dict[str, None] = {}
     for name, functions in called_kernels(module):
-        largest = list(elements(calls[name]))
+        largest = [dims.ceiling(extent, counted) for extent in elements(calls[name])]
         narrow = all(reach(extent, module) is None or reach(extent, module) < POSITIONS for extent in largest)  # type: ignore[operator]
         if narrow:
             counts |= dict.fromkeys(str(e) for e in largest if reach(e, module) is None)
