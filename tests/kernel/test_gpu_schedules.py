@@ -34,9 +34,9 @@ AMPERE = cuda_target("sm_80")
 
 # family -> shapes of its inputs, what it computes, and how its schedule begins
 FAMILIES: dict[str, tuple[list[tuple[int, ...]], Any, str]] = {
-    "product": ([(70, 33), (33, 100)], g.matmul, "Level(m = 32 block.y, n = 32 block.x) | Level(k = 16; "),
-    "batched": ([(3, 20, 24), (3, 24, 40)], g.matmul, "Level(a = 1 block.z, m = 32 block.y, n = 32 block.x) | Level(k = 16; "),
-    "transposed": ([(36, 20), (44, 20)], lambda x, y: g.matmul(x, g.transpose(y, [1, 0])), "Level(m = 32 block.y, n = 32 block.x) | "),
+    "product": ([(70, 33), (33, 100)], g.matmul, "Level(m = 32 block.x, n = 32 block.y) | Level(k = 16; "),
+    "batched": ([(3, 20, 24), (3, 24, 40)], g.matmul, "Level(a = 1 block.x, m = 32 block.x, n = 32 block.y) | Level(k = 16; "),
+    "transposed": ([(36, 20), (44, 20)], lambda x, y: g.matmul(x, g.transpose(y, [1, 0])), "Level(m = 32 block.x, n = 32 block.y) | "),
     "one row": ([(1, 50), (50, 300)], g.matmul, "Level(n = 128 block.x) | Level(n = 4 thread.x) | Level(k = 1, n = 4; "),
     "convolution": ([(2, 11, 9, 8), (3, 3, 8, 20)], lambda x, w: g.convolution(x, w, "n01c,01co->n01o"), "Level(n = "),
     "strided": ([(1, 15, 15, 5), (3, 3, 5, 36)], lambda x, w: g.convolution(x, w, "n01c,01co->n01o", [2, 2]), "Level(oh = "),
@@ -155,7 +155,7 @@ def test_the_largest_tile_fits_twice_on_a_multiprocessor() -> None:
     kernel = hand_made.gemm(2048, 2048, 512, weight=False, epilogue=False)
     schedule = cuda.choose(kernel, AMPERE)
     assert schedule.resident == 2 and str(schedule).startswith(
-        "Level(m = 128 block.y, n = 128 block.x) | Level(k = 16;"
+        "Level(m = 128 block.x, n = 128 block.y) | Level(k = 16;"
     )
     done = lower(kernel, Schedule.parse(str(schedule)), AMPERE)
     assert done.threads() == 256
@@ -204,3 +204,10 @@ def test_tensor_cores_leave_two_blocks_of_a_multiprocessor_their_registers() -> 
 def test_a_product_is_free_of_races(samples) -> None:
     sample = samples.samples["product"]
     check_races(sample.module, *sample.geometry(), sample.arrays).require_clean()
+
+
+def test_tall_products_have_their_blocks_along_the_axis_that_has_enough() -> None:
+    """Of the axes y and z a grid has 65,535 blocks at most."""
+    kernel = hand_made.gemm(1 << 24, 64, 64, weight=False)
+    done = lower(kernel, cuda.choose(kernel, AMPERE), AMPERE)
+    assert done.launch["block.x"] > 65535 and done.launch["block.y"] == 1

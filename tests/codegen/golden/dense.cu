@@ -47,8 +47,8 @@ static __device__ __forceinline__ void mlc_store(T *p, const mlc_vector<T, N> &v
 }
 
 // contraction_0
-//   schedule  Level(m = 32 block.y, n = 32 block.x) | Level(k = 8; x -> workgroup[1, 0]+4; w -> workgroup) | Level(k = 1) | Level(m = 4 thread.y, n = 4 thread.x; x -> register; w -> register) | Level(m = 1, n = 4; w1 -> register; y -> register) | Scalar | resident 8
-//   launch    contraction_0<<<dim3(1, (s0 + 31)//32), dim3(8, 8)>>>
+//   schedule  Level(m = 32 block.x, n = 32 block.y) | Level(k = 8; x -> workgroup[1, 0]+4; w -> workgroup) | Level(k = 1) | Level(m = 4 thread.y, n = 4 thread.x; x -> register; w -> register) | Level(m = 1, n = 4; w1 -> register; y -> register) | Scalar | resident 8
+//   launch    contraction_0<<<(s0 + 31)//32, dim3(8, 8)>>>
 extern "C" __global__ void __launch_bounds__(64, 8) contraction_0(const float *__restrict__ x, const float *__restrict__ w, const float *__restrict__ w1, float *__restrict__ y, int s0) {
   float acc[16];
   alignas(16) float y_reg[4];
@@ -57,11 +57,11 @@ extern "C" __global__ void __launch_bounds__(64, 8) contraction_0(const float *_
   alignas(16) float x_reg[4];
   __shared__ __align__(16) float w_shared[256];
   __shared__ __align__(16) float x_shared[288];
-  const int block_y = blockIdx.y;
   const int block_x = blockIdx.x;
+  const int block_y = blockIdx.y;
   const int thread_y = threadIdx.y;
   const int thread_x = threadIdx.x;
-  const int m_valid = min(s0 - block_y * 32, 32);
+  const int m_valid = min(s0 - block_x * 32, 32);
   #pragma unroll
   for (int m = 0; m < 4; ++m) {
     #pragma unroll
@@ -75,7 +75,7 @@ extern "C" __global__ void __launch_bounds__(64, 8) contraction_0(const float *_
     const int i0 = (thread_y * 32 + thread_x * 4 + e) / 8;
     mlc_vector<float, 4> r;
     if (i0 < m_valid) {
-      const mlc_vector<float, 4> x_1 = mlc_load<4>(x + block_y * 256 + i0 * 8 + i1);
+      const mlc_vector<float, 4> x_1 = mlc_load<4>(x + block_x * 256 + i0 * 8 + i1);
       r = x_1;
     }
     else {
@@ -93,7 +93,7 @@ extern "C" __global__ void __launch_bounds__(64, 8) contraction_0(const float *_
   for (int e = 0; e < 256; e += 256) {
     const int i1 = (thread_y * 32 + thread_x * 4 + e) % 32;
     const int i0 = (thread_y * 32 + thread_x * 4 + e) / 32;
-    const mlc_vector<float, 4> w_1 = mlc_load<4>(w + (block_x + i0) * 32 + i1);
+    const mlc_vector<float, 4> w_1 = mlc_load<4>(w + (block_y + i0) * 32 + i1);
     mlc_store(w_shared + i0 * 32 + i1, w_1);
   }
   __syncthreads();
@@ -116,14 +116,14 @@ extern "C" __global__ void __launch_bounds__(64, 8) contraction_0(const float *_
   #pragma unroll
   for (int m = 0; m < 4; ++m) {
     if (m < m_valid_2) {
-      const mlc_vector<float, 4> w1_1 = mlc_load<4>(w1 + block_x * 32 + thread_x * 4);
+      const mlc_vector<float, 4> w1_1 = mlc_load<4>(w1 + block_y * 32 + thread_x * 4);
       mlc_store(w1_reg, w1_1);
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
         y_reg[n] = mlc_max(acc[m * 4 + n] + w1_reg[n], 0.0f);
       }
       const mlc_vector<float, 4> y_reg_1 = mlc_load<4>(y_reg);
-      mlc_store(y + block_y * 1024 + thread_y * 128 + (block_x + m) * 32 + thread_x * 4, y_reg_1);
+      mlc_store(y + block_x * 1024 + thread_y * 128 + (block_y + m) * 32 + thread_x * 4, y_reg_1);
     }
   }
 }

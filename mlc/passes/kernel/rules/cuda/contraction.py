@@ -1,11 +1,11 @@
 """Sums of products on a GPU: tiles of both operands in shared memory, a tile of the result in the registers of each thread.
 
-    Level(m = 128 block.y, n = 128 block.x) | Level(k = 16; A -> workgroup[1, 0]+4; B -> workgroup) | Level(k = 1) | Level(m = 64, n = 64)
+    Level(m = 128 block.x, n = 128 block.y) | Level(k = 16; A -> workgroup[1, 0]+4; B -> workgroup) | Level(k = 1) | Level(m = 64, n = 64)
     | Level(m = 4 thread.y, n = 4 thread.x; A, B -> register) | Level(m = 1, n = 4; bias, D -> register) | Scalar | resident 2
 
 A thread has pieces of 4 x 4 elements as far apart as all threads reach with one piece, so that the 16 bytes which neighbouring threads read
 of shared memory lie next to each other: no two of them in one bank. Both tiles lie k-major; the one that is transposed on the way has
-rows 16 bytes longer. Which of the shapes below computes a kernel is decided by how many rounds of blocks it takes.
+rows 16 bytes longer. Which of the shapes below computes a kernel is decided by how many rounds of blocks it takes. Rows, of which there may be more than 65,535 tiles, are along x.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def tiled(product: Product, shape: TileShape) -> Schedule:
     assert lhs is not None and rhs is not None
     stages = {lhs: product.k_major(product.other, m), rhs: product.k_major(product.panel, n)}
     depth = depths(product)
-    blocks: dict[str, Binding] = {**dict.fromkeys(product.batch, "block.z"), m: "block.y", n: "block.x"}
+    blocks: dict[str, Binding] = {**dict.fromkeys(product.batch, "block.x"), m: "block.x", n: "block.y"}
     pieces = (Level({m: shape.m // shape.rows, n: shape.n // shape.columns}),) if shape.rows * shape.columns > 1 else ()
     single = {name: 1 for name in product.sums}
     levels = (
@@ -182,7 +182,7 @@ def vector_times_matrix(product: Product) -> Schedule | None:
     n, panel = product.n, product.name(product.panel)
     if product.panel.step(n) != 1 or panel is None:
         return None
-    blocks: dict[str, Binding] = {**dict.fromkeys(product.batch, "block.y"), n: "block.x"}
+    blocks: dict[str, Binding] = {**dict.fromkeys((*product.batch, n), "block.x")}
     levels = (
         Level({**dict.fromkeys(product.batch, 1), n: 32 * PIECE}, blocks),
         Level({n: PIECE}, {n: "thread.x"}),

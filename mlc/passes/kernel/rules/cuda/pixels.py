@@ -68,8 +68,7 @@ def time(product: Product, shape: TileShape, target: CudaTarget) -> tuple[float,
 
 def tiled(product: Product, shape: TileShape, image: str, weight: str) -> Schedule:
     n, tile = product.n, pixels(product, shape.m)
-    blocks: dict[str, Binding] = dict.fromkeys(product.batch, "block.z")
-    blocks |= dict.fromkeys(product.rows, "block.x")
+    blocks: dict[str, Binding] = dict.fromkeys((*product.batch, *product.rows), "block.x")
     blocks[n] = "block.y"
     stages = {image: Stage("workgroup", pad=PIECE), weight: product.k_major(product.panel, n)}
     pieces: tuple[Level, ...] = ()

@@ -2,7 +2,7 @@
 
     along memory     Level(i = 4096 block.x) | Vector(i x 1024, unroll i)                     256 threads with four times 16 bytes each
     short rows       Level(row = 8 block.x) | Level(row = 1 thread.y) | Vector(i x 128, unroll row*i)
-    across           Level(c = 32 block.y, r = 32 block.x; x -> workgroup+1) | Level(c = 4 thread.y, r = 1 thread.x) | Scalar
+    across           Level(c = 32 block.x, r = 32 block.x; x -> workgroup+1) | Level(c = 4 thread.y, r = 1 thread.x) | Scalar
 
 A tile of 32 rows of 33 elements is read along its rows and written along its columns without two threads in one bank.
 """
