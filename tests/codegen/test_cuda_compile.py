@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import mlc
+from mlc.codegen.cuda.cuda_generator import without_tight_bounds
 from mlc.codegen.cuda.launches import FileCode, KernelCode, Launch, LaunchTable, Resources, best_code
 from mlc.codegen.cuda.nvcc import resources
 from mlc.ir import builder as g
@@ -75,6 +76,12 @@ def test_a_gpu_is_known_by_its_compute_capability() -> None:
         "7.5": None,
         "": None,
     }
+
+
+def test_a_function_that_spills_is_not_held_to_several_blocks_at_a_time() -> None:
+    text = "void __launch_bounds__(256, 2) a_0(int n) {}\nvoid __launch_bounds__(256, 2) a_01(int n) {}\n"
+    taken = {"a_0": {"sm_80": Resources(128), "sm_90a": Resources(128, spills=8)}, "a_01": {"sm_80": Resources(96)}}
+    assert without_tight_bounds(text, taken) == text.replace("(256, 2) a_0(", "(256) a_0(")
 
 
 def test_what_ptxas_says_is_read() -> None:

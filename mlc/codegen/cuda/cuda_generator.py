@@ -13,11 +13,12 @@ them, since threads find their own. `step.scratch` is what all threads of a laun
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mlc.codegen.code import Code
-from mlc.codegen.cuda.launches import FileCode, KernelCode, LaunchTable
+from mlc.codegen.cuda.launches import FileCode, KernelCode, LaunchTable, Resources
 from mlc.codegen.cuda.nvcc import Compiled, compile_files, compile_one
 from mlc.codegen.cuda.source_files import Sources, file_text, sources
 from mlc.codegen.llvm.cache import ObjectCache
@@ -52,12 +53,17 @@ class CudaGenerator:
         gpu = _gpu(target)
         made = sources(module, gpu)
         plan = _shared(plan_of(module), made)
-        texts_of_files = [file.text for file in made.files]
-        compiled = self.machine_code(texts_of_files, gpu, denormals, ObjectCache() if cache else None)
+        kept = ObjectCache() if cache else None
+        files = [file.text for file in made.files]
+        compiled = self.machine_code(files, gpu, denormals, kept)
+        for number, code in enumerate(compiled):
+            if (text := without_tight_bounds(files[number], code.resources)) != files[number]:
+                files[number] = text
+                (compiled[number],) = self.machine_code([text], gpu, denormals, kept)
         table = _table(made, compiled, gpu)
         objects, names = [table.to_bytes()], [TABLE]
-        for number, (file, code) in enumerate(zip(made.files, compiled, strict=True)):
-            objects += [file.text.encode(), code.content]
+        for number, (text, code) in enumerate(zip(files, compiled, strict=True)):
+            objects += [text.encode(), code.content]
             names += [f"{number}.cu", f"{number}.fatbin"]
         fresh = sum(not code.cached for code in compiled)
         texts = {**made.texts, TABLE: objects[0].decode()}
@@ -76,6 +82,14 @@ class CudaGenerator:
         gpu = _gpu(target)
         text = file_text(list(sources(module, gpu).texts.values()), gpu)
         return text.encode() if what == "cuda" else compile_one(text, gpu.archs[0], what, denormals)
+
+
+def without_tight_bounds(text: str, taken: Mapping[str, Mapping[str, Resources]]) -> str:
+    """A file whose functions spill nothing because fewer blocks are to be resident at a time: more of these did not pay for memory."""
+    for symbol, found in taken.items():
+        if any(row.spills or row.stack for row in found.values()):
+            text = re.sub(rf"__launch_bounds__\((\d+), \d+\) {symbol}\(", rf"__launch_bounds__(\1) {symbol}(", text)
+    return text
 
 
 def _table(made: Sources, compiled: list[Compiled], target: CudaTarget) -> LaunchTable:
