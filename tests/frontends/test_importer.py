@@ -47,6 +47,13 @@ def test_nodes_out_of_order_are_sorted() -> None:
     np.testing.assert_array_equal(run(model, X)[0], -np.maximum(X, 0))
 
 
+def test_omitted_inputs_at_the_end_are_none() -> None:
+    model = graph(node("Constant", [""], ["c"], value_float=2.0), node("Mul", ["x", "c"], ["y"]))
+    np.testing.assert_array_equal(run(model, X)[0], 2 * X)
+    with pytest.raises(InvalidModel, match=r"Add 'add_y': input 1 \(B\) is missing"):
+        load(graph(node("Add", ["x", ""], ["y"])))
+
+
 def test_a_cycle_is_named() -> None:
     model = graph(node("Neg", ["b"], ["a"]), node("Relu", ["a"], ["b"]), node("Neg", ["b"], ["y"]))
     with pytest.raises(InvalidModel, match="cycle: 'neg_a' <- 'relu_b' <- 'neg_a'"):

@@ -121,7 +121,7 @@ def check_against_schema(node: Node, schema: OpSchema) -> None:
         raise node.invalid(
             f"{len(node.inputs)} inputs, the operator takes {_range(schema.min_input, schema.max_input)}"
         )
-    for i, name in enumerate(node.inputs):
+    for i, name in enumerate(node.inputs[: schema.max_input]):
         formal = schema.inputs[min(i, len(schema.inputs) - 1)]
         required = formal.option != OpSchema.FormalParameterOption.Optional
         if required and not name and (node.op_type, node.version, i) not in _MAY_OMIT:
