@@ -108,7 +108,7 @@ class Executable:
         self._run = self._machine.run
         self.workspace = self._machine.workspace
         self.space = self._machine.space
-        self._own = self.space.own
+        self._own, self._place = self.space.own, self.space.place
         self.threads = self._machine.threads
         self._store: Callable[[], WeightStore | None] = lambda: None
         self._looked_at: dict[str, int] = {}  # weights whose numbers are a part of the code
@@ -319,7 +319,7 @@ class Executable:
             workspace = self._free.pop()
         except IndexError:
             workspace = self.workspace()
-        io, place = workspace.io, self.space.place
+        io, place = workspace.io, self._place
         shapes, arrays, number = (
             [],
             [],
