@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import mlc
+from mlc import nn
 from mlc.frontends.onnx import load
 from mlc.ir import builder as g
 from mlc.ir import interpreter
@@ -167,3 +168,18 @@ def test_an_access_behind_a_buffer_of_a_model_is_found(launches):
 def test_only_models_on_this_cpu_are_recorded():
     with pytest.raises(mlc.MlcError, match='Compile it with target="cuda-on-cpu"'):
         recorded(mlc.compile(MODEL), random(2, 8))
+
+
+def test_a_step_of_training():
+    """Gradients, Adam and state that is updated in place, as on target cpu."""
+    x = random(20, 6)
+    labels = np.arange(20) % 3
+    first = nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.LayerNorm(16), nn.Linear(16, 3))
+    losses = []
+    for target in ("cpu", CUDA):
+        net = nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.LayerNorm(16), nn.Linear(16, 3))
+        net.load_state_dict(first.state_dict())
+        step = mlc.train_step(net, "cross_entropy", mlc.optim.Adam(lr=1e-2), target=target)
+        losses.append([float(step(x, labels)) for _ in range(10)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    assert losses[1][-1] < 0.9 * losses[1][0]
