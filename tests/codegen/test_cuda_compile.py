@@ -15,6 +15,7 @@ from mlc.codegen.cuda.launches import FileCode, KernelCode, Launch, LaunchTable,
 from mlc.codegen.cuda.nvcc import resources
 from mlc.ir import builder as g
 from mlc.ir.kernel.cuda_target import architecture
+from tests.onnx_models import PATHS
 
 needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
 
@@ -43,6 +44,15 @@ def test_every_launch_has_code_for_each_architecture_and_spills_nothing(exe) -> 
                 assert 0 < found.registers <= 255 and found.spills == found.stack == 0
     for file in table.files:
         assert exe.objects[file.source].startswith(b"// CUDA C") and len(exe.objects[file.code["fatbin"]]) > 1000
+
+
+@needs_nvcc
+@pytest.mark.parametrize("name", ["gpt2.symbolic.legacy", "lstm.symbolic.legacy"])
+def test_models_spill_nothing_and_need_no_stack(name: str) -> None:
+    (path,) = [path for path in PATHS if path.name == f"{name}.onnx"]
+    table = LaunchTable.from_bytes(mlc.compile(path, target="cuda").objects[0])
+    launches = [launch for kernel in table.kernels.values() for launch in kernel.launches]
+    assert launches and {(r.spills, r.stack) for row in launches for r in row.resources.values()} == {(0, 0)}
 
 
 @needs_nvcc
