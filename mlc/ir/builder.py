@@ -249,7 +249,7 @@ class ModuleBuilder:
         """A function under construction; `inputs` are (name, shape, dtype), strings in shapes are dimension expressions."""
         block = Block(arg_types=[tensor(shape, dtype) for _, shape, dtype in inputs])
         for (label, shape, _), arg in zip(inputs, block.args, strict=True):
-            arg.name_hint = label if label.isidentifier() else None
+            arg.name_hint = label if label.isidentifier() and label.isascii() else None
             for e in map(extent, shape):
                 for symbol in sorted(e.symbols()) if isinstance(e, dims.Dim) else ():
                     self.symbols.setdefault(symbol, (0, None))

@@ -17,6 +17,7 @@ import mlc.codegen.llvm.printer
 from mlc.codegen.cuda import c_function as cuda
 from mlc.codegen.cuda import polynomial
 from mlc.codegen.cuda.c_function import enclosed
+from mlc.codegen.cuda.kernel_source import on_one_line, thread_number
 from mlc.codegen.cuda.prelude import prelude
 from mlc.codegen.cuda.source_files import sources
 from mlc.codegen.llvm import function as llvm
@@ -130,6 +131,20 @@ def test_positions_of_large_tensors_have_64_bits() -> None:
         found = sources(lowered(module), cuda_target())
         assert [code.index_bytes for file in found.files for code in file.kernels.values()] == [bytes]
         assert sorted(found.counts) == counts
+
+
+def test_threads_of_large_tensors_are_counted_in_64_bits() -> None:
+    """CUDA's own numbers of blocks and threads have 32 bits: their product would begin anew behind 2**32 elements."""
+    text = "".join(sources(lowered(made([((1 << 17, 1 << 17), "i8")], g.neg)), cuda_target()).texts.values())
+    assert "= (int64_t)blockIdx.x * 256 + threadIdx.x;" in text
+    assert thread_number("int64_t", 128) == "(int64_t)blockIdx.x * 128 + threadIdx.x"
+    assert thread_number("int", 128) == "blockIdx.x * 128 + threadIdx.x"
+
+
+def test_names_of_nodes_stay_in_their_comment() -> None:
+    assert on_one_line("a\nint broken;\u2028\r") == "a?int broken;??"
+    assert on_one_line("C:\\") == "C:?"
+    assert on_one_line("\u00e9tage /*1*/") == "\u00e9tage /*1*/"
 
 
 def test_what_only_the_run_knows_counts_as_its_bound() -> None:

@@ -101,3 +101,18 @@ def test_arithmetic_of_every_type_is_that_of_the_cpu() -> None:
     native = mlc.compile(module, denormals="keep")(*arrays)
     for spec, found, want in zip(exe.get_outputs(), exe(*arrays), native, strict=True):
         exactly(found, want, spec.name)
+
+
+def test_a_product_is_what_it_is_where_its_result_is_padded() -> None:
+    """Its sums, kept in the registers of a thread, are then made, added to and written in tiles apart; 300 columns are three blocks."""
+    m = g.module_builder("padded")
+    shapes = [(7,), (7, 5), (7, 300), (65, 6), (6, 133)]
+    with m.function(inputs=[(f"x{n}", shape, "f32") for n, shape in enumerate(shapes)]) as (row, few, many, x, w):
+        rows = [g.pad(g.matmul(row, panel), [low], [1]) for panel, low in ((few, 0), (many, 2))]
+        m.outputs([*zip("ab", rows, strict=True), ("c", g.pad(g.matmul(x, w), [0, 1], [1, 0]))])
+    module = m.finish()
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    found = mlc.compile(module, target="cuda-on-cpu")(*arrays)
+    for array, want in zip(found, interpreter.run(module, arrays), strict=True):
+        np.testing.assert_allclose(array, want, 1e-5, 1e-5)

@@ -148,3 +148,12 @@ def test_a_parameter_of_another_dtype_is_named_with_its_dtype() -> None:
         with pytest.raises(MlcError, match=r"layer_norm: a parameter is f16\[3\], the axes of x are f32\[3\]"):
             g.layer_norm(x, scale, None, [1])
         m.outputs([("y", x)])
+
+
+def test_inputs_may_have_names_in_any_alphabet() -> None:
+    m = g.module_builder("names")
+    with m.function(inputs=[("\u00e9tage", (2,), "f32"), ("\u65e5", (2,), "f32"), ("a b", (2,), "f32")]) as values:
+        m.outputs([("\u8272", g.add(g.add(values[0], values[1]), values[2]))])
+    module = m.finish()
+    assert module.input_names == ["\u00e9tage", "\u65e5", "a b"]
+    np.testing.assert_array_equal(run(module, [np.full(2, n, np.float32) for n in (1, 2, 4)])[0], [7, 7])

@@ -2,7 +2,7 @@
 
 scf.parallel at its top     one launch for each: a thread is a point (mlc/passes/loops/grid_leaf.py)
 kernel.launch               one launch of that many blocks and threads, whose numbers the kernel asks for (mlc/passes/loops/grid.py)
-kernel.tiles                one launch: a thread takes one tile after the other, so many of them as there are threads apart
+kernel.tiles                one launch: a thread takes a tile; where each has scratch memory, one tile after the other
 none of these               one launch of one thread: steps that depend on each other
 """
 
@@ -71,7 +71,7 @@ class Writer:
     def heading(self) -> str:
         lines = [f"// {self.name}"]
         if self.nodes:
-            lines.append(f"//   computes  {', '.join(self.nodes)}")
+            lines.append(f"//   computes  {', '.join(map(on_one_line, self.nodes))}")
         if schedule := _text(self.op.attributes.get("kernel.schedule")):
             lines.append(f"//   schedule  {schedule}")
         for launch in self.launches:
@@ -119,7 +119,7 @@ class Writer:
         names = [f.fresh(arg.name_hint or "i") for arg in block.args]
         stops = [f.factor(stop) for stop in op.upperBound]
         threads, total = (self.grid_threads() if names else 1), dims.prod(extents)
-        thread = f"blockIdx.x * {threads} + threadIdx.x"
+        thread = thread_number(f.index, threads)
         if len(names) == 1:
             f.line(f"const {f.index} {names[0]} = {thread};")
             f.line(f"if ({names[0]} >= {f.value(op.upperBound[0])}) return;")
@@ -176,22 +176,22 @@ class Writer:
             self.launches.append(Launch(self.name, ("1", "1", "1"), (1, 1, 1)))
             return self.global_text(self.name, arguments, 1, f)
         roles = dict(zip(self.signature.roles, self.op.body.block.args, strict=True))
-        tile, tiles, step = (f.fresh(name) for name in ("tile", "tiles", "threads"))
+        tile, tiles = f.fresh("tile"), f.fresh("tiles")
         extents = {name: arg for name, arg in zip(self.signature.names, self.op.body.block.args, strict=True) if name}
         f.line(
             f"const {f.index} {tiles} = {dim_text(count, {n: f.value(a) for n, a in extents.items() if a in f.positions})};"
         )
-        f.line(f"const {f.index} {step} = gridDim.x * {TILE_THREADS};")
+        thread = thread_number(f.index, TILE_THREADS)
+        head = f"if (const {f.index} {tile} = {thread}; {tile} < {tiles})"
         if scratch != 0:
             self.shares = SHARES
             known = {n: f.value(a) for n, a in extents.items() if a in f.positions}
             own = f.fresh("own")
             bytes = dim_text(scratch, known)
-            f.line(f"int8_t *const {own} = scratch + (int64_t)(blockIdx.x * {TILE_THREADS} + threadIdx.x) * ({bytes});")
+            f.line(f"int8_t *const {own} = scratch + (int64_t)({thread}) * ({bytes});")
             f.views[roles["scratch"]] = View(own, {}, (polynomial.number(1),))
-        with f.braces(
-            f"for ({f.index} {tile} = blockIdx.x * {TILE_THREADS} + threadIdx.x; {tile} < {tiles}; {tile} += {step})"
-        ):
+            head = f"for ({f.index} {tile} = {thread}; {tile} < {tiles}; {tile} += {SHARES})"
+        with f.braces(head):
             f.positions[roles["begin"]] = polynomial.name(tile)
             f.positions[roles["end"]] = polynomial.plus(polynomial.name(tile), polynomial.number(1))
             f.block(self.op.body.block)
@@ -200,6 +200,16 @@ class Writer:
             blocks = dims.dmin(blocks, SHARES // TILE_THREADS)
         self.launches.append(Launch(self.name, (str(blocks), "1", "1"), (TILE_THREADS, 1, 1)))
         return self.global_text(self.name, arguments, TILE_THREADS, f)
+
+
+def thread_number(index: str, threads: int) -> str:
+    """Of all blocks of so many threads. CUDA's own numbers have 32 bits and wrap."""
+    return f"{'(int64_t)' if index == 'int64_t' else ''}blockIdx.x * {threads} + threadIdx.x"
+
+
+def on_one_line(name: str) -> str:
+    """A user's name in a comment, which a line break would end and a backslash at the end would prolong."""
+    return "".join(sign if sign.isprintable() and sign != "\\" else "?" for sign in name)
 
 
 def needed(op: Operation) -> list[Operation]:

@@ -47,7 +47,7 @@ class WeightsToArguments(Pass):
         block, rows = module.main.body.block, _rows(module)
         for key in wanted:
             argument = block.insert_arg(uses[key][0].result.type, len(block.args))
-            argument.name_hint = key if key.isidentifier() else None
+            argument.name_hint = key if key.isidentifier() and key.isascii() else None
             for op in uses[key]:
                 Rewriter.replace_op(op, [], [_visible(argument, op)])
         _describe(module.main, [*rows, *(DictionaryAttr({"graph.name": StringAttr(key)}) for key in wanted)])

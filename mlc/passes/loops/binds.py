@@ -23,7 +23,7 @@ from mlc.ir.kernel.kernel import Kernel, space_of
 from mlc.ir.kernel.schedule import Level
 from mlc.passes.loops.pixel_windows import reads_beyond
 from mlc.passes.loops.refused import Refused
-from mlc.passes.loops.tile_view import accesses, valid_sizes
+from mlc.passes.loops.tile_view import Size, accesses, valid_sizes
 
 
 def bound_offsets(
@@ -110,3 +110,17 @@ def comes_from_thread(value: SSAValue) -> bool:
         if isinstance(owner, Operation) and owner.name.startswith("arith."):
             waiting += owner.operands
     return False
+
+
+def is_of_block(kernel: Kernel, start: Size) -> bool:
+    """Is it one number for a whole block, made of the block's own and of sizes?"""
+    waiting = [start] if isinstance(start, SSAValue) else []
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value.owner, Operation):
+            if not isinstance(value.owner, gpu.BlockIdOp) and not value.owner.name.startswith("arith."):
+                return False
+            waiting += value.owner.operands
+        elif value.owner is not kernel.block:
+            return False
+    return True

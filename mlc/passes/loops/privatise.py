@@ -4,6 +4,7 @@
 ->  %t = memref.alloc() : memref<8x8xf32, "register">
     every use: subview (subview %t[%m, %n] [64, 64]) [%m_thread, %n_thread] [4, 4]      (a tile in several pieces, in loops over m and n)
 ->  %t = memref.alloc() : memref<8x8xf32, "register">; subview %t[%m / 16, %n / 16] [4, 4]
+    where the pieces begin at the number of a block: the block has one of them, at 0
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
 
 from mlc.ir.kernel.kernel import Kernel, buffer_type, space_of, type_of
-from mlc.passes.loops.binds import comes_from_thread
+from mlc.passes.loops.binds import comes_from_thread, is_of_block
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.tile_view import Size, subview
 
@@ -40,7 +41,14 @@ def _privatise(kernel: Kernel, op: memref.AllocOp) -> None:
     alike = all(_begins(v) == _begins(first) and type_of(v.result).get_shape() == shape for v in tiles)
     if len(tiles) < len(views) or not alike or DYNAMIC_INDEX in (*whole, *shape, *piece):
         raise Refused(f"'{op.memref.name_hint}' is shared by threads that keep their tiles of it in registers")
-    private = [extent // p * t for extent, p, t in zip(whole, piece, shape, strict=True)]
+    begins = [
+        _begins(v.source.owner) if isinstance(v.source.owner, memref.SubviewOp) else [0] * len(whole) for v in tiles
+    ]
+    starts_of_axes = [set(starts) for starts in zip(*begins, strict=True)]
+    # a block has one piece along these axes
+    single = [len(starts) == 1 and is_of_block(kernel, *starts) for starts in starts_of_axes]
+    pieces = [1 if one else -(-extent // p) for extent, p, one in zip(whole, piece, single, strict=True)]
+    private = [count * t for count, t in zip(pieces, shape, strict=True)]
     new = memref.AllocOp([], [], buffer_type(private, type_of(op.memref).element_type, space="register"))
     new.memref.name_hint = op.memref.name_hint
     Rewriter.insert_op(new, InsertPoint.before(op))
@@ -51,8 +59,8 @@ def _privatise(kernel: Kernel, op: memref.AllocOp) -> None:
         if outer is not op:
             assert isinstance(outer, memref.SubviewOp)
             starts = [
-                start * t // p if isinstance(start, int) else _scaled(kernel, b, start, p // t)
-                for start, p, t in zip(_begins(outer), piece, shape, strict=True)
+                0 if one else start * t // p if isinstance(start, int) else _scaled(kernel, b, start, p // t)
+                for start, p, t, one in zip(_begins(outer), piece, shape, single, strict=True)
             ]
         view.result.replace_all_uses_with(subview(b, new.memref, starts, list(shape)))
         Rewriter.erase_op(view)

@@ -10,8 +10,7 @@
 //   launch    cumulative_0<<<1, 128>>>
 extern "C" __global__ void __launch_bounds__(128) cumulative_0(const float *__restrict__ x0, float *__restrict__ y0, int s0) {
   const int tiles = 1;
-  const int threads = gridDim.x * 128;
-  for (int tile = blockIdx.x * 128 + threadIdx.x; tile < tiles; tile += threads) {
+  if (const int tile = blockIdx.x * 128 + threadIdx.x; tile < tiles) {
     for (int i = tile; i < tile + 1; ++i) {
       const int i_1 = 66 / 64;
       const int i_2 = i % i_1;
