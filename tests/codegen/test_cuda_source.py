@@ -18,6 +18,7 @@ from mlc.codegen.cuda import c_function as cuda
 from mlc.codegen.cuda import polynomial
 from mlc.codegen.cuda.c_function import enclosed
 from mlc.codegen.cuda.kernel_source import on_one_line, thread_number
+from mlc.codegen.cuda.nvcc import require_nvcc
 from mlc.codegen.cuda.prelude import prelude
 from mlc.codegen.cuda.source_files import sources
 from mlc.codegen.llvm import function as llvm
@@ -175,6 +176,22 @@ def test_a_text_brings_along_what_it_calls_and_no_more() -> None:
     assert "mlc_power" not in found and "cp.async" not in found
     assert found.index("#if !defined(MLC_HOST)") < found.index("#endif") < found.index("mlc_softplus")
     assert prelude("y = x + 1;") == ""
+
+
+def test_an_nvcc_that_is_named_is_taken_or_missed(monkeypatch, tmp_path) -> None:
+    """And no other in its place, whatever lies on the PATH."""
+    program = tmp_path / "nvcc"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for named in (tmp_path, tmp_path / "none", "nvcc-0"):
+        monkeypatch.setenv("NVCC", str(named))
+        with pytest.raises(mlc.MlcError, match=f"NVCC={named} is no program"):
+            require_nvcc()
+    monkeypatch.setenv("NVCC", "nvcc")
+    assert require_nvcc() == str(program)
+    monkeypatch.delenv("NVCC")
+    assert require_nvcc() == str(program)
 
 
 def test_an_unknown_architecture_is_an_error_that_names_the_others() -> None:

@@ -55,10 +55,15 @@ def compile_one(text: str, arch: str, kind: str, denormals: str = "flush") -> by
 
 
 def require_nvcc() -> str:
-    """The path of nvcc: $NVCC, on the PATH, or where toolkits are installed. Raises TargetUnavailable."""
-    places = [os.environ.get("NVCC"), shutil.which("nvcc"), "/usr/local/cuda/bin/nvcc"]
-    if found := next((place for place in places if place and os.access(place, os.X_OK)), None):
+    """The path of nvcc: $NVCC where that is set; else on the PATH, or where toolkits are installed. Raises TargetUnavailable."""
+    named = os.environ.get("NVCC")
+    if found := shutil.which(named) if named else shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc"):
         return found
+    if named:
+        raise TargetUnavailable(
+            f"target cuda needs nvcc, and NVCC={named} is no program",
+            remedy="Name the nvcc of a CUDA toolkit, or unset NVCC and have it on the PATH.",
+        )
     raise TargetUnavailable(
         "target cuda needs nvcc, the compiler of NVIDIA's CUDA toolkit, and there is none",
         remedy="Install it, or name it with NVCC=/path/to/nvcc. --emit cuda writes CUDA C without one.",
