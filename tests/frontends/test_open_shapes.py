@@ -72,6 +72,16 @@ def test_bounds_that_leave_no_size_are_refused() -> None:
         load(proto, dims={"x0_1": (2, 3), "x1_1": (5, 9)})
 
 
+def test_a_size_that_a_weight_decides_is_refused_outside_the_bounds() -> None:
+    proto = opened(model("MatMul", [normal(2, 64), normal(64, 3)], opset=17, constants=(1,)))
+    assert load(proto, dims={"x0_1": (64, 70)}).symbols.keys() == {"x0_0"}
+    for limits in ((70, None), (1, 63)):
+        with pytest.raises(ShapeError, match="x0_1 would be 64, but must be at least"):
+            load(proto, dims={"x0_1": limits})
+    with pytest.raises(ShapeError, match="x0_0 would be 5, but must be at least 2 and at most 3"):
+        load(proto, dims={"x0_0": (2, 3)}, known={"x0": normal(5, 64)})
+
+
 def test_an_extent_that_one_node_decides_is_known_to_the_others() -> None:
     """A transform has to know whether there is an imaginary part; the product says so."""
     x, w = normal(2, 6, 2), normal(2, 1)

@@ -52,7 +52,12 @@ class Signature:
         return {s for e in extents if isinstance(e, Dim) for s in e.symbols()} <= _bound_symbols(extents)
 
     def replaced(self, symbol: str, extent: Extent) -> Signature:
-        """The signature with a symbol replaced; the bounds of a symbol that replaces another one are narrowed to both."""
+        """The signature with a symbol replaced; the bounds of a symbol that replaces another one are narrowed to both. Raises ShapeError for a
+        number outside of the bounds."""
+        low, high = self.bounds[symbol]
+        if isinstance(extent, int) and (extent < low or (high is not None and extent > high)):
+            most = "" if high is None else f" and at most {high}"
+            raise ShapeError(f"{symbol} would be {extent}, but must be at least {low}{most}")
         values = {symbol: extent}
         inputs = tuple(replace(i, shape=tuple(dims.substitute(e, values) for e in i.shape)) for i in self.inputs)
         bounds = {name: limits for name, limits in self.bounds.items() if name != symbol}
