@@ -156,6 +156,21 @@ def test_a_batch_normalisation_is_one_node_which_training_knows(shape: tuple[int
         assert set(step.parameters) == {"s", "b"} and set(step.buffers) == {"m", "v"}
 
 
+def test_parameters_of_a_batch_normalisation_may_have_different_types() -> None:
+    kinds = (np.float32, np.float16, np.float16, np.float32)
+    scale, bias, mean, variance = (RNG.random(3).astype(kind) + kind(0.5) for kind in kinds)
+    made = g.module_builder("main")
+    with made.function([("x", (2, 3), "f32")]) as (x,):
+        made.outputs(
+            [("y", g.batch_norm(x, *(g.weight(v, f"w{n}") for n, v in enumerate((scale, bias, mean, variance)))))]
+        )
+    module = made.finish()
+    images = RNG.normal(size=(2, 3)).astype(np.float32)
+    model = mlc.export_onnx(module, None)
+    onnx.checker.check_model(model, full_check=True)
+    np.testing.assert_allclose(mlc.load(model).run(images)[0], module.run(images)[0], rtol=1e-6)
+
+
 def test_a_weight_is_written_once_and_the_bundled_model_goes_there_and_back() -> None:
     module = mlc.load(Path(mlc.__file__).parent / "demo" / "digits.onnx")
     images = RNG.random((3, 1, 8, 8), np.float32)

@@ -129,7 +129,11 @@ if "clip" in OPS:
 
 @_handles(elementwise.CastOp)
 def _cast(w: NodeWriter, op: elementwise.CastOp, xs: list[str]) -> str:
-    return w.node("Cast", xs, to=onnx.TensorProto.DataType.Value(TABLE[dtype_of(op.result)].onnx))
+    return _as_type(w, xs[0], dtype_of(op.result))
+
+
+def _as_type(w: NodeWriter, x: str, dtype: str) -> str:
+    return w.node("Cast", [x], to=onnx.TensorProto.DataType.Value(TABLE[dtype].onnx))
 
 
 # Shapes ------------------------------------------------------------------------------------------------------------------
@@ -341,8 +345,13 @@ def _layer_norm(w: NodeWriter, op: norms.LayerNormOp, xs: list[str]) -> str:
 
 @_handles(norms.BatchNormOp)
 def _batch_norm(w: NodeWriter, op: norms.BatchNormOp, xs: list[str]) -> str:
-    """Whole, so that whoever imports it can tell statistics from parameters. ONNX has channels on axis 1."""
-    axis, rank = op.axis.value.data, rank_of(op.x)
+    """Whole, so that whoever imports it can tell statistics from parameters. ONNX has channels on axis 1, parameters of one type, and statistics
+    of one."""
+    axis, rank, kinds = op.axis.value.data, rank_of(op.x), [dtype_of(x) for x in op.operands]
+    for pair in ((1, 2), (3, 4)):
+        if len({kinds[n] for n in pair}) > 1:  # f16 or bf16 beside another, which are computed in f32
+            for n in pair:
+                xs[n] = xs[n] if kinds[n] == "f32" else _as_type(w, xs[n], "f32")
     if axis == 1:
         return w.node("BatchNormalization", xs, epsilon=op.epsilon.value.data)
     front = w.node("Unsqueeze", [xs[0], w.integers([0])])
