@@ -6,7 +6,7 @@
 A program is 5 to 20 steps of functions of tensors, drawn by number, or (every third) a graph as benchmarks.random_programs draws it, imported
 from ONNX. Its gradient in float64 is compared with central differences along random directions, and that of a drawn function with PyTorch's
 where it is installed; so are its second derivatives, forward and reverse over reverse mode, with each other. Where differences of two widths,
-or of both sides, disagree, the program has a kink at the point: PyTorch alone is asked then.
+or of both sides, disagree, the program has a kink at the point: PyTorch alone is asked then, as where it agrees on function and gradient.
 Exit status 1 if any gradient is wrong.
 """
 
@@ -181,10 +181,18 @@ def of_function(seed: int) -> tuple[str, str]:
         verdict = "wrong"
     if torch is not None:
         tensors = [torch.tensor(x, requires_grad=True) for x in point]
-        program(tensors, 2).backward()
+        total = program(tensors, 2)
+        total.backward()
         theirs = [np.zeros(x.shape) if t.grad is None else t.grad.numpy() for t, x in zip(tensors, point, strict=True)]
         if all(np.isfinite(d).all() for d in theirs):  # hypot of two zeros has none in PyTorch
-            same = all(_near(a, b) for a, b in zip(gradient, theirs, strict=True)) or within_rounding(
+            same = all(_near(a, b) for a, b in zip(gradient, theirs, strict=True))
+            if (
+                same
+                and verdict == "wrong"
+                and _near(np.asarray(loss(*map(mlc.Tensor, point))), np.asarray(total.item()))
+            ):
+                verdict = "kink"  # arctan2 within 1e-15 of the origin: nothing that a step of differences sees
+            same = same or within_rounding(
                 gradient, theirs, lambda xs: [np.asarray(d) for d in mlc.grad(loss, range(len(xs)))(*xs)], point, rng
             )
             verdict = "wrong" if not same else "right" if verdict == "kink" else verdict
@@ -235,6 +243,8 @@ def of_model(seed: int) -> tuple[str, str]:
         module = mlc.load(model_of(program, "f64").SerializeToString())
     except Unfit:
         return "no floats", ""
+    except mlc.ShapeError as error:  # a window larger than its axis
+        return "refused", str(error)
     total = summed(module)
     rng = np.random.default_rng(seed)
     size = max(program.sizes)
