@@ -55,7 +55,7 @@ def _cuda() -> Backend:
     return Backend("cuda", _SUMMARIES["cuda"], RULES["cuda"], CudaGenerator(), LOADERS["cuda"])
 
 
-_SUMMARIES = {"cpu": "native code through LLVM", "cuda": "CUDA C for NVIDIA GPUs, through nvcc"}
+_SUMMARIES = {"cpu": "native code through LLVM", "cuda": "CUDA C for NVIDIA GPUs, through nvcc or NVRTC"}
 _BACKENDS: dict[str, Callable[[], Backend]] = {
     "cpu": _cpu,
     "cuda": _cuda,

@@ -292,12 +292,15 @@ class Compilation:
                 lowered, self.target, known=known, cache=options.cache, denormals=options.denormals
             )
             self.report["objects"] = {"compiled": code.compiled, "cached": code.cached}
+            if code.compiler:
+                self.report["compiler"] = code.compiler
             for kernel in self.report.get("kernels", ()):
                 if facts := code.facts.get(kernel["name"]):
                     kernel["code"] = list(facts)
             scalar = len(code.optimised)
             step.text = f"{len(code.texts) - 1} kernels" + (f", {scalar} of them scalar" if scalar else "")
             step.text += f"; {code.compiled} objects compiled, {code.cached} from the cache"
+            step.text += f", by {code.compiler}" if code.compiler else ""
         return code
 
     def memory(self, module: Module, sizes: Mapping[str, int]) -> CallMemory:

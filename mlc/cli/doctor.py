@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         from mlc.cli.pycuda_build import install
 
         install()
-    findings = [*_packages(), _cpu(), _cache(), _linker(), _nvcc(), _driver(), _pycuda(), _onnxruntime()]
+    findings = [*_packages(), _cpu(), _cache(), _linker(), _cuda_compiler(), _driver(), _pycuda(), _onnxruntime()]
     console.result("doctor", version=mlc.__version__, findings=[asdict(f) for f in findings])
     console.print(f"mlc {mlc.__version__}, Python {platform.python_version()}, {platform.platform()}")
     width = max(len(f.name) for f in findings)
@@ -110,15 +110,16 @@ def _linker() -> Finding:
     return Finding("linker", True, f"{found} (only needed for --emit so)")
 
 
-def _nvcc() -> Finding:
-    from mlc.codegen.cuda.nvcc import require_nvcc, version
+def _cuda_compiler() -> Finding:
+    from mlc.codegen.cuda.machine_code import compiler
     from mlc.errors import TargetUnavailable
 
+    purpose = "only needed to compile for target cuda"
     try:
-        path = require_nvcc()
+        found = compiler()
     except TargetUnavailable as error:
-        return Finding("nvcc", False, "none (only needed to compile for target cuda)", error.remedy or "")
-    return Finding("nvcc", True, f"{path}, {version(path)} (only needed to compile for target cuda)")
+        return Finding("nvcc or NVRTC", False, f"{error.message} ({purpose})", error.remedy or "")
+    return Finding("nvcc or NVRTC", True, f"{found.name} at {found.path} ({purpose})")
 
 
 def _driver() -> Finding:

@@ -33,6 +33,7 @@ class Code:
     facts: Mapping[str, Sequence[str]] = field(
         default_factory=dict
     )  # what the code of a kernel takes, in words for reports
+    compiler: str = ""  # with its version, where it is none of mlc's own libraries
     names: tuple[str, ...] = ()  # of the objects as files of a package; 0.o, 1.o, ... where none are given
 
 

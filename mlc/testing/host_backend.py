@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mlc.backends import Backend, backend, register_backend
+from mlc.codegen.cuda.compiled import Compiled
 from mlc.codegen.cuda.cuda_generator import CudaGenerator
 from mlc.codegen.cuda.launches import LaunchTable
-from mlc.codegen.cuda.nvcc import Compiled
 from mlc.codegen.llvm.cache import ObjectCache
 from mlc.errors import InternalError, MlcError, TargetUnavailable
 from mlc.ir import dims
@@ -86,7 +86,7 @@ class HostGenerator(CudaGenerator):
     def machine_code(
         self, texts: Sequence[str], gpu: CudaTarget, denormals: str, cache: ObjectCache | None
     ) -> list[Compiled]:
-        return [Compiled(b"", {}) for _ in texts]
+        return [Compiled({}, {}) for _ in texts]
 
 
 class HostWorkspace(Workspace):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import mlc
+from mlc.codegen.cuda.compiled import resources
 from mlc.codegen.cuda.cuda_generator import without_tight_bounds
 from mlc.codegen.cuda.launches import FileCode, KernelCode, Launch, LaunchTable, Resources, best_code
-from mlc.codegen.cuda.nvcc import resources
 from mlc.ir import builder as g
 from mlc.ir.kernel.cuda_target import architecture
 from tests.onnx_models import PATHS
@@ -53,6 +55,27 @@ def test_models_spill_nothing_and_need_no_stack(name: str) -> None:
     table = LaunchTable.from_bytes(mlc.compile(path, target="cuda").objects[0])
     launches = [launch for kernel in table.kernels.values() for launch in kernel.launches]
     assert launches and {(r.spills, r.stack) for row in launches for r in row.resources.values()} == {(0, 0)}
+
+
+@needs_nvcc
+def test_an_emitted_file_is_compiled_as_pycudas_source_module_does(tmp_path: Path) -> None:
+    """nvcc on the text as it is, with no option but those that docs/cuda.md names: what SourceModule(text, no_extern_c=True) runs."""
+    source, target = tmp_path / "kernel.cu", tmp_path / "kernel.cubin"
+    source.write_bytes((Path(__file__).parent / "golden" / "half.cu").read_bytes())
+    command = ["nvcc", "--cubin", "-fmad=false", "-ftz=true", "-arch", "sm_90", "-o", target, source]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert target.read_bytes().startswith(b"\x7fELF")
+
+
+@needs_nvcc
+def test_angles_need_no_stack() -> None:
+    m = g.module_builder("angles")
+    with m.function(inputs=[("x", ("N",), "f32")]) as (x,):
+        m.outputs([("s", g.sin(x)), ("c", g.cos(x)), ("t", g.tan(x))])
+    table = LaunchTable.from_bytes(mlc.compile(m.finish(), target="cuda").objects[0])
+    taken = [r for kernel in table.kernels.values() for row in kernel.launches for r in row.resources.values()]
+    assert taken and {(found.spills, found.stack) for found in taken} == {(0, 0)}
 
 
 @needs_nvcc

@@ -18,7 +18,7 @@ from mlc.codegen.cuda import c_function as cuda
 from mlc.codegen.cuda import polynomial
 from mlc.codegen.cuda.c_function import enclosed
 from mlc.codegen.cuda.kernel_source import on_one_line, thread_number
-from mlc.codegen.cuda.nvcc import require_nvcc
+from mlc.codegen.cuda.machine_code import compiler
 from mlc.codegen.cuda.prelude import prelude
 from mlc.codegen.cuda.source_files import sources
 from mlc.codegen.llvm import function as llvm
@@ -184,14 +184,15 @@ def test_an_nvcc_that_is_named_is_taken_or_missed(monkeypatch, tmp_path) -> None
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("NVRTC", raising=False)
     for named in (tmp_path, tmp_path / "none", "nvcc-0"):
         monkeypatch.setenv("NVCC", str(named))
         with pytest.raises(mlc.MlcError, match=f"NVCC={named} is no program"):
-            require_nvcc()
+            compiler()
     monkeypatch.setenv("NVCC", "nvcc")
-    assert require_nvcc() == str(program)
+    assert compiler().path == str(program)
     monkeypatch.delenv("NVCC")
-    assert require_nvcc() == str(program)
+    assert compiler().path == str(program)
 
 
 def test_an_unknown_architecture_is_an_error_that_names_the_others() -> None:

@@ -116,3 +116,25 @@ def test_a_product_is_what_it_is_where_its_result_is_padded() -> None:
     found = mlc.compile(module, target="cuda-on-cpu")(*arrays)
     for array, want in zip(found, interpreter.run(module, arrays), strict=True):
         np.testing.assert_allclose(array, want, 1e-5, 1e-5)
+
+
+def test_angles_are_those_of_the_cpu() -> None:
+    """Bit for bit of a CPU with fma, on both sides of 2^20, where the reduction changes, and in NumPy's f64 within the three units of docs/numerics.md."""
+    m = g.module_builder("angles")
+    with m.function(inputs=[("x", ("N",), "f32")]) as (x,):
+        m.outputs([("sin", g.sin(x)), ("cos", g.cos(x)), ("tan", g.tan(x))])
+    module = m.finish()
+    patterns = np.random.default_rng(0).integers(0, 1 << 32, 20000, np.uint64).astype(np.uint32).view(np.float32)
+    edges = [0.0, -0.0, 2.0**20, -(2.0**20), np.nextafter(np.float32(2**20), np.float32(0)), 292835904, np.inf, np.nan]
+    x = np.concatenate([patterns, np.linspace(-20, 20, 5001, dtype=np.float32), np.float32(edges)])
+    finite = np.isfinite(x)
+    on_cpu = mlc.compile(module)
+    found = mlc.compile(module, target="cuda-on-cpu")(x)
+    for function, y, other in zip((np.sin, np.cos, np.tan), found, on_cpu(x), strict=True):
+        if on_cpu.target.fma:
+            np.testing.assert_array_equal(y[finite].view(np.int32), other[finite].view(np.int32))
+        assert np.isnan(y[~finite]).all()
+        want = function(x[finite].astype(np.float64))
+        normal = (abs(want) > 2e-38) & (abs(want) < 3e38)
+        unit = np.spacing(abs(want[normal]).astype(np.float32)).astype(np.float64)
+        assert (abs(y[finite][normal] - want[normal]) / unit).max() < 3

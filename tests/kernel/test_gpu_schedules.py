@@ -13,7 +13,7 @@ from xdsl.ir import SSAValue
 
 from mlc.codegen.cuda.kernel_source import kernel_source
 from mlc.codegen.cuda.launches import Launch
-from mlc.codegen.cuda.nvcc import compile_files
+from mlc.codegen.cuda.machine_code import compile_files
 from mlc.codegen.cuda.source_files import file_text, sources
 from mlc.ir import builder as g
 from mlc.ir import interpreter

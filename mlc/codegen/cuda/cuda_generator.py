@@ -4,7 +4,7 @@ The objects of its Code are what a loader of the kind "cuda" is given, in this o
 
     table.json   a LaunchTable (launches.py): how each kernel of the plan is launched, and which of the other objects hold what
     N.cu         the CUDA C of file N, as it was compiled: what runs it on a CPU (mlc/testing) needs no more
-    N.fatbin     its machine code for the target's architectures, with PTX
+    N.fatbin     its machine code for the target's architectures, with PTX (nvcc); or N.sm_80.cubin, ..., N.compute_80.ptx (NVRTC)
 
 A kernel of the plan's steps is one launch or several, with the arguments of the step in order; begin and end of a range of tiles are not among
 them, since threads find their own. `step.scratch` is what all threads of a launch take together. Loops, branches and counts between calls are
@@ -18,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mlc.codegen.code import Code
+from mlc.codegen.cuda.compiled import Compiled
 from mlc.codegen.cuda.launches import FileCode, KernelCode, LaunchTable, Resources
-from mlc.codegen.cuda.nvcc import Compiled, compile_files, compile_one
+from mlc.codegen.cuda.machine_code import compile_files, compile_one
 from mlc.codegen.cuda.source_files import Sources, file_text, sources
 from mlc.codegen.llvm.cache import ObjectCache
 from mlc.ir.kernel.cuda_target import CudaTarget
@@ -38,7 +39,7 @@ class CudaGenerator:
         return {"cuda": ".cu", "ptx": ".ptx", "cubin": ".cubin"}
 
     def known(self, target: Target) -> KnownKernels | None:
-        """Kernels are lowered anew; nvcc's part is kept by its text."""
+        """Kernels are lowered anew; machine code is kept by its text."""
         return None
 
     def compile(
@@ -63,14 +64,24 @@ class CudaGenerator:
         table = _table(made, compiled, gpu)
         objects, names = [table.to_bytes()], [TABLE]
         for number, (text, code) in enumerate(zip(files, compiled, strict=True)):
-            objects += [text.encode(), code.content]
-            names += [f"{number}.cu", f"{number}.fatbin"]
+            objects += [text.encode(), *code.code.values()]
+            names += [f"{number}.cu", *(f"{number}.{_suffix(arch)}" for arch in code.code)]
         fresh = sum(not code.cached for code in compiled)
         texts = {**made.texts, TABLE: objects[0].decode()}
         facts = {
             name: [line for row in kernel.launches for line in row.facts()] for name, kernel in table.kernels.items()
         }
-        return Code(objects, plan, texts, compiled=fresh, cached=len(compiled) - fresh, facts=facts, names=tuple(names))
+        by = " and ".join(dict.fromkeys(code.compiler for code in compiled))
+        return Code(
+            objects,
+            plan,
+            texts,
+            compiled=fresh,
+            cached=len(compiled) - fresh,
+            facts=facts,
+            compiler=by,
+            names=tuple(names),
+        )
 
     def machine_code(
         self, texts: Sequence[str], gpu: CudaTarget, denormals: str, cache: ObjectCache | None
@@ -78,7 +89,7 @@ class CudaGenerator:
         return compile_files(texts, gpu.archs, denormals, cache)
 
     def write(self, what: str, module: Module, target: Target, denormals: str = "flush") -> bytes:
-        """All kernels as one text of CUDA C, or what nvcc makes of it for the first architecture."""
+        """All kernels as one text of CUDA C, or what a compiler makes of it for the first architecture."""
         gpu = _gpu(target)
         text = file_text(list(sources(module, gpu).texts.values()), gpu)
         return text.encode() if what == "cuda" else compile_one(text, gpu.archs[0], what, denormals)
@@ -98,8 +109,16 @@ def _table(made: Sources, compiled: list[Compiled], target: CudaTarget) -> Launc
         for name, kernel in file.kernels.items():
             launches = tuple(replace(row, resources=code.resources.get(row.symbol, {})) for row in kernel.launches)
             kernels[name] = replace(kernel, launches=launches)
-    files = tuple(FileCode(1 + 2 * number, {"fatbin": 2 + 2 * number}) for number in range(len(compiled)))
-    return LaunchTable(kernels, files, target.archs, tuple(made.counts))
+    files, source = [], 1
+    for code in compiled:
+        files.append(FileCode(source, {arch: source + 1 + n for n, arch in enumerate(code.code)}))
+        source += 1 + len(code.code)
+    return LaunchTable(kernels, tuple(files), target.archs, tuple(made.counts))
+
+
+def _suffix(arch: str) -> str:
+    """Of a file of code: "fatbin", "sm_80.cubin", "compute_80.ptx"."""
+    return arch if arch == "fatbin" else f"{arch}.{'cubin' if arch.startswith('sm_') else 'ptx'}"
 
 
 def _shared(plan: Plan, made: Sources) -> Plan:

@@ -68,7 +68,7 @@ class KernelCode:
 @dataclass(frozen=True)
 class FileCode:
     """One file of kernels: the numbers of the objects that are its CUDA C, and its machine code by what that is for: "fatbin" (nvcc; the driver
-    chooses), or architectures one by one ("sm_80" a cubin, "compute_80" PTX)."""
+    chooses), or architectures one by one ("sm_80" a cubin, "compute_80" PTX; NVRTC)."""
 
     source: int
     code: Mapping[str, int]

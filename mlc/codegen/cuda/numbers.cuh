@@ -6,7 +6,7 @@ template <typename To, typename From>
 static __device__ __forceinline__ To mlc_bits(From x) {
   static_assert(sizeof(To) == sizeof(From), "types of one size");
   To r;
-  __builtin_memcpy(&r, &x, sizeof r);
+  memcpy(&r, &x, sizeof r);
   return r;
 }
 
@@ -84,6 +84,61 @@ static __device__ __forceinline__ double mlc_softplus(double x) {
 
 static __device__ __forceinline__ float mlc_rsqrt(float x) { return 1.0f / sqrtf(x); }
 static __device__ __forceinline__ double mlc_rsqrt(double x) { return 1.0 / sqrt(x); }
+
+// sin, cos and tan of every finite number: x = q pi/2 + r + low, |r| <= pi/4, with the method and the constants of mlc/passes/loops/angles.py.
+// CUDA's own take stack. The lower bits of the result are q.
+static __device__ __forceinline__ void mlc_add_quarters(double product, double &total, double &error) {
+  const double part = fma(rint(product * 0.25), -4.0, product), sum = total + part, back = sum - total;  // whole turns vanish
+  error += (total - (sum - back)) + (part - back);
+  total = sum;
+}
+static __device__ __forceinline__ int32_t mlc_quadrant(float x, float &r, float &low) {
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits
+  if (fabsf(x) < 1048576.0f) {
+    const float shifted = fmaf(x, 6.3661975e-01f, magic), q = shifted - magic;
+    r = fmaf(q, -7.5497894e-08f, fmaf(q, -1.5707963e+00f, x));
+    low = q * -5.390303e-15f;
+    return mlc_bits<int32_t>(shifted);
+  }
+  // x times 196 bits of 2/pi in pieces whose products are exact (Payne, Hanek 1983)
+  const double d = x;
+  double total = 0.0, error = 0.0;
+  mlc_add_quarters(d * 0xa2f9836p-28, total, error);
+  mlc_add_quarters(d * 0xe4e4415p-56, total, error);
+  mlc_add_quarters(d * 0x29fc275p-84, total, error);
+  mlc_add_quarters(d * 0x7d1f534p-112, total, error);
+  mlc_add_quarters(d * 0xddc0db6p-140, total, error);
+  mlc_add_quarters(d * 0x295993cp-168, total, error);
+  mlc_add_quarters(d * 0x439041fp-196, total, error);
+  const double q = rint(total), rest = (total - q + error) * 1.5707963267948966;
+  r = (float)rest;
+  low = (float)(rest - r);
+  return mlc_bits<int32_t>((float)q + magic);
+}
+static __device__ __forceinline__ void mlc_sin_cos(float r, float low, float &sine, float &cosine) {
+  const float square = r * r;
+  sine = copysignf(r + fmaf(square * r, fmaf(fmaf(-1.9515296e-04f, square, 8.332161e-03f), square, -1.6666655e-01f), low), r);  // of -0 too
+  cosine = fmaf(square * square, fmaf(fmaf(2.4433157e-05f, square, -1.3887316e-03f), square, 4.1666646e-02f), fmaf(square, -0.5f, 1.0f));
+}
+// sin(x + turned pi/2)
+static __device__ __forceinline__ float mlc_turned(float x, int32_t turned) {
+  float r, low, sine, cosine;
+  const int32_t q = mlc_quadrant(x, r, low) + turned;
+  mlc_sin_cos(r, low, sine, cosine);
+  const float value = q & 1 ? cosine : sine;
+  return q & 2 ? -value : value;
+}
+static __device__ __forceinline__ float mlc_sin(float x) { return mlc_turned(x, 0); }
+static __device__ __forceinline__ float mlc_cos(float x) { return mlc_turned(x, 1); }
+static __device__ __forceinline__ float mlc_tan(float x) {
+  float r, low, sine, cosine;
+  const int32_t q = mlc_quadrant(x, r, low);
+  mlc_sin_cos(r, low, sine, cosine);
+  return q & 1 ? -cosine / sine : sine / cosine;
+}
+static __device__ __forceinline__ double mlc_sin(double x) { return sin(x); }
+static __device__ __forceinline__ double mlc_cos(double x) { return cos(x); }
+static __device__ __forceinline__ double mlc_tan(double x) { return tan(x); }
 
 // Elements that a thread moves at a time, 16 bytes of them where there are as many: one load and one store.
 template <typename T, int N>

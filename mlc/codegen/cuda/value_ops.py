@@ -30,7 +30,7 @@ FLOAT_PREDICATES = (
 # Of floats, as the C library calls them for doubles; for floats there is an f behind
 FUNCTIONS = {
     "math.exp": "exp", "math.exp2": "exp2", "math.expm1": "expm1", "math.log": "log", "math.log2": "log2", "math.log10": "log10",
-    "math.log1p": "log1p", "math.sin": "sin", "math.cos": "cos", "math.tan": "tan", "math.asin": "asin", "math.acos": "acos",
+    "math.log1p": "log1p", "math.asin": "asin", "math.acos": "acos",
     "math.atan": "atan", "math.atan2": "atan2", "math.sinh": "sinh", "math.cosh": "cosh", "math.tanh": "tanh", "math.asinh": "asinh",
     "math.acosh": "acosh", "math.atanh": "atanh", "math.erf": "erf", "math.erfc": "erfc", "math.powf": "pow", "math.cbrt": "cbrt",
     "math.sqrt": "sqrt", "math.floor": "floor", "math.ceil": "ceil", "math.roundeven": "rint", "math.round": "round",
@@ -39,7 +39,7 @@ FUNCTIONS = {
 # Of floats, in numbers.cuh
 OWN = {
     "arith.maximumf": "mlc_max", "arith.minimumf": "mlc_min", "math.gelu": "mlc_gelu", "math.softplus": "mlc_softplus",
-    "math.rsqrt": "mlc_rsqrt",
+    "math.rsqrt": "mlc_rsqrt", "math.sin": "mlc_sin", "math.cos": "mlc_cos", "math.tan": "mlc_tan",
 }  # fmt: skip
 
 

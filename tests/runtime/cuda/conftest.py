@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mlc.codegen.cuda import cuda_generator
-from mlc.codegen.cuda.nvcc import Compiled
+from mlc.codegen.cuda.compiled import Compiled
 from mlc.runtime.artifact import Artifact
 from mlc.runtime.cuda import driver as cuda_driver
 from mlc.runtime.executable import Executable
@@ -56,7 +56,7 @@ def cuda(driver: stand_in.StandIn, monkeypatch: pytest.MonkeyPatch) -> stand_in.
 
     def compile_files(texts: Sequence[str], *_: object) -> list[Compiled]:
         with ThreadPoolExecutor(2) as pool:
-            return [Compiled(content, {}) for content in pool.map(cuda_programs.image, texts)]
+            return [Compiled({"fatbin": content}, {}) for content in pool.map(cuda_programs.image, texts)]
 
     monkeypatch.setattr(cuda_generator, "compile_files", compile_files)
     return driver
