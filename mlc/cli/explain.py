@@ -16,6 +16,7 @@ def configure(parser: Parser) -> None:
     parser.examples(
         "mlc explain model.onnx",
         "mlc explain model.mlc --op NODE",
+        "mlc explain model.onnx --target cuda",
     )
     flags.model(parser, "MODEL|PACKAGE")
     parser.add_argument(
@@ -26,9 +27,11 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    from mlc.errors import TargetUnavailable
     from mlc.insight.footprint import memory_lines
 
     source = model(args.model)
+    unknown = ""
     if source.is_package:
         from mlc.runtime.package import read
 
@@ -38,7 +41,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
         session = open_session(args, console, source=source)
         compilation = session.compilation
         assert compilation is not None
-        compilation.lower(session.module)
+        lowered = compilation.lower(session.module)
+        if compilation.target.kind == "cuda":  # what its code takes only the compiler of CUDA C knows
+            try:
+                compilation.generate(lowered)
+            except TargetUnavailable as error:
+                unknown = f"registers and shared memory are not known: {error.message}"
         report = {**compilation.report, "target": str(compilation.target)}
     kernels = report.get("kernels", [])
     chosen = kernels if args.op is None else _about(args.op, kernels)
@@ -49,6 +57,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     console.print(f"{calls} calls of {len(kernels)} kernels")
     for line in memory_lines(memory):
         console.print(line)
+    if unknown:
+        console.print(unknown)
     for kernel in chosen:
         _print(kernel, console)
     return 0

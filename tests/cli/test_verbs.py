@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -251,6 +252,19 @@ def test_explain_says_what_each_kernel_computes_and_how(mlc: Callable, small: Pa
         assert "product, shift, cut, mix" in outcome.out and "schedule" in outcome.out and "bytes" in outcome.out
         assert "its result is an output of the model" in outcome.out
     assert mlc("explain", "small.mlc", "--op", "produkt").code == 1
+
+
+def test_explain_says_what_code_for_gpus_takes_or_why_that_is_not_known(
+    mlc: Callable, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("nvcc") is not None:
+        monkeypatch.delenv("NVRTC", raising=False)
+        text = mlc("explain", small, "--target", "cuda", "--arch", "sm_80").out
+        assert "sm_80: " in text and " registers, " in text and "not known" not in text
+    monkeypatch.setenv("NVRTC", "none")
+    outcome = mlc("explain", small, "--target", "cuda", "--arch", "sm_80")
+    assert outcome.code == 0 and "schedule" in outcome.out
+    assert "registers and shared memory are not known: NVRTC=none names no file" in outcome.out
 
 
 NAMED = """
