@@ -173,9 +173,11 @@ class Compilation:
     report: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        from mlc.passes.kernel.rules.by_target import with_precision
+
         _check_available(self.options)
         self.backend = backend(self.options.target)
-        self.target = self.backend.rules.target(self.options.arch)
+        self.target = with_precision(self.backend.rules.target(self.options.arch), self.options.precision)
         self.portable: Module | None = None  # the last module before the target has a say
         self._digest: Callable[[], str | None] = lambda: None
         self._given: Module | None = None  # where it is the caller's own, who may replace its weights
@@ -224,7 +226,7 @@ class Compilation:
         options = self.options
         if passes is None:
             sizes = ";".join(map(variant_text, options.specialise))
-            target = option_of(self.backend.name, options.arch)
+            target = option_of(self.backend.name, options.arch, options.precision)
             every = pipeline(
                 options.opt_level, target, options.disable_passes, options.passes, sizes, options.memory_budget
             )
@@ -485,6 +487,7 @@ def _rebuilt(package: Package, missing: list[str], threads: int | None, progress
         threads=threads or package.threads,
         specialise=package.report.get("specialise"),
         denormals=package.report.get("denormals"),
+        precision=package.report.get("precision"),
     )
     compilation = Compilation(options, progress)
     _log.warning(
@@ -501,8 +504,8 @@ def _rebuilt(package: Package, missing: list[str], threads: int | None, progress
 
 def _check_available(options: CompileOptions) -> None:
     """Raises TargetUnavailable for what this version has no code for."""
-    if options.precision != "f32" or options.keep_f32:
-        raise TargetUnavailable(f"this version of mlc computes in the model's own types, not in {options.precision}")
+    if options.keep_f32:
+        raise TargetUnavailable(f"this version of mlc keeps no single nodes in f32, as '{options.keep_f32[0]}'")
     if options.settings:
         raise MlcError(f"there is no setting '{next(iter(options.settings))}'", remedy="This version has no settings.")
 

@@ -255,6 +255,7 @@ NAME_BFLOAT16 = {
     "mlc/ir/kernel/schedule.py": "names of tensor-core instructions",
     "mlc/runtime/dlpack.py": "NumPy exchanges every other dtype itself",
     "mlc/options.py": "a precision that a user may choose",
+    "mlc/ir/kernel/cuda_target.py": "a precision of its tensor cores",
 }
 
 

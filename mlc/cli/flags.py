@@ -6,9 +6,11 @@ flags.model(parser); flags.target(parser)
 from __future__ import annotations
 
 import argparse
+from typing import get_args
 
 from mlc.backends import summaries
 from mlc.cli.command_line import Parser
+from mlc.options import Precision
 
 
 def model(parser: Parser, what: str = "MODEL") -> None:
@@ -94,6 +96,11 @@ def target(parser: Parser) -> None:
         "--no-check-indices",
         action="store_true",
         help="let calls take the nearest position where an input holds one that is out of range, instead of an error",
+    )
+    group.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        help="to which f32 operands of products may be rounded for tensor cores (default: f32, not at all)",
     )
     group.add_argument(
         "--denormals",

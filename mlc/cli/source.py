@@ -85,7 +85,7 @@ def _near(path: Path) -> str | None:
 
 def require_as_compiled(args: argparse.Namespace, package: Model) -> None:
     """Raises UsageError for flags that a package comes too late for."""
-    for flag in ("shape", "until", "passes", "disable_pass", "known", "denormals", "memory_budget"):
+    for flag in ("shape", "until", "passes", "disable_pass", "known", "denormals", "precision", "memory_budget"):
         if getattr(args, flag, None):
             name = flag.replace("_", "-")
             raise UsageError(f"--{name} changes how a model is compiled, and {package.name} is compiled already")
@@ -107,6 +107,7 @@ def options(args: argparse.Namespace) -> CompileOptions:
         memory_budget=getattr(args, "memory_budget", None),
         check_indices=not getattr(args, "no_check_indices", False),
         denormals=getattr(args, "denormals", None),
+        precision=getattr(args, "precision", None),
         cache=not getattr(args, "no_cache", False),
         verify_each=getattr(args, "verify_each", False),
     )

@@ -41,6 +41,7 @@ class CudaTarget:
     f32, tf32, f16  peaks of dense arithmetic, in TFLOP/s: ordinary cores, and tensor cores on tf32 and on f16 or bf16
     registers     that a thread may have
     lanes         f32 elements that one instruction of a warp computes
+    precision     to which tensor cores may round f32 operands of products: "tf32" or "bf16"; "f32": they get none
     """
 
     name: str
@@ -59,6 +60,7 @@ class CudaTarget:
     registers_sm: int = 64 << 10
     registers: int = 255
     lanes: int = 32
+    precision: str = "f32"
     kind: ClassVar[str] = "cuda"
     lowering: ClassVar[Lowering] = Lowering(
         spaces=("workgroup", "register"),
@@ -69,6 +71,7 @@ class CudaTarget:
         math="keep",
         threads=1024,
         shared=STATIC_SHARED,
+        precisions=("tf32", "bf16"),  # f16 ends at 65504, and f32 operands may be larger
     )
 
     def __post_init__(self) -> None:
@@ -82,6 +85,16 @@ class CudaTarget:
     @property
     def warps_sm(self) -> int:
         return self.threads_sm // 32
+
+    @property
+    def clock(self) -> float:
+        """GHz at which its peaks are reached: the ordinary cores of a multiprocessor take 128 products in a cycle, 64 on sm_80."""
+        return 1e3 * self.f32 / (2 * self.sms * (64 if self.capability == 80 else 128))
+
+    def tensor_products(self, type: str) -> float:
+        """Products of numbers of a type ("tf32", "bf16", "f16") that the tensor cores of a multiprocessor take in a cycle."""
+        peak = self.tf32 if type == "tf32" else self.f16
+        return 1e3 * peak / (2 * self.sms * self.clock)
 
     def missing(self) -> list[str]:
         """Whether a driver and a GPU are there is found out where the code is loaded: it is no reason to compile again."""

@@ -118,6 +118,11 @@ class Mma:
         return f"Mma({self.instruction})"
 
 
+def multiplied(instruction: str) -> str:
+    """The type of the numbers that an instruction multiplies: tf32 of m16n8k8_tf32."""
+    return instruction.rpartition("_")[2]
+
+
 @dataclass(frozen=True)
 class Grid:
     """Leaf: each point of the parallel loops of an op is a thread of a GPU, `threads` of which are a block."""

@@ -18,6 +18,7 @@ class Lowering:
     stack    bytes of temporaries in a call's frame; larger ones lie in the scratch memory of the call
     threads  of a block of a GPU, at most
     shared   bytes of workgroup memory that the arrays of a block may take
+    precisions  below f32, to which operands of products are rounded where that is asked for; a machine with some has a field `precision`
     math     whether functions such as exp are written out; otherwise whoever prints the loops has them
     """
 
@@ -29,6 +30,7 @@ class Lowering:
     math: Literal["expand", "keep"]
     threads: int = 1
     shared: int = 0
+    precisions: tuple[str, ...] = ()
 
 
 class Target(Protocol):

@@ -6,7 +6,7 @@
 A leaf says where the elements of a tile are. With lane = 4 * group + member, element (row, column) of an accumulator is
     row = 16 i + 8 e0 + group,   column = 8 j + 2 member + e1,   in register [i][j][2 e0 + e1]
 so what comes before and after the sum is a loop over i, j, e0, e1 with that row and column; only the sum calls the instruction. Its operands are
-f32, rounded to the type of the instruction once, when a fragment is read. Fragments are those of the PTX manual, mma.m16n8k8 and m16n8k16.
+f32, rounded to the type of the instruction once, when a fragment is read, or of that type already. Fragments are those of the PTX manual, mma.m16n8k8 and m16n8k16.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from xdsl.builder import Builder
 from xdsl.dialects import arith, memref, scf
 from xdsl.dialects.builtin import MemRefType, UnitAttr, f32, i32
 from xdsl.dialects.linalg.ops import GenericOp, IndexOp
-from xdsl.ir import SSAValue
+from xdsl.ir import Attribute, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Kernel, buffer_type, erase, loops_of, space_of, type_of
-from mlc.ir.kernel.schedule import Mma
+from mlc.ir.kernel.schedule import Mma, multiplied
 from mlc.ir.kernel.target import Target
 from mlc.ir.kernel.tensor_cores import FragmentOp, MmaOp
 from mlc.passes.loops.copies import inside_of
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.scf_blocks import branch, for_loop
-from mlc.passes.loops.tile import adds_products, reduced
+from mlc.passes.loops.tile import reduced
 from mlc.passes.loops.tile_view import accesses, valid_sizes
 
 ROWS, COLUMNS = 16, 8
@@ -54,7 +54,7 @@ class Warp:
     def lower(self) -> None:
         ops = [op for op in self.kernel.op.walk() if isinstance(op, GenericOp)]
         sums = [op for op in ops if reduced(op)]
-        if len(sums) != 1 or not adds_products(sums[0]):
+        if len(sums) != 1 or not multiplies(sums[0]):
             raise Refused(f"{self.leaf}: it multiplies two operands, and the kernel does otherwise")
         m, n, _ = self.axes(sums[0])
         for alloc in [op for op in self.kernel.op.walk() if isinstance(op, memref.AllocOp)]:
@@ -157,6 +157,10 @@ class Warp:
             b.insert(arith.AddiOp(total, self.kernel.const(form.constant))).result if terms and form.constant else total
         )
 
+    def takes(self, type: Attribute) -> bool:
+        """Operands are f32, or of the type that is multiplied: tf32 is none that memory holds."""
+        return type == f32 or str(type) == multiplied(self.leaf.instruction)
+
     # The product -----------------------------------------------------------------------------------------------------
     def multiply(self, b: Builder, op: GenericOp) -> None:
         """Fragments of both operands for each step of the sum, then one instruction for each pair of them."""
@@ -166,8 +170,9 @@ class Warp:
         assert isinstance(rows, int) and isinstance(columns, int) and isinstance(depth, int)
         (lhs, rhs), (left, right, _) = op.inputs, accesses(op)
         total = self.registers_of(op.outputs[0])
-        if total is None or any(type_of(value).element_type != f32 for value in op.operands):
-            raise Refused(f"{self.leaf}: operands and sum are f32, and the sum is in registers")
+        known = all(self.takes(type_of(value).element_type) for value in op.inputs)
+        if total is None or type_of(op.outputs[0]).element_type != f32 or not known:
+            raise Refused(f"{self.leaf}: operands are f32 or what it multiplies, and the sum is f32 in registers")
         halves = self.depth == 16  # two numbers in a register
         tiles = {"i": rows // ROWS, "j": columns // COLUMNS}
 
@@ -177,7 +182,8 @@ class Warp:
             return alloc.memref
 
         def read(b: Builder, source: SSAValue, access: Sequence[Affine], at: At) -> SSAValue:
-            return b.insert(memref.LoadOp.get(source, [self.index(b, form, at) for form in access])).results[0]
+            number = b.insert(memref.LoadOp.get(source, [self.index(b, form, at) for form in access])).results[0]
+            return number if number.type == f32 else b.insert(arith.ExtFOp(number, f32)).result
 
         def rounded(b: Builder, source: SSAValue, access: Sequence[Affine], at: dict[str, SSAValue]) -> SSAValue:
             found = [read(b, source, access, at)]
@@ -248,6 +254,20 @@ class Warp:
         )
         loop.attributes["unroll"] = UnitAttr()
         b.insert(loop)
+
+
+def multiplies(op: GenericOp) -> bool:
+    """Does it add products of its two operands, as they are or widened to f32?"""
+    last, (*operands, out) = op.body.block.last_op, op.body.block.args
+    assert last is not None
+    total = last.operands[0].owner
+    if not isinstance(total, arith.AddfOp) or out not in total.operands:
+        return False
+    product = next((v for v in total.operands if v is not out), out).owner
+    if not isinstance(product, arith.MulfOp):
+        return False
+    factors = [v.owner.input if isinstance(v.owner, arith.ExtFOp) else v for v in product.operands]
+    return set(factors) == set(operands) and len(operands) == 2
 
 
 def row(b: Builder, value: SSAValue, at: Sequence[SSAValue]) -> SSAValue:

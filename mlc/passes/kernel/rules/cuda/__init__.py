@@ -1,7 +1,8 @@
 """The schedule of a kernel on an NVIDIA GPU, from its loops and accesses alone.
 
     contraction.py  tiles in shared memory and in registers
-    pixels.py       the same with pixels for rows, each with its window in shared memory
+    warp_tiles.py   the same for the tensor cores, with a tile in the registers of each warp
+    pixels.py       that of contraction.py with pixels for rows, each with its window in shared memory
     rows.py         a warp or a block for each row
     pointwise.py    16 bytes at a time; what lies across by squares in shared memory
     generic.py      what every kernel has: one thread per element of a result
@@ -22,9 +23,16 @@ from mlc.passes.kernel.rules.cuda.generic import generic, written_as_loops
 from mlc.passes.kernel.rules.cuda.pixels import convolution
 from mlc.passes.kernel.rules.cuda.pointwise import pointwise
 from mlc.passes.kernel.rules.cuda.rows import rows
+from mlc.passes.kernel.rules.cuda.warp_tiles import says, tensor_cores
 from mlc.passes.kernel.rules.loop_facts import LoopFacts
 
-SPECIAL: tuple[Callable[[LoopFacts, CudaTarget], Schedule | None], ...] = (contraction, convolution, rows, pointwise)
+SPECIAL: tuple[Callable[[LoopFacts, CudaTarget], Schedule | None], ...] = (
+    tensor_cores,
+    contraction,
+    convolution,
+    rows,
+    pointwise,
+)
 
 
 def target(arch: str) -> CudaTarget:
@@ -38,10 +46,9 @@ def choose(kernel: Kernel, target: Target) -> Schedule:
     group = LoopFacts(kernel)
     if group.strange_code():
         return written_as_loops()
-    for rule in SPECIAL:
-        if found := rule(group, target):
-            return found
-    return generic()
+    found = next((schedule for rule in SPECIAL if (schedule := rule(group, target))), None) or generic()
+    kernel.report += says(group, found, target)
+    return found
 
 
 def plain(kernel: Kernel) -> Schedule:

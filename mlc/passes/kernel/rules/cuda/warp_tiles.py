@@ -1,0 +1,153 @@
+"""Products by tensor cores: tiles of both operands in shared memory, a tile of the result in the registers of each warp.
+
+    Level(m = 128 block.x, n = 128 block.y) | Level(k = 16; A -> workgroup[1, 0]+8; B -> workgroup+8)
+    | Level(m = 64 thread.z, n = 32 thread.y) | Mma(m16n8k8_tf32) | resident 2
+
+Operands of f16 and bf16 get the instruction of their type: their products are exact in f32, in which they are summed. Operands of f32 are rounded
+to tf32 or bf16 where the target's precision says so, and never else. Rows of a staged tile are as long as the lanes of a warp, which read
+four or eight rows at once, find each in banks of its own. Windows of images and single rows are left to the ordinary cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import get_args
+
+from xdsl.dialects.builtin import f32
+
+from mlc.ir.kernel.cuda_target import CudaTarget
+from mlc.ir.kernel.kernel import loops_of, type_of
+from mlc.ir.kernel.schedule import Binding, Instruction, Level, Mma, Schedule, Stage, multiplied
+from mlc.passes.kernel.rules.cuda.contraction import Product, size
+from mlc.passes.kernel.rules.loop_facts import LoopFacts
+from mlc.passes.loops.tensor_core_leaf import multiplies
+
+BANKS = 32  # numbers that shared memory gives or takes in a cycle
+INSTRUCTIONS: dict[str, Instruction] = {multiplied(instruction): instruction for instruction in get_args(Instruction)}
+
+
+@dataclass(frozen=True)
+class WarpShape:
+    """A block of `down` x `across` warps with a tile of m x n each."""
+
+    down: int
+    across: int
+    m: int
+    n: int
+
+    @property
+    def rows(self) -> int:
+        return self.down * self.m
+
+    @property
+    def columns(self) -> int:
+        return self.across * self.n
+
+    @property
+    def warps(self) -> int:
+        return self.down * self.across
+
+    @property
+    def resident(self) -> int:
+        """Blocks that fit: a lane holds its part of the tile, fragments and places in 64 registers more."""
+        registers = 64 + self.m * self.n // 32
+        return max(1, min(8, (64 << 10) // (registers * 32 * self.warps)))
+
+
+SHAPES = (
+    WarpShape(2, 4, 64, 32),
+    WarpShape(2, 2, 64, 32),
+    WarpShape(1, 4, 64, 32),
+    WarpShape(2, 2, 32, 32),
+    WarpShape(1, 4, 32, 32),
+    WarpShape(2, 2, 16, 16),
+    WarpShape(1, 4, 16, 32),
+)
+
+
+def tensor_cores(group: LoopFacts, target: CudaTarget) -> Schedule | None:
+    """[batch] m n k, with operands of one type; None where there is no leave to round them, or no product of two matrices."""
+    product = Product.of(group)
+    if product is None or (instruction := instruction_of(product, target)) is None:
+        return None
+    if product.is_window() or len(product.rows) != 1 or not product.sums or 0 in group.loops.values():
+        return None
+    names = product.name(product.other), product.name(product.panel)
+    if None in names or names[0] == names[1] or not multiplies(group.ops[product.number]):
+        return None
+    shape = min(SHAPES, key=lambda shape: (time(product, shape, instruction, target), -shape.rows * shape.columns))
+    return tiled(product, shape, instruction)
+
+
+def instruction_of(product: Product, target: CudaTarget) -> Instruction | None:
+    """What multiplies operands of the product's types; None where nothing may."""
+    types = {type_of(operand.value).element_type for operand in (product.panel, product.other)}
+    if len(types) != 1 or type_of(product.result.value).element_type != f32:
+        return None
+    (type,) = types
+    return INSTRUCTIONS.get(target.precision if type == f32 else str(type))
+
+
+def says(group: LoopFacts, schedule: Schedule, target: CudaTarget) -> list[str]:
+    """In which precision a kernel's products are taken, where that is a question: on tensor cores, or with leave to use them."""
+    if isinstance(schedule.leaf, Mma):
+        type = multiplied(schedule.leaf.instruction)
+        products = Product.of(group)
+        assert products is not None
+        rounded = type_of(products.panel.value).element_type == f32
+        what = f"f32 operands rounded to {type}" if rounded else f"{type} operands as they are"
+        return [f"products on tensor cores, {what}, sums in f32"]
+    sums = [n for n, op in enumerate(group.ops) if group.is_product(n) and group.reduced & loops_of(op).keys()]
+    if target.precision != "f32" and sums:
+        return [f"products in the operands' own type, not in {target.precision}: no product of two matrices"]
+    return []
+
+
+def tiled(product: Product, shape: WarpShape, instruction: Instruction) -> Schedule:
+    (m,), n = product.rows, product.n
+    lhs, rhs = product.name(product.other), product.name(product.panel)
+    assert lhs is not None and rhs is not None
+    stages = {lhs: staged(product, m, instruction), rhs: staged(product, n, instruction)}
+    blocks: dict[str, Binding] = {**dict.fromkeys(product.batch, "block.x"), m: "block.x", n: "block.y"}
+    levels = (
+        Level({**dict.fromkeys(product.batch, 1), m: shape.rows, n: shape.columns}, blocks),
+        Level(depths(product, instruction), stage=stages),
+        Level({m: shape.m, n: shape.n}, {m: "thread.z", n: "thread.y"}),
+    )
+    return Schedule(levels, Mma(instruction), shape.resident)
+
+
+def staged(product: Product, along: str, instruction: Instruction) -> Stage:
+    """A tile whose rows are products of one step of the sum. Lanes read rows that lie one apart for tf32, two for the others: 8 numbers of
+    4 bytes more than a multiple of the banks' 32, or 4, put them into banks of their own; 16 bytes are both."""
+    operand = product.panel if along == product.n else product.other
+    wide = type_of(operand.value).element_type == f32 and instruction != "m16n8k8_tf32"
+    return Stage("workgroup", product.k_major(operand, along).order, 4 if wide else 8)
+
+
+def depths(product: Product, instruction: Instruction) -> dict[str, int]:
+    """How much of each sum is staged at a time: of the last loop 64 bytes a row, or what one instruction takes, of the others one."""
+    found = dict.fromkeys(product.sums, 1)
+    last = next((s for s in reversed(product.sums) if product.other.step(s) == 1), product.sums[-1])
+    least = 8 if instruction == "m16n8k8_tf32" else 16
+    most = 16 if type_of(product.other.value).element_type == f32 else 32
+    extent = product.group.fixed(last)
+    found[last] = most if extent is None or extent > least else least
+    return found
+
+
+def time(product: Product, shape: WarpShape, instruction: Instruction, target: CudaTarget) -> float:
+    """Cycles per step of the sum: rounds of as many blocks as the multiprocessors hold, times what the tensor cores or shared memory take
+    for a block, whichever is longer."""
+    (m,) = product.rows
+    blocks = prod(size(product, name) for name in product.batch)
+    blocks *= ceil(size(product, m) / shape.rows) * ceil(size(product, product.n) / shape.columns)
+    at_once = min(shape.resident, ceil(blocks / target.sms))
+    rounds = ceil(blocks / (target.sms * at_once))
+    moved = (
+        shape.warps * (shape.m + shape.n) + shape.rows + shape.columns
+    )  # what warps read, and what is staged for them
+    products = shape.rows * shape.columns / target.tensor_products(multiplied(instruction))
+    hidden = min(1.0, at_once * shape.warps / 8)  # as for ordinary cores
+    return rounds * at_once * max(products, moved / BANKS) / hidden
