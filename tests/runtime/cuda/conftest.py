@@ -12,21 +12,24 @@ import pytest
 
 from mlc.codegen.cuda import cuda_generator
 from mlc.codegen.cuda.compiled import Compiled
+from mlc.ir import gpus
 from mlc.runtime.artifact import Artifact
 from mlc.runtime.cuda import driver as cuda_driver
 from mlc.runtime.executable import Executable
 from tests.runtime.cuda import cuda_programs, stand_in
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def loaded() -> Iterator[stand_in.StandIn]:
     if shutil.which("g++") is None:
         pytest.skip("needs g++, which compiles CUDA C for the CPU")
     if stand_in.LOADED is None and stand_in.real_driver():
         pytest.skip("this machine has an NVIDIA driver: tests marked gpu run on it")
+    gpus.driver.cache_clear()
     with stand_in.loaded() as found:
         yield found
     cuda_driver.forget()
+    gpus.driver.cache_clear()  # else tests marked gpu would take the one of the stand-in for a GPU
 
 
 @pytest.fixture
