@@ -40,8 +40,8 @@ def dtype_of(code: int, bits: int, lanes: int) -> np.dtype:
     return np.dtype(f"{_KINDS[code]}{bits // 8}")
 
 
-class _Tensor(ctypes.Structure):
-    """The start of DLTensor."""
+class DLTensor(ctypes.Structure):
+    """As dlpack.h has it; `code`, `bits` and `lanes` are its DLDataType."""
 
     _fields_ = [
         ("data", ctypes.c_void_p),
@@ -51,6 +51,9 @@ class _Tensor(ctypes.Structure):
         ("code", ctypes.c_uint8),
         ("bits", ctypes.c_uint8),
         ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
     ]
 
 
@@ -59,8 +62,8 @@ _pointer.restype = ctypes.c_void_p
 _pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
 
-def _tensor(capsule: Any) -> _Tensor:
-    return _Tensor.from_address(_pointer(capsule, b"dltensor"))
+def _tensor(capsule: Any) -> DLTensor:
+    return DLTensor.from_address(_pointer(capsule, b"dltensor"))
 
 
 class _Words:

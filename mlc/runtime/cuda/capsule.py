@@ -12,26 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mlc.runtime.dlpack import dtype_of, type_code
+from mlc.runtime.dlpack import DLTensor, dtype_of, type_code
 
 CUDA_DEVICES = (2, 13)  # kDLCUDA, kDLCUDAManaged
-
-
-class _Tensor(ctypes.Structure):
-    """DLTensor."""
-
-    _fields_ = [
-        ("data", ctypes.c_void_p),
-        ("device_type", ctypes.c_int32),
-        ("device_id", ctypes.c_int32),
-        ("ndim", ctypes.c_int32),
-        ("code", ctypes.c_uint8),
-        ("bits", ctypes.c_uint8),
-        ("lanes", ctypes.c_uint16),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    ]
 
 
 _Deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -40,7 +23,7 @@ _Deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 class _Managed(ctypes.Structure):
     """DLManagedTensor."""
 
-    _fields_ = [("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", _Deleter)]
+    _fields_ = [("tensor", DLTensor), ("context", ctypes.c_void_p), ("deleter", _Deleter)]
 
 
 _api = ctypes.PyDLL(None)
@@ -119,7 +102,7 @@ def _drop(capsule: int) -> None:
 def export(owner: Any, shape: Sequence[int], dtype: np.dtype, place: int, ordinal: int) -> Any:
     """A capsule with memory of a GPU. Raises BufferError for a dtype that DLPack has no code for."""
     extents = (ctypes.c_int64 * max(1, len(shape)))(*shape)
-    tensor = _Tensor(
+    tensor = DLTensor(
         place, CUDA_DEVICES[0], ordinal, len(shape), type_code(dtype), dtype.itemsize * 8, 1, extents, None, 0
     )
     managed = _Managed(tensor, None, _give_back)
