@@ -7,8 +7,8 @@ A block's threads run in turns, in an order that the test chooses; barriers, war
 ones' in what they compute and in whom they wait for. docs/cuda-on-cpu.md shows what is found that way, and what is not.
 """
 
+from mlc.ir.kernel.address_maps import bank_ways, sectors
 from mlc.testing.accesses import Accesses, watch
-from mlc.testing.address_maps import bank_ways, sectors
 from mlc.testing.host_backend import on_host
 from mlc.testing.host_build import CompileFault
 from mlc.testing.host_module import ORDERS, HostModule, KernelFault, Order

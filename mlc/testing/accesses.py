@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from mlc.errors import MlcError
+from mlc.ir.kernel.address_maps import LANES, SECTOR, bank_ways, sectors
 from mlc.testing import host_build
-from mlc.testing.address_maps import LANES, SECTOR, bank_ways, sectors
 from mlc.testing.host_module import HostModule, Order
 
 LIMIT = 20_000_000

@@ -67,6 +67,7 @@ class Function:
         self.views: dict[SSAValue, View] = {}
         self.vectors: dict[SSAValue, str] = {}  # variables that hold a vector; in `texts` is its lane l
         self.spread, self.aligned = 1, True  # vectors lie over so many threads (lane_ops.py)
+        self.together = 1  # so many threads share the steps of loops that are apart
         self.skipped: set[Operation] = set()  # products that a sum takes in
         self.undeclared: dict[str, str] = {}  # variables whose first store declares them -> type
 

@@ -28,9 +28,11 @@ def _(f: Function, op: scf.ForOp) -> None:
     f.positions[iv] = polynomial.name(name)
     if "unroll" in op.attributes:
         f.line("#pragma unroll")
-    step = f.value(op.step)
+    start, step = f.value(op.lb), f.value(op.step)
+    if "apart" in op.attributes and f.together > 1:
+        start, step = "(int)threadIdx.x" if start == "0" else f"{start} + (int)threadIdx.x", str(f.together)
     advance = f"++{name}" if step == "1" else f"{name} += {step}"
-    with f.braces(f"for ({f.index} {name} = {f.value(op.lb)}; {name} < {f.value(op.ub)}; {advance})"):
+    with f.braces(f"for ({f.index} {name} = {start}; {name} < {f.value(op.ub)}; {advance})"):
         f.block(op.body.block)
         assign(f, variables, last_operands(op.body.block))
     f.taken = outside

@@ -2,8 +2,9 @@
 
 scf.parallel at its top     one launch for each: a thread is a point (mlc/passes/loops/grid_leaf.py)
 kernel.launch               one launch of that many blocks and threads, whose numbers the kernel asks for (mlc/passes/loops/grid.py)
-kernel.tiles                one launch: a thread takes a tile; where each has scratch memory, one tile after the other
-none of these               one launch of one thread: steps that depend on each other
+kernel.tiles                one launch: a thread takes a tile, or a block does, where loops in it have steps that touch elements of their own
+                            ("apart", mlc/passes/kernel/nest.py); where each has scratch memory, one tile after the other
+none of these               one launch of one thread, or of one block as above: steps that depend on each other
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from mlc.ir.kernel.planner import KernelSignature
 from mlc.ir.kernel.schedule import Grid, Schedule
 
 TILE_THREADS = 128  # of a block whose threads take tiles
+TILE_BLOCK = 64  # threads of a block that takes a tile
 SHARES = 1024  # threads that have scratch memory of their own, at most
 
 
@@ -171,21 +173,29 @@ class Writer:
         f, arguments = self.function()
         count = self.signature.tiles
         scratch = self.signature.scratch
+        together = TILE_BLOCK if scratch == 0 and steps_apart(self.op) else 1
+        f.together = together
         if count is None:
             f.block(self.op.body.block)
-            self.launches.append(Launch(self.name, ("1", "1", "1"), (1, 1, 1)))
-            return self.global_text(self.name, arguments, 1, f)
+            self.launches.append(Launch(self.name, ("1", "1", "1"), (together, 1, 1)))
+            return self.global_text(self.name, arguments, together, f)
         roles = dict(zip(self.signature.roles, self.op.body.block.args, strict=True))
-        tile, tiles = f.fresh("tile"), f.fresh("tiles")
+        tile = f.fresh("tile")
         extents = {name: arg for name, arg in zip(self.signature.names, self.op.body.block.args, strict=True) if name}
-        f.line(
-            f"const {f.index} {tiles} = {dim_text(count, {n: f.value(a) for n, a in extents.items() if a in f.positions})};"
-        )
+        known = {n: f.value(a) for n, a in extents.items() if a in f.positions}
+        if together > 1:
+            f.line(f"const {f.index} {tile} = blockIdx.x;")
+            f.positions[roles["begin"]] = polynomial.name(tile)
+            f.positions[roles["end"]] = polynomial.plus(polynomial.name(tile), polynomial.number(1))
+            f.block(self.op.body.block)
+            self.launches.append(Launch(self.name, (str(count), "1", "1"), (together, 1, 1)))
+            return self.global_text(self.name, arguments, together, f)
+        tiles = f.fresh("tiles")
+        f.line(f"const {f.index} {tiles} = {dim_text(count, known)};")
         thread = thread_number(f.index, TILE_THREADS)
         head = f"if (const {f.index} {tile} = {thread}; {tile} < {tiles})"
         if scratch != 0:
             self.shares = SHARES
-            known = {n: f.value(a) for n, a in extents.items() if a in f.positions}
             own = f.fresh("own")
             bytes = dim_text(scratch, known)
             f.line(f"int8_t *const {own} = scratch + (int64_t)({thread}) * ({bytes});")
@@ -200,6 +210,19 @@ class Writer:
             blocks = dims.dmin(blocks, SHARES // TILE_THREADS)
         self.launches.append(Launch(self.name, (str(blocks), "1", "1"), (TILE_THREADS, 1, 1)))
         return self.global_text(self.name, arguments, TILE_THREADS, f)
+
+
+def steps_apart(op: func.FuncOp) -> bool:
+    """Can the threads of a block share a tile: is all that is written written in loops whose steps are apart?"""
+    stores = [inner for inner in op.walk() if inner.name in ("memref.store", "vector.store", "vector.maskedstore")]
+    return bool(stores) and all(any("apart" in outer.attributes for outer in around(store)) for store in stores)
+
+
+def around(op: Operation) -> Iterable[Operation]:
+    """The ops that hold an op, the innermost first."""
+    while (outer := op.parent_op()) is not None:
+        yield outer
+        op = outer
 
 
 def thread_number(index: str, threads: int) -> str:

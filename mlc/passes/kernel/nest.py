@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from xdsl.builder import Builder
 from xdsl.dialects import arith, func, memref, scf
-from xdsl.dialects.builtin import i64
+from xdsl.dialects.builtin import UnitAttr, i64
 from xdsl.ir import Block, SSAValue
 from xdsl.rewriter import InsertPoint
 
@@ -61,26 +61,26 @@ class Loops:
     def const(self, value: int) -> SSAValue:
         return self.kernel.const(value)
 
-    def nest(self, extents: Sequence[Extent], fill: Callable[[list[SSAValue]], None]) -> None:
-        """for i0 in extents[0]: for i1 ...: fill([i0, i1, ...])"""
-        self._nest(list(extents), [], fill)
+    def nest(self, extents: Sequence[Extent], fill: Callable[[list[SSAValue]], None], apart: bool = False) -> None:
+        """for i0 in extents[0]: for i1 ...: fill([i0, i1, ...]); the last of the loops may be `apart`."""
+        self.box([(self.const(0), self.extent(extent)) for extent in extents], fill, apart)
 
-    def box(self, bounds: Sequence[tuple[SSAValue, SSAValue]], fill: Callable[[list[SSAValue]], None]) -> None:
-        """for i0 from bounds[0][0] to bounds[0][1]: for i1 ...: fill([i0, i1, ...])"""
+    def box(
+        self,
+        bounds: Sequence[tuple[SSAValue, SSAValue]],
+        fill: Callable[[list[SSAValue]], None],
+        apart: bool = False,
+    ) -> None:
+        """for i0 from bounds[0][0] to bounds[0][1]: for i1 ...: fill([i0, i1, ...]); the last of the loops may be `apart`."""
 
         def inside(number: int, at: list[SSAValue]) -> None:
             if number == len(bounds):
                 fill(at)
             else:
-                self.loop(*bounds[number], lambda i: inside(number + 1, [*at, i]))
+                last = number == len(bounds) - 1
+                self.loop(*bounds[number], lambda i: inside(number + 1, [*at, i]), apart and last)
 
         inside(0, [])
-
-    def _nest(self, extents: list[Extent], at: list[SSAValue], fill: Callable[[list[SSAValue]], None]) -> None:
-        if not extents:
-            fill(at)
-            return
-        self.loop(self.const(0), self.extent(extents[0]), lambda i: self._nest(extents[1:], [*at, i], fill))
 
     def range(self, extent: Extent, block: int = 1) -> tuple[SSAValue, SSAValue]:
         """The part [start, stop) of an axis that this call computes, in whole blocks but for the last."""
@@ -119,13 +119,17 @@ class Loops:
 
         self.loop(begin, end, tile)
 
-    def loop(self, start: SSAValue, stop: SSAValue, fill: Callable[[SSAValue], None]) -> None:
+    def loop(self, start: SSAValue, stop: SSAValue, fill: Callable[[SSAValue], None], apart: bool = False) -> None:
+        """for i from start to stop: fill(i). The steps of loops that are `apart` touch elements of their own: what one of them writes, only
+        steps of the same number behind `start` read or write in the others, so that each number may have a thread of a GPU's block."""
         block, outer = Block(arg_types=[index]), self.b
         self.b = Builder(InsertPoint.at_end(block))
         fill(block.args[0])
         self.b.insert(scf.YieldOp())
         self.b = outer
-        self.b.insert(scf.ForOp(start, stop, self.const(1), [], block))
+        made = self.b.insert(scf.ForOp(start, stop, self.const(1), [], block))
+        if apart:
+            made.attributes["apart"] = UnitAttr()
 
     def fold(
         self, start: SSAValue, stop: SSAValue, first: SSAValue, fill: Callable[[SSAValue, SSAValue], SSAValue]

@@ -79,7 +79,7 @@ def write_border(op: PadOp, name: str) -> tuple[Kernel, list[Extent]]:
     if any(op.between):
         bounds = [(loops.const(0), loops.extent(e)) for e in shape]
         bounds[shared] = begin, end
-        loops.box(bounds, write)
+        loops.box(bounds, write, apart=shared != len(bounds) - 1)
         return loops.finish("it fills the border of a padded tensor")
     for axis in range(len(inside)):
         for start, stop, size in ((0, low[axis], low[axis]), (behind[axis], shape[axis], high[axis])):
@@ -90,7 +90,7 @@ def write_border(op: PadOp, name: str) -> tuple[Kernel, list[Extent]]:
             bounds = [(loops.extent(first), loops.extent(last)) for first, last in (*before, (start, stop), *after)]
             first, last = bounds[shared]
             bounds[shared] = loops.most(first, begin), loops.least(last, end)
-            loops.box(bounds, write)
+            loops.box(bounds, write, apart=shared != len(bounds) - 1)
     return loops.finish("it fills the border of a padded tensor")
 
 
@@ -142,9 +142,9 @@ def _cumulative(op: CumulativeOp, name: str) -> Written:
                 x = loops.load("x0", place(before if exclusive else i, c))
                 loops.store(fold(loops.b, dtype, loops.load("y0", place(before, c)), x), "y0", place(i, c))
 
-            loops.loop(first, last, column)
+            loops.loop(first, last, column, apart=True)
 
-        loops.loop(zero, loops.least(size, one), lambda _: loops.loop(first, last, begin))
+        loops.loop(zero, loops.least(size, one), lambda _: loops.loop(first, last, begin, apart=True))
         loops.loop(one, size, step)
 
     if axis < len(shape) - 1 and wide == dtype:
@@ -162,12 +162,13 @@ def _window_put(op: WindowPutOp, name: str) -> Written:
     loops = Loops(name, buffers)
     window, strides, dilations = (p.get_values() for p in (op.window, op.strides, op.dilations))
     apart = next((a for a, w in enumerate(window) if w > 1 or strides[a] > 1), len(window))
+    channels = apart < len(window) - 1 and window[-1] == strides[-1] == 1  # what the last axis has stays apart
     add, _ = scalar.reduction("sum")
     times = lambda x, by: x if by == 1 else loops.b.insert(arith.MuliOp(x, loops.const(by))).result
 
     def image(outer: list[SSAValue]) -> None:
         zero = lambda at: loops.store(scalar.constant(loops.b, dtype, 0), "y0", [*outer, *at])
-        loops.nest(shape[apart:], zero)
+        loops.nest(shape[apart:], zero, apart=channels)
 
         def put(at: list[SSAValue]) -> None:
             at = [*outer, *at]
@@ -184,7 +185,7 @@ def _window_put(op: WindowPutOp, name: str) -> Written:
             total = scalar.widened(add)(loops.b, dtype, loops.load("y0", where), loops.load("x0", at))
             loops.store(total, "y0", where)
 
-        loops.nest(shape_of(op.values)[apart:], put)
+        loops.nest(shape_of(op.values)[apart:], put, apart=channels)
 
     loops.shared(shape[:apart], image)
     return *loops.finish(), [n for n, _, _ in buffers]

@@ -36,7 +36,7 @@ def scatter_copy(op: ScatterOp, name: str) -> Written:
         axis = first_axis(shape_of(op.x))
         bounds = [(loops.const(0), loops.extent(e)) for e in shape_of(op.x)]
         bounds[axis] = loops.range(shape_of(op.x)[axis])
-        loops.box(bounds, lambda at: loops.store(loops.load("x0", at), "y0", at))
+        loops.box(bounds, lambda at: loops.store(loops.load("x0", at), "y0", at), apart=axis != len(bounds) - 1)
     return *loops.finish(), ["x0", "y0"]
 
 
@@ -71,15 +71,18 @@ class Scatter:
     def write(self) -> None:
         loops = self.loops
         bounds = [(loops.const(0), loops.extent(e)) for e in self.updates]
+        apart = bool(self.inner)
         if (shared := self.shared_axis()) is not None:
             axis, block = shared
             start, stop = loops.range(self.shape[axis], block)
             d = self.axes[axis]
             bounds[d] = (start, loops.least(stop, bounds[d][1]))
+            apart = apart and (block > 1 or self.inner[-1] != d)
 
         def rows(at: list[SSAValue]) -> None:
             where, inside = self.position(dict(zip(self.outer, at, strict=True)))
-            self.when(inside, lambda: self.box(bounds, self.inner, lambda more: self.fold(at, more, where)))
+            fold = lambda more: self.fold(at, more, where)
+            self.when(inside, lambda: self.box(bounds, self.inner, fold, apart))
 
         self.box(bounds, self.outer, rows)
 
@@ -99,8 +102,9 @@ class Scatter:
         bounds: Sequence[tuple[SSAValue, SSAValue]],
         dims: Sequence[int],
         fill: Callable[[list[SSAValue]], None],
+        apart: bool = False,
     ) -> None:
-        self.loops.box([bounds[d] for d in dims], fill)
+        self.loops.box([bounds[d] for d in dims], fill, apart)
 
     def position(self, at: dict[int, SSAValue]) -> tuple[dict[int, SSAValue], SSAValue | None]:
         """By axis of y where an index says so, and whether that is in y."""

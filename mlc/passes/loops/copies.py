@@ -6,7 +6,8 @@
       %v = scf.if %i0 < %m_valid { vector.load %A_1[%i0, %i1] : vector<4xf32> } else { 0 }
       memref.store %v[0], %A_shared[%i0, %i1] ...         transposed on the way
 
-A thread moves 16 bytes at a time where the slower memory's rows allow: contiguous, aligned, and no end within the 16 bytes.
+A thread moves 16 bytes at a time where the slower memory's rows allow: contiguous, aligned, and no end within the 16 bytes. Neighbours take a row side
+by side, as far as what they store lies in banks of shared memory of its own: a transposed row has some threads, and the next rows the others.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import prod
 
+import numpy as np
 from xdsl.builder import Builder
 from xdsl.dialects import arith, memref, scf, vector
 from xdsl.dialects.builtin import DYNAMIC_INDEX, FloatAttr, IntegerAttr, IntegerType, UnitAttr, VectorType
@@ -21,6 +23,7 @@ from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Attribute, BlockArgument, SSAValue
 from xdsl.rewriter import InsertPoint
 
+from mlc.ir.kernel.address_maps import LANES, bank_ways
 from mlc.ir.kernel.kernel import Kernel, element_bytes, erase, float_attr, space_of, strides_of, type_of
 from mlc.passes.loops.lanes import vector_type
 from mlc.passes.loops.scf_blocks import branch, choice, for_loop
@@ -81,15 +84,18 @@ class Copy:
         total, step = prod(self.shape), kernel.threads() * self.width
         first = kernel.shared(("first", self.width), lambda: arith.MuliOp(thread_number(kernel), const(self.width)))
         first.name_hint = "first"
-        order = [axis for axis in range(len(self.shape)) if axis != self.axis] + [self.axis]
+        order = self.order(self.near())
 
         def place(b: Builder, number: SSAValue) -> None:
             at: dict[int, SSAValue] = {}
-            for position, axis in reversed(list(enumerate(order))):
-                extent = const(self.shape[axis])
-                at[axis] = b.insert(arith.RemUIOp(number, extent)).result if position else number
-                number = b.insert(arith.DivUIOp(number, extent)).result if position else number
-                at[axis].name_hint = f"i{axis}"
+            for position, (axis, extent) in reversed(list(enumerate(order))):
+                part = b.insert(arith.RemUIOp(number, const(extent))).result if position else number
+                number = b.insert(arith.DivUIOp(number, const(extent))).result if position else number
+                if axis in at:  # a piece of the row, behind those before it
+                    part = b.insert(arith.MuliOp(part, const(order[-1][1]))).result
+                    part = b.insert(arith.AddiOp(part, at[axis])).result
+                at[axis] = part
+                part.name_hint = f"i{axis}"
             self.move(b, [at[axis] for axis in range(len(self.shape))])
 
         def some(b: Builder, start: SSAValue) -> None:
@@ -104,6 +110,35 @@ class Copy:
         loop = for_loop(const(0), const(total), const(step), "e", some)
         loop.attributes["unroll"] = UnitAttr()
         b.insert(loop)
+
+    def near(self) -> int:
+        """How much of a row neighbouring threads have: all of it or, if its stores conflict, the longest part of 16 bytes or more that does least."""
+        parts = [self.shape[self.axis]]
+        while parts[-1] % (2 * self.width) == 0 and parts[-1] * element_bytes(self.element) >= 2 * BYTES:
+            parts.append(parts[-1] // 2)
+        return min(parts, key=self.ways)
+
+    def order(self, near: int) -> list[tuple[int, int]]:
+        """Axes with their extents as threads are counted, the last fastest."""
+        others = [(axis, extent) for axis, extent in enumerate(self.shape) if axis != self.axis]
+        row = self.shape[self.axis]
+        return [*([(self.axis, row // near)] if near < row else []), *others, (self.axis, near)]
+
+    def ways(self, near: int) -> int:
+        """How often the first warp goes through the banks with what it stores at a time."""
+        number = np.arange(LANES) * self.width
+        there = number < prod(self.shape)
+        strides, bytes = strides_of(self.target), element_bytes(self.element)
+        whole = self.width > 1 and self.whole_rows(self.target)
+        place, step = np.zeros(LANES, np.int64), 1
+        for axis, extent in reversed(self.order(near)):
+            stride = strides[axis]
+            assert stride is not None
+            place += number % extent * (stride if axis != self.axis or step == 1 else stride * near)
+            number, step = number // extent, step * extent
+        lanes = [0] if whole else range(self.width)
+        each = np.stack([place + lane * (strides[self.axis] or 0) for lane in lanes]) * bytes
+        return int(bank_ways(np.where(there, each, -1), bytes * (self.width if whole else 1)).max())
 
     def move(self, b: Builder, at: Indices) -> None:
         inside = inside_of(b, {at[axis]: size for axis, size in self.limits.items()})

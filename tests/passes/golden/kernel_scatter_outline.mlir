@@ -15,7 +15,7 @@ builtin.module @main {
       scf.for %5 = %0 to %2 step %3 {
         %6 = memref.load %x0[%4, %5] : memref<6x4xf32>
         memref.store %6, %y0[%4, %5] : memref<6x4xf32>
-      }
+      } {apart}
     }
     func.return
   }
@@ -40,7 +40,7 @@ builtin.module @main {
           %16 = memref.load %y0[%10, %14] : memref<6x4xf32>
           %17 = arith.addf %16, %15 : f32
           memref.store %17, %y0[%10, %14] : memref<6x4xf32>
-        }
+        } {apart}
       }
     }
     func.return
