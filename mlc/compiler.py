@@ -26,7 +26,6 @@ from mlc.ir.collection import without_collections
 from mlc.ir.dims import Extent
 from mlc.ir.files import require_path
 from mlc.ir.module import Module
-from mlc.ir.slice_bounds import verify_slices
 from mlc.ir.variants import Variant, require_possible, variant_text
 from mlc.ir.weights import WeightStore
 from mlc.options import CompileOptions, DimRange
@@ -114,11 +113,9 @@ def _bounds(value: DimRange) -> int | tuple[int, int | None]:
 def parse_text(content: bytes, file: str, weights: WeightStore | None = None) -> Module:
     """The module in a file of IR text. Raises InvalidModel."""
     try:
-        module = Module.parse(content.decode(), weights, file)
+        return Module.parse(content.decode(), weights, file)
     except UnicodeDecodeError as error:
         raise InvalidModel(f"{file} is not text in UTF-8: {error}") from error
-    verify_slices(module)
-    return module
 
 
 def _parse(path: Path) -> Module:

@@ -34,6 +34,7 @@ from mlc.ir.kernel.fit import verify_function
 from mlc.ir.kernel.program import CountOp
 from mlc.ir.reading import Reader
 from mlc.ir.scope import verify_scope
+from mlc.ir.size_faults import verify_sizes
 from mlc.ir.text import text_of
 from mlc.ir.types import DimsAttr, Shape, dtype_of, extent, shape_of, shape_text
 from mlc.ir.weights import WeightStore
@@ -168,7 +169,8 @@ class Module:
 
     @classmethod
     def parse(cls, text: str, weights: WeightStore | None = None, file: str = "<text>") -> Module:
-        """Read IR text: a module, or functions alone. Raises InvalidText with line and column where it does not parse or verify."""
+        """Read IR text: a module, or functions alone. Raises InvalidText with line and column where it does not parse or verify,
+        InvalidModel where it would reach outside of its tensors at sizes that it allows."""
         if not isinstance(text, str):
             raise InvalidModel(f"IR text is a string, not of type {type(text).__name__}")
         reader = Reader(text, file)
@@ -183,6 +185,8 @@ class Module:
         module = cls(op, weights, symbols, checks)
         module.indices = indices
         module.verify()
+        if any(isinstance(f, FuncOp) and f.sym_name.data == "main" and f.body.blocks for f in op.ops):
+            verify_sizes(module)
         return module
 
     def run(self, *inputs: np.ndarray) -> list[np.ndarray]:

@@ -11,15 +11,17 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from xdsl.dialects.builtin import TensorType
+from xdsl.dialects.func import FuncOp
 from xdsl.ir import SSAValue
 
 from mlc.errors import ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
-from mlc.ir.module import Module
-from mlc.ir.types import shape_of
+from mlc.ir.graph.base import Check
+from mlc.ir.types import Shape, shape_of
 
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
 _TRIED = (3, 1, 2, 4, 8, 16, 32, 64, 224, 0)
@@ -28,8 +30,26 @@ _VISITED = 1000  # sets of sizes that are tried before it is left to the user
 _SHOWN = 6  # checks in an error
 
 
+class Sized(Protocol):
+    """What is read of a module (mlc.ir.module) to find its sizes."""
+
+    symbols: dict[str, tuple[int, int | None]]
+    checks: list[Check]
+
+    @property
+    def main(self) -> FuncOp: ...
+    @property
+    def is_program(self) -> bool: ...
+    @property
+    def input_types(self) -> list[tuple[Shape, str]]: ...
+    @property
+    def output_types(self) -> list[tuple[Shape, str]]: ...
+    @property
+    def counted(self) -> dict[str, Extent]: ...
+
+
 def sample_binding(
-    module: Module, given: Mapping[str, int] | None = None, preferred: int | None = None
+    module: Sized, given: Mapping[str, int] | None = None, preferred: int | None = None
 ) -> dict[str, int]:
     """A value for every symbol that `given` does not name, so that the module's checks hold and no tensor is empty if that can be had.
 
@@ -141,7 +161,7 @@ class _Conditions:
     settled: Callable[[Extent], bool]  # whether an extent is empty whatever is chosen
 
     @classmethod
-    def of(cls, module: Module, fixed: Mapping[str, int], limits: Mapping[str, tuple[int, int | None]]) -> _Conditions:
+    def of(cls, module: Sized, fixed: Mapping[str, int], limits: Mapping[str, tuple[int, int | None]]) -> _Conditions:
         zero = {name: size for name, size in fixed.items() if size == 0}
         zero.update({name: 0 for name, (_, high) in limits.items() if high == 0})
 
@@ -167,13 +187,13 @@ class _Conditions:
         return not open or any(all(_Condition(e).holds(binding) for e in shape) for shape in open)
 
 
-def _values(module: Module) -> list[SSAValue]:
+def _values(module: Sized) -> list[SSAValue]:
     block = module.main.body.block
     found = [*block.args, *(result for op in block.ops for result in op.results)]
     return [value for value in found if isinstance(value.type, TensorType)]
 
 
-def _output_shapes(module: Module) -> list[tuple[Extent, ...]]:
+def _output_shapes(module: Sized) -> list[tuple[Extent, ...]]:
     if module.is_program or module.main.body.block.last_op is None:
         return []
     return [shape_of(value) for value in module.main.body.block.last_op.operands]
@@ -199,7 +219,7 @@ def _repaired(
     return None
 
 
-def _unsolved(module: Module, symbols: list[str]) -> ShapeError:
+def _unsolved(module: Sized, symbols: list[str]) -> ShapeError:
     asked = [check for check in module.checks if not check.needs(module.counted)]
     named = [name for name in symbols if any(check.needs((name,)) for check in asked)] or symbols
     lines = [f"{check.lhs} = {check.rhs}{f' ({check.message})' if check.message else ''}" for check in asked[:_SHOWN]]

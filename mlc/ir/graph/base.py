@@ -200,9 +200,17 @@ def require_at_least(extent: Extent, low: Extent, what: str) -> None:
             more = more + (Dim(((atoms, coefficient),)) if atoms else coefficient)
     less = more - difference
     check = (dims.dmax(more, less), more) if isinstance(more, int) else (dims.dmin(more, less), less)
-    if check[0] != check[1] and not any(check == (known.lhs, known.rhs) for known in position.checks):
+    if check[0] != check[1] and not any(_at_least(more, less, known) for known in position.checks):
         asking = _name(position.location)
         position.checks.append(Check(*check, f"{asking}: {what}" if asking else what))
+
+
+def _at_least(more: Extent, less: Extent, known: Check) -> bool:
+    """Whether a check asks for more >= less, or for more than that."""
+    if isinstance(more, int):
+        return (known.lhs, known.rhs) == (dims.dmax(more, less), more)
+    enough = isinstance(less, int) and isinstance(known.rhs, int) and known.rhs >= less
+    return known.lhs == dims.dmin(more, known.rhs) and (enough or known.rhs == less)
 
 
 def location_file(op: Operation) -> str | None:
@@ -271,6 +279,11 @@ class GraphOp(IRDLOperation):
         """The error that says where the op stands."""
         title = self.name.removeprefix("graph.")
         return NoDerivative(title, reason, node=location_name(self), file=location_file(self), remedy=remedy)
+
+    def misfit(self, at: Evaluate) -> str | None:
+        """What the op would read or write outside of its operands where extents are what `at` gives; None where it stays inside. Its builder proves
+        that it does, or leaves a check to the module; of IR text, which may have lost that, size_faults.py asks."""
+        return None
 
     def verify_(self) -> None:
         try:

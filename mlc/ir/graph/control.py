@@ -134,6 +134,7 @@ class ScanOp(ControlOp):
 
     @staticmethod
     def infer(inputs: Sequence[SSAValue], carried: int, scanned: int, length: Extent, body: Block) -> list[TensorType]:
+        _require_parts("scan", len(inputs), carried, scanned)
         results = [tensor_type(value) for value in yielded(body)]
         _require_stable("scan", inputs[:carried], results[:carried])
         for number, value in enumerate(inputs[carried : carried + scanned]):
@@ -141,6 +142,9 @@ class ScanOp(ControlOp):
                 raise ShapeError(
                     f"scan: sequence {number} is {type_text(tensor_type(value))}, there are {length} steps"
                 )
+        pieces = [tensor(shape_of(x)[1:], dtype_of(x)) for x in inputs[carried : carried + scanned]]
+        types = [tensor_type(value) for value in inputs]
+        _require_arguments("scan", body, [*types[:carried], *pieces, *types[carried + scanned :]])
         stacked = [
             tensor((length, *shape_of_type(t)), dtype_of(v)) for t, v in zip(results, yielded(body), strict=True)
         ]
@@ -169,6 +173,22 @@ class ScanOp(ControlOp):
             for y, value in zip(ys, results[carried:], strict=True):
                 y[t] = value
         return (*carries, *ys)
+
+
+def _require_parts(op: str, inputs: int, *counts: int) -> None:
+    """The operands hold what the counts say, and constants behind it."""
+    if min(counts) < 0 or sum(counts) > inputs:
+        raise ShapeError(f"{op}: {inputs} operands do not hold {' and '.join(map(str, counts))} values of its steps")
+
+
+def _require_arguments(op: str, body: Block, types: Sequence[TensorType]) -> None:
+    """A body takes values of the types that it is given."""
+    taken = [argument.type for argument in body.args]
+    if taken != list(types):
+        texts = (
+            ", ".join(type_text(t) if isinstance(t, TensorType) else str(t) for t in row) for row in (taken, types)
+        )
+        raise ShapeError("{}: it takes {}, and is given {}".format(op, *texts))
 
 
 def _require_stable(op: str, before: Sequence[SSAValue], after: Sequence[TensorType]) -> None:
@@ -226,11 +246,13 @@ class WhileOp(ControlOp):
     def infer(
         condition: SSAValue, inputs: Sequence[SSAValue], carried: int, most: Extent | None, body: Block
     ) -> list[TensorType]:
+        _require_parts("while", len(inputs), carried)
         following, *results = yielded(body)
         for flag in (condition, following):
             _require_flag("while", flag)
         final = [tensor_type(value) for value in results[:carried]]
         _require_stable("while", inputs[:carried], final)
+        _require_arguments("while", body, [tensor_type(value) for value in inputs])
         if most is None and len(results) > carried:
             raise ShapeError("while: rows are stacked, and nothing says how many there are at most")
         stacked = [] if most is None else [tensor((most, *shape_of(y)), dtype_of(y)) for y in results[carried:]]
@@ -278,15 +300,17 @@ class IfOp(ControlOp):
         super().__init__(
             operands=[condition, list(inputs)],
             regions=[Region(then), Region(otherwise)],
-            result_types=[self.infer(condition, then, otherwise)],
+            result_types=[self.infer(condition, inputs, then, otherwise)],
         )
 
     def first_constant(self) -> int:
         return 1
 
     @staticmethod
-    def infer(condition: SSAValue, then: Block, otherwise: Block) -> list[TensorType]:
+    def infer(condition: SSAValue, inputs: Sequence[SSAValue], then: Block, otherwise: Block) -> list[TensorType]:
         _require_flag("if", condition)
+        for block in (then, otherwise):
+            _require_arguments("if", block, [tensor_type(value) for value in inputs])
         first, second = ([tensor_type(value) for value in yielded(block)] for block in (then, otherwise))
         if first != second:
             texts = (", ".join(map(type_text, types)) or "nothing" for types in (first, second))
@@ -294,7 +318,7 @@ class IfOp(ControlOp):
         return first
 
     def infer_types(self) -> Sequence[TensorType]:
-        return self.infer(self.condition, self.then.block, self.otherwise.block)
+        return self.infer(self.condition, self.inputs, self.then.block, self.otherwise.block)
 
     @property
     def flops(self) -> Extent:
@@ -336,9 +360,7 @@ class CallOp(ControlOp):
 
     @staticmethod
     def infer(inputs: Sequence[SSAValue], callee: str, body: Block) -> list[TensorType]:
-        given, taken = ([type_text(tensor_type(v)) for v in values] for values in (inputs, body.args))
-        if given != taken:
-            raise ShapeError(f"call of {callee}: it takes {', '.join(taken)}, and is given {', '.join(given)}")
+        _require_arguments(f"call of {callee}", body, [tensor_type(value) for value in inputs])
         return [tensor_type(value) for value in yielded(body)]
 
     def infer_types(self) -> Sequence[TensorType]:
@@ -373,6 +395,7 @@ class GroupOp(GraphOp):
         )
 
     def infer_types(self) -> Sequence[TensorType]:
+        _require_arguments("group", self.body.block, [tensor_type(value) for value in self.inputs])
         return [tensor_type(value) for value in yielded(self.body.block)]
 
     def verify_(self) -> None:

@@ -25,7 +25,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph import parts
 from mlc.ir.graph import shape as shapes
-from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_equal, widened
+from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_at_least, require_equal, widened
 from mlc.ir.graph.derivative import Algebra, Padding, Tangent
 from mlc.ir.graph.linear import labels
 from mlc.ir.graph.parts import padded
@@ -294,7 +294,14 @@ def convolution(
     op = ConvolutionOp(
         x, weight, spec, strides or ones, [(0, 0) for _ in ones] if padding is None else padding, dilations or ones, x_dilation or ones
     )  # fmt: skip
+    require_windows(shape_of(op.result))
     return emit(op)[0]
+
+
+def require_windows(positions: Sequence[Extent]) -> None:
+    """Windows have no negative number of positions: x is large enough where it is not empty."""
+    for axis, extent in enumerate(positions):
+        require_at_least(extent, 0, f"axis {axis} holds windows")
 
 
 def _in_groups(

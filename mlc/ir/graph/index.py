@@ -54,6 +54,15 @@ def extents_of_loops(
     return [extents[d] for d in range(rank)]
 
 
+def _too_long(at: Evaluate, x: SSAValue, indices: SSAValue, loops: Sequence[int], axes: Sequence[int]) -> str | None:
+    """The first axis of x that a loop over the indices goes beyond."""
+    looped = dict(zip(loops, shape_of(indices), strict=False))
+    for axis, (loop, extent) in enumerate(zip(axes, shape_of(x), strict=True)):
+        if loop in looped and at(looped[loop]) > at(extent):
+            return f"it goes through {at(looped[loop])} elements of axis {axis}, which has {at(extent)}"
+    return None
+
+
 def positions(
     shape: Sequence[int], x: Sequence[int], indices: np.ndarray, loops: Sequence[int], axes: Sequence[int]
 ) -> list[np.ndarray]:
@@ -104,6 +113,14 @@ class GatherOp(GraphOp):
 
     def infer_types(self) -> Sequence[TensorType]:
         return [self.infer(self.x, self.indices, self.loops.get_values(), self.axes.get_values())]
+
+    def misfit(self, at: Evaluate) -> str | None:
+        if any(at(e) <= 0 for e in shape_of(self.result)):
+            return None
+        for axis, (loop, extent) in enumerate(zip(self.axes.get_values(), shape_of(self.x), strict=True)):
+            if loop == -1 and at(extent) <= 0:
+                return f"it looks up elements of axis {axis}, which has none"
+        return _too_long(at, self.x, self.indices, self.loops.get_values(), self.axes.get_values())
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         x, indices = operands
@@ -172,6 +189,11 @@ class ScatterOp(GraphOp):
     def infer_types(self) -> Sequence[TensorType]:
         loops, axes = self.loops.get_values(), self.axes.get_values()
         return [self.infer(self.x, self.indices, self.updates, loops, axes, self.kind.data)]
+
+    def misfit(self, at: Evaluate) -> str | None:
+        if any(at(e) <= 0 for e in shape_of(self.updates)):
+            return None
+        return _too_long(at, self.x, self.indices, self.loops.get_values(), self.axes.get_values())
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         x, indices, updates = operands

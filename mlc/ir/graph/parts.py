@@ -68,6 +68,18 @@ class SliceOp(GraphOp):
     def infer_types(self) -> Sequence[TensorType]:
         return [self.infer(self.x, self.starts.extents(), shape_of(self.result), self.steps.get_values())]
 
+    def misfit(self, at: Evaluate) -> str | None:
+        counts = [at(size) for size in shape_of(self.result)]
+        if any(count <= 0 for count in counts):
+            return None
+        rows = zip(self.starts.extents(), counts, self.steps.get_values(), shape_of(self.x), strict=True)
+        for axis, (start, count, step, whole) in enumerate(rows):
+            first, extent = at(start), at(whole)
+            last = first + (count - 1) * step
+            if not (0 <= first < extent and 0 <= last < extent):
+                return f"it reads elements {first}..{last} of axis {axis}, which has {extent}"
+        return None
+
     def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
         index = []
         for start, size, step in zip(

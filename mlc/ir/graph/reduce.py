@@ -337,6 +337,11 @@ class TopKOp(GraphOp):
     def infer_types(self) -> Sequence[TensorType]:
         return self.infer(self.x, self.k.extents()[0], self.axis.value.data)
 
+    def misfit(self, at: Evaluate) -> str | None:
+        k, axis = at(self.k.extents()[0]), self.axis.value.data
+        whole = at(shape_of(self.x)[axis])
+        return None if k <= whole else f"it takes {k} elements of axis {axis}, which has {whole}"
+
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = operands
         axis, k = self.axis.value.data, at(self.k.extents()[0])

@@ -109,6 +109,10 @@ class ReshapeOp(GraphOp):
         )
         return [tensor(shape_of(self.result), dtype_of(self.x))]
 
+    def misfit(self, at: Evaluate) -> str | None:
+        before, after = (dims.prod([at(e) for e in shape_of(value)]) for value in (self.x, self.result))
+        return None if before == after else f"{before} elements become {after}"
+
     def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
         shape = tuple(at(e) for e in shape_of(self.result))
         return lambda x: x.reshape(shape)

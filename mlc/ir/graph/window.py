@@ -24,7 +24,7 @@ from mlc.errors import DTypeError, ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, widened
-from mlc.ir.graph.convolution import reach
+from mlc.ir.graph.convolution import reach, require_windows
 from mlc.ir.graph.derivative import Algebra, Padding, Tangent, Tangents
 from mlc.ir.graph.parts import dilated, padded
 from mlc.ir.graph.reduce import identity
@@ -265,4 +265,6 @@ def reduce_window(
 ) -> SSAValue:
     """Fold windows over all axes of x; kind sum, prod, max or min. `x_dilation` puts the identity between the elements of x first."""
     strides, padding, dilations = filled(len(shape_of(x)), strides, padding, dilations)
-    return emit(ReduceWindowOp(x, kind, window, strides, padding, dilations, x_dilation))[0]
+    made = ReduceWindowOp(x, kind, window, strides, padding, dilations, x_dilation)
+    require_windows(shape_of(made.result))
+    return emit(made)[0]
