@@ -29,10 +29,11 @@ from mlc.passes.graph.relax import RelaxArithmetic
 from mlc.passes.graph.rematerialise import Rematerialise
 from mlc.passes.graph.scales import MergeScales
 from mlc.passes.graph.simplify import Simplify
+from mlc.passes.graph.split_reductions import SplitReductions
 from mlc.passes.graph.transposes import MoveTransposes
 from mlc.passes.graph.weights_to_arguments import ArgumentsToWeights, WeightsToArguments
 from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, MergeLoops, OutlineKernels, PlanArena
-from mlc.passes.kernel.rules.by_target import AT_HAND
+from mlc.passes.kernel.rules.by_target import AT_HAND, target_of
 from mlc.passes.kernel.specialise import Specialise
 
 PassClass = TypeVar("PassClass", bound=Pass)
@@ -60,6 +61,7 @@ PASSES: dict[str, type[Pass]] = {
         ArgumentsToWeights,
         Autodiff,
         GrowInPlace,
+        SplitReductions,
         Fuse,
         Rematerialise,
         *LOWERING,
@@ -117,8 +119,9 @@ def lowering_passes(
     target: str = AT_HAND, fuse: bool = True, sizes: str = "", memory_budget: int | None = None
 ) -> list[Pass]:
     """From a graph to loops that a printer takes. Without `fuse` every op is a kernel of its own; `sizes` get kernels of their own; values are
-    computed again where else more than `memory_budget` bytes of intermediate results were alive."""
-    grouping: list[Pass] = [Fuse() if fuse else Fuse(max_ops=1)]
+    computed again where else more than `memory_budget` bytes of intermediate results were alive. For a GPU long reductions are split."""
+    split: list[Pass] = [SplitReductions(target)] if target_of(target).lowering.threads > 1 else []
+    grouping: list[Pass] = [*split, Fuse() if fuse else Fuse(max_ops=1)]
     grouping += [] if memory_budget is None else [Rematerialise(str(memory_budget))]
     special = [Specialise(sizes)] if sizes else []
     loops = [MergeLoops(), ChooseSchedules(target), LowerKernels(target)]

@@ -61,7 +61,7 @@ SAMPLES = {
     "softmax": made([(("N", 40), "f32")], lambda x: g.softmax(x, 1)),
     "half": made([((5, 7), "f16"), ((5, 7), "f16")], lambda x, y: g.exp(g.mul(x, y))),
     "integers": made([((5,), "i32"), ((5,), "i32")], lambda x, y: g.add(g.mul(x, y), x)),
-    "cumulative": made([(("N", 3), "f32")], lambda x: g.cumulative(x, 0, "sum")),
+    "cumulative": made([(("N", 9, 3), "f32")], lambda x: g.cumulative(x, 1, "sum")),
 }
 
 

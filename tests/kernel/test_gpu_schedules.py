@@ -38,6 +38,7 @@ FAMILIES: dict[str, tuple[list[tuple[int, ...]], Any, str]] = {
     "batched": ([(3, 20, 24), (3, 24, 40)], g.matmul, "Level(a = 1 block.x, m = 32 block.x, n = 32 block.y) | Level(k = 16; "),
     "transposed": ([(36, 20), (44, 20)], lambda x, y: g.matmul(x, g.transpose(y, [1, 0])), "Level(m = 32 block.x, n = 32 block.y) | "),
     "one row": ([(1, 50), (50, 300)], g.matmul, "Level(n = 128 block.x) | Level(n = 4 thread.x) | Level(k = 1, n = 4; "),
+    "repeated": ([(20, 24), (40,)], lambda x, y: g.matmul(x, g.broadcast_to(y, (24, 40))), "Level(m = 1 block.x, n = 4 block.x) | "),
     "convolution": ([(2, 11, 9, 8), (3, 3, 8, 20)], lambda x, w: g.convolution(x, w, "n01c,01co->n01o"), "Level(n = "),
     "strided": ([(1, 15, 15, 5), (3, 3, 5, 36)], lambda x, w: g.convolution(x, w, "n01c,01co->n01o", [2, 2]), "Level(oh = "),
     "softmax": ([(6, 300)], lambda x: g.softmax(x, 1), "Level(d0 = 4 block.x) | Level(d0 = 1 thread.y) | Vector(c1 x 128, "),

@@ -57,10 +57,11 @@ class CudaGenerator:
         kept = ObjectCache() if cache else None
         files = [file.text for file in made.files]
         compiled = self.machine_code(files, gpu, denormals, kept)
-        for number, code in enumerate(compiled):
-            if (text := without_tight_bounds(files[number], code.resources)) != files[number]:
-                files[number] = text
-                (compiled[number],) = self.machine_code([text], gpu, denormals, kept)
+        looser = [without_tight_bounds(text, code.resources) for text, code in zip(files, compiled, strict=True)]
+        if loose := [number for number, text in enumerate(looser) if text != files[number]]:
+            again = self.machine_code([looser[number] for number in loose], gpu, denormals, kept)
+            for number, code in zip(loose, again, strict=True):
+                files[number], compiled[number] = looser[number], code
         table = _table(made, compiled, gpu)
         objects, names = [table.to_bytes()], [TABLE]
         for number, (text, code) in enumerate(zip(files, compiled, strict=True)):

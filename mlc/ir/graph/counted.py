@@ -19,6 +19,7 @@ from xdsl.irdl import (
     ParsePropInAttrDict,
     irdl_op_definition,
     operand_def,
+    opt_operand_def,
     prop_def,
     result_def,
     traits_def,
@@ -96,30 +97,44 @@ class PrefixOp(GraphOp):
         ]
 
 
+PART = 64  # flags of which NonZeroOp may be told how many are true before them
+
+
 @irdl_op_definition
 class NonZeroOp(GraphOp):
-    """The positions of the true elements of a vector in ascending order, with zeros behind them, and how many there are. i64."""
+    """The positions of the true elements of a vector in ascending order, with zeros behind them, and how many there are. i64.
+
+    `before`, where it is given: how many of the flags are true before each part of PART of them, and last of all how many are; so that parts need
+    not wait for each other.
+    """
 
     name = "graph.nonzero"
     flags = operand_def(TensorType)
+    before = opt_operand_def(TensorType)
     places = result_def(TensorType)
     count = result_def(TensorType)
     traits = traits_def(Pure())
-    assembly_format = "$flags attr-dict `:` type($flags) `->` type($places) `,` type($count)"
+    assembly_format = "$flags (`before` $before^)? attr-dict `:` type($flags) (`,` type($before)^)? `->` type($places) `,` type($count)"
 
-    def __init__(self, flags: SSAValue):
-        super().__init__(operands=[flags], result_types=self.infer(flags))
+    def __init__(self, flags: SSAValue, before: SSAValue | None = None):
+        super().__init__(operands=[flags, before], result_types=self.infer(flags, before))
 
     @staticmethod
-    def infer(flags: SSAValue) -> list[TensorType]:
+    def infer(flags: SSAValue, before: SSAValue | None = None) -> list[TensorType]:
         if dtype_of(flags) != "bool" or rank_of(flags) != 1:
             raise DTypeError(f"nonzero: {dtype_of(flags)}{shape_text(shape_of(flags))} is no vector of bool")
+        if before is not None:
+            wanted = [dims.floordiv(shape_of(flags)[0] + (PART - 1), PART) + 1]
+            if dtype_of(before) != "i64" or list(shape_of(before)) != wanted:
+                raise ShapeError(
+                    f"nonzero: counts are {dtype_of(before)}{shape_text(shape_of(before))}, not i64{shape_text(wanted)}"
+                )
         return [tensor(shape_of(flags), "i64"), tensor((), "i64")]
 
     def infer_types(self) -> Sequence[TensorType]:
-        return self.infer(self.flags)
+        return self.infer(self.flags, self.before)
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
-        (flags,) = operands
+        flags = operands[0]
         found = np.flatnonzero(flags)
         return np.pad(found, (0, len(flags) - len(found))), np.array(len(found))

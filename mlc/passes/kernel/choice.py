@@ -9,7 +9,7 @@ from xdsl.dialects import arith
 from xdsl.ir import SSAValue
 
 from mlc.ir.graph import scalar
-from mlc.ir.graph.counted import NonZeroOp
+from mlc.ir.graph.counted import PART, NonZeroOp
 from mlc.ir.graph.detection import NonMaxSuppressionOp
 from mlc.ir.graph.reduce import TopKOp
 from mlc.ir.types import dtype_of, is_float, shape_of
@@ -129,9 +129,11 @@ def _sort(loops: Loops, op: TopKOp, place: Callable[[SSAValue], list[SSAValue]])
 def nonzero(op: NonZeroOp, name: str) -> Written:
     """n = 0; for i: y0[n] = i, n += x[i]; then zeros from n on. Every position is written, and stays where it counts, up to the last.
 
-    A thread counts what is set before its part, which takes a small part of the time that writing positions does.
+    A thread counts what is set before its part, which takes a small part of the time that writing positions does; or it is told.
     """
     buffers = buffers_of(op)
+    if op.before is not None:
+        return _told(op, name)
     (extent,) = shape_of(op.flags)
     loops = Loops(name, buffers)
     size, zero = loops.extent(extent), loops.const(0)
@@ -153,6 +155,32 @@ def nonzero(op: NonZeroOp, name: str) -> Written:
 
     loops.fold(begin, end, before, step)
     loops.branch(loops.compare(end, size, "eq"), rest)
+    return *loops.finish(), [n for n, _, _ in buffers]
+
+
+def _told(op: NonZeroOp, name: str) -> Written:
+    """A thread has PART flags, and the same of the positions for zeros; the last one has none and gives the count."""
+    buffers = buffers_of(op)
+    (extent,), (told,) = shape_of(op.flags), shape_of(op.before)  # type: ignore[arg-type]
+    loops = Loops(name, buffers)
+    size, last = loops.extent(extent), loops.sub(loops.extent(told), loops.const(1))
+    total = loops.number(loops.load("x1", [last]))
+
+    def part(at: list[SSAValue]) -> None:
+        (number,) = at
+        start = loops.least(loops.times(number, loops.const(PART)), size)
+        stop = loops.least(loops.add(start, loops.const(PART)), size)
+
+        def step(i: SSAValue, found: SSAValue) -> SSAValue:
+            flag = loops.load("x0", [i])
+            loops.branch(flag, lambda: loops.store(loops.number(i), "y0", [found]))
+            return loops.counted(found, flag)
+
+        loops.fold(start, stop, loops.number(loops.load("x1", [number])), step)
+        loops.loop(loops.most(start, total), stop, lambda i: loops.store(scalar.constant(loops.b, "i64", 0), "y0", [i]))
+        loops.branch(loops.compare(number, last, "eq"), lambda: loops.store(loops.number(total), "y1", []))
+
+    loops.shared([told], part)
     return *loops.finish(), [n for n, _, _ in buffers]
 
 

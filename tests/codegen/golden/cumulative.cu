@@ -7,22 +7,23 @@
 
 // cumulative_0
 //   schedule  Scalar
-//   launch    cumulative_0<<<1, 64>>>
+//   launch    cumulative_0<<<s0, 64>>>
 extern "C" __global__ void __launch_bounds__(64) cumulative_0(const float *__restrict__ x0, float *__restrict__ y0, int s0) {
   const int tile = blockIdx.x;
   for (int i = tile; i < tile + 1; ++i) {
     const int i_1 = 66 / 64;
     const int i_2 = i % i_1;
     const int i_3 = min(i_2 * 64 + 64, 3);
-    const int i_4 = min(s0, 1);
-    for (int i_5 = 0; i_5 < i_4; ++i_5) {
-      for (int i_6 = i_2 * 64 + (int)threadIdx.x; i_6 < i_3; i_6 += 64) {
-        y0[i_6] = 0.0f + x0[i_6];
+    const int i_4 = i / i_1;
+    const int i_5 = min(9, 1);
+    for (int i_6 = 0; i_6 < i_5; ++i_6) {
+      for (int i_7 = i_2 * 64 + (int)threadIdx.x; i_7 < i_3; i_7 += 64) {
+        y0[i_4 * 27 + i_7] = 0.0f + x0[i_4 * 27 + i_7];
       }
     }
-    for (int i_5 = 1; i_5 < s0; ++i_5) {
-      for (int i_6 = i_2 * 64 + (int)threadIdx.x; i_6 < i_3; i_6 += 64) {
-        y0[i_5 * 3 + i_6] = y0[i_5 * 3 + i_6 - 3] + x0[i_5 * 3 + i_6];
+    for (int i_6 = 1; i_6 < 9; ++i_6) {
+      for (int i_7 = i_2 * 64 + (int)threadIdx.x; i_7 < i_3; i_7 += 64) {
+        y0[i_4 * 27 + i_6 * 3 + i_7] = y0[i_4 * 27 + i_6 * 3 + i_7 - 3] + x0[i_4 * 27 + i_6 * 3 + i_7];
       }
     }
   }

@@ -96,6 +96,8 @@ class Product:
         if n is None or not set(order) <= group.common or (n in lhs.loops) == (n in rhs.loops):
             return None
         panel, other = (rhs, lhs) if n in rhs.loops else (lhs, rhs)
+        if not set(sums) <= panel.loops & other.loops:  # an operand that repeats along a sum is no matrix
+            return None
         rows = tuple(name for name in order if name not in panel.loops and name in other.loops)
         batch = tuple(name for name in order if name != n and name not in rows)
         return Product(group, products[0], panel, other, result, n, rows, batch, sums)
