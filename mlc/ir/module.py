@@ -335,11 +335,11 @@ def _range(bounds: Range) -> ArrayAttr[Any]:
 
 def context() -> Context:
     """All dialects that modules are written in, at any level."""
-    from xdsl.dialects import builtin, func, gpu, linalg, memref, ml_program, scf, vector
+    from xdsl.dialects import builtin, func, gpu, linalg, memref, ml_program, scf
 
     from mlc.ir.graph import GRAPH
     from mlc.ir.kernel.scalar_ops import MATH
-    from mlc.ir.kernel.vector_ops import LANEWISE
+    from mlc.ir.kernel.vector_ops import LANEWISE, VECTOR
 
     found = Context()
     for dialect in (
@@ -350,7 +350,7 @@ def context() -> Context:
         memref.MemRef,
         scf.Scf,
         linalg.Linalg,
-        vector.Vector,
+        VECTOR,
         gpu.GPU,
         ml_program.MLProgram,
         GRAPH,

@@ -21,6 +21,7 @@ from mlc.passes.graph.decompose import Decompose, WriteCheckpoints
 from mlc.passes.graph.fold import Fold
 from mlc.passes.graph.fuse import Fuse
 from mlc.passes.graph.growing import GrowInPlace
+from mlc.passes.graph.integer_products import IntegerProducts
 from mlc.passes.graph.layout import SelectLayout
 from mlc.passes.graph.padding import ExpandPadding
 from mlc.passes.graph.panels import PackLoopOperands
@@ -51,6 +52,7 @@ PASSES: dict[str, type[Pass]] = {
         SplitProjections,
         FoldBatchNorm,
         SelectLayout,
+        IntegerProducts,
         MoveTransposes,
         Fold,
         WriteCheckpoints,
@@ -95,6 +97,7 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
         (3, RelaxArithmetic()),
         (2, FoldBatchNorm()),
         (2, SelectLayout()),
+        (2, IntegerProducts()),
         (1, MoveTransposes()),
         (1, Fold()),
         (2, MergeScales()),

@@ -105,10 +105,10 @@ def integer_text(value: int, type: Attribute) -> str:
 
 
 class FunctionPrinter:
-    """`fused`: the machine has fused multiply-add; without it llvm.fma would call a library."""
+    """`fused`: the machine has fused multiply-add; without it llvm.fma would call a library. `dot`: how it multiplies bytes (CpuTarget.dot)."""
 
-    def __init__(self, op: func.FuncOp, declared: dict[str, str], attributes: str, fused: bool):
-        self.op, self.declared, self.attributes, self.fused = op, declared, attributes, fused
+    def __init__(self, op: func.FuncOp, declared: dict[str, str], attributes: str, fused: bool, dot: str = "none"):
+        self.op, self.declared, self.attributes, self.fused, self.dot = op, declared, attributes, fused, dot
         self.lines: list[str] = []
         self.head: list[str] = []  # at the entry, whatever the loop: memory, pointers to rows of arguments
         self.count = 0

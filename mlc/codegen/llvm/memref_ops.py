@@ -62,7 +62,14 @@ def _(f: FunctionPrinter, op: vector.MaskedLoadOp) -> None:
 @prints("vector.maskedstore")
 def _(f: FunctionPrinter, op: vector.MaskedStoreOp) -> None:
     kind = op.value_to_store.type
+    assert isinstance(kind, VectorType)
     wide, mask = _in_memory(kind), type_text(op.mask.type)
+    if isinstance(op.mask.owner, vector.CreateMaskOp) and f.linear(op.mask.owner.mask_dim_sizes[0]) == ({}, 1):
+        # LLVM 22 makes a scalar store of it itself, and of an integer that was truncated one that is too long
+        element = f.let(f"extractelement {wide} {_bytes(f, op.value_to_store)}, i32 0")
+        at = f.address(op.base, op.indices)
+        f.line(f"store {memory_text(kind.element_type)} {element}, ptr {at}, align {_alignment(op.base)}")
+        return
     args = [(wide, _bytes(f, op.value_to_store)), ("ptr", f.address(op.base, op.indices)), (mask, f.value(op.mask))]
     f.call(f"llvm.masked.store.{_mangled(kind)}.p0", args, "void")
 

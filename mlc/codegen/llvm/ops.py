@@ -5,7 +5,16 @@ from __future__ import annotations
 from math import isnan
 
 from xdsl.dialects import arith, func, math, scf, vector
-from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, FloatAttr, IndexType, IntegerAttr, IntegerType, VectorType
+from xdsl.dialects.builtin import (
+    DenseIntOrFPElementsAttr,
+    FloatAttr,
+    IndexType,
+    IntegerAttr,
+    IntegerType,
+    VectorType,
+    f64,
+    i32,
+)
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from mlc.codegen.llvm.function import (
@@ -135,8 +144,44 @@ def _(f: FunctionPrinter, op: Operation) -> None:
 def _(f: FunctionPrinter, op: arith.FPToSIOp) -> None:
     """Saturating: what C leaves undefined is the nearest integer, and 0 for NaN."""
     target = op.result.type
+    if (
+        isinstance(target, VectorType)
+        and isinstance(kind := target.element_type, IntegerType)
+        and kind.width.data <= 32
+    ):
+        f.names[op.result] = _saturated(f, op, target.get_shape()[0], kind.width.data)
+        return
     name = f"llvm.{op.name.removeprefix('arith.')}.sat.{mangled(target)}.{mangled(op.input.type)}"
     f.names[op.result] = f.call(name, [(type_text(op.input.type), f.value(op.input))], type_text(target))
+
+
+def _saturated(f: FunctionPrinter, op: arith.FPToSIOp, lanes: int, bits: int) -> str:
+    """In vectors, whose llvm.fptosi.sat LLVM 22 takes apart lane by lane: bounded before it is converted, by way of 32 bits."""
+    source = op.input.type
+    assert isinstance(source, VectorType)
+    signed = op.name == "arith.fptosi"
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    element, wide, x = source.element_type, f"<{lanes} x i32>", f.value(op.input)
+    most = (
+        high if bits < 32 or element == f64 else (high + 1) - (1 << bits - 24 - signed)
+    )  # the largest float that is one of them
+    kind = type_text(source)
+
+    def bounded(text: str, predicate: str, bound: int) -> str:
+        limit = f"splat ({type_text(element)} {float_text(float(bound), element)})"
+        test = f.let(f"fcmp {predicate} {kind} {text}, {limit}")
+        return f.let(f"select <{lanes} x i1> {test}, {kind} {limit}, {kind} {text}")
+
+    below = bounded(bounded(x, "ogt", most), "ult", low)
+    convert = "fptosi" if signed or bits < 32 else "fptoui"
+    found = f.let(f"{convert} {kind} {below} to {wide}")
+    if most != high:
+        above = f.let(f"fcmp ogt {kind} {x}, splat ({type_text(element)} {float_text(float(most), element)})")
+        found = f.let(f"select <{lanes} x i1> {above}, {wide} splat (i32 {integer_text(high, i32)}), {wide} {found}")
+    if low:
+        nan = f.let(f"fcmp uno {kind} {x}, {x}")
+        found = f.let(f"select <{lanes} x i1> {nan}, {wide} zeroinitializer, {wide} {found}")
+    return found if bits == 32 else f.let(f"trunc {wide} {found} to <{lanes} x i{bits}>")
 
 
 @prints(*EXTREMES)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from xdsl.dialects import func
 
-from mlc.codegen.llvm import memref_ops, ops
+from mlc.codegen.llvm import dot, memref_ops, ops
 from mlc.codegen.llvm.function import FunctionPrinter, argument_types
 from mlc.codegen.llvm.intrinsics import LIBM
 from mlc.ir.kernel.cpu_target import CpuTarget
 
 __all__ = ["argument_types", "emit", "library_calls"]
 
-_TABLES = (memref_ops, ops)  # importing them fills the table of what each op prints
+_TABLES = (dot, memref_ops, ops)  # importing them fills the table of what each op prints
 
 
 def emit(functions: Sequence[func.FuncOp], target: CpuTarget) -> str:
@@ -21,7 +21,7 @@ def emit(functions: Sequence[func.FuncOp], target: CpuTarget) -> str:
     bits = 32 * target.lanes
     attributes = f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
     declared: dict[str, str] = {}
-    texts = [FunctionPrinter(op, declared, attributes, target.fma).text() for op in functions]
+    texts = [FunctionPrinter(op, declared, attributes, target.fma, target.dot).text() for op in functions]
     return "\n".join([*texts, *declared.values(), ""])
 
 

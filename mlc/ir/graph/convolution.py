@@ -20,14 +20,14 @@ from xdsl.ir import SSAValue
 from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, prop_def, result_def, traits_def
 from xdsl.traits import Pure
 
-from mlc.errors import DTypeError, ShapeError
+from mlc.errors import ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph import parts
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import Evaluate, GraphOp, emit, ints, require_at_least, require_equal, widened
 from mlc.ir.graph.derivative import Algebra, Padding, Tangent
-from mlc.ir.graph.linear import labels
+from mlc.ir.graph.linear import labels, product_dtype
 from mlc.ir.graph.parts import padded
 from mlc.ir.types import DimsAttr, dtype_of, numpy_dtype, shape_of, shape_text, tensor
 
@@ -40,7 +40,8 @@ class ConvolutionOp(GraphOp):
 
     where `x_dilation` puts zeros between the elements of x first, and outside of x stands 0. The labels of `spec` name the axes of x, weight
     and result: digits 0, 1, ... the spatial ones, which all three have; a letter is in two of them (batch, summed, output) or in all (groups).
-    `padding` low and high, in dimension expressions, before striding; negative padding takes elements away. f16 and bf16 accumulate in f32.
+    `padding` low and high, in dimension expressions, before striding; negative padding takes elements away. f16 and bf16 accumulate in f32; bytes,
+    i8 or u8 each, in i32 where the result is i32, wrapping.
     """
 
     name = "graph.convolution"
@@ -66,6 +67,7 @@ class ConvolutionOp(GraphOp):
         padding: Padding,
         dilations: Sequence[int],
         x_dilation: Sequence[int],
+        dtype: str | None = None,
     ):
         super().__init__(
             operands=[x, weight],
@@ -77,7 +79,7 @@ class ConvolutionOp(GraphOp):
                 "dilations": ints(dilations),
                 "x_dilation": ints(x_dilation),
             },
-            result_types=[self.infer(x, weight, spec, strides, padding, dilations, x_dilation)],
+            result_types=[self.infer(x, weight, spec, strides, padding, dilations, x_dilation, dtype)],
         )
 
     @property
@@ -120,6 +122,7 @@ class ConvolutionOp(GraphOp):
             self.padding if padding is None else padding,
             self.dilations.get_values(),
             self.x_dilation.get_values(),
+            dtype=dtype_of(self.result),
         )
 
     @staticmethod
@@ -131,6 +134,7 @@ class ConvolutionOp(GraphOp):
         padding: Padding,
         dilations: Sequence[int],
         x_dilation: Sequence[int],
+        dtype: str | None = None,
     ) -> TensorType:
         names = labels(spec)
         digits = spatial(names[0])
@@ -160,23 +164,25 @@ class ConvolutionOp(GraphOp):
                     if c == "c"
                     else f"convolution {spec}: '{c}' is {xs[c]} in x {shape_text(shape_of(x))} and {ws[c]} in weight {shape_text(shape_of(weight))}"
                 )
-        if dtype_of(x) != dtype_of(weight) or dtype_of(x) == "bool":
-            raise DTypeError(f"convolution: dtypes {dtype_of(x)} and {dtype_of(weight)}")
+        found = product_dtype("convolution", x, weight, dtype)
         out = {**ws, **xs}
         for d, c in enumerate(digits):
             whole = reach(xs[c], x_dilation[d]) + padding[d][0] + padding[d][1]
             size = (whole - reach(ws[c], dilations[d])) // strides[d] + 1
             out[c] = max(size, 0) if isinstance(size, int) else size
-        return tensor([out[c] for c in names[2]], dtype_of(x))
+        return tensor([out[c] for c in names[2]], found)
 
     def infer_types(self) -> Sequence[TensorType]:
-        lists = [p.get_values() for p in (self.strides, self.dilations, self.x_dilation)]
-        return [self.infer(self.x, self.weight, self.spec.data, lists[0], self.padding, *lists[1:])]
+        strides, dilations, apart = (p.get_values() for p in (self.strides, self.dilations, self.x_dilation))
+        spec, dtype = self.spec.data, dtype_of(self.result)
+        return [self.infer(self.x, self.weight, spec, strides, self.padding, dilations, apart, dtype)]
 
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> np.ndarray:
         """One einsum per tap, or per position of the result where these are fewer."""
         strides, dilations, apart = (p.get_values() for p in (self.strides, self.dilations, self.x_dilation))
         names, digits = self.labels, self.spatial
+        if dtype_of(self.x) != dtype_of(self.result):
+            operands = tuple(v.astype(np.int32) for v in operands)
         x, w = (
             np.moveaxis(widened(v), [text.index(c) for c in digits], range(len(digits)))
             for v, text in zip(operands, names, strict=False)
@@ -276,6 +282,7 @@ def convolution(
     dilations: Sequence[int] | None = None,
     x_dilation: Sequence[int] | None = None,
     groups: int = 1,
+    dtype: str | None = None,
 ) -> SSAValue:
     """See ConvolutionOp. Defaults: stride 1, no padding, no dilation. Extents that cannot be proved equal become checks.
 
@@ -283,7 +290,7 @@ def convolution(
     the op gets an axis g for them.
     """
     if groups != 1:
-        return _in_groups(x, weight, spec, groups, (strides, padding, dilations, x_dilation))
+        return _in_groups(x, weight, spec, groups, (strides, padding, dilations, x_dilation), dtype)
     lhs, rhs, _ = labels(spec)
     ones = [1] * len(spatial(lhs))
     if len(shape_of(x)) == len(lhs) and len(shape_of(weight)) == len(rhs):
@@ -292,7 +299,7 @@ def convolution(
             extent = xs[c] if isinstance(xs[c], int) and isinstance(ws[c], Dim) else ws[c]
             x, weight = _with_extent(x, lhs.index(c), extent), _with_extent(weight, rhs.index(c), extent)
     op = ConvolutionOp(
-        x, weight, spec, strides or ones, [(0, 0) for _ in ones] if padding is None else padding, dilations or ones, x_dilation or ones
+        x, weight, spec, strides or ones, [(0, 0) for _ in ones] if padding is None else padding, dilations or ones, x_dilation or ones, dtype
     )  # fmt: skip
     require_windows(shape_of(op.result))
     return emit(op)[0]
@@ -310,6 +317,7 @@ def _in_groups(
     spec: str,
     groups: int,
     window: tuple[Sequence[int] | None, Padding | None, Sequence[int] | None, Sequence[int] | None],
+    dtype: str | None,
 ) -> SSAValue:
     """With the axes of channels cut in two; those of one channel per group have no letter left, so that depthwise is its own form."""
     lhs, rhs, out = labels(spec)
@@ -339,7 +347,7 @@ def _in_groups(
     for value, whole, text in ((x, lhs, names[0]), (weight, rhs, names[1])):
         extents = dict(zip(whole, shape_of(value), strict=True)) | sizes
         parted.append(shapes.reshape(value, [extents[c] for c in text]))
-    y = convolution(parted[0], parted[1], f"{names[0]},{names[1]}->{names[2]}", *window)
+    y = convolution(parted[0], parted[1], f"{names[0]},{names[1]}->{names[2]}", *window, dtype=dtype)
     extents = dict(zip(names[2], shape_of(y), strict=True)) | {"o": outputs}
     return shapes.reshape(y, [extents[c] for c in out])
 

@@ -46,7 +46,8 @@ def is_matmul(spec: str) -> bool:
 class ContractOp(GraphOp):
     """numpy.einsum of two operands. Labels are letters, at most once per operand and in the result; every result label is in an operand.
 
-    Labels that are not in the result are summed over. f16 and bf16 accumulate in f32; integers in their own type, wrapping.
+    Labels that are not in the result are summed over. f16 and bf16 accumulate in f32; integers in their own type, wrapping. Where the result
+    is i32, operands may be bytes, i8 or u8 each: these are widened first, and the sum wraps as i32 does.
     """
 
     name = "graph.contract"
@@ -57,13 +58,13 @@ class ContractOp(GraphOp):
     traits = traits_def(Pure())
     assembly_format = "$lhs `,` $rhs $spec attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)"
 
-    def __init__(self, lhs: SSAValue, rhs: SSAValue, spec: str):
+    def __init__(self, lhs: SSAValue, rhs: SSAValue, spec: str, dtype: str | None = None):
         super().__init__(
-            operands=[lhs, rhs], properties={"spec": StringAttr(spec)}, result_types=[self.infer(lhs, rhs, spec)]
+            operands=[lhs, rhs], properties={"spec": StringAttr(spec)}, result_types=[self.infer(lhs, rhs, spec, dtype)]
         )
 
     @staticmethod
-    def infer(lhs: SSAValue, rhs: SSAValue, spec: str) -> TensorType:
+    def infer(lhs: SSAValue, rhs: SSAValue, spec: str, dtype: str | None = None) -> TensorType:
         left, right, out = labels(spec)
         extents: dict[str, Extent] = {}
         for names, value, role in ((left, lhs, "lhs"), (right, rhs, "rhs")):
@@ -77,16 +78,25 @@ class ContractOp(GraphOp):
                         f" and {e} in rhs {shape_text(shape)}"
                     )
         shaped("contract", len(set(out)) == len(out) and set(out) <= extents.keys(), f"{spec} has no such result")
-        if dtype_of(lhs) != dtype_of(rhs) or dtype_of(lhs) == "bool":
-            raise DTypeError(f"contract {spec}: dtypes {dtype_of(lhs)} and {dtype_of(rhs)}")
-        return tensor([extents[name] for name in out], dtype_of(lhs))
+        return tensor([extents[name] for name in out], product_dtype(f"contract {spec}", lhs, rhs, dtype))
 
     def infer_types(self) -> Sequence[TensorType]:
-        return [self.infer(self.lhs, self.rhs, self.spec.data)]
+        return [self.infer(self.lhs, self.rhs, self.spec.data, dtype_of(self.result))]
+
+    @property
+    def of_bytes(self) -> bool:
+        """Is it a sum in i32 of products of bytes?"""
+        return dtype_of(self.lhs) != dtype_of(self.result)
+
+    def on(self, lhs: SSAValue, rhs: SSAValue, spec: str) -> SSAValue:
+        """The same contraction of other operands, or with other labels."""
+        return contract(lhs, rhs, spec, dtype_of(self.result))
 
     def evaluator(self, at: Evaluate) -> Callable[..., np.ndarray]:
         dtype, spec = numpy_dtype(dtype_of(self.result)), self.spec.data
         product = np.matmul if is_matmul(spec) else partial(np.einsum, spec, optimize=True)
+        if self.of_bytes:
+            return lambda lhs, rhs: product(lhs.astype(np.int32), rhs.astype(np.int32))
         return lambda lhs, rhs: as_array(product(widened(lhs), widened(rhs)), dtype)
 
     @property
@@ -112,11 +122,21 @@ class ContractOp(GraphOp):
         return g.broadcast(found, shape_of(self.operands[position]), [mine.index(name) for name in kept])
 
 
+def product_dtype(what: str, lhs: SSAValue, rhs: SSAValue, dtype: str | None) -> str:
+    """Of sums of products: the operands' own, or i32 of bytes where that is asked for. Raises DTypeError."""
+    found = dtype_of(lhs), dtype_of(rhs)
+    if dtype == "i32" and {*found} <= {"i8", "u8"}:
+        return dtype
+    if found[0] != found[1] or found[0] == "bool":
+        raise DTypeError(f"{what}: dtypes {found[0]} and {found[1]}")
+    return found[0]
+
+
 # Builder functions -------------------------------------------------------------------------------------------------------
 
 
-def contract(lhs: SSAValue, rhs: SSAValue, spec: str) -> SSAValue:
-    """A two-operand einsum, e.g. "bmk,bkn->bmn". Extents that cannot be proved equal become checks."""
+def contract(lhs: SSAValue, rhs: SSAValue, spec: str, dtype: str | None = None) -> SSAValue:
+    """A two-operand einsum, e.g. "bmk,bkn->bmn". Extents that cannot be proved equal become checks. `dtype` i32 is of operands that are bytes."""
     left, right, _ = labels(spec)
     seen = dict(zip(left, shape_of(lhs), strict=False))
     wanted = [
@@ -128,7 +148,7 @@ def contract(lhs: SSAValue, rhs: SSAValue, spec: str) -> SSAValue:
     if len(left) == len(shape_of(lhs)) and len(right) == len(shape_of(rhs)):
         lhs = shapes.reshape(lhs, [seen[name] for name in left])
         rhs = shapes.reshape(rhs, wanted)
-    return emit(ContractOp(lhs, rhs, spec))[0]
+    return emit(ContractOp(lhs, rhs, spec, dtype))[0]
 
 
 def matmul(x: SSAValue, y: SSAValue) -> SSAValue:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mlc.errors import TargetUnavailable
 from mlc.ir.kernel.target import Lowering
@@ -41,6 +41,16 @@ class CpuTarget:
     arch: str = "x86_64"
     kind: ClassVar[str] = "cpu"
     lowering: ClassVar[Lowering] = Lowering(("panel",), ("parallel",), False, "peel", 48 << 10, "expand")
+
+    @property
+    def dot(self) -> Literal["dot", "pairs", "none"]:
+        """How it multiplies bytes: four products and their sum in one instruction (VNNI), products of neighbouring 16-bit integers added in
+        pairs (every x86), or neither."""
+        have = set(self.features.split(","))
+        wide = {"+avx512vnni", "+avx512vl"} <= have
+        if wide or ("+avxvnni" in have and self.lanes <= 8):
+            return "dot"
+        return "pairs" if self.arch == "x86_64" else "none"
 
     @property
     def triple(self) -> str:

@@ -1,10 +1,12 @@
-"""Comparisons, selections and conversions in every lane of a vector, which xDSL 0.74 limits to scalars.
+"""Comparisons, selections and conversions in every lane of a vector, which xDSL 0.74 limits to scalars, and the dot product of bytes, which
+MLIR has for one machine at a time.
 
     %m = arith.cmpf ogt, %x, %y : vector<16xf32>
     %z = arith.select %m, %x, %y : vector<16xi1>, vector<16xf32>
     %i = arith.fptosi %z : vector<16xf32> to vector<16xi8>
+    %d = vector.dot_bytes %u, %s, %acc : vector<64xi8>, vector<64xi8>, vector<16xi32> -> vector<16xi32>
 
-The text is MLIR's own. `dialects()` gives a context in which it parses back: there these classes stand for arith.cmpf, arith.cmpi,
+The text is MLIR's own but for the last. `dialects()` gives a context in which it parses back: there these classes stand for arith.cmpf, arith.cmpi,
 arith.select and the conversions, on scalars too, so that passes and printers tell these ops by their names.
 """
 
@@ -15,12 +17,13 @@ from typing import Self
 from xdsl.context import Context
 from xdsl.dialects import arith, builtin, func, linalg, math, memref, scf, vector
 from xdsl.dialects.arith import CMPF_COMPARISON_OPERATIONS, CMPI_COMPARISON_OPERATIONS, FastMathFlagsAttr
-from xdsl.dialects.builtin import IntegerAttr, VectorType, i1
+from xdsl.dialects.builtin import IntegerAttr, VectorType, i1, i8, i32
 from xdsl.ir import Attribute, Dialect, Operation, SSAValue
 from xdsl.irdl import AnyAttr, IRDLOperation, irdl_op_definition, operand_def, prop_def, result_def, traits_def
 from xdsl.parser import Parser
 from xdsl.printer import Printer
 from xdsl.traits import Pure
+from xdsl.utils.exceptions import VerifyException
 
 from mlc.ir.kernel.scalar_ops import ARITH, MATH
 
@@ -190,6 +193,33 @@ CONVERSIONS: dict[str, type[Conversion]] = {
 }
 
 
+@irdl_op_definition
+class DotBytes(IRDLOperation):
+    """result[i] = acc[i] + sum over j < 4 of x[4 i + j] * y[4 i + j], x unsigned and y signed. Products and their sum are exact; the sum with acc
+    wraps, as i32 does. x86's vpdpbusd."""
+
+    name = "vector.dot_bytes"
+    x = operand_def(VectorType)
+    y = operand_def(VectorType)
+    acc = operand_def(VectorType)
+    result = result_def(VectorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x `,` $y `,` $acc attr-dict `:` type($x) `,` type($y) `,` type($acc) `->` type($result)"
+
+    def __init__(self, x: SSAValue, y: SSAValue, acc: SSAValue):
+        super().__init__(operands=[x, y, acc], result_types=[acc.type])
+
+    def verify_(self) -> None:
+        assert isinstance(self.acc.type, VectorType)
+        lanes = self.acc.type.get_shape()
+        types = (VectorType(i8, [4 * n for n in lanes]),) * 2 + (VectorType(i32, lanes),) * 2
+        if (self.x.type, self.y.type, self.acc.type, self.result.type) != types:
+            raise VerifyException(f"vector.dot_bytes of {self.x.type}, {self.y.type} and {self.acc.type}")
+
+
+VECTOR = Dialect("vector", [*vector.Vector.operations, DotBytes], list(vector.Vector.attributes))
+
+
 _OURS: dict[str, type[IRDLOperation]] = {op.name: op for op in (CompareFloats, CompareIntegers, Select)}
 _OURS |= CONVERSIONS
 LANEWISE = Dialect("arith", [_OURS.get(op.name, op) for op in ARITH.operations], list(ARITH.attributes))
@@ -262,7 +292,7 @@ def dialects() -> Context:
         MATH,
         memref.MemRef,
         scf.Scf,
-        vector.Vector,
+        VECTOR,
         LANEWISE,
     ):
         context.load_dialect(dialect)

@@ -23,7 +23,7 @@ from mlc.ir import builder as g
 from mlc.ir.dims import Extent
 from mlc.ir.graph.convolution import ConvolutionOp
 from mlc.ir.module import Module
-from mlc.ir.types import shape_of
+from mlc.ir.types import dtype_of, shape_of
 from mlc.passes.base import Pass
 from mlc.passes.graph.orders import channels_innermost, inverse
 from mlc.passes.graph.rewrite import rewrite, rule
@@ -84,7 +84,7 @@ def one_element_windows(op: ConvolutionOp, module: Module) -> SSAValue | None:
     weight_names = "".join(c for c in names[1] if c not in one_tap)
     out_names = "".join(c for c in names[2] if not c.isdigit() or c in one_tap)
     weight = g.reshape(op.weight, [ws[c] for c in weight_names])
-    y = g.contract(op.x, weight, f"{label(names[0])},{label(weight_names)}->{label(out_names)}")
+    y = g.contract(op.x, weight, f"{label(names[0])},{label(weight_names)}->{label(out_names)}", dtype_of(op.result))
     return g.reshape(y, shape_of(op.result))
 
 
@@ -107,7 +107,7 @@ def windows_side_by_side(op: ConvolutionOp, module: Module) -> SSAValue | None:
     x_names = "".join(letters.get(c, c) for c in names[0])
     w_names = "".join(letters[c].upper() if c.isdigit() else c for c in names[1])
     out = "".join(letters[c] + letters[c].upper() if c.isdigit() else c for c in names[2])
-    return g.reshape(g.contract(op.x, weight, f"{x_names},{w_names}->{out}"), shape_of(op.result))
+    return g.reshape(g.contract(op.x, weight, f"{x_names},{w_names}->{out}", dtype_of(op.result)), shape_of(op.result))
 
 
 def _static(shape: Sequence[Extent]) -> bool:

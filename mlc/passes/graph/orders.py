@@ -69,7 +69,7 @@ def takes_any_order(value: SSAValue) -> bool:
         value = waiting.pop()
         op = value.owner
         if isinstance(op, ContractOp | PointwiseOp):
-            if not value.has_one_use():
+            if not value.has_one_use() or (isinstance(op, ContractOp) and op.of_bytes):
                 return False
             waiting += op.operands if isinstance(op, PointwiseOp) else ()
         elif not isinstance(op, BroadcastOp | WeightOp | ConstantOp | IotaOp):
@@ -87,7 +87,7 @@ def reordered(value: SSAValue, permutation: Order) -> SSAValue:
         return g.iota(shape, permutation.index(op.axis.value.data), dtype_of(value))
     if isinstance(op, ContractOp):
         lhs, rhs, out = labels(op.spec.data)
-        return g.contract(op.lhs, op.rhs, f"{lhs},{rhs}->{''.join(permuted(out, permutation))}")
+        return op.on(op.lhs, op.rhs, f"{lhs},{rhs}->{''.join(permuted(out, permutation))}")
     if isinstance(op, PointwiseOp):
         return op.on(*(reordered(operand, permutation) for operand in op.operands))
     return g.transpose(value, permutation)
@@ -124,8 +124,10 @@ def _pointwise(op: PointwiseOp, operands: Sequence[Stored]) -> Results:
 
 def _contract(op: ContractOp, operands: Sequence[Stored]) -> Results:
     lhs, rhs, out = labels(op.spec.data)
+    if op.of_bytes and any(x.order[-1] != len(x.order) - 1 for x in operands if x.order):
+        return None  # neighbouring bytes are multiplied together
     names = ["".join(permuted(text, x.order)) for text, x in zip((lhs, rhs), operands, strict=True)]
-    result = g.contract(operands[0].value, operands[1].value, f"{names[0]},{names[1]}->{out}")
+    result = op.on(operands[0].value, operands[1].value, f"{names[0]},{names[1]}->{out}")
     return [Stored(result, identity(result))]
 
 

@@ -71,7 +71,7 @@ def pad_before_convolution(op: ConvolutionOp, module: Module) -> SSAValue | None
     of = lambda values: [values[int(c)] if c.isdigit() else 0 for c in op.labels[0]]
     wide = g.pad(op.x, of(low), of(high), g.scalar(0, dtype_of(op.x)), of(between))
     lists = [p.get_values() for p in (op.strides, op.dilations)]
-    result = g.convolution(wide, op.weight, op.spec.data, lists[0], left, lists[1], apart)
+    result = g.convolution(wide, op.weight, op.spec.data, lists[0], left, lists[1], apart, dtype=dtype_of(op.result))
     return g.reshape(result, shape_of(op.result))
 
 

@@ -114,7 +114,7 @@ def _columns(chain: list[Operation], piece: Piece, column: int) -> SSAValue:
     product = chain[0]
     assert isinstance(product, ContractOp)
     weight = g.slice_axis(product.rhs, column, piece.start, piece.size)
-    value = g.contract(product.lhs, weight, product.spec.data)
+    value = product.on(product.lhs, weight, product.spec.data)
     for previous, op in pairwise(chain):
         operands = [value if v is previous.results[0] else _part(v, piece) for v in op.operands]
         value = emit(type(op)(*operands))[0]

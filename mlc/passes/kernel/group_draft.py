@@ -499,7 +499,8 @@ class GroupDraft:
 
         def body(context: Context, b: Body, inputs: Sequence[SSAValue], out: SSAValue) -> SSAValue:
             xs = [
-                widen(b, expression.build(context, b, inputs, value, where), memory.dtype) for value, where in sources
+                widen(b, expression.build(context, b, inputs, value, where), dtype_of(value), memory.dtype)
+                for value, where in sources
             ]
             return combine(b, out, xs)
 

@@ -207,8 +207,8 @@ def clamped(context: Context, b: Builder, position: SSAValue, size: Extent) -> S
     return b.insert(arith.MaxSIOp(b.insert(arith.MinSIOp(at, last)).result, zero)).result
 
 
-def widen(b: Builder, value: SSAValue, dtype: str) -> SSAValue:
-    """f16 and bf16 values as the f32 they are accumulated in."""
-    if dtype == "f32" and value.type != f32:
+def widen(b: Builder, value: SSAValue, dtype: str, accumulator: str) -> SSAValue:
+    """f16 and bf16 values as the f32 they are accumulated in, bytes of either sign as the i32."""
+    if accumulator == "f32" and value.type != f32:
         return b.insert(arith.ExtFOp(value, f32)).result
-    return value
+    return scalar.cast(b, dtype, accumulator, value) if accumulator == "i32" else value

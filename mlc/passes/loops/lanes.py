@@ -20,8 +20,9 @@ class Lanes:
         """`over_threads`: of a GPU, which have exp and the like, and any vector of which may end early."""
         self.function, self.element, self.width, self.over_threads = function, element, width, over_threads
 
-    def type(self, element: Attribute | None = None) -> VectorType:
-        return vector_type(element or self.element, self.width)
+    def type(self, element: Attribute | None = None, each: int = 1) -> VectorType:
+        """A vector of the lanes, of `each` elements in every lane."""
+        return vector_type(element or self.element, self.width * each)
 
     def constant(self, b: Builder, attr: FloatAttr | IntegerAttr, type: Attribute) -> SSAValue:
         """A constant of the type, made once. Not `dense<...>`: xDSL 0.74 prints some floats there in hexadecimal and parses them back as
@@ -34,16 +35,16 @@ class Lanes:
         one = self.function.number(float_attr(value, self.element))
         return self.everywhere(one)
 
-    def everywhere(self, one: SSAValue) -> SSAValue:
-        type = self.type(one.type)
+    def everywhere(self, one: SSAValue, each: int = 1) -> SSAValue:
+        type = self.type(one.type, each)
         return self.function.shared(
-            (one, self.width), lambda: vector.BroadcastOp.create(operands=[one], result_types=[type])
+            (one, self.width * each), lambda: vector.BroadcastOp.create(operands=[one], result_types=[type])
         )
 
-    def nothing(self, element: Attribute) -> SSAValue:
+    def nothing(self, element: Attribute, each: int = 1) -> SSAValue:
         """Zero, or false, in every lane: what a masked load gives where it does not read."""
         attr = IntegerAttr(0, element) if isinstance(element, IntegerType) else float_attr(0.0, element)
-        return self.everywhere(self.function.number(attr))
+        return self.everywhere(self.function.number(attr), each)
 
     def broadcast(self, b: Builder, value: SSAValue) -> SSAValue:
         """A value in every lane; constants at the entry."""
@@ -56,10 +57,10 @@ class Lanes:
             return self.constant(b, attr, type)
         return b.insert(vector.BroadcastOp.create(operands=[value], result_types=[type])).results[0]
 
-    def mask(self, valid: int | SSAValue) -> SSAValue:
-        """The first `valid` lanes."""
+    def mask(self, valid: int | SSAValue, each: int = 1) -> SSAValue:
+        """The first `valid` of the elements of a vector."""
         count = self.function.const(valid) if isinstance(valid, int) else valid
-        return self.function.shared(("mask", valid), lambda: vector.CreateMaskOp([count], self.type(i1)))
+        return self.function.shared(("mask", valid, each), lambda: vector.CreateMaskOp([count], self.type(i1, each)))
 
     def blend(self, b: Builder, first: SSAValue, rest: SSAValue, valid: int | SSAValue) -> SSAValue:
         """The first `valid` lanes of one vector, the others of another."""

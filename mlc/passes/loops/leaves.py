@@ -25,6 +25,7 @@ from xdsl.dialects.builtin import (
     UnitAttr,
     f32,
     f64,
+    i32,
     i64,
 )
 from xdsl.dialects.linalg.ops import GenericOp
@@ -190,10 +191,10 @@ WARP = 32  # threads of a GPU that run together
 
 
 def element_of(run: Sequence[GenericOp]) -> Attribute:
-    """The type of floats in a tile; integers and truth values have as many lanes."""
+    """The type of floats in a tile, i32 where there are none; integers and truth values have as many lanes."""
     types = {type_of(value).element_type for op in run for value in op.operands}
-    found = {type for type in types if not isinstance(type, IntegerType)}
-    if len(found) != 1 or not found <= {f32, f64}:
+    found = {type for type in types if not isinstance(type, IntegerType)} or {i32}
+    if len(found) != 1 or not found <= {f32, f64, i32}:
         raise Refused(f"the vector leaf does not mix {', '.join(sorted(map(str, types)))}")
     return found.pop()
 

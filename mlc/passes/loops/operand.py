@@ -9,13 +9,14 @@ from typing import Protocol
 import numpy as np
 from xdsl.builder import Builder
 from xdsl.dialects import arith, memref, vector
-from xdsl.dialects.builtin import VectorType
+from xdsl.dialects.builtin import DYNAMIC_INDEX, ArrayAttr, IntegerAttr, VectorType, i8, i32, i64
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import read_map
-from mlc.ir.kernel.kernel import Kernel, float_attr, space_of, strides_of, type_of
+from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, float_attr, space_of, strides_of, type_of
+from mlc.passes.loops.byte_products import QUAD
 from mlc.passes.loops.lanes import Lanes
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.shuffle import transposed
@@ -134,6 +135,61 @@ class Operand:
                 vector.MaskedLoadOp(source, where, lanes.mask(chunk.valid), lanes.nothing(type.element_type))
             ).results[0]
         return self.gather(b, source, where, chunk)
+
+    def read_words(
+        self, b: Builder, point: Point, chunk: Chunk | None, ivs: Mapping[str, SSAValue], seen: dict
+    ) -> SSAValue:
+        """Four neighbouring bytes for each lane, the same ones in all lanes where the operand does not move with the vector loop."""
+        tile, lanes = self.step.tile, self.step.lanes
+        mine = chunk if self.spans else None
+        if chunk is None or tile.in_registers(self.value):
+            raise Refused(f"'{self.value.name_hint}' is multiplied by words, which have no vector loop or no memory")
+        key = (self.value, self.access, self.position(point, mine), mine, "words")
+        if key not in seen:
+            source, where = tile.buffers[self.value], self.indices(b, point, mine, ivs)
+            bytes = lanes.type(i8, QUAD)
+            if mine is None:
+                word = b.insert(vector.LoadOp.create(operands=[source, *where], result_types=[VectorType(i8, [QUAD])]))
+                whole = b.insert(vector.BitcastOp(word.results[0], VectorType(i32, [1]))).result
+                one = b.insert(vector.ExtractOp(whole, [0], i32)).result
+                seen[key] = b.insert(vector.BitcastOp(lanes.broadcast(b, one), bytes)).result
+            else:
+                seen[key] = self.load_words(b, source, where, mine, bytes)
+        return seen[key]
+
+    def load_words(
+        self, b: Builder, source: SSAValue, where: list[SSAValue], chunk: Chunk, bytes: VectorType
+    ) -> SSAValue:
+        """A vector from a buffer [..., n, 4], n across the lanes: of [..., n * 4], which are the same bytes."""
+        function, lanes, strides = self.step.tile.function, self.step.lanes, strides_of(source)
+        along = self.axes()
+        if (
+            along != [len(strides) - 2]
+            or strides[-2] != QUAD
+            or self.access[along[0]].terms[self.step.across or ""] != 1
+        ):
+            raise Refused(f"'{self.value.name_hint}' is multiplied by words, which do not lie along {self.step.across}")
+        shape = [DYNAMIC if n == DYNAMIC_INDEX else n for n in type_of(source).get_shape()]
+        flat = buffer_type([*shape[:-2], shape[-2] * QUAD], i8, [*strides[:-2], 1], space_of(source), offset=None)
+        *outer, n, quad = (IntegerAttr(axis, i64) for axis in range(len(shape)))
+        merged = {"reassociation": ArrayAttr([*(ArrayAttr([axis]) for axis in outer), ArrayAttr([n, quad])])}
+        view = function.shared(
+            ("bytes", source),
+            lambda: memref.CollapseShapeOp.create(operands=[source], properties=merged, result_types=[flat]),
+        )
+        view.name_hint = source.name_hint
+        at = [*where[:-2], b.insert(arith.MuliOp(where[-2], function.const(QUAD))).result]
+        rows = strides[-3] if len(strides) > 2 else None
+        padded = space_of(source) == "panel" and rows is not None and rows % (QUAD * lanes.width) == 0
+        if padded or chunk.valid == lanes.width:
+            return b.insert(vector.LoadOp.create(operands=[view, *at], result_types=[bytes])).results[0]
+        valid = (
+            chunk.valid * QUAD
+            if isinstance(chunk.valid, int)
+            else self.step.once("bytes", arith.MuliOp, chunk.valid, QUAD)
+        )
+        mask = lanes.mask(valid, QUAD)
+        return b.insert(vector.MaskedLoadOp(view, at, mask, lanes.nothing(i8, QUAD))).results[0]
 
     def contiguous(self, source: SSAValue) -> bool:
         axes = self.axes()

@@ -50,7 +50,8 @@ def packed(
         shape = tuple(type_of(value).get_shape())
         if DYNAMIC_INDEX in shape or isinstance(value.owner, memref.SubviewOp):
             raise Refused(f"weight '{name}' is tiled before it is packed")
-        pack = Pack(shape, axes, stage.order, lanes)
+        last = stage.order[-1] if stage.order else len(shape) - 1
+        pack = Pack(shape, axes, stage.order, lanes if last in axes else 1)
         kernel.packs[name] = pack
         element = type_of(value).element_type
         kernel.replace_buffer(name, buffer_type([*pack.panels(), *pack.inside()], element, pack.strides(), "panel"))

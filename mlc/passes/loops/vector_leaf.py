@@ -32,7 +32,9 @@ from xdsl.ir import Operation, SSAValue
 from mlc.ir.dims import Dim
 from mlc.ir.kernel.kernel import Kernel, float_attr, loops_of
 from mlc.ir.kernel.schedule import Vector
+from mlc.ir.kernel.vector_ops import DotBytes
 from mlc.passes.loops.body import BodyOps, apply
+from mlc.passes.loops.byte_products import byte_factors, quad_of
 from mlc.passes.loops.lanes import NEUTRAL, Lanes
 from mlc.passes.loops.operand import Chunk, Operand, Point
 from mlc.passes.loops.refused import Refused
@@ -127,7 +129,10 @@ class LeafOp:
         fixed = {n for n, extent in self.extents.items() if isinstance(extent, int)}
         self.unrolled = [n for n in self.names if n in self.leaf.unroll and n != across and n in fixed]
         self.across_looped = across is not None and (across not in self.leaf.unroll or across not in fixed)
-        self.sequential = [n for n in self.names if n not in (*self.unrolled, across) and n not in tile.around]
+        self.quad = quad_of(op)  # a loop that vanishes into an instruction
+        self.unrolled = [n for n in self.unrolled if n != self.quad]
+        inside = (*self.unrolled, across, self.quad)
+        self.sequential = [n for n in self.names if n not in inside and n not in tile.around]
         self.reduced = {name for name, kind in kinds.items() if kind is IteratorType.REDUCTION}
         self.reduces_across = across is not None and kinds[across] is IteratorType.REDUCTION
         self.operands = [Operand(self, number) for number in range(len(op.operands))]
@@ -284,9 +289,14 @@ class LeafOp:
                     continue
                 if operand is self.result and acc is not None:
                     values[arg] = acc[number]
+                elif operand is not self.result and self.quad is not None:
+                    values[arg] = operand.read_words(b, point, chunk, ivs, seen)
                 else:
                     values[arg] = operand.read(b, point, chunk, ivs, seen)
-            result = self.body.evaluate(b, self.lanes, values, self.tile.buffers)
+            if self.quad is not None:
+                result = self.dot(b, values)
+            else:
+                result = self.body.evaluate(b, self.lanes, values, self.tile.buffers)
             if acc is None:
                 self.result.write(b, point, chunk, ivs, result, seen)
             elif chunk is not None and chunk.valid != self.lanes.width and self.reduces_across:
@@ -294,6 +304,14 @@ class LeafOp:
             else:
                 results.append(self.lanes.broadcast(b, result) if chunk is not None else result)
         return results
+
+    def dot(self, b: Builder, values: Mapping[SSAValue, SSAValue]) -> SSAValue:
+        """Four products of bytes in each lane, and the sum so far."""
+        factors = byte_factors(self.op)
+        assert factors is not None
+        unsigned, signed = (self.body.block.args[number] for number, _ in sorted(factors, key=lambda f: f[1]))
+        acc = self.lanes.broadcast(b, values[self.body.block.args[-1]])
+        return b.insert(DotBytes(values[unsigned], values[signed], acc)).result
 
 
 class AcrossLoop:

@@ -27,6 +27,7 @@ from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, space_of, type
 from mlc.ir.kernel.schedule import Level, Schedule, Vector
 from mlc.ir.kernel.target import Target
 from mlc.passes.loops.body import BodyOps
+from mlc.passes.loops.byte_products import byte_factors
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.scratch import static_bytes
 
@@ -235,12 +236,13 @@ def not_for_vectors(ops: Sequence[GenericOp]) -> str | None:
     """Why the vector leaf cannot compute these ops."""
     kinds: set[Attribute] = {type_of(value).element_type for op in ops for value in op.operands}
     floats = {kind for kind in kinds if not isinstance(kind, IntegerType)}
-    if len(floats) != 1 or not floats <= {f32, f64}:
-        return f"the vector leaf takes f32 or f64, and integers beside them, not {', '.join(sorted(map(str, kinds)))}"
+    bytes = [op for op in ops if byte_factors(op) is not None]
+    if len(floats) > 1 or not floats <= {f32, f64}:
+        return f"the vector leaf takes f32 or f64, and integers, not {', '.join(sorted(map(str, kinds)))}"
     for op in ops:
         folds = any(kind.data is IteratorType.REDUCTION for kind in op.iterator_types.data)
-        if folds and isinstance(type_of(op.outputs[0]).element_type, IntegerType):
-            return "the vector leaf folds no integers"
+        if folds and isinstance(type_of(op.outputs[0]).element_type, IntegerType) and op not in bytes:
+            return "the vector leaf folds no integers but sums of products of bytes"
         for inner in op.body.walk():
             if isinstance(inner, IndexOp):
                 return "a body asks for the position of a loop"

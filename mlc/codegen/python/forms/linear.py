@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xdsl.ir import SSAValue
+
 from mlc.codegen.python.forms.reduce import narrowed, widened
 from mlc.codegen.python.forms.shape import may_crop
 from mlc.codegen.python.names import literal
@@ -18,13 +20,19 @@ from mlc.ir.types import dtype_of, is_half
 @form(ContractOp)
 def _contract(w: Writer, op: ContractOp) -> Expr:
     dtype, spec = dtype_of(op.result), op.spec.data
-    x, y = (widened(w.array(v), dtype) for v in op.operands)
+    x, y = (_factor(w, v, dtype) for v in op.operands)
     if (turned := _product(spec)) is None:
         text = f"np.einsum({literal(spec)}, {x.text}, {y.text}, optimize=True)"
         return whole(op.result, narrowed(w, text, dtype))
     left, right = turned
     text = f"{x.atom}{left} @ {y.atom}{right}" if left else f"{x.at(PRODUCT)} @ {y.atom}{right}"
     return whole(op.result, narrowed(w, f"({text})", dtype)) if is_half(dtype) else whole(op.result, text, PRODUCT)
+
+
+def _factor(w: Writer, value: SSAValue, dtype: str) -> Expr:
+    """An operand as it is multiplied: halves in f32, bytes in i32 where the sum is."""
+    e = w.array(value)
+    return widened(e, dtype) if dtype_of(value) == dtype else e.of(f"{e.atom}.astype({w.dtype(dtype)})")
 
 
 def _product(spec: str) -> tuple[str, str] | None:
@@ -53,7 +61,7 @@ def _turn(operand: str, batch: str, row: str, column: str) -> str | None:
 @form(ConvolutionOp)
 def _convolution(w: Writer, op: ConvolutionOp) -> Expr:
     dtype = dtype_of(op.result)
-    x, weight = (widened(w.array(v), dtype).text for v in op.operands)
+    x, weight = (_factor(w, v, dtype).text for v in op.operands)
     x, padding = _bordered(w, op, x)
     strides, dilations = (_unless_ones(p.get_values()) for p in (op.strides, op.dilations))
     text = w.call("conv", x, weight, literal(op.spec.data), strides=strides, padding=padding, dilations=dilations)

@@ -148,8 +148,8 @@ def qlinear_matmul(
     y = g.matmul(centred(node, a, a_zero_point, 2, -2), centred(node, b, b_zero_point, 5, -1))
     shape = shape_of(y)
     row, column = max(len(shape) - 2, 0), len(shape) - 1
-    factor = g.mul(along(g.cast(a_scale, "f32"), shape, row), along(g.cast(b_scale, "f32"), shape, column))
-    ratio = g.div(g.mul(g.cast(y, "f32"), factor), along(g.cast(y_scale, "f32"), shape, row))
+    real = g.mul(along(g.cast(a_scale, "f32"), shape, row), along(g.cast(b_scale, "f32"), shape, column))
+    ratio = g.mul(g.cast(y, "f32"), g.div(real, along(g.cast(y_scale, "f32"), shape, row)))
     return requantized(ratio, along(y_zero_point, shape, row), dtype_of(y_zero_point))
 
 
@@ -178,6 +178,6 @@ def qlinear_conv(
     if bias is not None:
         y = g.add(y, per_channel(node, "B", bias, y))
     shape = shape_of(y)
-    factor = g.mul(along(x_scale, shape, 1), along(w_scale, shape, 1))
-    ratio = g.div(g.mul(g.cast(y, "f32"), factor), along(y_scale, shape, 1))
+    real = g.mul(along(x_scale, shape, 1), along(w_scale, shape, 1))
+    ratio = g.mul(g.cast(y, "f32"), g.div(real, along(y_scale, shape, 1)))
     return requantized(ratio, along(y_zero_point, shape, 1), dtype_of(y_zero_point))

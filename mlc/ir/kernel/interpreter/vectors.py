@@ -12,6 +12,7 @@ from mlc.errors import InternalError
 from mlc.ir.kernel.interpreter.arith import KINDS, fold
 from mlc.ir.kernel.interpreter.engine import Action, Compiler, Frame, steps
 from mlc.ir.kernel.interpreter.memory import View, dtype_of, label
+from mlc.ir.kernel.vector_ops import DotBytes
 
 
 @steps("vector.load", "vector.maskedload")
@@ -127,6 +128,15 @@ def _reduction(c: Compiler, op: vector.ReductionOp) -> Action:
     if op.acc is None:
         return c.computed(op, lambda x: fold(combine, x, 0))
     return c.computed(op, lambda x, start: combine(fold(combine, x, 0), start))
+
+
+@steps("vector.dot_bytes")
+def _dot_bytes(c: Compiler, op: DotBytes) -> Action:
+    def dot(x: np.ndarray, y: np.ndarray, acc: np.ndarray) -> np.ndarray:
+        products = x.view(np.uint8).astype(np.int32) * y.view(np.int8).astype(np.int32)
+        return acc + products.reshape(-1, 4).sum(1, np.int32)
+
+    return c.computed(op, dot)
 
 
 @steps("arith.select")

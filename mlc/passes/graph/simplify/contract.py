@@ -9,6 +9,7 @@ contract(q, broadcast(k), "bgqsd,bgqtd->bgqst")         -> contract(q, k, "bgqsd
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 
 from xdsl.ir import SSAValue
 
@@ -30,21 +31,29 @@ def transposed_operands(op: ContractOp, module: Module) -> SSAValue | None:
     for side, operand in enumerate(operands):
         if inner := made_by(operand, TransposeOp):
             permutation = list(inner.permutation.get_values())
+            if _moves_bytes(op, permutation):
+                continue
             names[side] = "".join(names[side][permutation.index(a)] for a in range(len(permutation)))
             operands[side] = inner.x
     if operands == list(op.operands):
         return None
-    return g.contract(operands[0], operands[1], f"{names[0]},{names[1]}->{out}")
+    return op.on(operands[0], operands[1], f"{names[0]},{names[1]}->{out}")
 
 
 @rule(TransposeOp)
 def transposed_result(op: TransposeOp, module: Module) -> SSAValue | None:
     """transpose(contract(x, y)) -> contract(x, y) with the result's labels permuted, where nobody else reads it"""
     inner = made_by(op.x, ContractOp)
-    if inner is None or not op.x.has_one_use():
+    if inner is None or not op.x.has_one_use() or _moves_bytes(inner, op.permutation.get_values()):
         return None
     lhs, rhs, out = labels(inner.spec.data)
-    return g.contract(inner.lhs, inner.rhs, f"{lhs},{rhs}->{''.join(out[a] for a in op.permutation.get_values())}")
+    return inner.on(inner.lhs, inner.rhs, f"{lhs},{rhs}->{''.join(out[a] for a in op.permutation.get_values())}")
+
+
+def _moves_bytes(op: ContractOp, permutation: Sequence[int]) -> bool:
+    """Does a transpose give bytes that are multiplied, or the sums of their products, another last axis? It is there because processors multiply
+    neighbouring bytes."""
+    return op.of_bytes and list(permutation)[-1:] != [len(permutation) - 1]
 
 
 @rule(ContractOp)
@@ -65,7 +74,7 @@ def repeated_operands(op: ContractOp, module: Module) -> SSAValue | None:
         names[side] = "".join(names[side][a] for a in kept)
     if operands == list(op.operands):
         return None
-    return g.contract(operands[0], operands[1], f"{names[0]},{names[1]}->{out}")
+    return op.on(operands[0], operands[1], f"{names[0]},{names[1]}->{out}")
 
 
 @rule(ContractOp)
@@ -111,7 +120,7 @@ def _unmerged(op: ContractOp, reshape: ReshapeOp, side: int) -> SSAValue | None:
     operands[other] = g.reshape(y, _split(names[other], shape_of(y), parts))
     new = ["", ""]
     new[side], new[other] = "".join(mine), _renamed(names[other], parts)
-    result = g.contract(operands[0], operands[1], f"{new[0]},{new[1]}->{_renamed(out, parts)}")
+    result = op.on(operands[0], operands[1], f"{new[0]},{new[1]}->{_renamed(out, parts)}")
     return g.reshape(result, shape_of(op.result))
 
 

@@ -52,7 +52,12 @@ def choose(kernel: Kernel, target: Target) -> Schedule:
     if 0 in group.loops.values():
         return Schedule((), Scalar())
     rule = Rule(group, target)
-    for make in (rule.contraction, rule.rows, rule.window, rule.columns, rule.elementwise):
+    if group.integers_alone and not group.folds_bytes:
+        if found := rule.transpose():
+            return found
+        kernel.report.append("scalar loops: of integers alone, which LLVM puts into vectors as long as they are")
+        return scalar(group)
+    for make in (rule.contraction, rule.rows, rule.window, rule.columns, rule.transpose, rule.elementwise):
         if found := make():
             return found
     apart = len(group.ops) > 1 and not group.common
@@ -98,12 +103,15 @@ class Rule:
         wide = any(element_bytes(type_of(o.value).element_type) == 8 for ops in group.operands for o in ops)
         self.bytes = 8 if wide else 4
         self.lanes = target.lanes // 2 if wide else target.lanes
+        if group.folds_bytes:
+            self.bytes = 1  # of what products read
 
     # Contractions ----------------------------------------------------------------------------------------------------
     def contraction(self) -> Schedule | None:
         """One sum of products, and what comes before and after it in the same tile."""
         group = self.group
-        products = [n for n in range(len(group.ops)) if group.is_product(n) and self.reduces(n)]
+        products = [n for n in range(len(group.ops)) if group.is_product(n) or group.is_product_of_bytes(n)]
+        products = [n for n in products if self.reduces(n)]
         if len(products) != 1 or len(operands := group.used(products[0])) != 3:
             return None
         number = products[0]
@@ -171,7 +179,9 @@ class Rule:
         if name is None:
             return {}
         if name in self.group.kernel.weights:
-            return self.along(n, panel)
+            return self.along(n, panel, self.group.quad(number))
+        if self.group.quad(number):  # its bytes lie as they are read
+            return {}
         if any(form.loop() is None and form.terms for form in panel.access):
             return {}
         return self.copied(number, n, panel) if not self.unit(panel, n) or (many_rows and self.aliased(panel)) else {}
@@ -180,13 +190,14 @@ class Rule:
         """A copy of what a tile reads of the operand, if its size is known."""
         return {} if self.depth(number) is None else self.along(n, panel)
 
-    def along(self, n: str, panel: OperandFacts) -> dict[str, Stage]:
-        """The operand in panels whose rows lie along loop n, which runs through one of its axes."""
+    def along(self, n: str, panel: OperandFacts, quad: str | None = None) -> dict[str, Stage]:
+        """The operand in panels whose rows lie along loop n, which runs through one of its axes, and within along a quad of bytes."""
         name = self.group.kernel.name_of(panel.value)
         axes = [axis for axis, form in enumerate(panel.access) if n in form.terms]
         if name is None or len(axes) != 1 or panel.access[axes[0]].loop() != n:
             return {}
-        order = tuple(a for a in range(len(panel.access)) if a != axes[0]) + (axes[0],)
+        axes += [axis for axis, form in enumerate(panel.access) if quad in form.terms]
+        order = tuple(a for a in range(len(panel.access)) if a not in axes) + tuple(axes)
         return {name: Stage("panel", () if order == tuple(range(len(order))) else order)}
 
     def aliased(self, operand: OperandFacts) -> bool:
@@ -288,7 +299,7 @@ class Rule:
     ) -> Schedule | None:
         """A convolution whose weight is known at run time: each panel of it is copied, for as many images as leave every thread enough tiles."""
         staged = self.copied(number, n, panel)
-        if not staged and not self.unit(panel, n):
+        if (not staged and not self.unit(panel, n)) or self.group.quad(number):
             return None
         tiles = prod(ceil((self.group.fixed(name) or size) / size) for name, size in channels.items())
         share = {name: 1 for name in images}
@@ -392,7 +403,7 @@ class Rule:
         group = self.group
         candidates = [c for c in group.loops if c in group.reduced and group.steps_by_one(c)]
         whole = group.reduced == set(group.loops)
-        if not candidates or (len(candidates) > 1 and not whole):
+        if group.folds_bytes or not candidates or (len(candidates) > 1 and not whole):
             return None
         col = candidates[-1]
         others = [] if whole else [name for name in group.loops if name != col]
@@ -443,21 +454,27 @@ class Rule:
         found = [name for name in self.group.common if all(self.unit(r, name) for r in self.group.results)]
         return found[0] if found and self.group.results else None
 
+    def transpose(self) -> Schedule | None:
+        """Squares of as many elements as a vector has, read along one loop and written along another."""
+        group = self.group
+        if group.reduced or (i := self.vector_loop()) is None or set(group.loops) != group.common:
+            return None
+        if (other := self.transposes(i)) is None:
+            return None
+        extent = group.fixed(i)
+        tiles = {name: 1 for name in loops_of(group.ops[group.main]) if name not in (i, other)}
+        wide = SQUARES if extent is None else min(SQUARES, ceil(extent / self.lanes))
+        tiles |= {other: self.lanes, i: wide * self.lanes}
+        return self.bound(
+            [Level(tiles, ragged=True)], Vector((i,), self.lanes, tuple(name for name in tiles if name != i))
+        )
+
     def elementwise(self) -> Schedule | None:
         group = self.group
-        if group.reduced or (i := self.vector_loop()) is None:
-            return None
-        if set(group.loops) != group.common:
+        if group.reduced or (i := self.vector_loop()) is None or set(group.loops) != group.common:
             return None
         *outer, row = [name for name in loops_of(group.ops[group.main]) if name != i] or [""]
         extent = group.fixed(i)
-        if (other := self.transposes(i)) is not None:
-            tiles = {name: 1 for name in (*outer, row) if name and name != other}
-            wide = SQUARES if extent is None else min(SQUARES, ceil(extent / self.lanes))
-            tiles |= {other: self.lanes, i: wide * self.lanes}
-            return self.bound(
-                [Level(tiles, ragged=True)], Vector((i,), self.lanes, tuple(name for name in tiles if name != i))
-            )
         run = CHUNK if len(group.ops) == 1 else SHARED
         tiles = {name: 1 for name in outer if name}
         if row:

@@ -6,13 +6,15 @@ from collections.abc import KeysView
 from functools import cached_property
 
 from xdsl.dialects import arith, memref
+from xdsl.dialects.builtin import IntegerType
 from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine
-from mlc.ir.kernel.kernel import Kernel, loops_of, strides_of
+from mlc.ir.kernel.kernel import Kernel, loops_of, strides_of, type_of
+from mlc.passes.loops.byte_products import byte_factors, quad_of
 from mlc.passes.loops.tile_view import accesses
 from mlc.passes.loops.verify import not_for_vectors
 
@@ -90,7 +92,7 @@ class LoopFacts:
         return [operand for operand, argument in arguments if argument.first_use is not None]
 
     def is_product(self, number: int) -> bool:
-        """Does the op add products of two operands?"""
+        """Does the op add products of two operands, floats?"""
         op = self.ops[number]
         last = op.body.block.last_op
         assert last is not None
@@ -98,6 +100,24 @@ class LoopFacts:
         if not isinstance(total, arith.AddfOp) or op.body.block.args[-1] not in total.operands:
             return False
         return any(isinstance(v.owner, arith.MulfOp) for v in total.operands)
+
+    def quad(self, number: int) -> str | None:
+        """The loop of an op whose products are four to an instruction."""
+        return quad_of(self.ops[number])
+
+    def is_product_of_bytes(self, number: int) -> bool:
+        return byte_factors(self.ops[number]) is not None
+
+    @cached_property
+    def folds_bytes(self) -> bool:
+        """Does an op add up products of bytes?"""
+        return any(self.is_product_of_bytes(number) for number in range(len(self.ops)))
+
+    @cached_property
+    def integers_alone(self) -> bool:
+        """Is no operand a float?"""
+        types = (type_of(operand.value).element_type for operands in self.operands for operand in operands)
+        return all(isinstance(type, IntegerType) for type in types)
 
     def steps_by_one(self, loop: str) -> bool:
         """Does every operand that moves with a loop step by one along it?"""

@@ -34,7 +34,7 @@ def pointwise(group: LoopFacts, target: CudaTarget) -> Schedule | None:
     across = [operand for operand in operands if operand.step(i) not in (0, 1)]
     if across:
         return through_shared_memory(group, i, outer, across)
-    if group.not_for_vectors():
+    if group.integers_alone or group.not_for_vectors():
         return None
     return along_memory(group, i, outer)
 

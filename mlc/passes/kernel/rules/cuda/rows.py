@@ -27,7 +27,7 @@ SHORT = 1024  # columns of a row for one warp
 
 def rows(group: LoopFacts, target: CudaTarget) -> Schedule | None:
     """Reductions along one loop that runs through memory, and element-wise work on the same rows."""
-    if group.not_for_vectors() or 0 in group.loops.values() or len(group.reduced) != 1:
+    if group.integers_alone or group.not_for_vectors() or 0 in group.loops.values() or len(group.reduced) != 1:
         return None
     (col,) = group.reduced
     outer = [name for name in loops_of(group.ops[group.main]) if name != col]
