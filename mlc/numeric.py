@@ -14,6 +14,7 @@ from mlc.ir.types import dtype_name
 # Largest difference allowed, as a share of the largest |reference|. Integers and truth values are equal or wrong.
 RTOL: Mapping[str, float] = {name: row.tolerance for name, row in TABLE.items() if row.tolerance}
 ATOL = 1e-6  # where the reference is all but zero
+_PIECE = 1 << 20  # elements that are compared in f64 at once
 # Native code may count what is smaller as 0, in the float that it computes in.
 SMALLEST_NORMAL: Mapping[str, float] = {
     name: row.smallest_normal for name, row in TABLE.items() if row.kind == "float" and not row.storage
@@ -46,18 +47,28 @@ def compare_arrays(
         return Difference(name, float("inf"), tolerance, text)
     if got.size == 0:
         return Difference(name, 0.0, tolerance)
+    x, y = got.reshape(-1), want.reshape(-1)
+    worst, scale, where = 0.0, 0.0, 0
+    for start in range(0, x.size, _PIECE):
+        gap, most, strange = _gaps(x[start : start + _PIECE], y[start : start + _PIECE])
+        if strange is not None:
+            return Difference(name, float("inf"), tolerance, _place(got, want, start + strange))
+        gap = np.where(gap < SMALLEST_NORMAL.get(dtype, 0.0), 0.0, gap)
+        scale, top = max(scale, most), int(np.argmax(gap))
+        if gap[top] > worst:
+            worst, where = float(gap[top]), start + top
+    error = worst / scale if scale else worst
+    allowed = tolerance * scale + (0.0 if dtype not in RTOL else ATOL if atol is None else atol)
+    return Difference(name, error, tolerance, "" if worst <= allowed else _place(got, want, where))
+
+
+def _gaps(got: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, float, int | None]:
+    """(differences, 0 where the reference is not finite; the largest |reference|; where one is no number and the other not the same)"""
     x, y = _wide(got), _wide(want)
     finite = np.isfinite(y)
     strange = ~finite & ~((x == y) | (np.isnan(x) & np.isnan(y))) | finite & ~np.isfinite(x)
-    if strange.any():
-        return Difference(name, float("inf"), tolerance, _place(got, want, np.argmax(strange)))
     gap = np.abs(np.subtract(x, y, out=np.zeros_like(x), where=finite))
-    gap = np.where(gap < SMALLEST_NORMAL.get(dtype, 0.0), 0.0, gap)
-    scale = float(np.max(np.abs(y[finite]), initial=0.0))
-    worst = float(gap.max())
-    error = worst / scale if scale else worst
-    allowed = tolerance * scale + (0.0 if dtype not in RTOL else ATOL if atol is None else atol)
-    return Difference(name, error, tolerance, "" if worst <= allowed else _place(got, want, np.argmax(gap)))
+    return gap, float(np.max(np.abs(y[finite]), initial=0.0)), int(np.argmax(strange)) if strange.any() else None
 
 
 def compare_outputs(
@@ -92,6 +103,6 @@ def _wide(array: np.ndarray) -> np.ndarray:
     return array.astype(np.longdouble if array.dtype.kind in "iu" and array.dtype.itemsize == 8 else np.float64)
 
 
-def _place(got: np.ndarray, want: np.ndarray, flat: np.intp) -> str:
+def _place(got: np.ndarray, want: np.ndarray, flat: int) -> str:
     where = [int(i) for i in np.unravel_index(flat, want.shape)]
     return f"at {where}: {got.reshape(-1)[flat]}, the reference has {want.reshape(-1)[flat]}"

@@ -4,7 +4,8 @@
     python -m benchmarks.hostile --seed 0 --only 417 --keep . one of them again; its file stays in a folder
 
 A fault is an exit code that is not documented for what a user gives (0 to 4), a signal, more than 20 s of computing or more than 1 GiB. File number n of a seed
-is always the same. IR text that has been lowered, and packages with a new digest, are code: they are checked and compiled, not run.
+is always the same. Calls have closed pages around their memory, so that an access outside of a buffer ends in a signal. IR text that has been lowered,
+and packages with a new digest, are code: they are checked and compiled, not run.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.hostile.mutations import damaged, edited_model, edited_text
+from benchmarks.hostile.mutations import damaged, edited_json, edited_model, edited_text
 from benchmarks.hostile.seeds import base_models
 
 SECONDS = 20  # of computing; other work on the machine does not count
@@ -127,7 +128,7 @@ def _resealed(data: bytes, rng: random.Random) -> bytes:
         members = {name: old.read(name) for name in old.namelist()}
     name = rng.choice([n for n in members if n != DIGEST])
     members[name] = (
-        edited_text(members[name].decode(), rng).encode() if name.endswith(".json") else damaged(members[name], rng)
+        edited_json(members[name].decode(), rng).encode() if name.endswith(".json") else damaged(members[name], rng)
     )
     weights = members.get("weights.safetensors", b"")
     header = weights[: 8 + int.from_bytes(weights[:8], "little")]
@@ -171,6 +172,10 @@ def _command(path: Path, verb: tuple[str, ...], folder: Path, log: Path) -> None
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         from mlc.cli import main
 
+        if verb[0] == "run":
+            from benchmarks.random_programs.guard_pages import guard_memory
+
+            guard_memory()
         threads = [] if verb[0] in ("check", "opt") else ["--threads", "1"]
         code = main([verb[0], str(path), *verb[1:], *threads, "-q"])
         sys.stdout.flush()

@@ -1,9 +1,13 @@
-"""Changes to files, each decided by one generator of random numbers: bytes of any file, fields of a parsed ONNX model, words of IR text."""
+"""Changes to files, each decided by one generator of random numbers: bytes of any file, fields of a parsed ONNX model and of its bodies, words, types
+and sizes of IR text, entries of JSON."""
 
 from __future__ import annotations
 
+import json
 import random
 import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from google.protobuf.message import Message
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
@@ -27,6 +31,24 @@ EXTREMES = (
     -(1 << 63),
 )
 FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-45, 3.4e38, float("inf"), float("-inf"), float("nan"))
+EXTENTS = (
+    "N",
+    "T",
+    "M",
+    "0",
+    "1",
+    "7",
+    "N - 3",
+    "N + 1",
+    "2*N",
+    "N*N",
+    "N//2",
+    "N//0",
+    "min(1, N)",
+    "max(4, N)",
+    "-1*N",
+    "1048576*N",
+)
 NAMES = ("", "x", "y", "N", "N*N", "N//0", "a b", "\u00e9", "-1", "..", "n" * 300)
 
 
@@ -60,16 +82,18 @@ def edited_model(data: bytes, rng: random.Random, operators: list[str]) -> bytes
     """An ONNX model with one to three of its fields changed; still a well-formed message."""
     model = ModelProto.FromString(data)
     for _ in range(rng.choice((1, 1, 2, 3))):
-        rng.choice((_node, _node, _attribute, _attribute, _initializer, _shape, _header, _field))(model, rng, operators)
+        rng.choice((_node, _node, _attribute, _attribute, _initializer, _shape, _header, _field, _body))(
+            model, rng, operators
+        )
     return model.SerializeToString()
 
 
 def edited_text(text: str, rng: random.Random) -> str:
-    """IR text with a number, a word or a line changed."""
+    """IR text with a number, a word, a line, a type or a size changed."""
     lines = text.split("\n")
     at = rng.randrange(len(lines))
     other = lines[rng.randrange(len(lines))]
-    match rng.randrange(6):
+    match rng.randrange(11):
         case 0:
             del lines[at]
         case 1:
@@ -78,15 +102,86 @@ def edited_text(text: str, rng: random.Random) -> str:
             to = rng.randrange(len(lines))
             lines[at], lines[to] = lines[to], lines[at]
         case 3 | 4:
-            numbers = list(re.finditer(r"-?\d+", text))
-            if numbers:
-                chosen = rng.choice(numbers)
-                return text[: chosen.start()] + str(rng.choice(EXTREMES)) + text[chosen.end() :]
+            return _one(text, r"-?\d+", rng, lambda _: str(rng.choice(EXTREMES)))
+        case 5:  # a type, or the argument of a body, wherever it stands: what uses a value names its type too
+            types = re.findall(r"tensor<[^<>]*(?:<[^<>]*>)?[^<>]*>", text)
+            return _everywhere(text, types, types, rng)
+        case 6:
+            types = re.findall(r"tensor<\d[^<>]*>", text)
+            changed = [re.sub(r"\d+(?=x)", str(rng.choice((0, 1, 2, 9, 4096))), kind, count=1) for kind in types]
+            return _everywhere(text, types, changed, rng)
+        case 7:  # a size in types, and in the attributes of ops
+            return _everywhere(text, re.findall(r'(?<=")[^"]*\b[NTM]\b[^"]*(?=")', text), EXTENTS, rng)
+        case 8:
+            return _attributes(text, rng)
+        case 9:
+            return _one(text, r"-?\d+\.\d+(?:e[-+]\d+)?", rng, lambda _: f"{rng.choice(FLOATS):e}")
         case _:
             words = re.findall(r"[%@#\"]?\w[\w.]*", text)
-            old, new = rng.choice(words), rng.choice(words)
-            return text.replace(old, new, rng.choice((1, -1)))
+            return text.replace(rng.choice(words), rng.choice(words), rng.choice((1, -1)))
     return "\n".join(lines)
+
+
+def edited_json(text: str, rng: random.Random) -> str:
+    """JSON with an entry changed, doubled, taken out or exchanged with another, somewhere inside."""
+    data = json.loads(text)
+    places: list[tuple[Any, Any]] = []
+    waiting = [data]
+    while waiting:
+        item = waiting.pop()
+        keys = list(item) if isinstance(item, dict) else range(len(item))
+        places += [(item, key) for key in keys]
+        waiting += [item[key] for key in keys if isinstance(item[key], dict | list)]
+    if not places:
+        return text
+    (owner, key), (other, there) = rng.choice(places), rng.choice(places)
+    match rng.randrange(6):
+        case 0:
+            del owner[key]
+        case 1 if isinstance(owner, list):
+            owner.append(owner[key])
+        case 2:
+            owner[key] = json.loads(json.dumps(other[there]))
+        case 3 if isinstance(owner[key], str):
+            owner[key] = rng.choice((*EXTENTS, *NAMES))
+        case _:
+            owner[key] = rng.choice((*EXTREMES, *NAMES, None, True, [], {}))
+    return json.dumps(data)
+
+
+def _one(text: str, pattern: str, rng: random.Random, change: Callable[[str], str]) -> str:
+    """One of what the pattern finds changed."""
+    found = list(re.finditer(pattern, text))
+    if not found:
+        return text
+    chosen = rng.choice(found)
+    return text[: chosen.start()] + change(chosen[0]) + text[chosen.end() :]
+
+
+def _everywhere(text: str, old: Sequence[str], new: Sequence[str], rng: random.Random) -> str:
+    """One text for another, everywhere or from one place on."""
+    if not old or not new:
+        return text
+    taken, put = rng.choice(old), rng.choice(new)
+    start = rng.choice((0, rng.randrange(len(text))))
+    return text[:start] + text[start:].replace(taken, put)
+
+
+def _attributes(text: str, rng: random.Random) -> str:
+    """What a module says of its sizes, and a function of the places of its results."""
+    match rng.randrange(4):
+        case 0:
+            return re.sub(r"graph\.checks = \[.*?\]\]", "graph.checks = []", text)
+        case 1:
+            return _one(text, r'\["[^"]*", "[^"]*", "[^"]*"\](?:, )?', rng, lambda _: "")
+        case 2:
+            return _one(
+                text, r"= \[\d+ : i64(?:, \d+ : i64)?\]", rng, lambda _: f"= [{rng.choice((0, 1, 4, 64))} : i64]"
+            )
+        case _:
+            names = re.findall(r'graph\.name = "([^"]*)"', text) or ["x"]
+            place = f'{rng.choice(("graph.alias", "graph.front"))} = "{rng.choice(names)}"'
+            return _one(text, r'graph\.name = "[^"]*"', rng, lambda name: f"{name}, {place}")
 
 
 def _values(model: ModelProto) -> list[str]:
@@ -205,6 +300,16 @@ def _header(model: ModelProto, rng: random.Random, operators: list[str]) -> None
             model.opset_import.add(domain=rng.choice(NAMES), version=1)
         case _ if model.graph.output:
             del model.graph.output[rng.randrange(len(model.graph.output))]
+
+
+def _body(model: ModelProto, rng: random.Random, operators: list[str]) -> None:
+    """A change of the same kinds in the body of a loop or of a branch."""
+    bodies = [a.g for node in model.graph.node for a in node.attribute if a.HasField("g")]
+    if bodies:
+        body = rng.choice(bodies)
+        inner = ModelProto(graph=body)
+        rng.choice((_node, _node, _attribute, _initializer, _shape))(inner, rng, operators)
+        body.CopyFrom(inner.graph)
 
 
 def _field(model: ModelProto, rng: random.Random, operators: list[str]) -> None:

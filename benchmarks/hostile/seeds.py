@@ -19,6 +19,8 @@ def base_models() -> dict[str, bytes]:
         "convolution": _convolution(),
         "control": _control(),
         "tokens": _tokens(),
+        "layers": _layers(),
+        "counted": _counted(),
     }
     return {name: model.SerializeToString() for name, model in made.items()}
 
@@ -131,3 +133,58 @@ def _tokens() -> ModelProto:
     }
     outputs = [("y", TensorProto.FLOAT, None), ("where", TensorProto.INT64, None)]
     return _model(nodes, [("ids", TensorProto.INT64, ["N", "T"])], outputs, weights)
+
+
+def _layers() -> ModelProto:
+    """Layers that stay named in IR: recurrent ones, attention of heads, normalisations."""
+    n = helper.make_node
+    rng = np.random.default_rng(2)
+    nodes = [
+        n("LSTM", ["x", "w", "r", "b"], ["steps"], hidden_size=4, direction="bidirectional"),
+        n("Transpose", ["steps"], ["rows"], perm=[2, 0, 1, 3]),
+        n("Reshape", ["rows", "joined"], ["j"]),
+        n("GRU", ["j", "gw", "gr"], ["again"], hidden_size=8),
+        n("Squeeze", ["again", "one"], ["s"]),
+        n("Attention", ["s", "s", "s"], ["a"], q_num_heads=2, kv_num_heads=2),
+        n("Transpose", ["a"], ["c"], perm=[1, 2, 0]),
+        n("BatchNormalization", ["c", "scale", "shift", "mean", "variance"], ["m"]),
+        n("GroupNormalization", ["m", "scale", "shift"], ["g"], num_groups=2),
+        n("InstanceNormalization", ["g", "scale", "shift"], ["i"]),
+        n("Gelu", ["i"], ["y"]),
+    ]
+    array = lambda *shape: rng.standard_normal(shape).astype(np.float32)
+    weights = {
+        "w": array(2, 16, 3),
+        "r": array(2, 16, 4),
+        "b": array(2, 32),
+        "gw": array(1, 24, 8),
+        "gr": array(1, 24, 8),
+    }
+    weights |= {"joined": _numbers(0, 0, 8), "one": _numbers(1), "scale": array(8), "shift": array(8)}
+    weights |= {"mean": array(8), "variance": np.ones(8, np.float32)}
+    model = _model(nodes, [("x", TensorProto.FLOAT, ["T", "N", 3])], [("y", TensorProto.FLOAT, None)], weights)
+    model.opset_import[0].version = 23
+    return model
+
+
+def _counted() -> ModelProto:
+    """Sizes that data decides, and writes at places that are inputs."""
+    n = helper.make_node
+    nodes = [
+        n("Greater", ["x", "limit"], ["large"]),
+        n("NonZero", ["large"], ["places"]),
+        n("Transpose", ["places"], ["rows"], perm=[1, 0]),
+        n("GatherND", ["x", "rows"], ["kept"]),
+        n("ScatterND", ["x", "rows", "kept"], ["same"]),
+        n("ScatterElements", ["same", "at", "by"], ["put"], axis=1, reduction="add"),
+        n("CumSum", ["put", "last"], ["sums"]),
+        n("ReduceMax", ["sums", "axes"], ["y"], keepdims=0),
+    ]
+    weights = {"limit": np.array(0, np.float32), "last": np.array(1, np.int64), "axes": _numbers(0)}
+    inputs = [
+        ("x", TensorProto.FLOAT, ["N", 6]),
+        ("at", TensorProto.INT64, ["N", 2]),
+        ("by", TensorProto.FLOAT, ["N", 2]),
+    ]
+    outputs = [("y", TensorProto.FLOAT, None), ("kept", TensorProto.FLOAT, None)]
+    return _model(nodes, inputs, outputs, weights)

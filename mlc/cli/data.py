@@ -3,14 +3,16 @@
 x=@x.npy   x=@all.npz   x=random:0   x=ones   x=zeros   x=3.5   x=1,2,3 (an input of one axis)
 all.npz    FOLDER (input_0.pb, input_1.pb, ... as in ONNX's test data; or x.npy, y.npy, ...)
 
-Inputs that no flag names are random. The sizes of symbols follow from the arrays given, then from --dim (N=8, else N@8), else are chosen.
+Inputs that no flag names are random, up to a bound that flags lift. The sizes of symbols follow from the arrays given, then from --dim (N=8, else N@8), else are chosen.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -19,14 +21,17 @@ import numpy as np
 
 from mlc.cli.command_line import UsageError
 from mlc.errors import DTypeError, MlcError
+from mlc.ir.byte_counts import bytes_text
 from mlc.ir.files import replacing
-from mlc.ir.types import dtype_name, numpy_dtype
+from mlc.ir.types import dtype_name, itemsize, numpy_dtype
 
 if TYPE_CHECKING:
     from mlc.ir.module import Module
     from mlc.options import CompileOptions
 
 _FILL = {"ones": 1, "zeros": 0}
+UNASKED = 192 << 20  # bytes; 256 images of 224 x 224 take 147 MiB
+_PIECE = 1 << 20  # elements that are looked at in f64 at once
 
 
 @dataclass
@@ -123,12 +128,14 @@ def feeds(
     seed: int = 0,
     preferred: int | None = None,
     usual: Mapping[str, int] | None = None,
+    stated: bool = False,
 ) -> dict[str, np.ndarray]:
     """An array for every input of the module, of the module's dtypes. `sizes` are those of symbols that flags fixed; symbols that they and
-    the given arrays leave open have their `usual` size, or one like `preferred`."""
+    the given arrays leave open have their `usual` size, or one like `preferred`. Inputs that no flag names are made up: where no flag has
+    `stated` sizes, MlcError is raised before they take more than UNASKED."""
     from mlc.ir import dims
     from mlc.ir.sample_sizes import sample_binding
-    from mlc.ir.samples import random_inputs
+    from mlc.ir.samples import samples
 
     names = module.input_names
     found: dict[str, np.ndarray] = {}
@@ -143,14 +150,29 @@ def feeds(
             if isinstance(extent, dims.Dim) and str(extent) in module.symbols:
                 binding.setdefault(str(extent), size)
     binding = sample_binding(module, {**(usual or {}), **binding}, preferred)
-    for position, (name, array) in enumerate(zip(names, random_inputs(module, binding, seed), strict=True)):
-        if name in given.fills:
-            found[name] = np.full(array.shape, given.fills[name], array.dtype)
-        elif name in given.seeds:
-            found[name] = random_inputs(module, binding, given.seeds[name])[position]
-        else:
-            found.setdefault(name, array)
+    shapes = {name: tuple(dims.evaluate(e, binding) for e in shape) for name, (shape, _) in types.items()}
+    named = {*found, *given.fills, *given.seeds}
+    if not stated:
+        _require_small({name: prod(shapes[name]) * itemsize(types[name][1]) for name in names if name not in named})
+    for name in given.fills:
+        if name in types:
+            found[name] = np.full(shapes[name], given.fills[name], numpy_dtype(types[name][1]))
+    for name, one in given.seeds.items():
+        found |= samples(module, binding, one, [other for other in names if other != name])
+    found |= samples(module, binding, seed, named)
     return {name: found[name] for name in names}
+
+
+def _require_small(made_up: Mapping[str, int]) -> None:
+    """Raises MlcError where inputs of these bytes are more than is made up unasked."""
+    if sum(made_up.values()) <= UNASKED:
+        return
+    largest = max(made_up, key=lambda name: made_up[name])
+    raise MlcError(
+        f"random inputs would take {bytes_text(sum(made_up.values()))}, '{largest}' {bytes_text(made_up[largest])}:"
+        f" no more than {bytes_text(UNASKED)} are made up unasked",
+        remedy=f"Ask for them, --input {largest}=random; give values, --input {largest}=@file.npy; or state sizes: --shape, --dim.",
+    )
 
 
 def save(outputs: Mapping[str, np.ndarray], folder: Path) -> list[Path]:
@@ -187,13 +209,17 @@ def describe(array: np.ndarray) -> str:
     """Dtype, shape, range and what is not a number: f32[1, 10]  -3.1 .. 4.2."""
     array = np.asarray(array)
     text = f"{dtype_name(array.dtype)}{list(array.shape)}"
-    if array.size == 0:
-        return text
-    values = array.astype(np.float64)
-    finite = values[np.isfinite(values)]
-    if finite.size:
-        text += f"  {finite.min():.6g} .. {finite.max():.6g}, mean {finite.mean():.6g}"
-    missing, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+    least, most, total, count, missing, infinite = math.inf, -math.inf, 0.0, 0, 0, 0
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _PIECE):
+        values = flat[start : start + _PIECE].astype(np.float64)
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            least, most = min(least, finite.min()), max(most, finite.max())
+            total, count = total + finite.sum(), count + finite.size
+        missing, infinite = missing + int(np.isnan(values).sum()), infinite + int(np.isinf(values).sum())
+    if count:
+        text += f"  {least:.6g} .. {most:.6g}, mean {total / count:.6g}"
     return text + (f", {missing} NaN" if missing else "") + (f", {infinite} infinite" if infinite else "")
 
 

@@ -50,22 +50,28 @@ def run(args: argparse.Namespace, console: Console) -> int:
     start = time.perf_counter()
     outputs = dict(zip(session.output_names, executable.run(None, given), strict=True))
     seconds = time.perf_counter() - start
+    described = {name: data.describe(array) for name, array in outputs.items()}
+    inputs = {name: data.describe(array) for name, array in feeds.items()}
+    if folder is None:
+        outputs.clear()  # arrays may be large, and verify makes its own
+    if not args.trace:
+        feeds.clear()
+        given.clear()
     verified = verify(args, session, console) if args.verify else None
     written = data.save(outputs, folder) if folder is not None else []
     if args.trace:
         session.write_trace(args.trace, feeds)
         written.append(Path(args.trace))
-    described = {name: data.describe(array) for name, array in outputs.items()}
     console.result(
         "run",
         model=args.model,
         seconds=seconds,
-        inputs={name: data.describe(array) for name, array in feeds.items()},
+        inputs=inputs,
         outputs=described,
         saved=[str(path) for path in written],
         verified=verified,
     )
-    width = max((len(name) for name in outputs), default=0)
+    width = max((len(name) for name in described), default=0)
     for name, text in described.items():
         console.print(f"{name.ljust(width)}  {text}")
     for path in written:

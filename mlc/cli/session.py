@@ -79,7 +79,8 @@ class Session:
             if (self.compilation is None or name in (at or {})) and name not in self.module.symbols:
                 raise UsageError.unknown("dimension", name, self.module.symbols)
         usual = {} if at else sizes.usual(args.dim)
-        found = data.feeds(self.module, self.given(args), fixed, args.seed, usual=usual)
+        stated = bool(args.dim or args.shape or at)
+        found = data.feeds(self.module, self.given(args), fixed, args.seed, usual=usual, stated=stated)
         bind(self.module, list(found.values()))
         return found
 

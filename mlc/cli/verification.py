@@ -32,11 +32,11 @@ def verify(args: argparse.Namespace, session: Session, console: Console, program
         reference = "onnxruntime" if usable else "interpreter"
     run = session.run_reference(reference, until=args.until)
     given = session.given(args)
-    fixed = sizes.fixed(args.dim)
+    fixed, stated = sizes.fixed(args.dim), bool(args.dim or args.shape)
     bindings, worst = [], 0.0
     with stage("verify", console.progress) as step:
         for usual, preferred in [({}, size) for size in _PREFERRED] + [(v, None) for v in sizes.variants(args.dim)]:
-            feeds = data.feeds(module, given, fixed, args.seed, preferred, usual)
+            feeds = data.feeds(module, given, fixed, args.seed, preferred, usual, stated)
             binding = bind(module, list(feeds.values()))
             if binding in bindings:
                 continue

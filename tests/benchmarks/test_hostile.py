@@ -1,11 +1,12 @@
 """Hostile files: a number always means the same file, and mutations of models stay well-formed messages."""
 
+import json
 import random
 
 import onnx
 import pytest
 
-from benchmarks.hostile.mutations import damaged, edited_model, edited_text
+from benchmarks.hostile.mutations import damaged, edited_json, edited_model, edited_text
 from benchmarks.hostile.seeds import base_models
 
 OPERATORS = ["Add", "MatMul", "Reshape"]
@@ -24,3 +25,11 @@ def test_mutations_are_decided_by_their_number(name: str) -> None:
 def test_text_keeps_being_text() -> None:
     text = "func.func @main(%x: tensor<4xf32>) {\n  func.return %x\n}"
     assert len({edited_text(text, random.Random(number)) for number in range(50)}) > 20
+
+
+def test_json_keeps_being_json() -> None:
+    text = '{"a": [1, 2, {"b": "N"}], "c": {}}'
+    found = {edited_json(text, random.Random(number)) for number in range(50)}
+    assert len(found) > 20
+    for each in found:
+        json.loads(each)

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,6 +135,33 @@ def test_run_takes_inputs_in_every_form(mlc: Callable, small: Path, tmp_path: Pa
 def test_the_same_seed_gives_the_same_random_inputs(mlc: Callable, small: Path) -> None:
     first, again, other = (json.loads(mlc("run", small, "--seed", s, "--json").out)["inputs"] for s in (1, 1, 2))
     assert first == again and first != other
+
+
+def test_large_inputs_are_made_up_only_where_they_are_asked_for(mlc: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a flag that names the input, or one that states sizes."""
+    from mlc.cli import data
+
+    text = '<ir_version: 9, opset_import: ["" : 17]> wide (float[300, 4] x, float[4] z) => (float[300, 4] y) { y = Mul(x, z) }'
+    Path("wide.onnx").write_bytes(onnx.parser.parse_model(text).SerializeToString())
+    monkeypatch.setattr(data, "UNASKED", 4096)
+    outcome = mlc("run", "wide.onnx")
+    assert outcome.code == 1 and "random inputs would take 4.7 KiB, 'x' 4.7 KiB" in outcome.err
+    assert "--input x=random" in outcome.err
+    for flag in (["--input", "x=random"], ["--input", "x=ones"], ["--shape", "x:300,4"]):
+        assert mlc("run", "wide.onnx", *flag).code == 0
+
+
+def test_random_inputs_take_little_more_than_their_own_size(mlc: Callable) -> None:
+    text = (
+        '<ir_version: 9, opset_import: ["" : 17]> tall (float[N] x) => (float y) { y = ReduceSum <keepdims = 0> (x) }'
+    )
+    Path("tall.onnx").write_bytes(onnx.parser.parse_model(text).SerializeToString())
+    tracemalloc.start()
+    try:
+        assert mlc("run", "tall.onnx", "--dim", "N=8000000", "-q").code == 0
+        assert tracemalloc.get_traced_memory()[1] < 2 * 4 * 8_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_run_verifies_and_says_against_what(mlc: Callable, small: Path) -> None:

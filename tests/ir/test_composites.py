@@ -79,6 +79,13 @@ def test_statistics_may_be_wider_than_the_value() -> None:
     agree(g.batch_norm, specs, [[x, *parameters]], batch_norm, 2e-3)
 
 
+@pytest.mark.parametrize("dtypes", [("f32", "f64", "f32", "f16", "f32"), ("f64", "f32", "f64", "bf16", "f32")])
+def test_statistics_and_parameters_may_differ_in_dtype(dtypes: tuple[str, ...]) -> None:
+    parameters = [v.astype(numpy_dtype(dtype)) for v, dtype in zip(vectors(3, "f32"), dtypes[1:], strict=True)]
+    specs: list[Spec] = [((2, 3, 4), dtypes[0]), *[((3,), dtype) for dtype in dtypes[1:]]]
+    agree(g.batch_norm, specs, [[some(2, 3, 4, dtype=dtypes[0]), *parameters]], batch_norm, 2e-6)
+
+
 @pytest.mark.parametrize("dtype", ["f32", "f16"])
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_batch_norm_behind_a_convolution_goes_into_its_weight(dtype: str, bias: bool) -> None:

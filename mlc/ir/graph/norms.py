@@ -168,7 +168,7 @@ def _require_per_channel(op: str, x: SSAValue, axis: int, vectors: dict[str, SSA
 class BatchNormOp(CompositeOp):
     """(x - mean) / sqrt(variance + epsilon) * scale + bias per channel, those of `axis`, as x * factor + offset. Ioffe, Szegedy 2015.
 
-    Parameters and statistics are floats; f16 and bf16 are computed in f32.
+    Parameters and statistics are floats of any dtypes; f16 and bf16 are computed in f32.
     """
 
     name = "graph.batch_norm"
@@ -212,8 +212,9 @@ class BatchNormOp(CompositeOp):
     def factor_and_offset(
         self, scale: SSAValue, bias: SSAValue, mean: SSAValue, variance: SSAValue
     ) -> tuple[SSAValue, SSAValue]:
-        """What x is multiplied by and what is added, per channel."""
-        scale, bias, mean, variance = map(at_least_f32, (scale, bias, mean, variance))
+        """What x is multiplied by and what is added, per channel, in the widest of their dtypes and f32."""
+        dtype = "f64" if any(dtype_of(v) == "f64" for v in (scale, bias, mean, variance)) else "f32"
+        scale, bias, mean, variance = (apply_cast(v, dtype) for v in (scale, bias, mean, variance))
         shifted = apply("add", variance, shapes.full_like(variance, self.epsilon.value.data))
         factor = apply("mul", scale, apply("rsqrt", shifted))
         return factor, apply("sub", bias, apply("mul", mean, factor))
