@@ -335,9 +335,10 @@ def _range(bounds: Range) -> ArrayAttr[Any]:
 
 def context() -> Context:
     """All dialects that modules are written in, at any level."""
-    from xdsl.dialects import builtin, func, gpu, linalg, memref, ml_program, scf
+    from xdsl.dialects import builtin, func, gpu, linalg, ml_program, scf
 
     from mlc.ir.graph import GRAPH
+    from mlc.ir.kernel.prefetch import MEMREF
     from mlc.ir.kernel.scalar_ops import MATH
     from mlc.ir.kernel.vector_ops import LANEWISE, VECTOR
 
@@ -347,7 +348,7 @@ def context() -> Context:
         func.Func,
         LANEWISE,
         MATH,
-        memref.MemRef,
+        MEMREF,
         scf.Scf,
         linalg.Linalg,
         VECTOR,

@@ -76,7 +76,8 @@ def schedules(draw, kernel: Kernel, buffers: list[str]) -> Schedule:
         staged = (
             draw(st.lists(st.sampled_from(buffers), max_size=1, unique=True)) if draw(st.integers(0, 2)) == 0 else []
         )
-        stage = Stage("workgroup" if slip else "panel", draw(orders), 4 if slip and draw(st.booleans()) else 0)
+        ahead = draw(st.sampled_from([0, 0, 1, 2, 3, 8]))
+        stage = Stage("workgroup" if slip else "panel", draw(orders), 4 if slip and draw(st.booleans()) else 0, ahead)
         kind = draw(st.sampled_from(["=", "=", "=", "~", "<="]))
         block = draw(st.integers(0, 3)) if len(bound) > 1 else 0
         sizes = {name: draw(SIZES | SLIPS if slip else SIZES) for name in tiled}
@@ -153,6 +154,11 @@ REFUSED = {
     "Level(n = 16; D -> panel) | Scalar": "buffer D is written, and only what is read is staged",
     "Level(n = 16; B -> panel; B -> panel) | Scalar": "stages B twice",
     "Level(n = 16; B -> panel) | Level(n = 4; B -> panel) | Scalar": "B is staged in panel already",
+    "Level(n = 16; A -> panel ahead 2) | Scalar": "none of its loops runs through A",
+    "Level(m = 2; A -> panel ahead 2) | Vector(n x 16)": "A has no next panel in memory to fetch ahead\n  Leave out 'ahead 2'",
+    "Level(n = 16; B -> panel ahead 2) | Scalar": "Scalar fetches nothing ahead\n  Leave out 'ahead 2', or write Vector(...).",
+    "Level(n = 16; B -> panel ahead 0) | Vector(n x 16)": "schedule: the number behind 'ahead' is 0",
+    "Level(n = 16; B -> panel ahead 32) | Vector(n x 16, unroll n)": "'B' is not fetched ahead",
     "Level(n = 16; B -> panel[0, 2]) | Scalar": "[0, 2] is no order of the 2 axes of B",
     "Level(m = 2; B -> panel) | Scalar": "none of its loops runs through B\n  B is indexed by k, n.",
     "Level(m = 4, n ~ 2) | Scalar": "mixes = and ~",
@@ -238,8 +244,8 @@ def test_any_other_text_is_refused(text):
 
 
 def test_spaces_are_free():
-    loose = "Level( m=4 parallel,n  =  16 ;B->panel[ 1,0 ] )|Vector( n x 16 ,unroll m * n,interleave 2 )"
-    tidy = "Level(m = 4 parallel, n = 16; B -> panel[1, 0]) | Vector(n x 16, unroll m*n, interleave 2)"
+    loose = "Level( m=4 parallel,n  =  16 ;B->panel[ 1,0 ]ahead  4 )|Vector( n x 16 ,unroll m * n,interleave 2 )"
+    tidy = "Level(m = 4 parallel, n = 16; B -> panel[1, 0] ahead 4) | Vector(n x 16, unroll m*n, interleave 2)"
     assert str(Schedule.parse(loose)) == tidy
 
 

@@ -12,6 +12,7 @@ from mlc.codegen.llvm.function import FunctionPrinter, mangled, memory_text, pri
 from mlc.codegen.llvm.ops import plus, times
 from mlc.errors import InternalError
 from mlc.ir.kernel.kernel import element_bytes, groups, strides_of, type_of
+from mlc.ir.kernel.prefetch import PrefetchOp
 
 
 @prints("memref.load")
@@ -31,6 +32,13 @@ def _(f: FunctionPrinter, op: memref.StoreOp) -> None:
         value = f.let(f"zext i1 {value} to i8")
     at = f.address(op.memref, op.indices)
     f.line(f"store {memory_text(op.value.type)} {value}, ptr {at}, align {_alignment(op.memref)}")
+
+
+@prints("memref.prefetch")
+def _(f: FunctionPrinter, op: PrefetchOp) -> None:
+    at, writes = f.address(op.memref, op.indices), "1" if op.writes else "0"
+    data = ("i32", "1")
+    f.call("llvm.prefetch.p0", [("ptr", at), ("i32", writes), ("i32", str(op.locality.value.data)), data], "void")
 
 
 def _alignment(value: SSAValue) -> int:

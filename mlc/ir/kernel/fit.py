@@ -74,6 +74,7 @@ def verify_fit(kernel: Kernel, schedule: Schedule) -> None:
     for level in rest:
         _verify_level(facts, level, before)
         _verify_sizes(facts, level, schedule)
+        _verify_ahead(facts, level, schedule)
         before.append(level)
     if isinstance(schedule.leaf, Vector):
         _verify_vector(facts, schedule.leaf)
@@ -208,6 +209,33 @@ def _verify_stage(facts: Facts, level: Level, name: str, stage: Stage, before: I
     if not facts.loops_along[name] & level.tiles.keys():
         along = ", ".join(sorted(facts.loops_along[name])) or "no loop"
         raise error(kernel, level, f"none of its loops runs through {name}", f"{name} is indexed by {along}.")
+
+
+def _verify_ahead(facts: Facts, level: Level, schedule: Schedule) -> None:
+    """Panels are fetched ahead where they lie one behind the other, by a leaf that does it."""
+    kernel = facts.kernel
+    for name, stage in level.stage.items():
+        if not stage.ahead:
+            continue
+        if stage.space != "panel" or name not in kernel.weights:
+            raise error(
+                kernel,
+                level,
+                f"{name} has no next panel in memory to fetch ahead",
+                f"Leave out 'ahead {stage.ahead}': it is for weights in panels.",
+            )
+        if not isinstance(schedule.leaf, Vector):
+            raise error(
+                kernel,
+                level,
+                f"{schedule.leaf} fetches nothing ahead",
+                f"Leave out 'ahead {stage.ahead}', or write Vector(...).",
+            )
+
+
+def tiles_of_rows(facts: Facts, level: Level, name: str) -> list[str]:
+    """The loops of a level whose tiles use the same panel of a weight."""
+    return [loop for loop in level.tiles if loop not in facts.loops_along[name] and loop not in facts.reduced]
 
 
 def _read(facts: Facts) -> list[str]:

@@ -233,7 +233,7 @@ class Kernel:
         """The argument or allocation that a view shows a part of."""
         while isinstance(
             value.owner,
-            (memref.SubviewOp, memref.CollapseShapeOp, memref.CastOp, memref.ViewOp),
+            (memref.SubviewOp, memref.CollapseShapeOp, memref.CastOp, memref.ViewOp, memref.ReinterpretCastOp),
         ):
             value = value.owner.operands[0]
         return value

@@ -10,7 +10,7 @@ schedules a whole group (contraction and epilogue, or the stages of a softmax). 
     level    := 'Level(' tile (',' tile)* ['by' number] (';' stage)* ')'
     tile     := loop ('=' | '~' | '<=') number [bind]            one sign in a level
     bind     := 'parallel' | 'block.x' | 'block.y' | 'block.z' | 'thread.x' | 'thread.y' | 'thread.z'
-    stage    := buffer (',' buffer)* '->' space ['[' axis (',' axis)* ']'] ['+' number]
+    stage    := buffer (',' buffer)* '->' space ['[' axis (',' axis)* ']'] ['+' number] ['ahead' number]
     space    := 'panel' | 'workgroup' | 'register'
     leaf     := 'Scalar' | 'Vector(' loop ('/' loop)* 'x' number (',' option)* ')' | 'Grid(' number ')' | 'Mma(' instruction ')'
     instruction := 'm16n8k8_tf32' | 'm16n8k16_bf16' | 'm16n8k16_f16'
@@ -37,14 +37,17 @@ LARGEST = 1 << 24  # elements of a tile, axes of a stage and the like: beyond it
 
 @dataclass(frozen=True)
 class Stage:
-    """Copy an operand's tile into `space`. `order` permutes its axes there (last = contiguous); `pad` lengthens its rows."""
+    """Copy an operand's tile into `space`. `order` permutes its axes there (last = contiguous); `pad` lengthens its rows. `ahead`: while the
+    panel of a weight is in use, each of so many tiles of rows fetches its share of the next panel into L2."""
 
     space: Space
     order: tuple[int, ...] = ()
     pad: int = 0
+    ahead: int = 0
 
     def __str__(self) -> str:
-        return self.space + (str(list(self.order)) if self.order else "") + (f"+{self.pad}" if self.pad else "")
+        order, pad = str(list(self.order)) if self.order else "", f"+{self.pad}" if self.pad else ""
+        return self.space + order + pad + (f" ahead {self.ahead}" if self.ahead else "")
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,7 @@ _TILE = re.compile(
 )
 _STAGE = re.compile(
     rf"(?P<names>{_NAME}(?:\s*,\s*{_NAME})*)\s*->\s*(?P<space>\w+)\s*(?:\[(?P<order>[\d,\s]*)\])?\s*(?:\+\s*(?P<pad>\d+))?"
+    r"(?:\s*\bahead\s+(?P<ahead>-?\d+))?"
 )
 _MMA = re.compile(r"Mma\s*\(\s*(?P<instruction>\w+)\s*\)")
 _GRID = re.compile(r"Grid\s*\(\s*(?P<threads>-?\d+)\s*\)")
@@ -227,7 +231,8 @@ def _level(text: str) -> Level:
             if name in stages:
                 raise _error(f"'{text}' stages {name} twice", "A level copies a buffer once.")
             pad = _number(stage["pad"] or "0", "the length of '+'", least=0)
-            stages[name] = Stage(space, order, pad)
+            ahead = _number(stage["ahead"], "the number behind 'ahead'") if stage["ahead"] else 0
+            stages[name] = Stage(space, order, pad, ahead)
     return Level(tiles, bind, stages, "<=" in signs, "~" in signs, block)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Self
 
 from xdsl.context import Context
-from xdsl.dialects import arith, builtin, func, linalg, math, memref, scf, vector
+from xdsl.dialects import arith, builtin, func, linalg, math, scf, vector
 from xdsl.dialects.arith import CMPF_COMPARISON_OPERATIONS, CMPI_COMPARISON_OPERATIONS, FastMathFlagsAttr
 from xdsl.dialects.builtin import IntegerAttr, VectorType, i1, i8, i32
 from xdsl.ir import Attribute, Dialect, Operation, SSAValue
@@ -25,6 +25,7 @@ from xdsl.printer import Printer
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
+from mlc.ir.kernel.prefetch import MEMREF
 from mlc.ir.kernel.scalar_ops import ARITH, MATH
 
 
@@ -290,7 +291,7 @@ def dialects() -> Context:
         func.Func,
         linalg.Linalg,
         MATH,
-        memref.MemRef,
+        MEMREF,
         scf.Scf,
         VECTOR,
         LANEWISE,

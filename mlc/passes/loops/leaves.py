@@ -230,4 +230,5 @@ def signature(op: GenericOp, values: Sequence[SSAValue]) -> tuple:
         numbers.update({r: len(numbers) for r in inner.results})
     operands = tuple(values.index(value) for value in op.operands)
     constants = tuple(str(v.owner.attributes["constant"]) for v in op.operands if constant_values(v) is not None)  # type: ignore[union-attr]
-    return (op.attributes["loops"], op.indexing_maps, op.iterator_types, operands, constants, tuple(body))
+    fetches = "fetches" in op.attributes
+    return (op.attributes["loops"], op.indexing_maps, op.iterator_types, operands, constants, fetches, tuple(body))

@@ -11,6 +11,7 @@ from mlc.ir.collection import without_collections
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Grid, Leaf, Level, Mma, Scalar, Schedule, Vector
 from mlc.ir.kernel.target import Target
+from mlc.passes.loops.ahead import fetched_at
 from mlc.passes.loops.binds import verify_shared
 from mlc.passes.loops.copies import lower_copies
 from mlc.passes.loops.grid_leaf import lower_grid
@@ -58,8 +59,9 @@ def steps(kernel: Kernel, schedule: Schedule, target: Target) -> Iterator[Level 
     if isinstance(leaf, Vector) and "thread.x" in target.lowering.binds and not schedule.on_grid:
         kernel.launch.setdefault("block.x", 1)  # the lanes are the threads of one block
     lanes = dict.fromkeys(leaf.loops, leaf.lanes) if isinstance(leaf, Vector) else {}
+    ahead = fetched_at(kernel, schedule)
     for level in schedule.levels[kernel.applied :]:
-        tile(kernel, level, lanes, target)
+        tile(kernel, level, lanes, target, ahead.get(kernel.applied, {}))
         verify_bounds(kernel)
         if kernel.launch:
             verify_workgroup_memory(kernel, level, target)

@@ -15,12 +15,14 @@ from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import read_map
-from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, float_attr, space_of, strides_of, type_of
+from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, element_bytes, float_attr, space_of, strides_of, type_of
+from mlc.ir.kernel.prefetch import PrefetchOp
 from mlc.passes.loops.byte_products import QUAD
 from mlc.passes.loops.lanes import Lanes
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.shuffle import transposed
 
+LINE = 64  # bytes of a cache line
 Point = dict[str, int]  # the positions of the unrolled loops
 
 
@@ -198,6 +200,15 @@ class Operand:
             and strides_of(source)[axes[0]] == 1
             and self.access[axes[0]].terms[self.step.across or ""] == 1
         )
+
+    def fetch(self, b: Builder, ivs: Mapping[str, SSAValue]) -> None:
+        """Ask for the cache lines that a step of the loops has a share of: from the elements of this step to those of the next."""
+        source = self.step.tile.buffers[self.value]
+        (at,), (form,) = self.indices(b, {}, None, ivs), self.access
+        line = LINE // element_bytes(type_of(source).element_type)
+        for more in range(0, min((c for name, c in form.terms.items() if name in ivs), default=1), line):
+            place = b.insert(arith.AddiOp(at, self.step.tile.function.const(more))).result if more else at
+            b.insert(PrefetchOp(source, [place], locality=2))
 
     def axes(self) -> list[int]:
         return [axis for axis, form in enumerate(self.access) if self.step.across in form.terms]

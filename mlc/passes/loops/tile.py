@@ -18,6 +18,7 @@ view of run-time size that the leaf stops at. Run-time extents: pieces.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from xdsl.builder import Builder
 from xdsl.dialects import arith, gpu, memref, scf
@@ -34,6 +35,7 @@ from mlc.ir.kernel.extents import tile_count
 from mlc.ir.kernel.kernel import Kernel, allocation, erase, loops_attr, loops_of, space_of, type_of
 from mlc.ir.kernel.schedule import Level, Stage
 from mlc.ir.kernel.target import Target
+from mlc.passes.loops.ahead import fetch, share
 from mlc.passes.loops.binds import bound_offsets, marked
 from mlc.passes.loops.pieces import Pieces, short_or_long
 from mlc.passes.loops.pixel_windows import gathered, is_window
@@ -41,17 +43,21 @@ from mlc.passes.loops.privatise import privatise
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.scf_blocks import branch, for_loop
 from mlc.passes.loops.stage import copy, loop_along, packed, staged
-from mlc.passes.loops.tile_view import Part, Size, Slice, accesses, slice_of, subview, valid_sizes, within
+from mlc.passes.loops.tile_view import Part, Size, Slice, accesses, add, scaled, slice_of, subview, valid_sizes, within
 from mlc.passes.loops.tiling_rule import obstacle
 
+NOTHING: Mapping[str, int] = MappingProxyType({})
 UNROLLED = 16  # steps of a loop over tiles that is written out on a GPU
 
 
-def tile(kernel: Kernel, level: Level, lanes: Mapping[str, int], target: Target) -> None:
-    """`lanes`: the loops that the leaf will spread over so many lanes."""
+def tile(
+    kernel: Kernel, level: Level, lanes: Mapping[str, int], target: Target, ahead: Mapping[str, int] = NOTHING
+) -> None:
+    """`lanes`: the loops that the leaf will spread over so many lanes; `ahead`: the weights of whose next panel each tile fetches one of so many
+    shares."""
     before = dict(kernel.buffers)
     for run in list(runs(kernel.op, level)):
-        TileRun(kernel, level, lanes, target, run).rewrite()
+        TileRun(kernel, level, lanes, target, run, ahead).rewrite()
     if level.on_grid:
         privatise(kernel)
     for name, old in before.items():
@@ -92,8 +98,17 @@ def _alike(first: Operation, second: Operation, level: Level) -> bool:
 
 
 class TileRun:
-    def __init__(self, kernel: Kernel, level: Level, lanes: Mapping[str, int], target: Target, run: list[GenericOp]):
+    def __init__(
+        self,
+        kernel: Kernel,
+        level: Level,
+        lanes: Mapping[str, int],
+        target: Target,
+        run: list[GenericOp],
+        ahead: Mapping[str, int] = NOTHING,
+    ):
         self.kernel, self.level, self.lanes, self.target, self.run = kernel, level, lanes, target, run
+        self.ahead = ahead
         self.guarded = target.lowering.partial == "guard"
         self.on_grid = level.on_grid or bool(kernel.launch)
         self.repeated = in_loop(run[0])  # does the code of a tile run again and again?
@@ -112,6 +127,8 @@ class TileRun:
     def rewrite(self) -> None:
         names = [name for name in self.level.tiles if name in self.extents and self.concerns(name)]
         if not names:
+            for op in self.run if self.ahead else ():  # one tile of rows: it fetches every share that it has
+                self.fetch_share(Builder(InsertPoint.before(op)), op, {})
             return
         if not self.level.fits and (why := obstacle(self.run, names)):
             raise Refused(f"{self.level}: cannot tile ops together: {why}")
@@ -395,6 +412,8 @@ class TileRun:
                     regions=[moved(op, self.kernel, parts)],
                 )
             )
+            if self.ahead:
+                self.fetch_share(b, made[-1], parts)
         together = any(stage.space == "workgroup" for stage in self.level.stage.values())
         if together:
             b.insert(gpu.BarrierOp())
@@ -405,6 +424,38 @@ class TileRun:
         if together and self.repeated:  # the next copy overwrites what others may still read
             b.insert(gpu.BarrierOp())
         self.require_shown(made, parts)
+
+    def fetch_share(self, b: Builder, op: GenericOp, parts: Mapping[str, Part]) -> None:
+        """Give the op of a tile of rows its share of the next panel, if it reads one."""
+        place = next((n for n, value in enumerate(op.inputs) if self.kernel.name_of(value) in self.ahead), None)
+        if place is None:
+            return
+        name = self.kernel.name_of(op.inputs[place]) or ""
+        if "fetches" in op.attributes:
+            raise Refused(f"{self.level}: '{name}' is fetched ahead beside another weight")
+        along = {loop for form in accesses(op)[place] for loop in form.terms}
+        sums = {loop: extent for loop, extent in loops_of(op).items() if loop in reduced(op)}
+        number = self.tile_number(b, [loop for loop in parts if loop not in along and loop not in sums], parts)
+        fetch(op, *share(self.kernel, b, name, op.inputs[place], sums, number, self.ahead[name]))
+
+    def tile_number(self, b: Builder, loops: Sequence[str], parts: Mapping[str, Part]) -> Size:
+        """Of this tile among those of some loops, the last loop's fastest."""
+        total: Size = 0
+        for loop in loops:
+            offset, size, extent = parts[loop].offset, self.size(loop), self.extents[loop]
+            # rounded upwards: pieces of a run-time loop are shorter than `size`
+            number = add(self.kernel, b, offset, size - 1)
+            if isinstance(number, int):
+                number //= size
+            elif size > 1:
+                number = b.insert(arith.DivUIOp(number, self.kernel.const(size))).result
+            if isinstance(extent, int):
+                total = scaled(self.kernel, b, total, -(-extent // size))
+            elif not isinstance(total, int) or total:
+                known = self.kernel.const(total) if isinstance(total, int) else total
+                total = b.insert(arith.MuliOp(known, self.count_value(loop))).result
+            total = add(self.kernel, b, total, number)
+        return total
 
     def require_shown(self, made: Sequence[GenericOp], parts: Mapping[str, Part]) -> None:
         """A leaf masks what is beyond the end of a loop by the size of a view along it, and some view must have one, unless the loop only

@@ -137,6 +137,7 @@ class LeafOp:
         self.reduces_across = across is not None and kinds[across] is IteratorType.REDUCTION
         self.operands = [Operand(self, number) for number in range(len(op.operands))]
         self.result = self.operands[-1]
+        self.fetched = self.operands[-2] if "fetches" in op.attributes else None
         self.result_loops = {n for form in self.result.access for n in form.terms}
         self.spans_result = self.result.spans
         looped = [*self.sequential, *([across] if self.across_looped and across else [])]
@@ -282,6 +283,8 @@ class LeafOp:
         """The scalar body at every point of the grid; an element in `seen` is not read again."""
         results = []
         arguments = self.body.block.args
+        if self.fetched is not None:
+            self.fetched.fetch(b, ivs)
         for number, (point, chunk) in enumerate(grid):
             values: dict[SSAValue, SSAValue] = {}
             for operand, arg in zip(self.operands, arguments, strict=True):
@@ -356,7 +359,10 @@ class AcrossLoop:
             last = [Chunk(0, whole, once("left", arith.SubiOp, total, whole))]
             self.part(1, lambda acc: self.body(b, last, acc))
         else:
-            end = self.extent // step * step if self.first.across_looped else 0
+            partial = (
+                f"{self.name}_valid" in self.function.extents
+            )  # the last vector is masked, and no step of the loop
+            end = (self.extent - partial) // step * step if self.first.across_looped else 0
             if end:
                 self.loop(b, const(0), const(end), self.per_point)
             if end < self.extent:

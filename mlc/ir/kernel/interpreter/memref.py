@@ -13,6 +13,7 @@ from xdsl.ir import Operation
 from mlc.errors import InternalError
 from mlc.ir.kernel.interpreter.engine import Action, Compiler, Frame, steps
 from mlc.ir.kernel.interpreter.memory import View, allocated, dtype_of, label, row_major, space_of
+from mlc.ir.kernel.prefetch import PrefetchOp
 
 
 @steps("memref.alloc", "memref.alloca")
@@ -215,6 +216,18 @@ def _load(c: Compiler, op: memref.LoadOp) -> Action:
             v.storage.read(position, 1)
         value = v.elements[position]
         frame[result] = int(value) if index else value
+
+    return step
+
+
+@steps("memref.prefetch")
+def _prefetch(c: Compiler, op: PrefetchOp) -> Action:
+    """Nothing happens; the element must be there."""
+    source, at = c.slot(op.memref), c.slots(op.indices)
+
+    def step(frame: Frame) -> None:
+        view: View = frame[source]
+        view.position([frame[slot] for slot in at], op)
 
     return step
 

@@ -12,6 +12,7 @@ Figures behind the sizes are from a Zen 4 with AVX-512 and hold for 16 and 8 lan
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil, prod
 
@@ -25,9 +26,10 @@ from mlc.passes.kernel.rules.loop_facts import LoopFacts, OperandFacts
 from mlc.passes.loops.sums import PIECE, is_sum, long_loop
 from mlc.passes.loops.tiling_rule import obstacle
 
-WEIGHTS_IN_L2 = 400 << 10  # bytes of a weight that stay in L2 while pixels stream by
+MANY_ROWS = 9  # of a product: with fewer memory decides, and fetching ahead hides nothing
 TAPS = 25  # of a window that are unrolled
 SQUARES = 16  # of a transpose along one loop, before the next tile
+PIXELS = 32  # of an output row, where only the run knows
 FEW = 1024  # sums of one tap, below which register tiles take more taps
 BLOCK = 256  # products of a sum that are taken before the next tile, and rows of a tile that threads share
 DEEP = 256  # products of a sum from which on finding a tile's place by divisions costs next to nothing
@@ -173,6 +175,15 @@ class Rule:
             tall = even(rows, min(most, self.registers(vectors)))
         return tall, vectors
 
+    def beyond_l2(self, weight: int) -> bool:
+        """Does a weight of so many bytes leave L2 while rows stream by?"""
+        return weight > self.target.l2 * 2 // 5
+
+    def ahead(self, staged: Mapping[str, Stage], tiles: int | None) -> dict[str, Stage]:
+        """The weight, whose next panel `tiles` tiles of rows fetch while they use one, each a share; where only the run knows how many, two do."""
+        shares = 2 if tiles is None else min(1 << max(tiles, 1).bit_length() - 1, self.lanes)
+        return {name: replace(stage, ahead=shares) for name, stage in staged.items()}
+
     def stage(self, number: int, n: str, panel: OperandFacts, many_rows: bool) -> dict[str, Stage]:
         """A weight is packed at compile time. A computed operand is copied where that pays: always if n is strided in it."""
         name = self.group.kernel.name_of(panel.value)
@@ -219,6 +230,12 @@ class Rule:
         aliased = bool(step) and step is not None and step * self.bytes % 2048 == 0 and (columns or 0) >= 4 * self.lanes
         tall, vectors = self.shape(count, columns, aliased)
         staged = self.stage(number, n, panel, count is None or count >= 4 * tall)
+        weight = (depth or 0) * (columns or 0) * self.bytes
+        streams = self.beyond_l2(weight) and bool(staged) and self.packed(staged)
+        streams = streams and (count is None or count >= MANY_ROWS)
+        if streams and self.target.registers >= 32 and (columns or 0) % (3 * self.lanes) == 0:
+            most = self.registers(3)  # 9 x 3 vectors compute as fast as 14 x 2, and rows are read less often
+            tall, vectors = most if count is None else even(count, most), 3
         outer = dict.fromkeys(batch, 1)
         width = vectors * self.lanes
         panels = 1 if columns is None else ceil(columns / width)
@@ -227,18 +244,24 @@ class Rule:
         levels: dict[str, int] = {**outer, n: width}
         in_l2 = max(1, (self.target.l2 * 3 // 4) // (self.bytes * depth * tall)) if depth else 0  # tiles of rows
         if m and count is not None and depth:
+            rows_of_all = count * depth * self.bytes
             blocks = ceil(count / (in_l2 * tall))
+            if streams and rows_of_all <= 3 * self.target.l2:
+                blocks = 1  # rows come from L3 one after the other, which costs less than the weight once more
             if not batch and panels * blocks < 8:
                 blocks = min(ceil(count / tall), max(blocks, ceil(8 / panels)))
             if blocks > 1:
                 levels = {m: ceil(ceil(count / tall) / blocks) * tall, **levels}
+            if streams:
+                staged = self.ahead(staged, ceil(levels.get(m, count) / tall))
         elif m and count is None and not batch and panels < 8:
-            weight = (depth or 0) * (columns or 0) * self.bytes
-            order = {m: tall, **levels} if 0 < weight <= WEIGHTS_IN_L2 else {**levels, m: tall}
+            order = {**levels, m: tall} if not weight or self.beyond_l2(weight) else {m: tall, **levels}
             if staged and not self.packed(staged):
                 return self.bound([Level(levels, stage=staged), *tile], leaf)
             levels, tile = order, ()
+            staged = self.ahead(staged, None) if streams else staged
         elif m and count is None and not batch and (depth or 0) >= DEEP and self.packed(staged):
+            staged = self.ahead(staged, None) if streams else staged
             return self.bound([Level({**levels, m: tall}, stage=staged, block=in_l2)], leaf)
         return self.bound([Level(levels, stage=staged), *tile], leaf)
 
@@ -276,15 +299,19 @@ class Rule:
         depth = self.depth(number)
         weight = (depth or 0) * (columns or 0) * self.bytes * prod(group.fixed(b) or 1 for b in batch)
         line = {row: lines} if row else {}
-        if weight <= WEIGHTS_IN_L2 or height is None:
+        if height is None and self.beyond_l2(weight):  # a block of rows stays in L2, and the weight is read once for it
+            rows_in_l2 = max(2, self.target.l2 // 2 // (PIXELS * max(1, step or 1) * self.bytes))
+            shared = Level({**single, **channels, **line}, stage=self.ahead(staged, None), block=rows_in_l2)
+            return self.bound([shared, tile], leaf)
+        if height is None or not self.beyond_l2(weight):
             first = {**single, **line}
-            if weight > WEIGHTS_IN_L2:  # deep layers have few rows: threads share the channels too
-                return self.bound([Level({**first, **channels}, stage=staged), tile], leaf)
             return self.bound([*([Level(first)] if first else []), Level(channels, stage=staged), tile], leaf)
         row_bytes = (other.step(row) if row else 0) or 1
         in_l2 = max(1, (self.target.l2 // 4) // (row_bytes * self.bytes * lines)) * lines
         blocks = ceil(height / in_l2)
         block = {row: ceil(ceil(height / lines) / blocks) * lines} if row and blocks > 1 else {}
+        tiles = None if width is None else ceil(block.get(row, height) / lines) * ceil(width / across)
+        staged = self.ahead(staged, tiles)
         return self.bound([Level({**single, **block, **channels}, stage=staged), tile], leaf)
 
     def computed_window(
