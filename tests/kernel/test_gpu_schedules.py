@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,47 @@ FAMILIES: dict[str, tuple[list[tuple[int, ...]], Any, str]] = {
     "sum of rows": ([(3, 6000)], lambda x: g.reduce(x, [1], "sum"), "Level(d0 = 1 block.x) | Vector(c1 x 1024, unroll d0, interleave 4"),
     "sum": ([(7, 1200)], lambda x: g.reduce(x, [0, 1], "sum"), "Vector(c0.c1 x 1024, interleave 4"),
     "chain": ([(5000,), (5000,)], lambda x, y: g.relu(g.add(g.mul(x, y), x)), "Level(d0 = 4096 block.x) | Vector(d0 x 1024, unroll d0)"),
+    "whole tiles": ([(8192,), (8192,)], g.add, "Level(d0 = 4096 block.x) | Vector(d0 x 1024, unroll d0)"),
     "short rows": ([(9, 60), (60,)], lambda x, b: g.mul(x, g.broadcast_to(b, (9, 60))), "Level(d0 = 8 block.x) | Level(d0 = 1 thread.y) | "),
     "transpose": ([(50, 70)], lambda x: g.transpose(x, [1, 0]), "Level(d0 = 32 block.x, d1 = 32 block.x; x -> workgroup+1) | "),
 }  # fmt: skip
+
+
+# family -> argument -> elements that are read of it, by the formula of its schedule: an operand of a product for each tile across it, a row as
+# often as it is run through
+READS: dict[str, dict[int, int]] = {
+    "product": {0: 70 * 33 * ceil(100 / 32), 1: 33 * 100 * ceil(70 / 32)},
+    "batched": {0: 3 * 20 * 24 * ceil(40 / 32), 1: 3 * 24 * 40},
+    "transposed": {0: 36 * 20 * ceil(44 / 32), 1: 44 * 20 * ceil(36 / 32)},
+    "one row": {1: 50 * 300},
+    "convolution": {0: 2 * 9 * 7 * 3 * 3 * 8, 1: 3 * 3 * 8 * 20 * ceil(9 / 2)},
+    "strided": {0: 7 * 7 * 3 * 3 * 5 * ceil(36 / 32), 1: 3 * 3 * 5 * 36 * ceil(7 / 4)},
+    "softmax": {0: 2 * 6 * 300},
+    "long softmax": {0: 2 * 3 * 2500},
+    "layer norm": {0: 3 * 5 * 64},
+    "sum of rows": {0: 3 * 6000},
+    "sum": {0: 7 * 1200},
+    "chain": {0: 5000, 1: 5000},
+    "whole tiles": {0: 8192, 1: 8192},
+    "short rows": {0: 9 * 60, 1: 9 * 60},
+    "transpose": {0: 50 * 70},
+}
+# family -> the arguments whose layout allows 16 bytes for a thread at a time: rows of a multiple of four elements
+WIDE: dict[str, set[int]] = {
+    "product": {1, 2},
+    "batched": {0, 1, 2},
+    "transposed": {0, 1, 2},
+    "one row": {1, 2},
+    "convolution": {0, 1, 2},
+    "strided": {1, 2},
+    "softmax": {0, 1},
+    "long softmax": {0, 1},
+    "layer norm": {0, 3, 4, 5},
+    "sum of rows": {0},
+    "sum": {0},
+    "whole tiles": {0, 1, 2},
+    "short rows": {0, 1, 2},
+}
 
 
 @dataclass(frozen=True)
@@ -143,12 +182,38 @@ def test_no_blocks_share_elements_and_shared_memory_has_no_conflicts(samples, fa
     assert ways <= {0, 1}, seen.shared_uses()
 
 
+@needs_compiler
+@pytest.mark.parametrize("family", READS)
+def test_families_read_what_their_formula_says_and_write_once(samples, family) -> None:
+    sample = samples.samples[family]
+    seen = watch(sample.module, *sample.geometry(), sample.arrays)
+    for argument, elements in READS[family].items():
+        assert seen.bytes_read(argument) <= 1.1 * 4 * elements, argument
+    assert seen.bytes_written(len(sample.arrays) - 1) == sample.arrays[-1].nbytes
+    widths = {use.bytes for use in seen.global_uses() if use.argument in WIDE.get(family, ())}
+    assert widths <= {16}, seen.global_uses()
+
+
 @needs_nvcc
-def test_nothing_spills_on_two_generations(samples) -> None:
+def test_nothing_spills_and_as_many_blocks_fit_as_planned_on_two_generations(samples) -> None:
+    planned = {
+        sample.launch.symbol: (sample.launch, Schedule.parse(sample.schedule)) for sample in samples.samples.values()
+    }
+    checked = 0
     for code in compile_files([file.text for file in samples.files], ("sm_80", "sm_90a"), "flush", None):
         for symbol, found in code.resources.items():
+            launch, schedule = planned[symbol]
+            threads = prod(launch.block)
             for arch, row in found.items():
                 assert row.spills == row.stack == 0, (symbol, arch, row)
+                gpu = cuda_target(arch)
+                registers = -(-row.registers // 8) * 8 * -(-threads // 32) * 32
+                fit = min(
+                    gpu.registers_sm // registers, gpu.threads_sm // threads, gpu.shared_sm // (row.shared + 1024)
+                )
+                assert fit >= schedule.resident, (symbol, arch, row)
+                checked += 1
+    assert checked == 2 * len(FAMILIES)
 
 
 def test_the_largest_tile_fits_twice_on_a_multiprocessor() -> None:

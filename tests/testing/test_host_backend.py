@@ -143,7 +143,7 @@ def test_generated_kernels_are_clean_launch_by_launch(launches):
         launch.check_memory().require_clean()
         seen = launch.watch()
         assert seen.between_blocks() == []
-        assert max((use.ways for use in seen.shared_uses()), default=0) <= 2
+        assert max((use.ways for use in seen.shared_uses()), default=0) <= 1
 
 
 def test_a_barrier_that_is_taken_out_of_generated_code_is_found(launches):

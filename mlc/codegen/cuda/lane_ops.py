@@ -136,12 +136,32 @@ def _(f: Function, op: vector.StoreOp) -> None:
     f.line(f"mlc_store{step}({pointer}, {name});")
 
 
+def all_or_none(f: Function, mask: SSAValue, held: int) -> str:
+    """Whether the lanes of this thread count, where that is one question: rows are aligned and end between the lanes of two threads."""
+    if not isinstance(mask.owner, vector.CreateMaskOp) or not f.aligned or f.spread == 1 or held == 1:
+        return ""
+    (count,) = mask.owner.mask_dim_sizes
+    known = count.owner.value if isinstance(count.owner, arith.ConstantOp) else None
+    if not isinstance(known, IntegerAttr) or known.value.data % held:
+        return ""
+    return f"(int)threadIdx.x * {held} < {known.value.data}"
+
+
 @prints("vector.maskedload")
 def _(f: Function, op: vector.MaskedLoadOp) -> None:
     """Only the lanes that count are read."""
     result = op.results[0]
-    pointer = enclosed(_pointer(f, op.base, list(op.indices), lanes_of(f, result.type)))
+    held = lanes_of(f, result.type)
+    pointer = enclosed(_pointer(f, op.base, list(op.indices), held))
     rest = f.factor(op.pass_thru)
+    if there := all_or_none(f, op.mask, held):
+        name = f.fresh(result.name_hint or op.base.name_hint or "v")
+        f.line(f"{vector_text(f, result.type)} {name};")
+        f.line("#pragma unroll")
+        f.line(f"for (int l = 0; l < {held}; ++l) {name}.at[l] = {rest};")
+        f.line(f"if ({there}) {name} = mlc_load<{held}>({pointer});")
+        variable(f, result, name)
+        return
     step = "l" if f.spread == 1 or f.aligned else f"l * {f.spread}"
     f.texts[result] = f"{f.factor(op.mask)} ? {pointer}[{step}] : {rest}"
     whole(f, result)
@@ -149,8 +169,12 @@ def _(f: Function, op: vector.MaskedLoadOp) -> None:
 
 @prints("vector.maskedstore")
 def _(f: Function, op: vector.MaskedStoreOp) -> None:
-    held, value = lanes_of(f, op.value_to_store.type), f.value(op.value_to_store)
+    held = lanes_of(f, op.value_to_store.type)
     pointer = enclosed(_pointer(f, op.base, list(op.indices), held))
+    if there := all_or_none(f, op.mask, held):
+        f.line(f"if ({there}) mlc_store({pointer}, {whole(f, op.value_to_store)});")
+        return
+    value = f.value(op.value_to_store)
     step = "l" if f.spread == 1 or f.aligned else f"l * {f.spread}"
     f.line("#pragma unroll")
     f.line(f"for (int l = 0; l < {held}; ++l)")

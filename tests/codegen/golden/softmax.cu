@@ -35,6 +35,17 @@ static __device__ __forceinline__ mlc_vector<T, N> mlc_load(const T *p) {
   return r;
 }
 
+template <int STEP, typename T, int N>
+static __device__ __forceinline__ void mlc_store(T *p, const mlc_vector<T, N> &v) {
+#pragma unroll
+  for (int l = 0; l < N; ++l) p[l * STEP] = v.at[l];
+}
+
+template <typename T, int N>
+static __device__ __forceinline__ void mlc_store(T *p, const mlc_vector<T, N> &v) {
+  *reinterpret_cast<mlc_vector<T, N> *>(p) = v;
+}
+
 struct mlc_sum_of {
   template <typename T>
   static __device__ __forceinline__ T fold(T a, T b) { return a + b; }
@@ -69,26 +80,29 @@ static __device__ __forceinline__ T mlc_fold(const mlc_vector<T, N> &v) {
 //   schedule  Level(d0 = 4 block.x) | Level(d0 = 1 thread.y) | Vector(c1 x 128, unroll d0*c1)
 //   launch    rows_0<<<(s0 + 3)//4, dim3(32, 4)>>>
 static __device__ __forceinline__ void rows_0_1x40_0(const float *__restrict__ x, float *__restrict__ y) {
+  mlc_vector<float, 4> x_1;
+  #pragma unroll
+  for (int l = 0; l < 4; ++l) x_1.at[l] = 0.0f;
+  if ((int)threadIdx.x * 4 < 40) x_1 = mlc_load<4>((x + threadIdx.x * 4));
   mlc_vector<float, 4> v;
   #pragma unroll
-  for (int l = 0; l < 4; ++l) v.at[l] = ((int)threadIdx.x * 4 + l < 40) ? (x + threadIdx.x * 4)[l] : 0.0f;
-  mlc_vector<float, 4> v_1;
+  for (int l = 0; l < 4; ++l) v.at[l] = ((int)threadIdx.x * 4 + l < 40) ? mlc_max((-INFINITY), x_1.at[l]) : (-INFINITY);
+  const float v_1 = mlc_fold<mlc_max_of, 32>(v);
+  mlc_vector<float, 4> x_2;
   #pragma unroll
-  for (int l = 0; l < 4; ++l) v_1.at[l] = ((int)threadIdx.x * 4 + l < 40) ? mlc_max((-INFINITY), v.at[l]) : (-INFINITY);
-  const float v_2 = mlc_fold<mlc_max_of, 32>(v_1);
+  for (int l = 0; l < 4; ++l) x_2.at[l] = 0.0f;
+  if ((int)threadIdx.x * 4 < 40) x_2 = mlc_load<4>((x + threadIdx.x * 4));
+  mlc_vector<float, 4> v_2;
+  #pragma unroll
+  for (int l = 0; l < 4; ++l) v_2.at[l] = expf(x_2.at[l] - mlc_max(-INFINITY, v_1));
   mlc_vector<float, 4> v_3;
   #pragma unroll
-  for (int l = 0; l < 4; ++l) v_3.at[l] = ((int)threadIdx.x * 4 + l < 40) ? (x + threadIdx.x * 4)[l] : 0.0f;
-  mlc_vector<float, 4> v_4;
-  #pragma unroll
-  for (int l = 0; l < 4; ++l) v_4.at[l] = expf(v_3.at[l] - mlc_max(-INFINITY, v_2));
+  for (int l = 0; l < 4; ++l) v_3.at[l] = ((int)threadIdx.x * 4 + l < 40) ? (0.0f + v_2.at[l]) : 0.0f;
+  const float v_4 = mlc_fold<mlc_sum_of, 32>(v_3);
   mlc_vector<float, 4> v_5;
   #pragma unroll
-  for (int l = 0; l < 4; ++l) v_5.at[l] = ((int)threadIdx.x * 4 + l < 40) ? (0.0f + v_4.at[l]) : 0.0f;
-  const float v_6 = mlc_fold<mlc_sum_of, 32>(v_5);
-  #pragma unroll
-  for (int l = 0; l < 4; ++l)
-    if ((int)threadIdx.x * 4 + l < 40) (y + threadIdx.x * 4)[l] = v_4.at[l] * (1.0f / (0.0f + v_6));
+  for (int l = 0; l < 4; ++l) v_5.at[l] = v_2.at[l] * (1.0f / (0.0f + v_4));
+  if ((int)threadIdx.x * 4 < 40) mlc_store((y + threadIdx.x * 4), v_5);
 }
 
 extern "C" __global__ void __launch_bounds__(128) rows_0(float *__restrict__ x, float *__restrict__ y, int s0) {
