@@ -7,10 +7,12 @@
 Public names are found on first use, so that `import mlc` loads none of the stages nor the libraries they stand on.
 """
 
+import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+BEGAN = time.time()  # when the first of these files was imported: those that change later may not be what runs
 
 if TYPE_CHECKING:
     from mlc import data, nn, numpy, optim, random, tree

@@ -11,13 +11,14 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from mlc import compilation_cache
 from mlc.backends import backend
 from mlc.errors import InvalidModel, MlcError, TargetUnavailable
 from mlc.ir import safetensors
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from mlc.ir.kernel.stubs import KnownKernels
     from mlc.passes.base import Pass
     from mlc.passes.manager import PassManager, Selection
+    from mlc.runtime.compilation_record import CompilationRecord
     from mlc.runtime.executable import Executable
     from mlc.runtime.package import Package
     from mlc.sequences import Structured
@@ -180,6 +182,8 @@ class Compilation:
         self.target = with_precision(self.backend.rules.target(self.options.arch), self.options.precision)
         self.portable: Module | None = None  # the last module before the target has a say
         self._digest: Callable[[], str | None] = lambda: None
+        self._request: tuple[compilation_cache.Request, CompileOptions] | None = None  # of a file, with these options
+        self._loaded: Module | None = None
         self._given: Module | None = None  # where it is the caller's own, who may replace its weights
 
     def load(
@@ -191,18 +195,44 @@ class Compilation:
         """The module of a model, with the shapes and bounds of the options. `answers` are those to questions about sizes, where they can be asked."""
         from mlc.insight.summary import headline
 
-        self._digest, self._given = source_digest(source), source if isinstance(source, Module) else None
+        if self._request is None:
+            self._digest = source_digest(source)
+        self._given = source if isinstance(source, Module) else None
         with stage("import", self.progress, self.seconds) as step:
             given = {**self.options.known, **(known or {})}
             module = load(source, self.options.shapes, self.options.dims, given, self.options.until, answers)
             require_possible(self.options.specialise, module.symbols)
             step.text = headline(module)
+        self._loaded = module
         return module
 
+    @property
+    def uses_cache(self) -> bool:
+        """Not where the cache is off, nor where someone looks at the IR on its way."""
+        return self.options.cache and not self.options.verify_each and self.inspection == Inspection()
+
     def known(self) -> KnownKernels | None:
-        """The kernels of earlier compilations; none where the cache is off or someone looks at the IR on its way."""
-        look = self.inspection != Inspection() or self.options.verify_each
-        return None if look or not self.options.cache else self.backend.generator.known(self.target)
+        """The kernels of earlier compilations, where the cache is used."""
+        return self.backend.generator.known(self.target) if self.uses_cache else None
+
+    def find(self, source: Source) -> Executable | Grouped | None:
+        """What an earlier compilation made of the same file or bytes, with the same options. None where nothing is there; what is compiled then
+        will be."""
+        from mlc.grouped import Grouped
+        from mlc.ir.module import OutputForm
+
+        asked = compilation_cache.request(self.options, source) if self.uses_cache else None
+        if asked is None:
+            return None
+        self._request, self._digest = (asked, self.options), asked.digest
+        if (found := compilation_cache.find(asked)) is None:
+            return None
+        made = self._of_record(found.record, found.record.weights)
+        if not found.confirm():
+            self.report, self.seconds = {}, {}
+            return None
+        forms = found.record.forms
+        return made if forms is None else Grouped(made, [OutputForm(*form) for form in forms])
 
     def lower(
         self,
@@ -363,11 +393,66 @@ class Compilation:
         return self.finish(module)
 
     def finish(self, module: Module) -> Executable:
-        """From a loaded module to its executable."""
-        known = self.known()
+        """From a loaded module to its executable; from the cache where an earlier compilation made it."""
+        asked = self._request_for(module)
+        if asked is not None and asked.of_module and (found := compilation_cache.find(asked)) is not None:
+            from mlc.warm_start import derived_weights
+
+            derived = derived_weights(found.record, module, Compilation(self.options).lower)
+            weights = partial(derived.get_all, found.record.artifact.plan.weights)
+            return self._of_record(found.record, weights, module, derived)
+        before, known = dict(self.report), self.known()
         with without_collections():
             lowered = self.lower(module, known=known)
-            return self.link(module, lowered, self.generate(lowered, known))
+            made = self.link(module, lowered, self.generate(lowered, known))
+        if asked is not None:
+            self._keep(asked, module, lowered, made, before)
+        return made
+
+    def _request_for(self, module: Module) -> compilation_cache.Request | None:
+        if not self.uses_cache:
+            return None
+        if self._request is not None and module is self._loaded and self._request[1] is self.options:
+            return self._request[0]
+        return compilation_cache.of_module(self.options, module)
+
+    def _of_record(
+        self,
+        record: CompilationRecord,
+        weights: Callable[[], Mapping[str, np.ndarray]],
+        module: Module | None = None,
+        derived: WeightStore | None = None,
+    ) -> Executable:
+        """The executable that an earlier compilation was kept of; of a module with the weights derived from those that it has now."""
+        from mlc.runtime.executable import Executable
+
+        with stage("cache", self.progress, self.seconds) as step:
+            artifact = replace(record.artifact, weights=weights(), threads=self.options.threads)
+            made = Executable(artifact, store=self._given.weights if self._given is not None else None, made=derived)
+            step.text = f"warm: {compilation_cache.WARM}; {len(artifact.plan.steps)} kernel calls"
+        self.report = {**artifact.report, **self.report, "objects": {"compiled": 0, "cached": record.objects}}
+        self.report.update(passes=[], warm=compilation_cache.WARM)
+        made.report.update(self.report, seconds=dict(self.seconds), sha256=self._digest())
+        if module is not None:
+            made.report["source"] = module.source
+        return made
+
+    def _keep(
+        self,
+        asked: compilation_cache.Request,
+        module: Module,
+        lowered: Module,
+        made: Executable,
+        before: Mapping[str, Any],
+    ) -> None:
+        """Keep what was compiled for the next one that asks for it."""
+        from mlc.warm_start import record_of
+
+        passing = {"seconds", "passes", "objects", *before}
+        report = {name: value for name, value in made.report.items() if name not in passing}
+        record = record_of(asked, module, lowered, made, report, sum(made.report["objects"].values()))
+        if why_not := compilation_cache.keep(asked, record):
+            _log.info("the compilation is not kept: %s", why_not)
 
     def _manager(self, passes: Sequence[Pass]) -> PassManager:
         from mlc.passes.manager import PassManager
@@ -433,6 +518,8 @@ def compile_with(
     from mlc.sequences import Structured
 
     compilation = Compilation(options, progress, inspection or Inspection())
+    if (found := compilation.find(source)) is not None:
+        return found
     try:
         module = compilation.load(source, answers={})
     except NeedsForm:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mlc.errors import InternalError, MlcError
+from mlc.ir import outsiders
 from mlc.ir.files import require_path
 
 
@@ -39,6 +40,7 @@ def load_extension(path: str | PathLike[str]) -> ModuleType:
     try:
         spec.loader.exec_module(module)
         register(module)
+        outsiders.note(str(path))
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, Exception) and not isinstance(error, MlcError | InternalError):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from mlc.ir.graph.base import location_name
 from mlc.ir.work import Part, watched
 
 
@@ -25,6 +24,8 @@ class Event:
     part: Part | None = None
 
     def place(self) -> str:
+        from mlc.ir.graph.base import location_name
+
         op = self.part.op if self.part else None
         name = "" if op is None else location_name(op) or op.name
         return ": ".join(filter(None, (self.text, name)))

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
+import sys
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import mlc
 
 _CHUNK = 1 << 20
 
@@ -52,3 +57,43 @@ def versions() -> dict[str, str]:
 
     found = {"llvmlite": llvmlite.__version__, "xdsl": xdsl.__version__, "numpy": numpy.__version__}
     return {name: str(version).removeprefix("v") for name, version in found.items()}
+
+
+@cache
+def build() -> str | None:
+    """A digest of what turns a module into code: the files of mlc, and the releases of the libraries that it stands on. None where files were
+    changed since this process began, for what runs then may be either."""
+    digest = hashlib.sha256(f"{sys.version}\0{_releases(_LIBRARIES)}".encode())
+    return digest.hexdigest() if add_files(digest, Path(__file__).parent, mlc.BEGAN) else None
+
+
+def add_files(digest: Any, folder: Path, began: float) -> bool:
+    """Add the names and contents of all files in a folder to a digest. Whether all of them are older than `began`."""
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for name in sorted(files):
+            with open(os.path.join(root, name), "rb") as file:
+                if (
+                    os.fstat(file.fileno()).st_ctime > began
+                ):  # when it came here; copies keep the time when it was written
+                    return False
+                content = file.read()
+            digest.update(f"{os.path.relpath(root, folder)}/{name}\0{len(content)}\0".encode())
+            digest.update(content)
+    return True
+
+
+_LIBRARIES = ("llvmlite", "ml_dtypes", "numpy", "onnx", "xdsl")
+
+
+def _releases(names: tuple[str, ...]) -> list[str]:
+    """Where libraries lie and which releases they are, without importing them: that takes longer than a warm compilation."""
+    found = []
+    for name in names:
+        spec = importlib.util.find_spec(name)
+        place = Path(spec.origin) if spec is not None and spec.origin else None
+        if place is not None:
+            releases = (e for e in os.listdir(place.parent.parent) if e.startswith(f"{name}-") and e.endswith("-info"))
+            state = place.stat()
+            found.append(f"{place} {state.st_mtime_ns} {state.st_size} {sorted(releases)}")
+    return found

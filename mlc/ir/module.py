@@ -23,7 +23,7 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from mlc.errors import InvalidModel, MlcError
-from mlc.ir import dims
+from mlc.ir import dims, outsiders
 from mlc.ir.alias import ALIAS, FRONT, aliases_of, names_of, verify_aliases
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Check
@@ -377,6 +377,7 @@ def register_op(kind: type[OpClass]) -> type[OpClass]:
             remedy="Give yours a name with a prefix of its own, as in my.op.",
         )
     _registered[kind.name] = kind
+    outsiders.note(f"the op {kind.name}", kind)
     return kind
 
 

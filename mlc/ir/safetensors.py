@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +24,7 @@ from mlc.errors import InvalidModel
 from mlc.ir.dtypes import BY_SAFETENSORS, TABLE
 from mlc.ir.files import replacing
 from mlc.ir.types import dtype_name, numpy_dtype
+from mlc.ir.weight_origin import Place
 from mlc.ir.weights import WeightStore
 
 ALIGNMENT = 64
@@ -87,12 +89,12 @@ def _write(rows: Sequence[Row], file: BinaryIO, alignment: int) -> None:
 def add_file(store: WeightStore, path: Path) -> None:
     """Add the tensors of a file under their names. Raises InvalidModel for a damaged header."""
     for name, (shape, dtype, load) in tensors(path).items():
-        key = store.add_lazy(name, shape, dtype, load)
+        key = store.add_lazy(name, shape, dtype, load, place=load.place)
         if key != name:
             raise InvalidModel(f"the file of weights has '{name}' as '{key}'", file=path)
 
 
-def tensors(path: Path) -> dict[str, tuple[tuple[int, ...], str, Callable[[], np.ndarray]]]:
+def tensors(path: Path) -> dict[str, tuple[tuple[int, ...], str, Mapped]]:
     """(shape, dtype, what maps it) of each tensor in a file, by name. Raises InvalidModel for a damaged header."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -111,7 +113,7 @@ def tensors(path: Path) -> dict[str, tuple[tuple[int, ...], str, Callable[[], np
             raise InvalidModel(
                 f"the file of weights is damaged: '{name}' lies at {begin} to {end}, it has {need} bytes", file=path
             )
-        found[name] = shape, dtype, _mapped(path, dtype, shape, 8 + length + begin)
+        found[name] = shape, dtype, Mapped(path, dtype, shape, 8 + length + begin)
     return found
 
 
@@ -127,13 +129,23 @@ def _entry(item: dict[str, Any]) -> tuple[str, tuple[int, ...], int, int]:
     return BY_SAFETENSORS[item["dtype"]], shape, int(begin), int(end)
 
 
-def _mapped(path: Path, dtype: str, shape: tuple[int, ...], offset: int) -> Callable[[], np.ndarray]:
-    def load() -> np.ndarray:
-        if 0 in shape:
-            return np.zeros(shape, numpy_dtype(dtype))
-        return np.memmap(path, numpy_dtype(dtype), mode="r", offset=offset, shape=shape)
+@dataclass(frozen=True)
+class Mapped:
+    """Maps a tensor of a file."""
 
-    return load
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def place(self) -> Place:
+        return Place(str(self.path), self.offset)
+
+    def __call__(self) -> np.ndarray:
+        if 0 in self.shape:
+            return np.zeros(self.shape, numpy_dtype(self.dtype))
+        return np.memmap(self.path, numpy_dtype(self.dtype), mode="r", offset=self.offset, shape=self.shape)
 
 
 def _aligned(size: int, alignment: int) -> int:

@@ -17,6 +17,7 @@ from mlc.ir import work
 from mlc.ir.kernel.pack import Pack, pack
 from mlc.ir.slabs import Slabs
 from mlc.ir.types import dtype_name, numpy_dtype
+from mlc.ir.weight_origin import Move, Origin, Place
 
 
 def _unknown(key: str) -> MlcError:
@@ -29,10 +30,11 @@ def _unknown(key: str) -> MlcError:
 class _Weight:
     """One weight: its type, and its array or what makes it, from other weights or from elsewhere.
 
-    `version` counts how often its numbers have changed. An array that was made of older versions of the sources is made anew.
+    `version` counts how often its numbers have changed. An array that was made of older versions of the sources is made anew. `place` is
+    where its bytes lie in a file, `moved` the weight whose elements are moved to make it, where that is all there is to it.
     """
 
-    __slots__ = ("array", "dtype", "loader", "lock", "made", "shape", "sources", "turn")
+    __slots__ = ("array", "dtype", "loader", "lock", "made", "moved", "place", "shape", "sources", "turn")
 
     def __init__(
         self,
@@ -45,6 +47,8 @@ class _Weight:
         self.shape, self.dtype, self.array, self.loader = shape, dtype, array, loader
         self.sources, self.turn, self.made = tuple(sources), 0, 0
         self.lock = RLock()  # a loader may ask for other weights
+        self.place: Place | None = None
+        self.moved: tuple[str, tuple[Move, ...]] | None = None
 
     @property
     def version(self) -> int:
@@ -73,7 +77,7 @@ class _Weight:
     def replace(self, array: np.ndarray) -> None:
         with self.lock:
             self.turn, self.sources, self.loader = self.version + 1, (), None
-            self.array = array
+            self.array, self.place, self.moved = array, None, None
 
 
 class WeightStore:
@@ -122,11 +126,45 @@ class WeightStore:
         dtype: str,
         loader: Callable[[], np.ndarray],
         sources: Iterable[str] = (),
+        place: Place | None = None,
+        moved: tuple[str, tuple[Move, ...]] | None = None,
     ) -> str:
-        """A weight that `loader` makes when it is first asked for, from the weights `sources`: again, when one of them is replaced."""
+        """A weight that `loader` makes when it is first asked for, from the weights `sources`: again, when one of them is replaced. `place` and
+        `moved` say the same as data, where that can be said."""
         key = self._fresh(name)
-        self._weights[key] = _Weight(tuple(shape), dtype, None, loader, [self._weight(source) for source in sources])
+        made = _Weight(tuple(shape), dtype, None, loader, [self._weight(source) for source in sources])
+        made.place, made.moved = place, moved
+        self._weights[key] = made
         return key
+
+    def origin(self, key: str) -> Origin:
+        """The weight that this one is made of by moving elements alone, and how: the end of what is known as data."""
+        how = None
+        if key in self.packed:
+            key, how = self.packed[key]
+        moves: tuple[Move, ...] = ()
+        while (step := self._weight(key).moved) is not None:
+            key, moves = step[0], (*step[1], *moves)
+        return Origin(key, moves, how)
+
+    def place_of(self, key: str) -> Place | None:
+        """Where the elements of a weight lie in a file, if they lie in one."""
+        return self._weight(key).place
+
+    def roots(self, keys: Iterable[str]) -> list[str]:
+        """The weights that these are made from, through whatever is made on the way."""
+        names = {id(weight): key for key, weight in self._weights.items()}
+        found, waiting = set(), [self._weight(key) for key in keys]
+        seen = set(map(id, waiting))
+        while waiting:
+            weight = waiting.pop()
+            if not weight.sources:
+                found.add(names[id(weight)])
+            for source in weight.sources:
+                if id(source) not in seen:
+                    seen.add(id(source))
+                    waiting.append(source)
+        return sorted(found)
 
     def pack(self, key: str, how: Pack) -> str:
         """The key of the weight `key` packed like this, made when it is first asked for; the same weight packed in the same way is one weight."""

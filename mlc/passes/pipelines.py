@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from mlc.errors import MlcError
+from mlc.ir import outsiders
 from mlc.ir.spelling import nearest
 from mlc.passes.autodiff.differentiate import Autodiff
 from mlc.passes.base import Pass, require_pass
@@ -81,6 +82,7 @@ def register_pass(kind: type[PassClass]) -> type[PassClass]:
         owner = "the passes of the level" if known is None else f"{known.__module__}.{known.__qualname__}"
         raise MlcError(f"the name '{kind.name}' is taken by {owner}", remedy="Give the pass another name.")
     PASSES[kind.name] = kind
+    outsiders.note(f"the pass {kind.name}", kind)
     return kind
 
 

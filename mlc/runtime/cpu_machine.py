@@ -12,7 +12,7 @@ import numpy as np
 from mlc.codegen.llvm.object import check_runs_here, load
 from mlc.codegen.llvm.threads import pool
 from mlc.errors import InternalError, MlcError
-from mlc.ir.kernel.cpu_target import CpuTarget
+from mlc.ir.kernel.cpu_target import CpuTarget, cpu_target
 from mlc.ir.processors import thread_count
 from mlc.runtime.arrays import Memory, address, in_place
 from mlc.runtime.artifact import Artifact
@@ -134,3 +134,8 @@ class CpuLoader:
 
     def export_library(self, artifact: Artifact, path: str | PathLike[str], header: str | PathLike[str] | None) -> None:
         export_library(artifact, path, header)
+
+
+def described(arch: str) -> str:
+    """All that code for the CPU of that name depends on. Raises TargetUnavailable for other names."""
+    return repr(cpu_target(arch))

@@ -1,9 +1,15 @@
-"""The loaders by the kind of machine that code is for: one table."""
+"""What is known of code at run time, by the kind of machine that it is for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from mlc.runtime import cpu_machine
 from mlc.runtime.cpu_machine import CpuLoader
+from mlc.runtime.cuda import cuda_machine
 from mlc.runtime.cuda.cuda_machine import CudaLoader
 from mlc.runtime.machines import Loader
 
 LOADERS: dict[str, Loader] = {"cpu": CpuLoader(), "cuda": CudaLoader()}
+# What code for a machine of mlc's own kinds depends on besides mlc: the machine and a compiler, as text, by the machine's name.
+DESCRIBED: dict[str, Callable[[str], str]] = {"cpu": cpu_machine.described, "cuda": cuda_machine.described}

@@ -122,11 +122,14 @@ def digest(members: Mapping[str, bytes], header: bytes) -> str:
     return found.hexdigest()
 
 
+_PASSING = ("seconds", "objects", "passes", "warm")
+
+
 def _lasting(report: Any) -> Any:
     """A report without what differs from one compilation of the same model to the next: times, and what the cache had (`passes` counts
     ops of kernels that were not known)."""
     if isinstance(report, dict):
-        return {key: _lasting(value) for key, value in report.items() if key not in ("seconds", "objects", "passes")}
+        return {key: _lasting(value) for key, value in report.items() if key not in _PASSING}
     return [_lasting(value) for value in report] if isinstance(report, list) else report
 
 

@@ -1,4 +1,4 @@
-"""Compiled objects on disk: the same text for the same CPU is compiled once per machine.
+"""What was compiled, on disk: the same text for the same machine is compiled once. Objects lie here, and records of whole compilations.
 
 Every file starts with the digest of its content, so a damaged one is a miss. Writes go to a temporary name and are renamed.
 The folder is MLC_CACHE_DIR, else $XDG_CACHE_HOME/mlc, else ~/.cache/mlc; the oldest objects are dropped beyond LIMIT bytes.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlc.ir.kernel.cpu_target import CpuTarget
 
-LIMIT = 512 << 20
+LIMIT = 1 << 30
 _DIGEST = 32
 _log = logging.getLogger("mlc.cache")
 
@@ -28,7 +28,7 @@ def cache_directory() -> Path:
 
 
 class ObjectCache:
-    """Objects by key, and what is known of kernels. Counts `hits` and `misses`; a folder that cannot be written is reported once and
+    """Contents by key: objects, what is known of kernels, records of compilations. Counts `hits` and `misses`; a folder that cannot be written is reported once and
     then left alone."""
 
     def __init__(self, folder: Path | None = None, limit: int = LIMIT):
@@ -52,19 +52,21 @@ class ObjectCache:
     def get(self, key: str) -> bytes | None:
         path = self.path(key)
         try:
-            content = path.read_bytes()
+            with path.open("rb") as file:
+                digest, content = file.read(_DIGEST), file.read()
         except OSError:
             self.misses += 1
             return None
-        if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
+        if hashlib.sha256(content).digest() != digest:
             self.misses += 1
+            _log.warning("%s is damaged: what it held is compiled again", path)
             return None
         self.hits += 1
         try:
             os.utime(path)  # the age decides what is dropped
         except OSError as error:
             _log.debug("cannot mark %s as used: %s", path, error)
-        return content[_DIGEST:]
+        return content
 
     def put(self, key: str, content: bytes) -> None:
         if not self._writable:

@@ -42,7 +42,7 @@ from mlc.frontends.onnx.table import Absent, Content, Items, flattened
 from mlc.frontends.onnx.tensor import Tensor
 from mlc.frontends.onnx.values import Record
 from mlc.ir import builder as g
-from mlc.ir import work
+from mlc.ir import outsiders, work
 from mlc.ir.dims import Bounds, Dim, Extent
 from mlc.ir.dtypes import TABLE, packed
 from mlc.ir.graph.constants import ConstantOp
@@ -396,7 +396,8 @@ class Scope:
         """A weight that is loaded when its bytes are wanted; elements of less than a byte stay packed."""
         weights, row = self.importer.builder.weights, TABLE[tensor.dtype]
         if not row.packed:
-            return g.weight(weights.add_lazy(tensor.name, tensor.shape, tensor.dtype, tensor.load))
+            key = weights.add_lazy(tensor.name, tensor.shape, tensor.dtype, tensor.load, place=tensor.place)
+            return g.weight(key)
         count = -(-tensor.size * row.bits // 8)
         key = weights.add_lazy(tensor.name, (count,), "u8", lambda: packed(tensor.load(), row))
         return g.unpack(g.weight(key), tensor.shape, tensor.dtype)
@@ -452,7 +453,7 @@ class Scope:
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             message = f"{node.title} (version {node.version}): {type(error).__name__}: {error}"
             handler = table.find(node.domain, node.op_type, node.version)
-            if handler is not None and not table.is_own(handler):
+            if handler is not None and not outsiders.is_own(handler):
                 raise MlcError(
                     message, remedy=f"Its handler is {handler.__module__}.{handler.__qualname__}, not mlc's."
                 ) from error

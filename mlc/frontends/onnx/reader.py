@@ -25,6 +25,7 @@ from mlc.frontends.onnx.element_types import DTYPES, element_type_name
 from mlc.frontends.onnx.tensor import Tensor
 from mlc.ir.dtypes import TABLE, unpacked
 from mlc.ir.types import numpy_dtype
+from mlc.ir.weight_origin import Place
 
 OLDEST_IR = 3  # older files do not say which opset they use
 MAPPED_FROM = 1 << 20  # bytes; smaller files are read at once
@@ -231,8 +232,15 @@ def _external(proto: TensorProto, name: str, shape: tuple[int, ...], dtype: str,
     if need == 0:
         return Tensor(name, shape, dtype, lambda: np.zeros(shape, kind))
     if isinstance(holder, memoryview):
-        return Tensor(name, shape, dtype, lambda: elements(np.frombuffer(holder, np.uint8, need, offset), dtype, shape))
-    return Tensor(name, shape, dtype, lambda: elements(np.memmap(holder, np.uint8, "r", offset, (need,)), dtype, shape))
+        load = lambda: elements(np.frombuffer(holder, np.uint8, need, offset), dtype, shape)
+        return Tensor(name, shape, dtype, load, _place(model.file, offset, dtype))
+    load = lambda: elements(np.memmap(holder, np.uint8, "r", offset, (need,)), dtype, shape)
+    return Tensor(name, shape, dtype, load, _place(str(holder), offset, dtype))
+
+
+def _place(file: str | None, offset: int, dtype: str) -> Place | None:
+    """Where a tensor's elements lie, unless several of them share a byte."""
+    return None if file is None or TABLE[dtype].storage else Place(file, offset)
 
 
 def _confined(location: str, name: str, model: Model) -> Path:

@@ -28,6 +28,7 @@ import numpy as np
 from xdsl.ir import SSAValue
 
 from mlc.errors import MlcError
+from mlc.ir import outsiders
 
 Value = SSAValue
 
@@ -86,7 +87,7 @@ def handles(
     """
 
     def enter(function: Entered) -> Entered:
-        if not is_own(function):
+        if not outsiders.is_own(function):
             load()  # mlc's own come first, so that a handler in place of one of them is seen to be that
         keys = [Key(canonical(domain), op_type, version) for version in since]
         for key in keys:
@@ -100,6 +101,7 @@ def handles(
         if sequences:
             _take_sequences.add(function)
         _handlers.update(dict.fromkeys(keys, function))
+        outsiders.note(f"a handler of {op_type}", function)
         return function
 
     return enter
@@ -108,11 +110,6 @@ def handles(
 def canonical(domain: str) -> str:
     """The standard's domain has two spellings."""
     return ONNX_DOMAIN if domain == "ai.onnx" else domain
-
-
-def is_own(function: Handler) -> bool:
-    """Whether a handler is mlc's."""
-    return function.__module__.startswith("mlc.")
 
 
 def find(domain: str, op_type: str, version: int) -> Handler | None:

@@ -12,13 +12,15 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, i64
-from xdsl.ir import Attribute
 
 from mlc.ir.slabs import Slabs
+
+if TYPE_CHECKING:  # weights are packed where no IR is
+    from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr
+    from xdsl.ir import Attribute
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Pack:
         )
 
     def attr(self) -> DictionaryAttr:
+        from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, i64
+
         def numbers(values: Sequence[int]) -> ArrayAttr:
             return ArrayAttr([IntegerAttr(v, i64) for v in values])
 

@@ -31,9 +31,11 @@ from mlc.ir.graph.base import GraphOp, building, emit, location_name
 from mlc.ir.graph.constants import IN_TEXT, ConstantOp, DimensionOp, IotaOp, WeightOp
 from mlc.ir.graph.control import ControlOp
 from mlc.ir.graph.elementwise import CastOp
+from mlc.ir.graph.parts import SliceOp
 from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, TransposeOp
 from mlc.ir.module import Module
 from mlc.ir.types import DimsAttr, dtype_of, extent, is_static, itemsize, shape_of
+from mlc.ir.weight_origin import Move
 from mlc.ir.weights import WeightStore
 from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import before, erase, is_dead
@@ -50,7 +52,7 @@ _FREE = 1 << 18  # bytes that a result may have whatever it is made of (masks fr
 class Known:
     """A value known at compile time: how to get it, the bytes of constants behind it, its name, whether storing it is worth it; the operations
     and the ops in a row that getting it takes; the weights that it is made from, and how to make it anew from what they hold by then, where
-    that is neither a long chain nor much work."""
+    that is neither a long chain nor much work; of what is a weight with its elements moved that weight, and the moves."""
 
     get: Callable[[], np.ndarray]
     source_bytes: int
@@ -62,6 +64,7 @@ class Known:
     sources: frozenset[str] = frozenset()
     remake: Callable[[], np.ndarray] | None = None
     effort: int = 0  # operations that making it anew takes
+    moved: tuple[str, tuple[Move, ...]] | None = None
 
     def array(self) -> np.ndarray:
         return self.cache[0] if self.cache else self.get()
@@ -103,7 +106,7 @@ def _learn(op: Operation, known: dict[SSAValue, Known], weights: WeightStore) ->
     if isinstance(op, WeightOp):
         key = op.weight_key
         get = partial(weights.get, key)
-        known[op.result] = Known(get, weights.nbytes(key), key, sources=frozenset([key]), remake=get)
+        known[op.result] = Known(get, weights.nbytes(key), key, sources=frozenset([key]), remake=get, moved=(key, ()))
         return
     if isinstance(op, ConstantOp):
         known[op.result] = Known(lambda: op.value, _bytes(op.result), "", cache=[op.value], remake=lambda: op.value)
@@ -146,9 +149,36 @@ def _learn(op: Operation, known: dict[SSAValue, Known], weights: WeightStore) ->
         known[result] = entry
         return
     thunks = [k.array for k in operands]
+    moved = _moved(op, operands[0]) if len(operands) == 1 else None
     known[result] = Known(
-        lambda: _evaluate(body, [t() for t in thunks]), source, name, storable, [], work, depth, sources, remake, effort
+        lambda: _evaluate(body, [t() for t in thunks]),
+        source,
+        name,
+        storable,
+        [],
+        work,
+        depth,
+        sources,
+        remake,
+        effort,
+        moved,
     )
+
+
+def _moved(op: GraphOp, x: Known) -> tuple[str, tuple[Move, ...]] | None:
+    """The weight whose elements an op moves further, and all moves, if that is what it does."""
+    sizes = tuple(map(int, shape_of(op.results[0])))  # type: ignore[arg-type]
+    match op:
+        case TransposeOp():
+            move = Move("transpose", tuple(op.permutation.get_values()))
+        case ReshapeOp():
+            move = Move("reshape", sizes)
+        case SliceOp():
+            starts = tuple(map(int, op.starts.extents()))  # type: ignore[arg-type]
+            move = Move("slice", (*starts, *op.steps.get_values(), *sizes))
+        case _:
+            return None
+    return None if x.moved is None else (x.moved[0], (*x.moved[1], move))
 
 
 def _asks_for_sizes(op: GraphOp) -> bool:
@@ -222,7 +252,10 @@ def _settled(value: SSAValue, known: dict[SSAValue, Known], module: Module) -> l
             elif entry.sources:
                 module.weights.derive(key, entry.remake, entry.sources)
         else:
-            key = module.weights.add_lazy(entry.name, shape, dtype_of(value), entry.remake or entry.get, entry.sources)
+            make = entry.remake or entry.get
+            key = module.weights.add_lazy(
+                entry.name, shape, dtype_of(value), make, entry.sources, moved=entry.moved if entry.remake else None
+            )
             if entry.remake is None:
                 module.weights.look_at(entry.sources)
         new = _weight_before(op, WeightOp(key, shape, dtype_of(value)), module)

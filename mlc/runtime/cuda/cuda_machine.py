@@ -20,7 +20,7 @@ import numpy as np
 from mlc.codegen.cuda.launches import LaunchTable, best_code
 from mlc.errors import InternalError, MlcError, TargetUnavailable
 from mlc.ir import gpus
-from mlc.ir.kernel.cuda_target import CudaTarget
+from mlc.ir.kernel.cuda_target import CudaTarget, cuda_target
 from mlc.ir.kernel.plan import Plan
 from mlc.runtime.arrays import UNUSED, Memory, in_place
 from mlc.runtime.artifact import Artifact
@@ -439,3 +439,11 @@ class CudaLoader:
         raise TargetUnavailable(
             "target cuda writes no shared library", remedy="--emit cuda writes its kernels; a package runs from Python."
         )
+
+
+def described(arch: str) -> str:
+    """All that code for GPUs of that name depends on, the compiler too. Raises TargetUnavailable for other names, and without a compiler."""
+    from mlc.codegen.cuda.machine_code import compiler
+
+    chosen = compiler()
+    return f"{cuda_target(arch)!r} {chosen.name} {chosen.options}"
