@@ -224,7 +224,7 @@ class Compilation:
         asked = compilation_cache.request(self.options, source) if self.uses_cache else None
         if asked is None:
             return None
-        self._request, self._digest = (asked, self.options), asked.digest
+        self.keep_as(asked)
         if (found := compilation_cache.find(asked)) is None:
             return None
         made = self._of_record(found.record, found.record.weights)
@@ -408,6 +408,10 @@ class Compilation:
         if asked is not None:
             self._keep(asked, module, lowered, made, before)
         return made
+
+    def keep_as(self, asked: compilation_cache.Request) -> None:
+        """What is compiled next is the answer to a request that found none."""
+        self._request, self._digest = (asked, self.options), asked.digest
 
     def _request_for(self, module: Module) -> compilation_cache.Request | None:
         if not self.uses_cache:

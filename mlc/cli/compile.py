@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlc.backends import backend
 from mlc.cli import flags
 from mlc.cli.command_line import Parser, UsageError
 from mlc.cli.console import Console
-from mlc.cli.inspection import inspection
-from mlc.cli.session import Session, open_session
-from mlc.cli.source import Model, model
-from mlc.cli.verification import verify
+from mlc.cli.inspection import inspection, looks
+from mlc.cli.source import Model, model, options
 from mlc.cli.writing import (
     STDOUT,
     files_read,
@@ -30,7 +30,9 @@ from mlc.cli.writing import (
 from mlc.options import CompileOptions
 
 if TYPE_CHECKING:
-    from mlc.compiler import Compilation
+    from mlc.cli.session import Session
+    from mlc.compilation_cache import Request
+    from mlc.ir.kernel.target import Target
 
 SUFFIX = {
     "package": ".mlc",
@@ -106,10 +108,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise UsageError("--memory-budget is for machine code, and NumPy source keeps what it computes")
     if args.optimizer or args.freeze or args.train_statistics:
         raise UsageError("--optimizer, --freeze and --train-statistics are of --train LOSS")
+    asked = _request(kind, args, source)
+    if asked is not None and _from_cache(asked, out, args, source, console):
+        return 0
+    from mlc.cli.session import open_session
+
     session = open_session(args, console, inspection(args), packages=False, source=source)
     assert session.compilation is not None
+    if asked is not None:
+        session.compilation.keep_as(asked)
     if kind != "python":
-        console.note(_headline(session.compilation))
+        console.note(_headline(session.compilation.target, session.compilation.options.threads))
     if args.input or args.verify:
         session.feeds(args)  # tells what is wrong with them before the work is done
     written = _write(kind, out, args, session, console)
@@ -120,6 +129,60 @@ def run(args: argparse.Namespace, console: Console) -> int:
         spans = trace.compilation(compilation.seconds, compilation.report)
         write_text(args.trace, trace.text(f"mlc compile {source.name}", spans))
         written.append(Path(args.trace))
+    _written(out, written, args, source, console, kind, compilation.seconds, compilation.report)
+    if args.dump_ir:
+        console.wrote(Path(args.dump_ir) / "index.html")
+    return 0
+
+
+def _request(kind: str, args: argparse.Namespace, source: Model) -> Request | None:
+    """What to ask the cache of whole compilations. Nothing where someone wants to see the way to the package, or values decide shapes."""
+    if kind != "package" or not source.is_onnx or args.verify or args.input or args.known or args.trace or looks(args):
+        return None
+    from mlc import compilation_cache
+
+    return compilation_cache.request(options(args), source.source)
+
+
+def _from_cache(asked: Request, out: Path, args: argparse.Namespace, source: Model, console: Console) -> bool:
+    """Write the package of a compilation that was done before, if there is one: it takes no pass, and of libraries NumPy alone."""
+    from mlc import compilation_cache
+    from mlc.progress import stage
+    from mlc.runtime import package
+
+    if (found := compilation_cache.find(asked)) is None:
+        return False
+    record, seconds = found.record, dict[str, float]()
+    artifact = replace(record.artifact, weights=record.weights_to_make(), threads=args.threads)
+    console.note(_headline(artifact.target, args.threads))
+    try:
+        with stage("cache", console.progress, seconds) as step, writing(out) as path:
+            package.save(artifact, path)
+            if not found.confirm():
+                raise _Changed
+            step.text = f"warm: {compilation_cache.WARM}; {len(artifact.plan.steps)} kernel calls"
+    except _Changed:
+        return False
+    report = {**artifact.report, "objects": {"compiled": 0, "cached": record.objects}, "seconds": seconds, "passes": []}
+    report |= {"warm": compilation_cache.WARM, "sha256": asked.digest()}
+    _written(out, [out], args, source, console, "package", seconds, report)
+    return True
+
+
+class _Changed(Exception):
+    """The files of a model are not those that a record was made of."""
+
+
+def _written(
+    out: Path,
+    written: list[Path],
+    args: argparse.Namespace,
+    source: Model,
+    console: Console,
+    kind: str,
+    seconds: Mapping[str, float],
+    report: Mapping[str, Any],
+) -> None:
     size = out.stat().st_size if out.is_file() else None
     console.result(
         "compile",
@@ -128,15 +191,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
         written=[str(path) for path in written],
         emit=kind,
         bytes=size,
-        seconds=compilation.seconds,
-        report=compilation.report,
+        seconds=seconds,
+        report=report,
     )
     for path in written:
         following = f"      next: mlc bench {out}" if kind == "package" and path == out else ""
         console.wrote(path, following)
-    if args.dump_ir:
-        console.wrote(Path(args.dump_ir) / "index.html")
-    return 0
 
 
 def _train(kind: str, out: Path, args: argparse.Namespace, source: Model, console: Console) -> int:
@@ -173,6 +233,7 @@ def _as_source(args: argparse.Namespace) -> None:
 
 def _write(kind: str, out: Path, args: argparse.Namespace, session: Session, console: Console) -> list[Path]:
     """The stage that was asked for. Returns the files written."""
+    from mlc.cli.verification import verify
     from mlc.progress import stage
 
     compilation, module = session.compilation, session.module
@@ -200,14 +261,15 @@ def _write(kind: str, out: Path, args: argparse.Namespace, session: Session, con
             console.note("the weights are not written: they go beside a file, as with -o OUT.mlir")
         return written
     with writing(out) as path:
-        options, generator = compilation.options, compilation.backend.generator
-        path.write_bytes(generator.write(kind, lowered, compilation.target, options.denormals))
+        generator = compilation.backend.generator
+        path.write_bytes(generator.write(kind, lowered, compilation.target, compilation.options.denormals))
     return [out]
 
 
 def _write_source(out: Path, args: argparse.Namespace, session: Session, console: Console) -> list[Path]:
     """A NumPy program, after the passes that make it short to read or those that --passes names."""
     from mlc import numpy_source
+    from mlc.cli.verification import verify
     from mlc.passes.pipelines import parse, readable_passes
 
     assert session.compilation is not None
@@ -226,17 +288,21 @@ def _write_source(out: Path, args: argparse.Namespace, session: Session, console
     return [out]
 
 
-def _headline(compilation: Compilation) -> str:
+def _headline(target: Target, threads: int | None) -> str:
     import mlc
     from mlc.ir.processors import thread_count
 
-    threads = thread_count(compilation.options.threads)
-    return f"mlc {mlc.__version__} | target {compilation.backend.name}: {compilation.target} | {threads} threads"
+    return f"mlc {mlc.__version__} | target {target.kind}: {target} | {thread_count(threads)} threads"
 
 
 def _output(args: argparse.Namespace, source: Model, console: Console) -> tuple[str, Path]:
     """What to write, and where. Raises UsageError or MlcError where that cannot be."""
-    suffix_of = {**SUFFIX, **backend(args.target or CompileOptions.target).generator.emits}
+    suffix_of = SUFFIX
+    if args.emit not in (None, *SUFFIX) or Path(args.output or "").suffix not in ("", *SUFFIX.values()):
+        suffix_of = {
+            **SUFFIX,
+            **backend(args.target or CompileOptions.target).generator.emits,
+        }  # which loads the generator
     by_suffix = {suffix: kind for kind, suffix in suffix_of.items()}
     kind = args.emit
     if kind is not None and kind not in suffix_of:

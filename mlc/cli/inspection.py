@@ -25,5 +25,11 @@ def inspection(args: argparse.Namespace) -> Inspection:
     )
 
 
+def looks(args: argparse.Namespace) -> bool:
+    """Whether flags ask for something of the way through the passes."""
+    shown = (args.print_ir_before, args.print_ir_after, args.print_ir_on_change, args.dump_ir)
+    return any((*shown, args.stop_after, args.verify_each, args.time_passes))
+
+
 def _selection(text: str | None) -> Selection:
     return () if text is None else "all" if text == "all" else tuple(text.split(","))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,30 @@ import numpy as np
 
 from mlc.ir.kernel.plan import Plan
 from mlc.ir.kernel.target import Target
+
+
+@dataclass(frozen=True)
+class WeightsToMake(Mapping[str, np.ndarray]):
+    """Weights that are made each time they are asked for, of these dtypes and shapes: for those who want them once, and one after the other."""
+
+    types: Mapping[str, tuple[np.dtype, tuple[int, ...]]]
+    make: Callable[[str], np.ndarray]
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self.make(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.types)
+
+    def __len__(self) -> int:
+        return len(self.types)
+
+
+def types_of(weights: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.dtype, tuple[int, ...]]]:
+    """Key, dtype and shape of each weight, none of which is made."""
+    if isinstance(weights, WeightsToMake):
+        return ((key, *row) for key, row in weights.types.items())
+    return ((key, array.dtype, array.shape) for key, array in weights.items())
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from mlc.ir.kernel.plan import Plan
 from mlc.ir.processors import available_cpus
 from mlc.ir.slabs import Slabs
 from mlc.ir.weight_origin import Move, Origin, Place
-from mlc.runtime.artifact import Artifact
+from mlc.runtime.artifact import Artifact, WeightsToMake
 from mlc.runtime.loaders import LOADERS
 
 FORMAT = 1
@@ -87,6 +87,16 @@ class CompilationRecord:
 
     def _weight(self, row: WeightRow) -> np.ndarray:
         return self.kept[row.key] if row.origin is None else row.origin.make(row.mapped(), self.slabs)
+
+    def weights_to_make(self) -> WeightsToMake:
+        """As `weights`, for one who writes them: each in memory of its own, given back behind it."""
+        rows, apart = {row.key: row for row in self.rows}, Slabs(least=0)
+
+        def make(key: str) -> np.ndarray:
+            row = rows[key]
+            return self.kept[key] if row.origin is None else row.origin.make(row.mapped(), apart)
+
+        return WeightsToMake({row.key: (TABLE[row.dtype].numpy, row.shape) for row in self.rows}, make)
 
     def to_bytes(self) -> bytes:
         artifact, target = self.artifact, self.artifact.target

@@ -23,8 +23,10 @@ import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -36,7 +38,7 @@ from mlc.ir.dtypes import BY_NUMPY, BY_SAFETENSORS, TABLE
 from mlc.ir.files import replacing
 from mlc.ir.kernel.plan import ALIGNMENT, Plan
 from mlc.ir.kernel.target import Target
-from mlc.runtime.artifact import Artifact
+from mlc.runtime.artifact import Artifact, types_of
 from mlc.runtime.loaders import LOADERS
 
 FORMAT = 4
@@ -80,6 +82,8 @@ def _write(
     artifact: Artifact, file: zipfile.ZipFile, path: Path, state: Mapping[str, str | None] | None = None
 ) -> None:
     target = artifact.target
+    header, sizes = _header(types_of(artifact.weights))
+    checksums = _put_aligned(file, header, sizes, artifact.weights)
     plan = artifact.plan if state is None else replace(artifact.plan, state=dict(state))
     manifest = {
         "format": FORMAT,
@@ -87,7 +91,7 @@ def _write(
         "target": {"kind": target.kind, **asdict(cast(Any, target))},
         "threads": artifact.threads,
         "entry": artifact.entry,
-        "weights": {key: hashlib.sha256(_bytes(array)).hexdigest() for key, array in artifact.weights.items()},
+        "weights": checksums,
         "objects": [f"code/{name}" for name in artifact.names or [f"{n}.o" for n in range(len(artifact.objects))]],
         "plan": plan.to_json(),
     }
@@ -103,13 +107,11 @@ def _write(
     }
     if (size := sum(map(len, members.values()))) > LARGEST:
         raise MlcError(f"{path}: {size} bytes of code and plan, a package holds {LARGEST} at most", file=path)
-    header, arrays = _header(artifact.weights)
     members[DIGEST] = digest(members, header).encode()
     for name, content in members.items():
         info = zipfile.ZipInfo(name, _EPOCH)
         info.compress_type = zipfile.ZIP_DEFLATED
         file.writestr(info, content)
-    _put_aligned(file, header, arrays)
 
 
 def digest(members: Mapping[str, bytes], header: bytes) -> str:
@@ -133,9 +135,12 @@ def _lasting(report: Any) -> Any:
     return [_lasting(value) for value in report] if isinstance(report, list) else report
 
 
-def _put_aligned(file: zipfile.ZipFile, header: bytes, arrays: Sequence[np.ndarray]) -> None:
-    """The weights as a stored entry whose bytes begin at a multiple of ALIGNMENT in the file."""
-    size = len(header) + sum(_aligned(array.nbytes) for array in arrays)
+def _put_aligned(
+    file: zipfile.ZipFile, header: bytes, sizes: Sequence[int], weights: Mapping[str, np.ndarray]
+) -> dict[str, str]:
+    """The weights as a stored entry whose bytes begin at a multiple of ALIGNMENT in the file. Returns the checksum of each: taken beside, for it
+    takes as long as writing."""
+    size = len(header) + sum(map(_aligned, sizes))
     large = size >= 1 << 31
     info = zipfile.ZipInfo(_WEIGHTS, _EPOCH)
     info.compress_type = zipfile.ZIP_STORED
@@ -144,39 +149,47 @@ def _put_aligned(file: zipfile.ZipFile, header: bytes, arrays: Sequence[np.ndarr
     before = file.fp.tell() + _LOCAL_HEADER + len(_WEIGHTS) + 4 + (_ZIP64_FIELD if large else 0)
     room = -before % ALIGNMENT
     info.extra = _PADDING_FIELD.to_bytes(2, "little") + room.to_bytes(2, "little") + bytes(room)
-    with file.open(info, "w", force_zip64=large) as out:
+    checksums: dict[str, Future[str]] = {}
+    last = ""
+    with file.open(info, "w", force_zip64=large) as out, ThreadPoolExecutor(1, "mlc checksums") as beside:
         out.write(header)
-        for number, array in enumerate(arrays):
-            work.at("weights", number, len(arrays))
-            out.write(_bytes(array))
+        for number, (key, array) in enumerate(weights.items()):
+            work.at("weights", number, len(sizes))
+            content = _bytes(array)
+            checksums[key] = beside.submit(_checksum, content)
+            out.write(content)
             out.write(bytes(_aligned(array.nbytes) - array.nbytes))
+            if last:  # two arrays at a time are enough, where they are made one by one
+                checksums[last].result()
+            last = key
+    return {key: found.result() for key, found in checksums.items()}
+
+
+def _checksum(content: memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _bytes(array: np.ndarray) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
 
 
-def _header(weights: Mapping[str, np.ndarray]) -> tuple[bytes, list[np.ndarray]]:
-    """The header of a safetensors file; gaps of alignment are tensors of their own, since the format allows none."""
+def _header(types: Iterable[tuple[str, np.dtype, tuple[int, ...]]]) -> tuple[bytes, list[int]]:
+    """The header of a safetensors file, and the bytes of each tensor; gaps of alignment are tensors of their own, since the format allows none."""
     header: dict[str, Any] = {}
-    arrays: list[np.ndarray] = []
+    sizes: list[int] = []
     offset = 0
-    for key, array in weights.items():
-        array = np.ascontiguousarray(array)
-        end = offset + array.nbytes
-        dtype = TABLE[BY_NUMPY[array.dtype]].safetensors
-        header[key] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [offset, end]}
+    for key, dtype, shape in types:
+        end = offset + prod(shape) * dtype.itemsize
+        name = TABLE[BY_NUMPY[dtype]].safetensors
+        header[key] = {"dtype": name, "shape": list(shape or (1,)), "data_offsets": [offset, end]}
+        sizes.append(end - offset)
         offset = _aligned(end)
         if offset > end:
-            header[f"{_PADDING}{len(arrays)}"] = {
-                "dtype": "U8",
-                "shape": [offset - end],
-                "data_offsets": [end, offset],
-            }
-        arrays.append(array)
+            filler = {"dtype": "U8", "shape": [offset - end], "data_offsets": [end, offset]}
+            header[f"{_PADDING}{len(sizes) - 1}"] = filler
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (_aligned(len(text) + 8) - 8 - len(text))
-    return len(text).to_bytes(8, "little") + text, arrays
+    return len(text).to_bytes(8, "little") + text, sizes
 
 
 @dataclass(frozen=True, kw_only=True)
