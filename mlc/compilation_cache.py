@@ -95,9 +95,14 @@ def _is_xdsl(op: object) -> bool:
     return type(op).__module__.partition(".")[0] == "xdsl"
 
 
+def stored() -> ObjectCache:
+    """Where records are kept: beside the objects, which many compilations share."""
+    return ObjectCache(kind="compilations")
+
+
 def find(asked: Request) -> Found | None:
     """The record that answers a request, if there is one. One that is damaged is none, and is made anew."""
-    content = ObjectCache().get(asked.key)
+    content = stored().get(asked.key)
     if content is None:
         return None
     try:
@@ -116,7 +121,7 @@ def keep(asked: Request, record: CompilationRecord) -> str | None:
     kept = sum(array.nbytes for array in record.kept.values())
     if kept > LARGEST:
         return f"its folded weights take {kept} bytes"
-    cache = ObjectCache()
+    cache = stored()
     cache.put(asked.key, record.to_bytes())
     cache.trim()
     return None

@@ -153,7 +153,7 @@ def done_before(module: Module) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a caller wants to see of the IR on its way; the fields are those of PassManager."""
+    """What a caller wants to see of the IR on its way; the fields are those of PassManager, and `trace` of whoever wants all stages to be gone through."""
 
     print_before: Selection = ()
     print_after: Selection = ()
@@ -162,6 +162,7 @@ class Inspection:
     stop_after: str | None = None
     time: bool = False
     stream: TextIO | None = None
+    trace: bool = False
 
 
 @dataclass

@@ -65,7 +65,7 @@ class CompileOptions:
                      of range; without, reading takes the nearest position and writing leaves the value out
     denormals        "flush": numbers below the smallest normal one (1.2e-38 in f32) count as 0, for CPUs are slow with them; "keep":
                      they are computed with
-    cache            whether compiled objects are read from and written to the cache on disk
+    cache            whether compiled objects and whole compilations are read from and written to the cache on disk
     verify_each      run the IR verifier after every pass
     settings         further choices as key -> text (`--opt conv=fft`)
     """

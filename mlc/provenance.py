@@ -12,8 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import mlc
-
 _CHUNK = 1 << 20
 
 
@@ -64,7 +62,7 @@ def build() -> str | None:
     """A digest of what turns a module into code: the files of mlc, and the releases of the libraries that it stands on. None where files were
     changed since this process began, for what runs then may be either."""
     digest = hashlib.sha256(f"{sys.version}\0{_releases(_LIBRARIES)}".encode())
-    return digest.hexdigest() if add_files(digest, Path(__file__).parent, mlc.BEGAN) else None
+    return digest.hexdigest() if add_files(digest, Path(__file__).parent, sys.modules["mlc"].BEGAN) else None
 
 
 def add_files(digest: Any, folder: Path, began: float) -> bool:

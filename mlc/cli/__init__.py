@@ -21,7 +21,7 @@ VERBS = {
     "opt": "run chosen passes on IR text",
     "demo": "compile, verify and time the bundled model",
     "doctor": "what this installation can do, and how to get the rest",
-    "cache": "where compiled objects are kept; clear them",
+    "cache": "where compiled objects and whole compilations are kept; clear them",
 }
 
 

@@ -137,7 +137,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _request(kind: str, args: argparse.Namespace, source: Model) -> Request | None:
     """What to ask the cache of whole compilations. Nothing where someone wants to see the way to the package, or values decide shapes."""
-    if kind != "package" or not source.is_onnx or args.verify or args.input or args.known or args.trace or looks(args):
+    if kind != "package" or not source.is_onnx or args.verify or args.input or args.known or looks(args):
         return None
     from mlc import compilation_cache
 

@@ -107,7 +107,11 @@ def target(parser: Parser) -> None:
         choices=("flush", "keep"),
         help="numbers below the smallest normal one count as 0 (default), or are computed with",
     )
-    group.add_argument("--no-cache", action="store_true", help="neither read nor write the cache of compiled objects")
+    group.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="neither read nor write the cache of compiled objects and whole compilations",
+    )
 
 
 def ir(parser: Parser) -> None:

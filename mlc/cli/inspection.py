@@ -22,13 +22,14 @@ def inspection(args: argparse.Namespace) -> Inspection:
         dump=Path(args.dump_ir) if args.dump_ir else None,
         stop_after=args.stop_after,
         time=args.time_passes,
+        trace=bool(getattr(args, "trace", None)),
     )
 
 
 def looks(args: argparse.Namespace) -> bool:
     """Whether flags ask for something of the way through the passes."""
     shown = (args.print_ir_before, args.print_ir_after, args.print_ir_on_change, args.dump_ir)
-    return any((*shown, args.stop_after, args.verify_each, args.time_passes))
+    return any((*shown, args.stop_after, args.verify_each, args.time_passes, getattr(args, "trace", None)))
 
 
 def _selection(text: str | None) -> Selection:

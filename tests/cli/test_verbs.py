@@ -357,12 +357,14 @@ def test_doctor_says_what_works(mlc: Callable) -> None:
 def test_cache_shows_and_clears(mlc: Callable, small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLC_CACHE_DIR", str(tmp_path / "cache"))
     assert mlc("run", small, "--no-cache", "-q").code == 0
-    assert json.loads(mlc("cache", "--json").out)["objects"] == 0
+    counts = lambda: [json.loads(mlc("cache", "--json").out)[kind] for kind in ("objects", "compilations")]
+    assert counts() == [0, 0]
     assert mlc("run", small, "-q").code == 0
-    held = json.loads(mlc("cache", "--json").out)["objects"]
-    assert held > 0
-    assert json.loads(mlc("cache", "--clear", "--json").out)["dropped"] == held
-    assert json.loads(mlc("cache", "--json").out)["objects"] == 0
+    objects, compilations = counts()
+    assert objects > 0 and compilations == 1
+    dropped = json.loads(mlc("cache", "--clear", "--json").out)["dropped"]
+    assert dropped == {"objects": objects, "compilations": 1}
+    assert counts() == [0, 0]
 
 
 def test_demo_recognises_digits(mlc: Callable) -> None:

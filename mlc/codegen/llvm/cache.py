@@ -1,7 +1,7 @@
 """What was compiled, on disk: the same text for the same machine is compiled once. Objects lie here, and records of whole compilations.
 
 Every file starts with the digest of its content, so a damaged one is a miss. Writes go to a temporary name and are renamed.
-The folder is MLC_CACHE_DIR, else $XDG_CACHE_HOME/mlc, else ~/.cache/mlc; the oldest objects are dropped beyond LIMIT bytes.
+The folder is MLC_CACHE_DIR, else $XDG_CACHE_HOME/mlc, else ~/.cache/mlc; of each kind the oldest are dropped beyond LIMIT bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlc.ir.kernel.cpu_target import CpuTarget
 
-LIMIT = 1 << 30
+LIMIT = 512 << 20
 _DIGEST = 32
 _log = logging.getLogger("mlc.cache")
 
@@ -31,8 +31,8 @@ class ObjectCache:
     """Contents by key: objects, what is known of kernels, records of compilations. Counts `hits` and `misses`; a folder that cannot be written is reported once and
     then left alone."""
 
-    def __init__(self, folder: Path | None = None, limit: int = LIMIT):
-        self.folder = (folder or cache_directory()) / "objects"
+    def __init__(self, folder: Path | None = None, limit: int = LIMIT, kind: str = "objects"):
+        self.folder = (folder or cache_directory()) / kind
         self.limit = limit
         self.hits = 0
         self.misses = 0
