@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +39,31 @@ def in_turns(
     runs: Mapping[str, Run], rounds: int, turn_seconds: float, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, Any]:
     """Median, least time and spread of each, called in turns of some seconds."""
-    for run in runs.values():
-        run()
-    turns: dict[str, list[float]] = {engine: [] for engine in runs}
+    return alternated(
+        {engine: partial(median_turn, run, clock=clock) for engine, run in runs.items()}, rounds, turn_seconds
+    )
+
+
+def alternated(turns: Mapping[str, Callable[[float], float]], rounds: int, turn_seconds: float) -> dict[str, Any]:
+    """As in_turns, of functions that call an engine for so many seconds and give the median seconds of a call."""
+    for turn in turns.values():
+        turn(0)
+    found: dict[str, list[float]] = {engine: [] for engine in turns}
     for index in range(rounds):
-        for engine in runs if index % 2 == 0 else reversed(runs):
+        for engine in turns if index % 2 == 0 else reversed(turns):
             time.sleep(REST_SECONDS)
-            turns[engine].append(_turn(runs[engine], turn_seconds, clock))
+            found[engine].append(turns[engine](turn_seconds))
     return {
         engine: {
             "median_ms": 1e3 * statistics.median(times),
             "min_ms": 1e3 * min(times),
             "spread": max(times) / min(times),
         }
-        for engine, times in turns.items()
+        for engine, times in found.items()
     }
 
 
-def _turn(run: Run, seconds: float, clock: Callable[[], float]) -> float:
+def median_turn(run: Callable[[], object], seconds: float, clock: Callable[[], float]) -> float:
     run()
     times: list[float] = []
     end = time.perf_counter() + seconds

@@ -135,13 +135,13 @@ PROGRAM = """
 
 int main(int count, char **words) { /* BATCHES FILE STATE: trains on that many batches of the file, and saves the state */
   int64_t rows = ROWS;
-  float *images = malloc(sizeof(float) * 64 * rows), loss = 0;
+  float *images = malloc(sizeof(float) * SIZE * rows), loss = 0;
   int64_t *labels = malloc(sizeof(int64_t) * rows);
   FILE *file = count == 4 ? fopen(words[2], "rb") : NULL;
   step_handle *step = step_create();
   if (!images || !labels || !file || !step) return 1;
   for (int n = 0; n < atoi(words[1]); n++) {
-    if (fread(images, sizeof(float) * 64, rows, file) != (size_t)rows || fread(labels, sizeof(int64_t), rows, file) != (size_t)rows) return 2;
+    if (fread(images, sizeof(float) * SIZE, rows, file) != (size_t)rows || fread(labels, sizeof(int64_t), rows, file) != (size_t)rows) return 2;
     if (step_train(step, rows, images, labels, &loss)) return fprintf(stderr, "%s\\n", step_error(step)), 3;
   }
   if (step_save(step, words[3])) return fprintf(stderr, "%s\\n", step_error(step)), 3;
@@ -155,11 +155,11 @@ int main(int count, char **words) { /* BATCHES FILE STATE: trains on that many b
 """
 
 
-def same_from_c(model: Path, folder: Path, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> bool:
-    """Whether a C program that trains the model on batches ends with the bytes that Python ends with."""
-    step = fine_tuning(model)
+def same_from_c(step: Any, folder: Path, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> bool:
+    """Whether a C program that makes a step on each batch ends with the bytes that Python ends with."""
+    images, _ = batches[0]
     step.export(folder / "libstep.so", *batches[0], header=folder / "step.h")
-    (folder / "main.c").write_text(PROGRAM.replace("ROWS", str(len(batches[0][0]))))
+    (folder / "main.c").write_text(PROGRAM.replace("ROWS", str(len(images))).replace("SIZE", str(images[0].size)))
     subprocess.run(["cc", "-O1", "main.c", "-L.", "-lstep", "-Wl,-rpath,.", "-o", "main"], cwd=folder, check=True)
     (folder / "batches").write_bytes(b"".join(x.tobytes() + y.tobytes() for x, y in batches))
     words = ["./main", str(len(batches)), "batches", "from_c.safetensors"]
@@ -209,7 +209,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
         if which("cc"):
             print("three steps from C and from Python")
             batches = [pair for pair, _ in zip(loader, range(3), strict=False)]
-            found["same"] = float(same_from_c(folder / "upright.onnx", Path(made), batches))
+            found["same"] = float(same_from_c(fine_tuning(folder / "upright.onnx"), Path(made), batches))
             print("  the states are the same bytes" if found["same"] else "  the states DIFFER")
         else:
             print("there is no C compiler (cc), and so no training from C")
