@@ -34,6 +34,7 @@ from mlc.passes.graph.simplify import Simplify
 from mlc.passes.graph.split_reductions import SplitReductions
 from mlc.passes.graph.transposes import MoveTransposes
 from mlc.passes.graph.weights_to_arguments import ArgumentsToWeights, WeightsToArguments
+from mlc.passes.graph.window_places import ExpandPlaces
 from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, MergeLoops, OutlineKernels, PlanArena
 from mlc.passes.kernel.rules.by_target import AT_HAND, target_of
 from mlc.passes.kernel.specialise import Specialise
@@ -58,6 +59,7 @@ PASSES: dict[str, type[Pass]] = {
         Fold,
         WriteCheckpoints,
         ExpandPadding,
+        ExpandPlaces,
         PackLoopOperands,
         Dce,
         WeightsToArguments,
@@ -106,9 +108,10 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
         (1, Simplify()),
         (2, SplitProjections()),
         (1, Fold()),
+        (0, ExpandPadding()),
+        (2, ExpandPlaces()),
         (1, Cse()),
         (0, WriteCheckpoints()),
-        (0, ExpandPadding()),
         (2, PackLoopOperands()),
         (0, Dce()),
     ]

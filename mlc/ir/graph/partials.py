@@ -122,8 +122,8 @@ def sigmoid(g: Algebra, t: Value, y: Value, x: Value) -> Value:
 
 
 def relu(g: Algebra, t: Value, y: Value, x: Value) -> Value:
-    """0 at 0, and 1 at NaN."""
-    return g.select(g.apply("le", x, g.like(x, 0)), g.like(t, 0), t)
+    """0 at 0, and 1 at NaN. Where x is above 0 the result is, which is at hand in whatever layer comes next."""
+    return g.select(g.apply("le", y, g.like(y, 0)), g.like(t, 0), t)
 
 
 def same(g: Algebra, t: Value, y: Value, *operands: Value) -> Value:

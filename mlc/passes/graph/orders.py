@@ -246,12 +246,13 @@ def _window_place(op: WindowPlaceOp, operands: Sequence[Stored]) -> Results:
 
 
 def _window_put(op: WindowPutOp, operands: Sequence[Stored]) -> Results:
+    """The order is that of places, as of what the maxima were taken of: the result meets that again, and has more elements than the values."""
     values, places = operands
-    if not _counts_alike(op, values.order):
+    if not _counts_alike(op, places.order):
         return None
-    shape = permuted(shape_of(op.result), values.order)
-    made = g.window_put(values.value, in_order(places, values.order), shape, *_windows(op, values.order))
-    return [Stored(made, values.order)]
+    shape = permuted(shape_of(op.result), places.order)
+    made = g.window_put(in_order(values, places.order), places.value, shape, *_windows(op, places.order))
+    return [Stored(made, places.order)]
 
 
 def _counts_alike(op: WindowsOp, order: Order) -> bool:

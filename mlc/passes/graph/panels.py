@@ -19,20 +19,17 @@ from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from mlc.ir import builder as g
 from mlc.ir import work
-from mlc.ir.dims import Extent
 from mlc.ir.graph.base import emit
 from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.control import ScanOp, WhileOp, source_of
-from mlc.ir.graph.elementwise import PointwiseOp
 from mlc.ir.graph.linear import ContractOp, labels
-from mlc.ir.graph.shape import BroadcastOp, ReshapeOp
-from mlc.ir.graph.views import is_view, reads_through
+from mlc.ir.graph.shape import BroadcastOp
+from mlc.ir.graph.views import reads_through
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, shape_of
 from mlc.passes.base import Pass
-from mlc.passes.graph.facts import made_by
-from mlc.passes.graph.rewrite import before, erase, replace
-from mlc.passes.graph.simplify.broadcast import source_of_broadcast
+from mlc.passes.graph.rewrite import before
+from mlc.passes.graph.simplify.reshape import sink_reshape
 
 STEPS = 4  # of a loop, below which a copy of the matrix costs more than it saves
 WIDTH = 32  # columns of a panel: a register tile of 8 rows has 16 vectors of 16 lanes
@@ -86,7 +83,7 @@ def _pack(op: ContractOp, loop: Loop, packed: dict[tuple[SSAValue, bool], SSAVal
         names[side], out = f"{panel}{depth}{column}", f"{out[:-1]}{panel}{column}"
         with before(op, module):
             made = g.contract(operands[0], operands[1], f"{names[0]},{names[1]}->{out}")
-        _sink(op, made, module)
+        sink_reshape(op, made, module)
         return
 
 
@@ -108,38 +105,3 @@ def _in_front(matrix: SSAValue, views: Sequence[Operation], loop: Loop) -> SSAVa
     for view in views:
         value = emit(view.clone(value_mapper={view.operands[0]: value}))[0]
     return value
-
-
-def _sink(op: ContractOp, made: SSAValue, module: Module) -> None:
-    """Put `made`, which has the elements of the result in another shape, in its place. What reads them one by one, and alone, takes that shape
-    too: it would not share a kernel with the product behind a reshape."""
-    shape, chain = shape_of(made), list[Operation]([op])
-    while shape != shape_of(op.result) and chain[-1].results[0].has_one_use():
-        last = chain[-1].results[0]
-        user = next(iter(last.uses)).operation
-        if not isinstance(user, PointwiseOp) or shape_of(user.results[0]) != shape_of(last):
-            break
-        with before(user, module):
-            found = [made if v is last else _reshaped(v, shape) for v in user.operands]
-            operands = [v for v in found if v is not None]
-            if len(operands) < len(found):
-                break
-            made = user.on(*operands)
-        chain.append(user)
-    with before(chain[-1], module):
-        made = g.reshape(made, shape_of(op.result))
-    replace(chain.pop(), [made])
-    for done in reversed(chain):
-        erase(done)
-
-
-def _reshaped(value: SSAValue, shape: Sequence[Extent]) -> SSAValue | None:
-    """A value in another shape, for free; None where it would take a copy."""
-    repeat = made_by(value, BroadcastOp)
-    if repeat is not None:
-        found = source_of_broadcast(repeat, shape, from_target=False)
-        return None if found is None else g.broadcast(g.reshape(repeat.x, found[0]), shape, found[1])
-    inner = made_by(value, ReshapeOp)
-    if inner is not None and shape_of(inner.x) == tuple(shape):
-        return inner.x
-    return None if is_view(value.owner) else g.reshape(value, shape)

@@ -34,7 +34,7 @@ builtin.module @main attributes {graph.symbols = {N = [0 : i64]}} {
     %13 = graph.contract %3, %10 "mk,mn->kn" : tensor<?x4xf64, #graph.dims<["N", ""]>>, tensor<?x2xf64, #graph.dims<["N", ""]>> -> tensor<4x2xf64>
     %14 = graph.constant "0.0" : tensor<f64>
     %15 = graph.broadcast %14 {axes = array<i64>} : tensor<f64> -> tensor<?x4xf64, #graph.dims<["N", ""]>>
-    %16 = graph.le %2, %15 : tensor<?x4xf64, #graph.dims<["N", ""]>>, tensor<?x4xf64, #graph.dims<["N", ""]>> -> tensor<?x4xi1, #graph.dims<["N", ""]>>
+    %16 = graph.le %3, %15 : tensor<?x4xf64, #graph.dims<["N", ""]>>, tensor<?x4xf64, #graph.dims<["N", ""]>> -> tensor<?x4xi1, #graph.dims<["N", ""]>>
     %17 = graph.select %16, %15, %12 : tensor<?x4xi1, #graph.dims<["N", ""]>>, tensor<?x4xf64, #graph.dims<["N", ""]>>, tensor<?x4xf64, #graph.dims<["N", ""]>> -> tensor<?x4xf64, #graph.dims<["N", ""]>>
     %18 = graph.reduce %17 "sum" {axes = array<i64: 0>} : tensor<?x4xf64, #graph.dims<["N", ""]>> -> tensor<4xf64>
     %19 = graph.contract %x, %17 "mk,mn->kn" : tensor<?x3xf64, #graph.dims<["N", ""]>>, tensor<?x4xf64, #graph.dims<["N", ""]>> -> tensor<3x4xf64>

@@ -12,7 +12,7 @@ They sink through what computes and rise through slices, and so end up at the bu
 
 from __future__ import annotations
 
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 
 from mlc.ir import builder as g
 from mlc.ir import dims
@@ -21,10 +21,11 @@ from mlc.ir.graph.packed import UnpackOp
 from mlc.ir.graph.parts import SliceOp
 from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.shape import BroadcastOp, ReshapeOp
+from mlc.ir.graph.views import is_view
 from mlc.ir.module import Module
-from mlc.ir.types import dtype_of, is_static, shape_of
+from mlc.ir.types import Shape, dtype_of, is_static, shape_of
 from mlc.passes.graph.facts import axis_groups, made_by
-from mlc.passes.graph.rewrite import rule
+from mlc.passes.graph.rewrite import before, erase, replace, rule
 from mlc.passes.graph.simplify.broadcast import source_of_broadcast
 
 
@@ -122,3 +123,43 @@ def reshape_of_packed(op: ReshapeOp, module: Module) -> SSAValue | None:
 
 
 RULES = (merge_reshapes, reshape_of_packed, reshape_after_elementwise, reshape_after_reduce, slice_after_reshape)
+
+
+def sink_reshape(op: Operation, made: SSAValue, module: Module) -> None:
+    """Put `made`, which has the elements of the result in another shape, in the place of an op of one result. What reads them one by one, and alone,
+    takes that shape too: it would not share a kernel with what makes them behind a reshape."""
+    shape, chain = shape_of(made), [op]
+    while shape != shape_of(op.results[0]) and chain[-1].results[0].has_one_use():
+        last = chain[-1].results[0]
+        user = next(iter(last.uses)).operation
+        if not isinstance(user, PointwiseOp) or shape_of(user.results[0]) != shape_of(last):
+            break
+        with before(user, module):
+            found = [made if v is last else _reshaped(v, shape) for v in user.operands]
+            operands = [v for v in found if v is not None]
+            if len(operands) < len(found):
+                break
+            made = user.on(*operands)
+        chain.append(user)
+    with before(chain[-1], module):
+        made = g.reshape(made, shape_of(op.results[0]))
+    replace(chain.pop(), [made])
+    for done in reversed(chain):
+        erase(done)
+
+
+def _reshaped(value: SSAValue, shape: Shape, inside: bool = True) -> SSAValue | None:
+    """A value in another shape, for free; None where it would take a copy. An element-wise op `inside` a kernel, as a comparison, is moved there."""
+    repeat = made_by(value, BroadcastOp)
+    if repeat is not None:
+        found = source_of_broadcast(repeat, shape, from_target=False)
+        return None if found is None else g.broadcast(g.reshape(repeat.x, found[0]), shape, found[1])
+    inner = made_by(value, ReshapeOp)
+    if inner is not None and shape_of(inner.x) == tuple(shape):
+        return inner.x
+    maker = made_by(value, PointwiseOp) if inside and value.has_one_use() else None
+    if maker is not None:
+        operands = [_reshaped(v, shape, inside=False) for v in maker.operands]
+        kept = [v for v in operands if v is not None]
+        return maker.on(*kept) if len(kept) == len(operands) else None
+    return None if is_view(value.owner) else g.reshape(value, shape)
