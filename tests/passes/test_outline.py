@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xdsl.dialects.func import FuncOp
 
 import mlc
 from mlc.ir import builder as g
@@ -90,6 +91,21 @@ def test_a_border_may_be_as_wide_as_an_operand():
     for found in (run_program(program, [x, y, fill]), mlc.compile(module)(x, y, fill)):
         for got, want in zip(found, wants, strict=True):
             np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("low", [0, 1])
+def test_a_product_and_what_writes_it_into_a_border_stand_together(low: int) -> None:
+    """What stands between two ops parts the tiles that they would share."""
+    m = g.module_builder("padded")
+    with m.function(inputs=[("x", (3, 5), "f32"), ("w", (5, 4), "f32")]) as (x, w):
+        m.outputs([("y", g.pad(g.matmul(x, w), [low, 0], [2, 0], 0))])
+    module = m.finish()
+    keeps_its_meaning(module)
+    program = outline(PassManager(["fuse"]).run(module))
+    (kernel,) = [op for op in program.op.walk() if isinstance(op, FuncOp) and op.sym_name.data == "contraction_0"]
+    names = [op.name for op in kernel.body.block.ops]
+    first = names.index("linalg.generic")
+    assert names[first : first + 3] == ["linalg.generic"] * 3 and "linalg.generic" not in names[first + 3 :]
 
 
 def test_joining_at_a_place_known_at_run_time_is_vector_code_for_threads():

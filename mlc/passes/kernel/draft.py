@@ -186,11 +186,15 @@ class Draft:
                 values[memory] = subview(kernel.builder, values[memory.whole], starts, sizes)
         loops = {n: became.get(n, Affine({n: 1})) for s in self.steps for n in s.loops} | became
         context = Context(kernel, values, names, loops)
-        for step in self.steps:
+        views = [  # in front of all ops: those with nothing between them are tiled together
+            [visited(kernel.builder, values[m], access, step.loops) for m, access in step.operands]
+            for step in self.steps
+        ]
+        for step, (*inputs, output) in zip(self.steps, views, strict=True):
             kernel.structured(
                 {n: named(e) for n, e in step.loops.items()},
-                [(visited(kernel.builder, values[m], a, step.loops), a) for m, a in step.inputs],
-                (visited(kernel.builder, values[step.output[0]], step.output[1], step.loops), step.output[1]),
+                [(view, access) for view, (_, access) in zip(inputs, step.inputs, strict=True)],
+                (output, step.output[1]),
                 lambda b, *scalars, step=step: step.body(context, b, scalars[:-1], scalars[-1]),
                 step.reduce,
             )
