@@ -30,6 +30,7 @@ class Backend:
     rules      which machines there are, and how kernels are scheduled for them
     generator  makes code of scheduled loops
     loader     loads that code: what calls run on
+    libraries  whether the loader writes shared libraries
     """
 
     name: str
@@ -37,6 +38,7 @@ class Backend:
     rules: Rules
     generator: Generator
     loader: Loader
+    libraries: bool = False
 
 
 def _cpu() -> Backend:
@@ -44,7 +46,7 @@ def _cpu() -> Backend:
     from mlc.passes.kernel.rules.by_target import RULES
     from mlc.runtime.loaders import LOADERS
 
-    return Backend("cpu", _SUMMARIES["cpu"], RULES["cpu"], LlvmGenerator(), LOADERS["cpu"])
+    return Backend("cpu", _SUMMARIES["cpu"], RULES["cpu"], LlvmGenerator(), LOADERS["cpu"], libraries=True)
 
 
 def _cuda() -> Backend:

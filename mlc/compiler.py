@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from mlc.grouped import Grouped
     from mlc.insight.footprint import CallMemory
     from mlc.ir.kernel.stubs import KnownKernels
+    from mlc.ir.kernel.target import Target
     from mlc.passes.base import Pass
     from mlc.passes.manager import PassManager, Selection
     from mlc.runtime.compilation_record import CompilationRecord
@@ -181,6 +182,7 @@ class Compilation:
         _check_available(self.options)
         self.backend = backend(self.options.target)
         self.target = with_precision(self.backend.rules.target(self.options.arch), self.options.precision)
+        _require_threads(self.options.threads, self.target)
         self.portable: Module | None = None  # the last module before the target has a say
         self._digest: Callable[[], str | None] = lambda: None
         self._request: tuple[compilation_cache.Request, CompileOptions] | None = None  # of a file, with these options
@@ -568,6 +570,7 @@ def load_executable(
     package = read(require_path(path))
     if verify:
         package.verify()
+    _require_threads(threads, package.target)
     missing = package.target.missing()
     return loaded(package, threads) if strict or not missing else _rebuilt(package, missing, threads, progress)
 
@@ -592,6 +595,15 @@ def _rebuilt(package: Package, missing: list[str], threads: int | None, progress
     module.source = package.report.get("source")
     compilation.report["rebuilt"] = {"code_for": package.target.name, "missing": missing}
     return compilation.finish(module)
+
+
+def _require_threads(threads: int | None, target: Target) -> None:
+    """Raises MlcError for a number of threads where calls share their work otherwise."""
+    if threads is not None and "parallel" not in target.lowering.binds:
+        raise MlcError(
+            f"threads is {threads}, and target {target.kind} has no threads that a call takes so many of",
+            remedy="Leave it out (--threads): it is for CPUs.",
+        )
 
 
 def _check_available(options: CompileOptions) -> None:

@@ -272,3 +272,25 @@ def test_onnxruntime_is_given_text_syntax_as_a_binary_model(tmp_path: Path) -> N
 )
 def test_ir_text_is_known_by_how_it_begins(content: bytes, is_ir: bool) -> None:
     assert is_ir_text(content) is is_ir
+
+
+class OnAnotherDevice:
+    """As a GPU's arrays describe themselves."""
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+    def __dlpack__(self, **_: object) -> object:
+        raise BufferError("it stays where it is")
+
+
+def test_an_array_on_another_device_is_told_how_it_gets_here() -> None:
+    doubled = mlc.jit(lambda x: x + x)
+    for call in (doubled, doubled.trace, mlc.Tensor):
+        with pytest.raises(mlc.MlcError, match="lies on another device.*\n.*\n.*numpy.*target='cuda'"):
+            call(OnAnotherDevice())
+
+
+def test_threads_are_for_machines_that_have_them() -> None:
+    with pytest.raises(mlc.MlcError, match="threads is 2, and target cuda has no threads"):
+        mlc.compile(mlc.jit(lambda x: x + x).trace(np.zeros(3, np.float32)).module, target="cuda", threads=2)

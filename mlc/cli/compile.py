@@ -27,6 +27,7 @@ from mlc.cli.writing import (
     write_text,
     writing,
 )
+from mlc.errors import TargetUnavailable
 from mlc.options import CompileOptions
 
 if TYPE_CHECKING:
@@ -321,6 +322,12 @@ def _output(args: argparse.Namespace, source: Model, console: Console) -> tuple[
     kind = kind or "package"
     if args.header and kind != "so":
         raise UsageError(f"--header is for shared libraries, and this is {kind}", remedy="Add --emit so.")
+    if kind == "so" and not (made := backend(args.target or CompileOptions.target)).libraries:
+        emits = ", ".join(f"--emit {name}" for name in made.generator.emits)
+        raise TargetUnavailable(
+            f"target {made.name} writes no shared library",
+            remedy=f"It writes packages, which Python loads; and {emits}.",
+        )
     stem = Path(source.path.name).stem if source.path else "model"
     target = args.output or stem + suffix_of[kind]
     read = partial(files_read, args, source)

@@ -540,3 +540,9 @@ def test_check_states_the_memory_of_a_call_as_the_executable_does(mlc: Callable,
                 model == small and size > 1 and "for a call with" in lines
             )
     assert mlc("check", "small.mlc", "--dim", "M=2").code == 1
+
+
+def test_a_library_for_a_machine_that_has_none_is_refused_before_the_work(mlc: Callable, small: Path) -> None:
+    outcome = mlc("compile", small, "--target", "cuda", "--emit", "so", "-o", "libsmall.so")
+    assert outcome.code == 4 and "target cuda writes no shared library" in outcome.err
+    assert "--emit cuda" in outcome.err and "import" not in outcome.err

@@ -198,4 +198,8 @@ def test_an_nvcc_that_is_named_is_taken_or_missed(monkeypatch, tmp_path) -> None
 def test_an_unknown_architecture_is_an_error_that_names_the_others() -> None:
     with pytest.raises(mlc.TargetUnavailable, match="unknown GPU architecture 'sm_95'"):
         cuda_target("sm_95")
+    with pytest.raises(mlc.TargetUnavailable, match=r"sm_70'\n  sm_80 \(compute capability 8.0\) is the oldest"):
+        cuda_target("sm_70")
+    with pytest.raises(mlc.TargetUnavailable, match="Did you mean sm_90"):
+        cuda_target("sm90")
     assert cuda_target("sm_86,sm_90a").archs == ("sm_86", "sm_90a", "compute_86")

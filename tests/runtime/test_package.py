@@ -145,6 +145,27 @@ def test_a_manifest_that_does_not_fit_is_damage(package, tmp_path, change):
         load_package(edited(package, tmp_path, change))
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda p: p["sizes"].append("Q + 1"), "no input tells the size Q \\+ 1"),
+        (lambda p: p["buffers"].append(["4*Q", 0, 1]), "no input tells the size 4\\*Q"),
+        (lambda p: p["counted"].update(c="Q"), "no input tells the size Q"),
+        (lambda p: p["outputs"][0].update(shape=["Q"]), "no input tells the size Q"),
+        (lambda p: p["inputs"][0].update(dtype="f31"), "there is no dtype 'f31'"),
+        (lambda p: p["inputs"][0].update(name=7), "7 is no name"),
+        (lambda p: p["outputs"].append(p["outputs"][0]), "two outputs have one name"),
+        (lambda p: p["symbols"].update(N=[5, 2]), "a size has the bounds 5 and 2"),
+        (lambda p: p["state"].update(x="gone"), "the input 'x' is kept between calls"),
+        (lambda p: p["indices"].append(["gone", "0", "4", "rows", "[]"]), "positions are tested of 'gone'"),
+    ],
+)
+def test_a_plan_speaks_of_what_is_there(package, tmp_path, change, said):
+    path = edited(package, tmp_path, lambda m: change(m["plan"]))
+    with pytest.raises(InvalidModel, match=f"damaged: {said}"):
+        load_package(path)
+
+
 def test_a_package_that_cannot_be_written_leaves_nothing(exe, tmp_path):
     with pytest.raises(MlcError, match="cannot write"):
         exe.save(tmp_path / "missing" / "model.mlc")

@@ -663,12 +663,22 @@ def located(error: MlcError, function: GraphFunction, operands: Sequence[Any]) -
 # What users write, as parameters -----------------------------------------------------------------------------------------
 
 
+_HOST = (1, 3)  # kinds of devices, as DLPack numbers them: CPU, and memory of the host that CUDA pinned
+
+
 def array_of(value: Any, dtype: Any, copy: bool) -> np.ndarray:
     """The array of a tensor, array, number or nested sequence of these. Python floats are f32, NumPy arrays keep their dtype."""
     wanted = None if dtype is None else numpy_dtype(dtype_text(dtype))
     if isinstance(value, Tensor):
         value = value.numpy()
     own = isinstance(value, np.ndarray | np.generic)
+    if not own and (device := getattr(value, "__dlpack_device__", None)) is not None and device()[0] not in _HOST:
+        raise MlcError(
+            f"this {type(value).__name__} lies on another device, and tensors lie in the memory of the host",
+            file=user_line(),
+            remedy="Copy it there: x.numpy(), of PyTorch x.cpu(), of CuPy x.get(). Executables of target cuda take it where it lies:"
+            " mlc.compile(..., target='cuda'), or f.lower(example, target='cuda').compile().executable.",
+        )
     try:
         found = np.array(value, wanted) if copy else np.asarray(value, wanted)
     except (ValueError, TypeError, OverflowError) as error:

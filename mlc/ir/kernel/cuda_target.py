@@ -8,6 +8,7 @@ cuda_target("sm_80,sm_86")      several, scheduled for the first
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass, replace
@@ -144,14 +145,24 @@ def cuda_target(name: str = "native") -> CudaTarget:
     names = [part.strip() for part in name.split(",")]
     for each in names:
         if each not in _GPUS:
-            near = nearest(each, _GPUS)
             raise TargetUnavailable(
                 f"unknown GPU architecture '{each}'",
-                remedy=(f"Did you mean {near[0]}? " if near else "") + f"Choices: native, {', '.join(_GPUS)}.",
+                remedy=f"{_advice(each)}Choices: native, {', '.join(_GPUS)}.",
             )
     # PTX of the oldest, which the driver compiles for whatever comes later
     oldest = min(names, key=lambda each: _GPUS[each].capability)
     return replace(_GPUS[names[0]], archs=(*dict.fromkeys(names), _GPUS[oldest].archs[-1]))
+
+
+def _advice(name: str) -> str:
+    """The start of a remedy for an architecture that has no row: others have numbers near it, and are no other spelling."""
+    if number := re.fullmatch(r"sm_(\d+)[af]?", name):
+        oldest = min(gpu.capability for gpu in _GPUS.values())
+        if int(number[1]) < oldest:
+            return f"sm_{oldest} (compute capability {oldest / 10}) is the oldest that code is made for. "
+        return "PTX in a package for an older one runs there: the driver compiles it. "
+    near = nearest(name, _GPUS)
+    return f"Did you mean {near[0]}? " if near else ""
 
 
 @cache

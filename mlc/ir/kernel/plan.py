@@ -12,11 +12,12 @@ all that depends on it, into the table, which then belongs to one call. Its boun
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlc.ir.dims import Dim, Extent
+from mlc.ir.dtypes import TABLE
 from mlc.ir.indexing import IndexRange
 from mlc.ir.kernel.places import Argument, argument_of, argument_row
 from mlc.ir.kernel.places import extent_of as _extent
@@ -99,7 +100,7 @@ class Equality:
 
     @property
     def symbols(self) -> frozenset[str]:
-        return frozenset(s for e in (self.lhs, self.rhs) if isinstance(e, Dim) for s in e.symbols())
+        return _symbols(self.lhs) | _symbols(self.rhs)
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ class Plan:
         known = {spec.name for spec in inputs}
         if lost := [name for t in outputs for name in (t.alias, t.front) if name is not None and name not in known]:
             raise ValueError(f"a result lives in the input {lost[0]!r}, which is not there")
-        return cls(
+        found = cls(
             inputs,
             outputs,
             tuple(data["weights"]),
@@ -220,6 +221,57 @@ class Plan:
             bool(data["straight"]),
             None if data.get("steered") is None else steered_of(data["steered"]),
         )
+        found._require_sound()
+        return found
+
+    def _require_sound(self) -> None:
+        """Raises ValueError where parts of a plan that somebody wrote speak of what is not there."""
+        names = [*(spec.name for spec in (*self.inputs, *self.outputs)), *self.weights, *self.symbols, *self.state]
+        if strange := [name for name in names if not isinstance(name, str)]:
+            raise ValueError(f"{strange[0]!r} is no name")
+        for side, specs in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if len({spec.name for spec in specs}) < len(specs):
+                raise ValueError(f"two {side} have one name")
+        if unknown := [spec.dtype for spec in (*self.inputs, *self.outputs) if spec.dtype not in TABLE]:
+            raise ValueError(f"there is no dtype {unknown[0]!r}")
+        for low, high in self.symbols.values():
+            if low < 0 or (high is not None and high < low):
+                raise ValueError(f"a size has the bounds {low} and {high}")
+        told = {symbol for spec in self.inputs for e in spec.shape for symbol in _symbols(e)}
+        for name, bound in self.counted.items():
+            _require_told([bound], told)
+            told.add(name)
+        _require_told(self._extents(), told)
+        for each in self.indices:
+            if each.input not in {spec.name for spec in self.inputs} or not each.symbols <= told:
+                raise ValueError(f"positions are tested of {each.input!r}, which is no input")
+        outputs = {spec.name for spec in self.outputs}
+        for kept, following in self.state.items():
+            if kept not in {spec.name for spec in self.inputs} or following not in (None, *outputs):
+                raise ValueError(f"the input {kept!r} is kept between calls, and is not there")
+        if any(step.launch is not None and not 0 <= step.launch < len(self.launches) for step in self.steps):
+            raise ValueError("a step is of a launch that is not there")
+
+    def _extents(self) -> Iterator[Extent]:
+        """All that a call evaluates."""
+        yield from self.sizes
+        yield from self.scratch
+        yield from (e for spec in self.outputs for e in spec.shape)
+        yield from (e for launch in self.launches for e in (launch.bytes, launch.tiles))
+        yield from (life.bytes for life in self.buffers)
+        yield from (copy.bytes for copy in self.copies)
+        yield from (e for check in self.checks for e in (check.lhs, check.rhs))
+        yield from (e for step in self.steps for e in (step.tiles, step.scratch) if e is not None)
+
+
+def _symbols(extent: Extent) -> frozenset[str]:
+    return extent.symbols() if isinstance(extent, Dim) else frozenset()
+
+
+def _require_told(extents: Iterable[Extent], told: Collection[str]) -> None:
+    for extent in extents:
+        if not _symbols(extent) <= set(told):
+            raise ValueError(f"no input tells the size {extent}")
 
 
 def _step_row(step: Step) -> list[Any]:
