@@ -29,6 +29,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--install-pycuda", action="store_true", help="build pycuda, which runs code for GPUs, into this Python first"
     )
+    parser.add_argument(
+        "--measure", action="store_true", help="measure again what a core of this machine does, which is kept otherwise"
+    )
     parser.epilog = "Exit code 4 where native code for this machine cannot be made."
     parser.examples(
         "mlc doctor --json",
@@ -43,7 +46,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
         from mlc.cli.pycuda_build import install
 
         install()
-    findings = [*_packages(), _cpu(), _cache(), _linker(), _cuda_compiler(), _driver(), _pycuda(), _onnxruntime()]
+    findings = [
+        *_packages(),
+        _cpu(),
+        *_rates(args.measure),
+        _cache(),
+        _linker(),
+        _cuda_compiler(),
+        _driver(),
+        _pycuda(),
+        _onnxruntime(),
+    ]
     console.result("doctor", version=mlc.__version__, findings=[asdict(f) for f in findings])
     console.print(f"mlc {mlc.__version__}, Python {platform.python_version()}, {platform.platform()}")
     width = max(len(f.name) for f in findings)
@@ -80,6 +93,18 @@ def _cpu() -> Finding:
     total = os.cpu_count() or threads
     limit = f" (limit of this process; the machine has {total})" if threads != total else ""
     return Finding("cpu", True, f"{target}, {threads} threads{limit}", needed=True)
+
+
+def _rates(again: bool) -> list[Finding]:
+    """What a core does, measured the first time: some 50 ms. Nothing where there is no native code."""
+    from mlc.errors import InternalError, MlcError
+
+    try:
+        from mlc.codegen.llvm.calibration import rates
+
+        return [Finding("core", True, str(rates(again)))]
+    except (MlcError, InternalError, ImportError, OSError):
+        return []  # the line above says why
 
 
 def _cache() -> Finding:

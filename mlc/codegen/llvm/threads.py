@@ -275,11 +275,11 @@ class Pool:
                 self.workers = self._start(min(threads, LARGEST) - 1)
         return min(threads, self.workers + 1)
 
-    def cost(self, threads: int) -> float | None:
+    def cost(self, threads: int, launches: int = LAUNCHES) -> float | None:
         """Nanoseconds from a launch until `threads`, with the caller, work: the lower quartile of some launches. None in a busy moment, in
         which most of them do not come together: that is no property of the machine, and the pool waits for nobody then."""
-        found = sorted(took for _ in range(LAUNCHES) if (took := self._cost(threads - 1)) >= 0)
-        return float(found[len(found) // 4]) if len(found) > LAUNCHES // 4 else None
+        found = sorted(took for _ in range(launches) if (took := self._cost(threads - 1)) >= 0)
+        return float(found[len(found) // 4]) if len(found) > launches // 4 else None
 
     def grain(self, threads: int) -> int:
         """Bytes that each of up to `threads` threads must have to touch before it takes part in a launch: what a core gets through while
