@@ -42,6 +42,8 @@ FAMILIES: dict[str, tuple[list[tuple[int, ...]], Any, str]] = {
     "repeated": ([(20, 24), (40,)], lambda x, y: g.matmul(x, g.broadcast_to(y, (24, 40))), "Level(m = 1 block.x, n = 4 block.x) | "),
     "convolution": ([(2, 11, 9, 8), (3, 3, 8, 20)], lambda x, w: g.convolution(x, w, "n01c,01co->n01o"), "Level(n = "),
     "strided": ([(1, 15, 15, 5), (3, 3, 5, 36)], lambda x, w: g.convolution(x, w, "n01c,01co->n01o", [2, 2]), "Level(oh = "),
+    "depthwise": ([(1, 35, 35, 32), (3, 3, 1, 32)], lambda x, w: g.convolution(x, w, "n01c,01co->n01o", groups=32), "Level(oh = 1 block.x, ow = 32 block.x, g = 32 block.x) | "),
+    "pooling": ([(2, 35, 37, 64)], lambda x: g.reduce_window(x, "max", [1, 3, 3, 1], [1, 2, 2, 1]), "Level(d0 = 1 block.x, d1 = 1 block.x, d2 = 16 block.x, d3 = 64 block.x) | "),
     "softmax": ([(6, 300)], lambda x: g.softmax(x, 1), "Level(d0 = 4 block.x) | Level(d0 = 1 thread.y) | Vector(c1 x 128, "),
     "long softmax": ([(3, 2500)], lambda x: g.softmax(x, 1), "Level(d0 = 1 block.x) | Vector(c1 x 1024, unroll d0*c1)"),
     "layer norm": ([(5, 64), (64,), (64,)], lambda x, s, b: g.layer_norm(x, s, b, [1]), "Level(d0 = 4 block.x) | "),
@@ -63,6 +65,8 @@ READS: dict[str, dict[int, int]] = {
     "one row": {1: 50 * 300},
     "convolution": {0: 2 * 9 * 7 * 3 * 3 * 8, 1: 3 * 3 * 8 * 20 * ceil(9 / 2)},
     "strided": {0: 7 * 7 * 3 * 3 * 5 * ceil(36 / 32), 1: 3 * 3 * 5 * 36 * ceil(7 / 4)},
+    "depthwise": {0: 33 * 33 * 3 * 3 * 32, 1: 33 * 33 * 3 * 3 * 32},
+    "pooling": {0: 2 * 17 * 18 * 3 * 3 * 64},
     "softmax": {0: 2 * 6 * 300},
     "long softmax": {0: 2 * 3 * 2500},
     "layer norm": {0: 3 * 5 * 64},
@@ -81,6 +85,8 @@ WIDE: dict[str, set[int]] = {
     "one row": {1, 2},
     "convolution": {0, 1, 2},
     "strided": {1, 2},
+    "depthwise": {0, 1, 2},
+    "pooling": {0, 1},
     "softmax": {0, 1},
     "long softmax": {0, 1},
     "layer norm": {0, 3, 4, 5},
@@ -270,6 +276,12 @@ def test_tensor_cores_leave_two_blocks_of_a_multiprocessor_their_registers() -> 
 def test_a_product_is_free_of_races(samples) -> None:
     sample = samples.samples["product"]
     check_races(sample.module, *sample.geometry(), sample.arrays).require_clean()
+
+
+def test_wide_products_too() -> None:
+    kernel = hand_made.gemm(64, 1 << 24, 64, weight=False)
+    done = lower(kernel, cuda.choose(kernel, AMPERE), AMPERE)
+    assert done.launch["block.x"] > 65535 and done.launch.get("block.y", 1) == 1
 
 
 def test_tall_products_have_their_blocks_along_the_axis_that_has_enough() -> None:

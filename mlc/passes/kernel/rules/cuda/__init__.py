@@ -4,6 +4,7 @@
     warp_tiles.py   the same for the tensor cores, with a tile in the registers of each warp
     pixels.py       that of contraction.py with pixels for rows, each with its window in shared memory
     rows.py         a warp or a block for each row
+    columns.py      four neighbours of a reduction across memory for each thread: pooling, depthwise convolutions
     pointwise.py    16 bytes at a time; what lies across by squares in shared memory
     generic.py      what every kernel has: one thread per element of a result
 
@@ -18,6 +19,7 @@ from mlc.ir.kernel.cuda_target import CudaTarget, cuda_target
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Schedule
 from mlc.ir.kernel.target import Target
+from mlc.passes.kernel.rules.cuda.columns import columns
 from mlc.passes.kernel.rules.cuda.contraction import contraction
 from mlc.passes.kernel.rules.cuda.generic import generic, written_as_loops
 from mlc.passes.kernel.rules.cuda.pixels import convolution
@@ -31,6 +33,7 @@ SPECIAL: tuple[Callable[[LoopFacts, CudaTarget], Schedule | None], ...] = (
     contraction,
     convolution,
     rows,
+    columns,
     pointwise,
 )
 

@@ -155,7 +155,7 @@ def tiled(product: Product, shape: TileShape) -> Schedule:
     assert lhs is not None and rhs is not None
     stages = {lhs: product.k_major(product.other, m), rhs: product.k_major(product.panel, n)}
     depth = depths(product)
-    blocks: dict[str, Binding] = {**dict.fromkeys(product.batch, "block.x"), m: "block.x", n: "block.y"}
+    blocks: dict[str, Binding] = {**dict.fromkeys(product.batch, "block.x"), m: "block.x", n: across(product, shape.n)}
     pieces = (Level({m: shape.m // shape.rows, n: shape.n // shape.columns}),) if shape.rows * shape.columns > 1 else ()
     single = {name: 1 for name in product.sums}
     levels = (
@@ -167,6 +167,11 @@ def tiled(product: Product, shape: TileShape) -> Schedule:
         Level({m: 1, n: PIECE}, stage=product.beside()),
     )
     return Schedule(levels, Scalar(), shape.resident)
+
+
+def across(product: Product, columns: int) -> Binding:
+    """What tiles of so many columns are given to: of the axes y and z a grid has 65,535 blocks at most."""
+    return "block.y" if ceil(size(product, product.n) / columns) <= 65_535 else "block.x"
 
 
 def depths(product: Product, most: int = DEPTH) -> dict[str, int]:

@@ -15,7 +15,7 @@ from math import ceil, prod
 
 from mlc.ir.kernel.cuda_target import CudaTarget
 from mlc.ir.kernel.schedule import Binding, Level, Scalar, Schedule, Stage
-from mlc.passes.kernel.rules.cuda.contraction import PIECE, SHAPES, Product, TileShape, depths
+from mlc.passes.kernel.rules.cuda.contraction import PIECE, SHAPES, Product, TileShape, across, depths
 from mlc.passes.kernel.rules.loop_facts import LoopFacts
 
 ONE, LINE = 1, 32  # what a run-time number of images is taken for, and a run-time size of one
@@ -69,7 +69,7 @@ def time(product: Product, shape: TileShape, target: CudaTarget) -> tuple[float,
 def tiled(product: Product, shape: TileShape, image: str, weight: str) -> Schedule:
     n, tile = product.n, pixels(product, shape.m)
     blocks: dict[str, Binding] = dict.fromkeys((*product.batch, *product.rows), "block.x")
-    blocks[n] = "block.y"
+    blocks[n] = across(product, shape.n)
     stages = {image: Stage("workgroup", pad=PIECE), weight: product.k_major(product.panel, n)}
     pieces: tuple[Level, ...] = ()
     piece = dict(tile)

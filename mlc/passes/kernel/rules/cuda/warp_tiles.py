@@ -19,7 +19,7 @@ from xdsl.dialects.builtin import f32
 from mlc.ir.kernel.cuda_target import CudaTarget
 from mlc.ir.kernel.kernel import loops_of, type_of
 from mlc.ir.kernel.schedule import Binding, Instruction, Level, Mma, Schedule, Stage, multiplied
-from mlc.passes.kernel.rules.cuda.contraction import Product, size
+from mlc.passes.kernel.rules.cuda.contraction import Product, across, size
 from mlc.passes.kernel.rules.loop_facts import LoopFacts
 from mlc.passes.loops.tensor_core_leaf import multiplies
 
@@ -109,7 +109,8 @@ def tiled(product: Product, shape: WarpShape, instruction: Instruction) -> Sched
     lhs, rhs = product.name(product.other), product.name(product.panel)
     assert lhs is not None and rhs is not None
     stages = {lhs: staged(product, m, instruction), rhs: staged(product, n, instruction)}
-    blocks: dict[str, Binding] = {**dict.fromkeys(product.batch, "block.x"), m: "block.x", n: "block.y"}
+    blocks: dict[str, Binding] = {**dict.fromkeys(product.batch, "block.x"), m: "block.x"}
+    blocks[n] = across(product, shape.columns)
     levels = (
         Level({**dict.fromkeys(product.batch, 1), m: shape.rows, n: shape.columns}, blocks),
         Level(depths(product, instruction), stage=stages),
