@@ -159,7 +159,13 @@ def same_from_c(step: Any, folder: Path, batches: Sequence[tuple[np.ndarray, np.
     """Whether a C program that makes a step on each batch ends with the bytes that Python ends with."""
     images, _ = batches[0]
     step.export(folder / "libstep.so", *batches[0], header=folder / "step.h")
-    (folder / "main.c").write_text(PROGRAM.replace("ROWS", str(len(images))).replace("SIZE", str(images[0].size)))
+    sizes = {"ROWS": str(len(images)), "SIZE": str(images[0].size)}
+    if "step_train(step_handle *self, int64_t" not in (folder / "step.h").read_text():
+        sizes["(step, rows, "] = "(step, "  # the model is for batches of one size
+    program = PROGRAM
+    for name, text in sizes.items():
+        program = program.replace(name, text)
+    (folder / "main.c").write_text(program)
     subprocess.run(["cc", "-O1", "main.c", "-L.", "-lstep", "-Wl,-rpath,.", "-o", "main"], cwd=folder, check=True)
     (folder / "batches").write_bytes(b"".join(x.tobytes() + y.tobytes() for x, y in batches))
     words = ["./main", str(len(batches)), "batches", "from_c.safetensors"]
