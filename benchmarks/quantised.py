@@ -30,7 +30,13 @@ from benchmarks.run import RESULTS, machine, markdown
 
 PRODUCTS = ((1, 768, 3072), (128, 768, 768), (128, 768, 3072), (128, 3072, 768), (512, 512, 512))
 # Height and width, input channels, output channels, window, groups.
-CONVOLUTIONS = ((56, 64, 64, 3, 1), (28, 128, 128, 3, 1), (14, 256, 256, 3, 1), (56, 64, 256, 1, 1), (56, 32, 32, 3, 32))
+CONVOLUTIONS = (
+    (56, 64, 64, 3, 1),
+    (28, 128, 128, 3, 1),
+    (14, 256, 256, 3, 1),
+    (56, 64, 256, 1, 1),
+    (56, 32, 32, 3, 32),
+)
 TYPES = {"u8": (np.uint8, TensorProto.UINT8), "i8": (np.int8, TensorProto.INT8)}
 X_ZERO, Y_ZERO = np.uint8(119), np.uint8(7)
 
@@ -51,7 +57,9 @@ def _bytes(dtype: str, *shape: int) -> np.ndarray:
     return np.random.default_rng(shape).integers(low, high, shape).astype(kind)
 
 
-def _save(path: Path, nodes: Sequence[onnx.NodeProto], x: np.ndarray, out: int, known: dict[str, Any]) -> tuple[Path, Feeds]:
+def _save(
+    path: Path, nodes: Sequence[onnx.NodeProto], x: np.ndarray, out: int, known: dict[str, Any]
+) -> tuple[Path, Feeds]:
     inputs = [helper.make_tensor_value_info("x", TensorProto.UINT8, x.shape)]
     used = {name for node in nodes for name in node.input}
     initializers = [numpy_helper.from_array(np.asarray(v), name) for name, v in known.items() if name in used]

@@ -12,7 +12,6 @@ from mlc.ir import builder as g
 from mlc.ir.graph.linear import ContractOp
 from mlc.ir.interpreter import run
 from mlc.ir.module import Module
-from mlc.ir.types import dtype_of
 from mlc.passes.graph.integer_products import LONGEST, IntegerProducts
 from mlc.passes.pipelines import graph_passes
 
@@ -72,6 +71,17 @@ def test_contractions_of_all_signs_and_zero_points_are_exact(m, n, k, left, righ
     inputs = [v for name, v in (("a", a), ("b", b)) if name != constant]
     found = compiled(module, *inputs)
     np.testing.assert_array_equal(found, (exact.T if turned else exact).astype(np.int32))
+
+
+def test_an_axis_of_one_element_that_is_summed_is_no_obstacle():
+    a, b = bytes_of(1, "u8", 3, 1, 8), bytes_of(2, "i8", 8, 5)
+    m = g.module_builder("product")
+    with m.function(inputs=[("a", a.shape, "u8")]) as (x,):
+        y = g.contract(widened(x, 3, a.shape), g.cast(g.constant(b, "b"), "i32"), "mak,kn->mn")
+        m.outputs([("y", y)])
+    module = m.finish()
+    np.testing.assert_array_equal(compiled(module, a), (a[:, 0].astype(np.int64) - 3) @ b)
+    assert is_integer(module)
 
 
 def convolution(x, w, x_zero, w_zero, groups, stride, padding, dilation) -> Module:
@@ -137,7 +147,7 @@ def is_integer(module: Module, **options) -> bool:
     for step in graph_passes(2):
         (IntegerProducts(**options) if isinstance(step, IntegerProducts) else step).run(module)
     (op,) = products_of(module)
-    return dtype_of(op.result) == "i32"
+    return op.of_bytes
 
 
 def test_floats_stay_where_scales_change_along_a_sum_and_where_sums_are_too_long():

@@ -61,7 +61,9 @@ class IntegerProducts(Pass):
             """A product of numbers that bytes stand for -> of the bytes"""
             if dtype_of(op.result) not in kinds or dtype_of(op.operands[0]) in BYTES:
                 return None
-            return contraction(op) if isinstance(op, ContractOp) else convolution(op)
+            if isinstance(op, ConvolutionOp):
+                return convolution(op)
+            return without_unit_axes(op) or contraction(op)
 
         rewrite(module, [on_bytes])
 
@@ -197,6 +199,22 @@ def operands_of(op: ContractOp | ConvolutionOp) -> tuple[Quantised, Quantised] |
     return lhs, rhs
 
 
+def without_unit_axes(op: ContractOp) -> SSAValue | None:
+    """contract(x: [m, 1, k], w, "mak,kn->mn") -> contract(reshape(x), w, "mk,kn->mn")"""
+    *names, out = labels(op.spec.data)
+    left = [[a for a, c in enumerate(mine) if c in theirs or c in out] for mine, theirs in (names, names[::-1])]
+    operands = [(v, [shape_of(v)[a] for a in kept]) for v, kept in zip(op.operands, left, strict=True)]
+    if all(len(kept) == len(mine) for kept, mine in zip(left, names, strict=True)):
+        return None
+    if any(quantised(v) is None for v in op.operands):
+        return None
+    if any(dims.prod(shape) != dims.prod(shape_of(v)) for v, shape in operands):
+        return None  # they are summed
+    lhs, rhs = (g.reshape(v, shape) for v, shape in operands)
+    names = ["".join(mine[a] for a in kept) for mine, kept in zip(names, left, strict=True)]
+    return op.on(lhs, rhs, f"{names[0]},{names[1]}->{out}")
+
+
 def contraction(op: ContractOp) -> SSAValue | None:
     found = operands_of(op)
     if found is None:
@@ -205,10 +223,10 @@ def contraction(op: ContractOp) -> SSAValue | None:
     *names, out = labels(op.spec.data)
     total = _contract_quads(values, names, out, 0 if found[0].constant else 1)
 
-    def summed(side: int, zero: Along | None) -> SSAValue:
+    def summed(side: int, zero: Along | None) -> Labelled:
         axes = [a for a, c in enumerate(names[side]) if c not in out]
         kept = "".join(c for c in names[side] if c in out)
-        return _placed(g.reduce(_less(values[side], zero), axes, "sum"), kept, out, total)
+        return g.reduce(_less(values[side], zero), axes, "sum"), kept
 
     centred = _centred(total, found, (names[0], names[1]), out, [partial(summed, 0), partial(summed, 1)])
     return _real(op, centred, found, (names[0], names[1]), out)
@@ -224,12 +242,12 @@ def convolution(op: ConvolutionOp) -> SSAValue | None:
     places = {c: pair for c, pair in zip(op.spatial, op.padding, strict=True)}
     x, total = _convolve_quads(op, x, weight, zero, places)
 
-    def of_weight(z: Along | None) -> SSAValue:
+    def of_weight(z: Along | None) -> Labelled:
         axes = [a for a, c in enumerate(names[1]) if c.isdigit() or c not in names[2]]
         kept = "".join(c for c in names[1] if not c.isdigit() and c in names[2])
-        return _placed(g.reduce(_less(weight, z), axes, "sum"), kept, names[2], total)
+        return g.reduce(_less(weight, z), axes, "sum"), kept
 
-    def of_x(z: Along | None) -> SSAValue:
+    def of_x(z: Along | None) -> Labelled:
         axes = [a for a, c in enumerate(names[0]) if not c.isdigit() and c not in names[2]]
         kept = "".join(c for c in names[0] if c.isdigit() or c in names[2])
         taps = dict(zip(names[1], shape_of(weight), strict=True))
@@ -239,8 +257,7 @@ def convolution(op: ConvolutionOp) -> SSAValue | None:
         window = [int(taps[c]) if c.isdigit() else 1 for c in kept]  # type: ignore[arg-type]
         strides, dilations = ([steps[c][n] if c.isdigit() else 1 for c in kept] for n in (0, 1))
         summed = g.reduce(_less(x, z), axes, "sum")
-        windows = g.reduce_window(summed, "sum", window, strides, [(0, 0)] * len(kept), dilations)
-        return _placed(windows, kept, names[2], total)
+        return g.reduce_window(summed, "sum", window, strides, [(0, 0)] * len(kept), dilations), kept
 
     centred = _centred(total, found, (names[0], names[1]), names[2], [of_x, of_weight])
     return _real(op, centred, found, (names[0], names[1]), names[2])
@@ -251,10 +268,21 @@ def _less(bytes: SSAValue, zero: Along | None) -> SSAValue:
     return value if zero is None else g.sub(value, g.broadcast(zero.make(), shape_of(value), list(zero.axes)))
 
 
-def _placed(value: SSAValue, names: str, out: str, like: SSAValue) -> SSAValue:
-    """A value with axes of these labels, repeated to the product's shape."""
-    order = sorted(range(len(names)), key=lambda a: out.index(names[a]))
-    return g.broadcast(g.transpose(value, order), shape_of(like), [out.index(names[a]) for a in order])
+Labelled = tuple[SSAValue, str]  # a value and the labels of its axes
+
+
+def _product(factors: Sequence[Labelled], out: str, like: SSAValue) -> SSAValue:
+    """The product of values with some of the result's axes, computed on those that they have between them and repeated to the result's shape."""
+    kept = [a for a, c in enumerate(out) if any(c in names for _, names in factors)]
+    shape = [shape_of(like)[a] for a in kept]
+    found: SSAValue | None = None
+    for value, names in factors:
+        order = sorted(range(len(names)), key=lambda a: out.index(names[a]))
+        places = [kept.index(out.index(names[a])) for a in order]
+        whole = g.broadcast(g.transpose(value, order), shape, places)
+        found = whole if found is None else g.mul(found, whole)
+    assert found is not None
+    return g.broadcast(found, shape_of(like), kept)
 
 
 def _centred(
@@ -262,7 +290,7 @@ def _centred(
     found: tuple[Quantised, Quantised],
     names: tuple[str, str],
     out: str,
-    sums: Sequence[Callable[[Along | None], SSAValue]],
+    sums: Sequence[Callable[[Along | None], Labelled]],
 ) -> SSAValue:
     """sum (x - a)(y - b) = sum x y - a sum (y - b) - b sum x, where the zero points are not 0."""
     for side, x in enumerate(found):
@@ -272,8 +300,8 @@ def _centred(
         if number(zero) == 0:
             continue
         other = found[1 - side].zero if side == 0 else None
-        repeated = _placed(zero, "".join(names[side][a] for a in x.zero.axes), out, total)
-        total = g.sub(total, g.mul(repeated, sums[1 - side](other)))
+        labelled = zero, "".join(names[side][a] for a in x.zero.axes)
+        total = g.sub(total, _product([labelled, sums[1 - side](other)], out, total))
     return total
 
 
@@ -288,15 +316,10 @@ def _real(
     total = g.reshape(total, shape_of(op.result))
     if dtype_of(op.result) == "i32":
         return total
-    factors = [
-        _placed(x.scale.make(), "".join(mine[a] for a in x.scale.axes), out, total)
-        for x, mine in zip(found, names, strict=True)
-        if x.scale is not None
-    ]
+    sides = zip(found, names, strict=True)
+    factors = [(x.scale.make(), "".join(mine[a] for a in x.scale.axes)) for x, mine in sides if x.scale is not None]
     real = g.cast(total, "f32")
-    if not factors:
-        return real
-    return g.mul(real, factors[0] if len(factors) == 1 else g.mul(*factors))
+    return g.mul(real, _product(factors, out, total)) if factors else real
 
 
 # Quads ------------------------------------------------------------------------------------------------------------------
