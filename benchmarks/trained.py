@@ -28,6 +28,7 @@ from benchmarks.measure import in_turns
 from benchmarks.run import RESULTS, TOLERANCE, machine, markdown
 
 ENGINES_SHOWN = ("mlc", "onnxruntime", "openvino")
+PATIENCE = 600  # seconds for one model
 SMALL = 1e-2  # an output's scale where its values are all smaller
 FOLDERS = {"models", "_models", "data", "resources", "saved_models"}  # within packages, say nothing of the model
 
@@ -262,7 +263,10 @@ def ask(model: Trained, args: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.trained", "--one", model.name, "--threads", str(args.threads)]
     command += ["--rounds", str(0 if args.check else args.rounds), "--engines", *args.engines]
     command += ["--site", *args.site] if args.site else []
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return {"model": model.name, "problem": f"nothing after {PATIENCE} s"}
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if line.strip()]
         return {

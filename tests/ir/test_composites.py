@@ -86,6 +86,18 @@ def test_statistics_and_parameters_may_differ_in_dtype(dtypes: tuple[str, ...]) 
     agree(g.batch_norm, specs, [[some(2, 3, 4, dtype=dtypes[0]), *parameters]], batch_norm, 2e-6)
 
 
+def test_a_batch_norm_along_another_axis_than_the_weight_has_stays() -> None:
+    """The rule gives up when it has built the factor; that must not call for the rule again."""
+
+    def build(x: Any) -> Any:
+        y = g.convolution(x, g.constant(some(4, 3, 3, 3), "w"))
+        return g.batch_norm(y, *(g.constant(v) for v in vectors(4, "f32")), axis=2)
+
+    module = built(build, [(("N", 3, 6, 6), "f32")])
+    after = PassManager("fold-batch-norm", verify_each=True).run(module)
+    assert str(after) == str(module)
+
+
 @pytest.mark.parametrize("dtype", ["f32", "f16"])
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_batch_norm_behind_a_convolution_goes_into_its_weight(dtype: str, bias: bool) -> None:

@@ -32,6 +32,7 @@ from mlc.ir.module import Module
 Replacement = SSAValue | Sequence[SSAValue] | None
 Rule = Callable[[Any, Module], Replacement]
 
+_TURNS = 2  # ops looked at for each rewrite that there may be
 _STEPS_PER_OP = 200  # rewrites after which two rules are taken to undo each other
 
 
@@ -90,9 +91,11 @@ class _Engine:
         self.limit = 1000 + _STEPS_PER_OP * len(self.queue)
 
     def run(self) -> int:
-        count = 0
+        count = turns = 0
         while self.queue:
             op = self.queue.popleft()
+            if (turns := turns + 1) > _TURNS * self.limit:
+                raise InternalError(f"{turns} ops looked at without an end, at last {op.name}")
             self.queued.discard(op)
             if op.parent is None:
                 continue
@@ -124,13 +127,22 @@ class _Engine:
                 found = function(op, self.module)
                 if found is not None:
                     break
+        made: list[Operation] = []
         new = block.first_op if previous is None else previous.next_op
         while new is not op and new is not None:
-            for made in new.walk():
-                self._push(made)
+            made.append(new)
             new = new.next_op
-        if found is None:
+        if (
+            found is None
+        ):  # what rules built before they gave up goes at once, and wakes nobody: they would build it again
+            for built in reversed(made):
+                if is_dead(built):
+                    erase(built)
+                else:
+                    self._push_all(built)
             return False
+        for built in made:
+            self._push_all(built)
         results = (found,) if isinstance(found, SSAValue) else tuple(found)
         users = [use.operation for result in op.results for use in result.uses]
         operands = tuple(op.operands)
@@ -158,6 +170,10 @@ class _Engine:
             self._push(owner)
             if value.has_one_use():
                 self._push(next(iter(value.uses)).operation)
+
+    def _push_all(self, op: Operation) -> None:
+        for inner in op.walk():
+            self._push(inner)
 
     def _push(self, op: Operation) -> None:
         if op not in self.queued:
