@@ -135,7 +135,10 @@ class Rule:
             and (found := self.deep(number, n, rows, batch, panel, other))
         ):
             return found
-        spatial = len(rows) > 1 or (bool(rows) and self.window_of(other, rows[-1]))
+        window = bool(rows) and self.window_of(other, rows[-1])
+        if computed and group.quad(number) and not window:
+            rows, batch = rows[-1:], [*batch, *rows[:-1]]
+        spatial = len(rows) > 1 or window
         make = self.convolution if spatial else self.product
         return make(number, n, rows, batch, panel, other)
 
