@@ -294,3 +294,21 @@ def test_an_array_on_another_device_is_told_how_it_gets_here() -> None:
 def test_threads_are_for_machines_that_have_them() -> None:
     with pytest.raises(mlc.MlcError, match="threads is 2, and target cuda has no threads"):
         mlc.compile(mlc.jit(lambda x: x + x).trace(np.zeros(3, np.float32)).module, target="cuda", threads=2)
+
+
+def test_arrays_of_any_byte_order_are_tensors() -> None:
+    x = np.arange(6, dtype=">f4").reshape(2, 3)
+    for found in (mlc.jit(lambda x: x)(x), mlc.Tensor(x)):
+        assert found.dtype == np.float32 and np.array_equal(found.numpy(), x)
+
+
+def test_a_masked_array_is_no_tensor() -> None:
+    for call in (mlc.jit(lambda x: x), mlc.Tensor):
+        with pytest.raises(mlc.MlcError, match="a masked array is no tensor\n.*\n.*x.filled"):
+            call(np.ma.array([1.0, 2.0], mask=[0, 1]))
+
+
+def test_values_of_a_functional_call_go_by_name() -> None:
+    module = mlc.nn.Linear(3, 2)
+    with pytest.raises(mlc.MlcError, match="functional_call takes buffers by name, not ndarray"):
+        mlc.nn.functional_call(module, {}, np.zeros((1, 3), np.float32))

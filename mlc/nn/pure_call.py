@@ -45,6 +45,12 @@ def functional_call(
         ("parameter", dict(module.named_parameters()), parameters),
         ("buffer", dict(module.named_buffers()), buffers),
     ):
+        if not isinstance(given, Mapping):
+            raise MlcError(
+                f"functional_call takes {kind}s by name, not {type(given).__name__}",
+                file=user_line(),
+                remedy="functional_call(module, parameters, buffers, *args): parameters, buffers = module.values(), or {} for its own.",
+            )
         for name, value in given.items():
             if name not in own:
                 raise MlcError(

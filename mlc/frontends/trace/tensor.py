@@ -671,6 +671,10 @@ def array_of(value: Any, dtype: Any, copy: bool) -> np.ndarray:
     wanted = None if dtype is None else numpy_dtype(dtype_text(dtype))
     if isinstance(value, Tensor):
         value = value.numpy()
+    if isinstance(value, np.ma.MaskedArray):
+        raise MlcError(
+            "a masked array is no tensor", file=user_line(), remedy="Say what its masked elements are: x.filled(0)."
+        )
     own = isinstance(value, np.ndarray | np.generic)
     if not own and (device := getattr(value, "__dlpack_device__", None)) is not None and device()[0] not in _HOST:
         raise MlcError(
@@ -685,6 +689,8 @@ def array_of(value: Any, dtype: Any, copy: bool) -> np.ndarray:
         raise MlcError(f"this is no tensor: {error}", file=user_line()) from error
     if wanted is None and found.dtype == np.float64 and not own and not _has_arrays(value):
         found = found.astype(np.float32)
+    if not found.dtype.isnative:
+        found = found.astype(found.dtype.newbyteorder("="))
     try:
         dtype_name(found.dtype)
     except KeyError:
