@@ -71,8 +71,9 @@ def test_tiles_of_rows_fetch_the_whole_next_panel_and_change_no_result(m, tall, 
     np.testing.assert_allclose(found["D"], want, rtol=1e-4, atol=1e-4)
     panel, panels = k * width // LINE, -(-n // width)
     assert set(lines) <= set(range(panel * panels))
-    tiles = -(-m // size)
-    if tiles >= shares:
+    if symbolic and 2 * m < tall:
+        assert not lines  # there is one tile of few rows: memory decides
+    elif -(-m // size) >= shares:
         assert set(lines) == set(range(panel * min(1, panels - 1), panel * panels))
 
 

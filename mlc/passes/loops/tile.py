@@ -434,9 +434,18 @@ class TileRun:
         if "fetches" in op.attributes:
             raise Refused(f"{self.level}: '{name}' is fetched ahead beside another weight")
         along = {loop for form in accesses(op)[place] for loop in form.terms}
+        if any(self.alone(loop, parts[loop]) for loop in parts if loop not in along):
+            return
         sums = {loop: extent for loop, extent in loops_of(op).items() if loop in reduced(op)}
         number = self.tile_number(b, [loop for loop in parts if loop not in along and loop not in sums], parts)
         fetch(op, *share(self.kernel, b, name, op.inputs[place], sums, number, self.ahead[name]))
+
+    def alone(self, loop: str, part: Part) -> bool:
+        """Is it a piece of a run-time loop that is shorter than pieces of one size would be, so that there is no other? What computes on few rows
+        waits for memory whatever it asks for."""
+        return (
+            isinstance(self.extents[loop], Dim) and isinstance(part.extent, int) and 2 * part.extent < self.size(loop)
+        )
 
     def tile_number(self, b: Builder, loops: Sequence[str], parts: Mapping[str, Part]) -> Size:
         """Of this tile among those of some loops, the last loop's fastest."""

@@ -184,9 +184,10 @@ class Rule:
         """Does a weight of so many bytes leave L2 while rows stream by?"""
         return weight > self.target.l2 * 2 // 5
 
-    def ahead(self, staged: Mapping[str, Stage], tiles: int | None) -> dict[str, Stage]:
-        """The weight, whose next panel `tiles` tiles of rows fetch while they use one, each a share; where only the run knows how many, two do."""
-        shares = 2 if tiles is None else min(1 << max(tiles, 1).bit_length() - 1, self.lanes)
+    def ahead(self, staged: Mapping[str, Stage], tiles: int) -> dict[str, Stage]:
+        """The weight, whose next panel `tiles` tiles of rows fetch while they use one, each a share. Where only the run knows how many there
+        are, as many as a row of the panel has vectors: then a step of the sums asks for one line."""
+        shares = min(1 << max(tiles, 1).bit_length() - 1, self.lanes)
         return {name: replace(stage, ahead=shares) for name, stage in staged.items()}
 
     def stage(self, number: int, n: str, panel: OperandFacts, many_rows: bool) -> dict[str, Stage]:
@@ -238,9 +239,8 @@ class Rule:
         weight = (depth or 0) * (columns or 0) * self.bytes
         streams = self.beyond_l2(weight) and bool(staged) and self.packed(staged)
         streams = streams and (count is None or count >= MANY_ROWS)
-        if streams and self.target.registers >= 32 and (columns or 0) % (3 * self.lanes) == 0:
-            most = self.registers(3)  # 9 x 3 vectors compute as fast as 14 x 2, and rows are read less often
-            tall, vectors = most if count is None else even(count, most), 3
+        if streams and count is not None and self.target.registers >= 32 and (columns or 0) % (3 * self.lanes) == 0:
+            tall, vectors = even(count, self.registers(3)), 3  # as fast as 14 x 2 vectors, and rows are read less often
         outer = dict.fromkeys(batch, 1)
         width = vectors * self.lanes
         panels = 1 if columns is None else ceil(columns / width)
@@ -264,9 +264,9 @@ class Rule:
             if staged and not self.packed(staged):
                 return self.bound([Level(levels, stage=staged), *tile], leaf)
             levels, tile = order, ()
-            staged = self.ahead(staged, None) if streams else staged
+            staged = self.ahead(staged, vectors) if streams else staged
         elif m and count is None and not batch and (depth or 0) >= DEEP and self.packed(staged):
-            staged = self.ahead(staged, None) if streams else staged
+            staged = self.ahead(staged, vectors) if streams else staged
             return self.bound([Level({**levels, m: tall}, stage=staged, block=in_l2)], leaf)
         return self.bound([Level(levels, stage=staged), *tile], leaf)
 
@@ -306,8 +306,11 @@ class Rule:
         line = {row: lines} if row else {}
         if height is None and self.beyond_l2(weight):  # a block of rows stays in L2, and the weight is read once for it
             rows_in_l2 = max(2, self.target.l2 // 2 // (PIXELS * max(1, step or 1) * self.bytes))
-            shared = Level({**single, **channels, **line}, stage=self.ahead(staged, None), block=rows_in_l2)
-            return self.bound([shared, tile], leaf)
+            if (
+                self.target.registers >= 32
+            ):  # deep layers have short rows: one tile, or two, where 6 pixels would take 3
+                channels[n], tile = min(channels[n], 2 * self.lanes), Level({row: lines, pixel: 10})
+            return self.bound([Level({**single, **channels, **line}, stage=staged, block=rows_in_l2), tile], leaf)
         if height is None or not self.beyond_l2(weight):
             first = {**single, **line}
             return self.bound([*([Level(first)] if first else []), Level(channels, stage=staged), tile], leaf)
@@ -315,7 +318,7 @@ class Rule:
         in_l2 = max(1, (self.target.l2 // 4) // (row_bytes * self.bytes * lines)) * lines
         blocks = ceil(height / in_l2)
         block = {row: ceil(ceil(height / lines) / blocks) * lines} if row and blocks > 1 else {}
-        tiles = None if width is None else ceil(block.get(row, height) / lines) * ceil(width / across)
+        tiles = vectors if width is None else ceil(block.get(row, height) / lines) * ceil(width / across)
         staged = self.ahead(staged, tiles)
         return self.bound([Level({**single, **block, **channels}, stage=staged), tile], leaf)
 
