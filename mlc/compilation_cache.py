@@ -43,13 +43,13 @@ _ELSEWHERE = ("cache", "verify_each")  # options that decide whether there is a 
 
 @dataclass(frozen=True)
 class Request:
-    """`key` names the record. `digest` gives the SHA-256 of the source, `file` is where it lies and `state` what that was like, if it is a file."""
+    """`key` names the record. `digest` gives the SHA-256 of the source, `file` is where it lies and `state` what that was like, if it is a file, `text` what it says, if it is a module."""
 
     key: str
     digest: Callable[[], str | None] = lambda: None
     file: str | None = None
     state: tuple[int, ...] = ()
-    of_module: bool = False
+    text: str | None = None  # of a module
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,11 @@ def of_module(options: CompileOptions, module: Module) -> Request | None:
     weights, named = module.weights, [key for key in weights_of(module) if key in module.weights]
     with ThreadPoolExecutor(available_cpus()) as workers:
         digests = list(workers.map(lambda key: array_digest(weights.get(key)), named))
-    parts = [module.text(locations=True), str(module.source), repr(module.forms)]
+    text = module.text(locations=True)
+    parts = [text, str(module.source), repr(module.forms)]
     parts += [repr(list(zip(named, digests, strict=True))), repr(sorted(weights)), repr(sorted(weights.looked_at()))]
     parts += [repr(sorted((key, source, repr(how)) for key, (source, how) in weights.packed.items()))]
-    return Request(_key(basis, "module", *parts), of_module=True)
+    return Request(_key(basis, "module", *parts), text=text)
 
 
 def _is_xdsl(op: object) -> bool:

@@ -398,10 +398,10 @@ class Compilation:
     def finish(self, module: Module) -> Executable:
         """From a loaded module to its executable; from the cache where an earlier compilation made it."""
         asked = self._request_for(module)
-        if asked is not None and asked.of_module and (found := compilation_cache.find(asked)) is not None:
+        if asked is not None and asked.text is not None and (found := compilation_cache.find(asked)) is not None:
             from mlc.warm_start import derived_weights
 
-            derived = derived_weights(found.record, module, Compilation(self.options).lower)
+            derived = derived_weights(found.record, module, asked.text, Compilation(self.options).lower)
             weights = partial(derived.get_all, found.record.artifact.plan.weights)
             return self._of_record(found.record, weights, module, derived)
         before, known = dict(self.report), self.known()

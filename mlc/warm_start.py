@@ -1,7 +1,7 @@
 """Between compilations and the records that are kept of them: what becomes of weights.
 
 record_of(request, module, lowered, made)      on the way there: which weights are the source's own, moved and packed, and which were computed
-derived_weights(record, module, lower)         on the way back, for a module: a store like that which compiling it would have made
+derived_weights(record, module, text, lower)   on the way back, for a module: a store like that which compiling it would have made
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def record_of(
         row = WeightRow(key, BY_NUMPY[array.dtype], tuple(array.shape), tuple(store.roots([key])))
         shape, dtype = store.type_of(origin.key)
         place = store.place_of(origin.key)
-        if asked.of_module and origin.key in module.weights:
+        if asked.text is not None and origin.key in module.weights:
             row = replace(row, origin=origin, source=(dtype, shape))
         elif place is not None and place.file in files:
             row = replace(row, origin=origin, source=(dtype, shape), place=place)
@@ -62,10 +62,12 @@ def _files(file: str, digest: str | None) -> dict[str, str]:
     return {file: str(digest), **{name: str(wait()) for name, wait in beside.items()}}
 
 
-def derived_weights(record: CompilationRecord, module: Module, lower: Callable[[Module], Module]) -> WeightStore:
-    """The store of a module with the weights of a plan in it, made of its own. Those whose numbers were computed are those of the record, until
-    a weight that they depend on is replaced: then `lower` computes them anew, from the module as it was."""
-    store, text = module.weights.branch(), module.text(locations=True)
+def derived_weights(
+    record: CompilationRecord, module: Module, text: str, lower: Callable[[Module], Module]
+) -> WeightStore:
+    """The store of a module of this text with the weights of a plan in it, made of its own. Those whose numbers were computed are those of the
+    record, until a weight that they depend on is replaced: then `lower` computes them anew, from what the text says."""
+    store = module.weights.branch()
 
     @cache
     def lowered() -> WeightStore:
