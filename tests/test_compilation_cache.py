@@ -336,7 +336,7 @@ def test_moves_are_what_the_ops_do() -> None:
 def test_the_command_writes_the_same_package_and_imports_none_of_what_compiles(tmp_path: Path) -> None:
     path = written(tmp_path)
     assert main(["compile", path, "-q", "-o", str(tmp_path / "cold.mlc")]) == 0
-    program = "import sys; from mlc.cli import main; main(sys.argv[1:]); print(*{'xdsl', 'onnx'} & sys.modules.keys())"
+    program = "import sys; from mlc.cli import main; main(sys.argv[1:]); print(*{'xdsl', 'onnx', 'llvmlite'} & sys.modules.keys())"
     command = [sys.executable, "-c", program, "compile", path, "-o", str(tmp_path / "warm.mlc")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert compilation_cache.WARM in done.stderr

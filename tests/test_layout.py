@@ -215,6 +215,7 @@ CPU = (
     "mlc/ir/kernel/cpu_target.py",
     "mlc/passes/kernel/rules/cpu.py",
     "mlc/codegen/llvm/",
+    "mlc/runtime/cpu_loader.py",
     "mlc/runtime/cpu_machine.py",
     "mlc/runtime/library.py",
 )

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
-from os import PathLike
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from mlc.codegen.llvm.object import check_runs_here, load
 from mlc.codegen.llvm.threads import pool
 from mlc.errors import InternalError, MlcError
-from mlc.ir.kernel.cpu_target import CpuTarget, cpu_target
 from mlc.ir.processors import thread_count
 from mlc.runtime.arrays import Memory, address, in_place
 from mlc.runtime.artifact import Artifact
 from mlc.runtime.binding import Binding
-from mlc.runtime.library import export_library
 from mlc.runtime.machines import Run, Workspace
 from mlc.runtime.space import HOST
 
@@ -118,24 +114,3 @@ class CpuMachine:
             entry(table, workspace.arena, workspace.place, ctypes.addressof(times))
 
         return run, lambda: [(times[2 * n], times[2 * n + 1]) for n in range(len(self.plan.steps))]
-
-
-class CpuLoader:
-    """Of native code, which LLVM links in memory."""
-
-    def target(self, facts: Mapping[str, Any]) -> CpuTarget:
-        return CpuTarget(**facts)
-
-    def lacking(self) -> list[str]:
-        return []
-
-    def load(self, artifact: Artifact, threads: int | None) -> CpuMachine:
-        return CpuMachine(artifact, threads)
-
-    def export_library(self, artifact: Artifact, path: str | PathLike[str], header: str | PathLike[str] | None) -> None:
-        export_library(artifact, path, header)
-
-
-def described(arch: str) -> str:
-    """All that code for the CPU of that name depends on. Raises TargetUnavailable for other names."""
-    return repr(cpu_target(arch))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mlc.runtime import cpu_machine
-from mlc.runtime.cpu_machine import CpuLoader
-from mlc.runtime.cuda import cuda_machine
-from mlc.runtime.cuda.cuda_machine import CudaLoader
+from mlc.runtime import cpu_loader
+from mlc.runtime.cpu_loader import CpuLoader
+from mlc.runtime.cuda import cuda_loader
+from mlc.runtime.cuda.cuda_loader import CudaLoader
 from mlc.runtime.machines import Loader
 
 LOADERS: dict[str, Loader] = {"cpu": CpuLoader(), "cuda": CudaLoader()}
 # What code for a machine of mlc's own kinds depends on besides mlc: the machine and a compiler, as text, by the machine's name.
-DESCRIBED: dict[str, Callable[[str], str]] = {"cpu": cpu_machine.described, "cuda": cuda_machine.described}
+DESCRIBED: dict[str, Callable[[str], str]] = {"cpu": cpu_loader.described, "cuda": cuda_loader.described}

@@ -79,6 +79,24 @@ def cpu_target(name: str = "native") -> CpuTarget:
     return _LEVELS[name]
 
 
+_CPUINFO = Path("/proc/cpuinfo")
+_SAY_WHICH = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
+
+
+def identity(name: str) -> str:
+    """What tells the target of that name from others, without loading LLVM: of the machine at hand on x86 what the system says of it, from which
+    LLVM knows its features. Raises TargetUnavailable for other names than `cpu_target`."""
+    if name not in ("native", "cpu"):
+        return repr(cpu_target(name))
+    try:
+        with _CPUINFO.open("rb") as file:
+            first = file.read(1 << 14).decode(errors="replace").partition("\n\n")[0]
+    except OSError:
+        return repr(cpu_target())
+    rows = [line for line in first.splitlines() if line.partition(":")[0].strip() in _SAY_WHICH]
+    return f"{rows} {_cache_sizes()}" if len(rows) == len(_SAY_WHICH) else repr(cpu_target())
+
+
 @cache
 def _host() -> CpuTarget:
     import llvmlite.binding as llvm

@@ -6,11 +6,9 @@ work on one stream. The second call with the same sizes and addresses records th
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from os import PathLike
 from sys import getrefcount
 from threading import Lock
 from typing import Any
@@ -19,8 +17,6 @@ import numpy as np
 
 from mlc.codegen.cuda.launches import LaunchTable, best_code
 from mlc.errors import InternalError, MlcError, TargetUnavailable
-from mlc.ir import gpus
-from mlc.ir.kernel.cuda_target import CudaTarget, cuda_target
 from mlc.ir.kernel.plan import Plan
 from mlc.runtime.arrays import UNUSED, Memory, in_place
 from mlc.runtime.artifact import Artifact
@@ -419,31 +415,3 @@ def _unloadable(error: Exception, gpu: Device, table: LaunchTable) -> Exception:
     if "no kernel image" in text or "no binary" in text:
         return _for_others(gpu, table, text)
     return InternalError(f"the driver refuses the code: {text}")
-
-
-class CudaLoader:
-    """Of fatbins and a table of their launches (mlc/codegen/cuda/launches.py)."""
-
-    def target(self, facts: Mapping[str, Any]) -> CudaTarget:
-        return CudaTarget(**facts)
-
-    def lacking(self) -> list[str]:
-        found = gpus.driver()
-        gpu = [] if found.gpus else ["NVIDIA GPU" if found.present else "NVIDIA driver"]
-        return gpu + ([] if importlib.util.find_spec("pycuda") else ["pycuda"])
-
-    def load(self, artifact: Artifact, threads: int | None) -> CudaMachine:
-        return CudaMachine(artifact)
-
-    def export_library(self, artifact: Artifact, path: str | PathLike[str], header: str | PathLike[str] | None) -> None:
-        raise TargetUnavailable(
-            "target cuda writes no shared library", remedy="--emit cuda writes its kernels; a package runs from Python."
-        )
-
-
-def described(arch: str) -> str:
-    """All that code for GPUs of that name depends on, the compiler too. Raises TargetUnavailable for other names, and without a compiler."""
-    from mlc.codegen.cuda.machine_code import compiler
-
-    chosen = compiler()
-    return f"{cuda_target(arch)!r} {chosen.name} {chosen.options}"

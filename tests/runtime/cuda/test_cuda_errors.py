@@ -15,7 +15,8 @@ from mlc.codegen.cuda.launches import LaunchTable
 from mlc.ir import gpus
 from mlc.runtime.artifact import Artifact
 from mlc.runtime.cuda import driver as cuda_driver
-from mlc.runtime.cuda.cuda_machine import CudaLoader, runs_on
+from mlc.runtime.cuda.cuda_loader import CudaLoader
+from mlc.runtime.cuda.cuda_machine import runs_on
 from mlc.runtime.cuda.device_arrays import to_device
 from mlc.runtime.executable import Executable
 from tests.runtime.cuda import cuda_programs
