@@ -16,7 +16,7 @@ from mlc.errors import MlcError, TargetUnavailable
 from mlc.ir.spelling import nearest
 
 if TYPE_CHECKING:
-    from mlc.codegen.code import Generator
+    from mlc.codegen.code import Generator, Inspector
     from mlc.passes.kernel.rules.by_target import Rules
     from mlc.runtime.machines import Loader
 
@@ -31,6 +31,7 @@ class Backend:
     generator  makes code of scheduled loops
     loader     loads that code: what calls run on
     libraries  whether the loader writes shared libraries
+    inspector  shows it line by line, and measures the machine; None where nobody can
     """
 
     name: str
@@ -39,14 +40,17 @@ class Backend:
     generator: Generator
     loader: Loader
     libraries: bool = False
+    inspector: Inspector | None = None
 
 
 def _cpu() -> Backend:
     from mlc.codegen.llvm.generator import LlvmGenerator
+    from mlc.codegen.llvm.inspector import LlvmInspector
     from mlc.passes.kernel.rules.by_target import RULES
     from mlc.runtime.loaders import LOADERS
 
-    return Backend("cpu", _SUMMARIES["cpu"], RULES["cpu"], LlvmGenerator(), LOADERS["cpu"], libraries=True)
+    loader = LOADERS["cpu"]
+    return Backend("cpu", _SUMMARIES["cpu"], RULES["cpu"], LlvmGenerator(), loader, True, LlvmInspector())
 
 
 def _cuda() -> Backend:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from xdsl.dialects import func
+from xdsl.ir import Operation
 
 from mlc.errors import InternalError
 from mlc.ir.kernel.plan import Plan
@@ -80,3 +81,33 @@ class Generator(Protocol):
 
     def write(self, what: str, module: Module, target: Target, denormals: str = "flush") -> bytes:
         """One of `emits`."""
+
+
+@dataclass(frozen=True)
+class Linked:
+    """The code of a kernel, in a `language`, with the op that each line was printed for; its assembly, with the line of code that each line came
+    from, or -1; both empty where assembly was not asked for."""
+
+    language: str
+    code: str
+    origins: Sequence[Operation | None]
+    assembly: Sequence[str] = ()
+    lines: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What a machine reaches at most: GFLOP/s of float32 of all threads together, and GB/s that they read from memory."""
+
+    gflops: float
+    gbytes: float
+
+
+class Inspector(Protocol):
+    """Shows code line by line, and measures the machine at hand."""
+
+    def linked(self, functions: Sequence[func.FuncOp], target: Target, optimise: bool, assembly: bool) -> Linked:
+        """A kernel, behind the private functions it calls; `optimise` where a compiler improves it."""
+
+    def peaks(self, threads: int) -> Peaks:
+        """As the machine was measured; it is where it was not."""

@@ -148,6 +148,10 @@ class FunctionPrinter:
     def line(self, text: str) -> None:
         self.lines.append("  " + text)
 
+    def put(self, place: int, lines: Sequence[str]) -> None:
+        """Lines that were not known when what is behind them was printed."""
+        self.lines[place:place] = lines
+
     def let(self, text: str) -> str:
         """A new value."""
         name = self.fresh()

@@ -477,7 +477,7 @@ def _(f: FunctionPrinter, op: scf.ForOp) -> None:
     phis = [f"  {names[iv]} = phi i64 [ {start}, %{before} ], [ {following}, %{f.label} ]"]
     for arg, was, becomes in zip(carried, first, yielded, strict=True):
         phis.append(f"  {names[arg]} = phi {type_text(arg.type)} [ {was}, %{before} ], [ {becomes}, %{f.label} ]")
-    f.lines[place:place] = phis
+    f.put(place, phis)
     test = f.let(f"icmp slt i64 {following}, {stop}")
     f.line(f"br i1 {test}, label %{body}, label %{end}")
     after = f.label
@@ -509,9 +509,10 @@ def _(f: FunctionPrinter, op: scf.WhileOp) -> None:
     last = op.after_region.block.last_op
     again = [f.value(v) for v in last.operands] if last else []
     f.line(f"br label %{before}")
-    f.lines[place:place] = [
+    phis = [
         f"  {name} = phi {type_text(arg.type)} [ {was}, %{entry} ], [ {becomes}, %{f.label} ]"
         for (arg, name), was, becomes in zip(names.items(), first, again, strict=True)
     ]
+    f.put(place, phis)
     f.open(end)
     f.names.update(zip(op.results, passed, strict=True))

@@ -22,7 +22,6 @@ from math import prod
 from typing import Any, cast
 
 import numpy as np
-from xdsl.builder import Builder
 from xdsl.dialects import arith, func, gpu, memref
 from xdsl.dialects.builtin import (
     DYNAMIC_INDEX,
@@ -51,6 +50,7 @@ from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Access, affine, write_map
 from mlc.ir.kernel.extents import factors, spelled
+from mlc.ir.kernel.located import Builder
 from mlc.ir.kernel.pack import Pack
 from mlc.ir.kernel.signature import read_signature, write_signature
 from mlc.ir.text import text_of

@@ -10,7 +10,6 @@ Arguments keep their types; the kernel sees them through memref.collapse_shape, 
 
 from __future__ import annotations
 
-from xdsl.builder import Builder
 from xdsl.dialects import memref
 from xdsl.dialects.builtin import ArrayAttr, IntegerAttr, i64
 from xdsl.dialects.linalg.attrs import IteratorTypeAttr
@@ -30,6 +29,7 @@ from mlc.ir.kernel.kernel import (
     strides_of,
     type_of,
 )
+from mlc.ir.kernel.located import Builder
 from mlc.passes.kernel.mergeable import LoopedOp, MergeableLoops
 from mlc.passes.loops.tile_view import accesses
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, func, memref, scf
 from xdsl.dialects.builtin import UnitAttr, i64
 from xdsl.ir import Block, SSAValue
@@ -25,6 +24,7 @@ from mlc.ir.graph import scalar
 from mlc.ir.graph.base import GraphOp
 from mlc.ir.kernel.extents import tile_count
 from mlc.ir.kernel.kernel import Buffer, Kernel, index
+from mlc.ir.kernel.located import Builder
 from mlc.ir.types import dtype_of, shape_of, signless
 
 # a kernel, what its index arguments stand for, and its buffers in order

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, memref
 from xdsl.dialects.builtin import IndexType, f32, i64
 from xdsl.ir import SSAValue
@@ -26,6 +25,7 @@ from mlc.ir.graph.parts import SliceOp
 from mlc.ir.graph.views import has_fixed_offsets, looked_through, reads_through
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
+from mlc.ir.kernel.located import Builder
 from mlc.ir.types import dtype_of, extent, shape_of
 from mlc.passes.kernel.draft import Access, Context, Memory
 

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import ClassVar
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, memref, scf
 from xdsl.dialects.builtin import IntegerAttr, MemRefType, StringAttr
 from xdsl.dialects.func import FuncOp
@@ -34,6 +33,7 @@ from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.kernel import Kernel, allocation, buffer_type, index, loops_attr, loops_of, type_of
+from mlc.ir.kernel.located import Builder
 from mlc.ir.kernel.program import CallOp, SizeOp, ViewOp, buffer_shape
 from mlc.ir.module import Module
 from mlc.ir.variants import Variant, parse, require_possible, variant_text

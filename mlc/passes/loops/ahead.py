@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, memref
 from xdsl.dialects.builtin import DYNAMIC_INDEX, ArrayAttr, DenseArrayBase, UnitAttr, i32
 from xdsl.dialects.linalg.ops import GenericOp
@@ -22,6 +21,7 @@ from xdsl.ir import SSAValue
 from mlc.ir.kernel.access import Affine, write_map
 from mlc.ir.kernel.fit import Facts, tiles_of_rows
 from mlc.ir.kernel.kernel import Kernel, buffer_type, loops_of, strides_of, type_of
+from mlc.ir.kernel.located import Builder
 from mlc.ir.kernel.schedule import Schedule
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.tile_view import Size, add, scaled

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, math, vector
 from xdsl.dialects.builtin import VectorType
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.kernel import vector_ops as lanewise
+from mlc.ir.kernel.located import Builder
 from mlc.passes.loops.lanes import Lanes, constant_of
 from mlc.passes.loops.math import expand, expansion
 from mlc.passes.loops.refused import Refused

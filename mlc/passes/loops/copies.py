@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from math import prod
 
 import numpy as np
-from xdsl.builder import Builder
 from xdsl.dialects import arith, memref, scf, vector
 from xdsl.dialects.builtin import DYNAMIC_INDEX, FloatAttr, IntegerAttr, IntegerType, UnitAttr, VectorType
 from xdsl.dialects.linalg.ops import GenericOp
@@ -25,6 +24,7 @@ from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.address_maps import LANES, bank_ways
 from mlc.ir.kernel.kernel import Kernel, element_bytes, erase, float_attr, space_of, strides_of, type_of
+from mlc.ir.kernel.located import Builder, located
 from mlc.passes.loops.lanes import vector_type
 from mlc.passes.loops.scf_blocks import branch, choice, for_loop
 
@@ -35,7 +35,8 @@ Indices = list[SSAValue]
 def lower_copies(kernel: Kernel) -> None:
     """Every staged copy of the kernel."""
     for op in [op for op in kernel.op.walk() if isinstance(op, GenericOp) and "copy" in op.attributes]:
-        Copy(kernel, op.inputs[0], op.outputs[0]).lower(Builder(InsertPoint.before(op)))
+        with located(op):
+            Copy(kernel, op.inputs[0], op.outputs[0]).lower(Builder(InsertPoint.before(op)))
         erase([op])
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, math, vector
 from xdsl.dialects.builtin import FloatAttr, IntegerAttr, UnitAttr, VectorType, f32, f64, i1, i32, i64
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from mlc.ir.kernel import vector_ops as lanewise
 from mlc.ir.kernel.kernel import float_attr
+from mlc.ir.kernel.located import Builder
 from mlc.passes.loops.scf_blocks import choice
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, memref, scf
 from xdsl.dialects.builtin import IntegerAttr, MemRefType
 from xdsl.dialects.linalg.attrs import IteratorType
@@ -26,6 +25,7 @@ from xdsl.rewriter import InsertPoint, Rewriter
 
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.kernel import Kernel, erase, index, loops_of, strides_of, type_of
+from mlc.ir.kernel.located import Builder
 from mlc.ir.kernel.schedule import Grid, Level, Scalar
 from mlc.ir.kernel.target import Target
 from mlc.passes.loops.scalar_leaf import lower_scalar
@@ -98,7 +98,7 @@ class GridRun(TileRun):
         self.names = order(run)
         super().__init__(kernel, Level(dict.fromkeys(self.names, 1)), {}, target, run)
 
-    def rewrite(self) -> None:
+    def _rewrite(self) -> None:
         const = self.kernel.const
         block = Block(arg_types=[index] * len(self.names))
         inside = Builder(InsertPoint.at_end(block))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, vector
 from xdsl.dialects.builtin import DenseArrayBase, FloatAttr, IntegerAttr, IntegerType, VectorType, i1, i64
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from mlc.ir.kernel import vector_ops as lanewise
 from mlc.ir.kernel.kernel import Kernel, float_attr
+from mlc.ir.kernel.located import Builder
 
 
 class Lanes:

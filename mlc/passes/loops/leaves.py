@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import cast
 
 import numpy as np
-from xdsl.builder import Builder
 from xdsl.dialects import func, memref
 from xdsl.dialects.builtin import (
     DYNAMIC_INDEX,
@@ -34,6 +33,7 @@ from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.extents import spelled
 from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, erase, loops_of, space_of, strides_of, type_of
+from mlc.ir.kernel.located import Builder, located
 from mlc.ir.kernel.schedule import Leaf, Mma, Vector
 from mlc.ir.kernel.target import Target
 from mlc.passes.loops.copies import aligned
@@ -48,7 +48,8 @@ def outline_leaves(kernel: Kernel, leaf: Vector, target: Target) -> None:
     """Replace every innermost tile by a call. Raises Refused where the vector leaf cannot compute one."""
     outliner = Outliner(kernel, leaf, bool(kernel.launch))
     for run in list(tiles(kernel.op)):
-        outliner.outline(run)
+        with located(max(run, key=lambda op: len(loops_of(op)))):
+            outliner.outline(run)
     kernel.leaves = [made.op for made in outliner.made.values()]
 
 

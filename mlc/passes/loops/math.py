@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, math
 from xdsl.dialects.builtin import f32, f64
 from xdsl.ir import Operation, SSAValue
 
+from mlc.ir.kernel.located import Builder
 from mlc.ir.kernel.scalar_ops import GeluOp, RemainderOp, SoftplusOp
 from mlc.passes.loops import angles, double
 from mlc.passes.loops.floats import Arithmetic, Constants

@@ -7,12 +7,12 @@ arith.truncf %x : f64 to f16    ->   to f32, the last bit set if anything was lo
 
 from __future__ import annotations
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, math
 from xdsl.dialects.builtin import BFloat16Type, Float16Type, IntegerAttr, IntegerType, bf16, f32, f64, i16, i32
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from mlc.ir.kernel import vector_ops as lanewise
+from mlc.ir.kernel.located import Builder
 from mlc.passes.loops.floats import OnTheSpot
 from mlc.passes.loops.math import expand, expansion
 

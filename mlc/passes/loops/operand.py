@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from xdsl.builder import Builder
 from xdsl.dialects import arith, memref, vector
 from xdsl.dialects.builtin import DYNAMIC_INDEX, ArrayAttr, IntegerAttr, VectorType, i8, i32, i64
 from xdsl.dialects.linalg.ops import GenericOp
@@ -16,6 +15,7 @@ from xdsl.ir import Operation, SSAValue
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import read_map
 from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, element_bytes, float_attr, space_of, strides_of, type_of
+from mlc.ir.kernel.located import Builder
 from mlc.ir.kernel.prefetch import PrefetchOp
 from mlc.passes.loops.byte_products import QUAD
 from mlc.passes.loops.lanes import Lanes

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, scf
 from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.kernel import Kernel
+from mlc.ir.kernel.located import Builder
 from mlc.passes.loops.scf_blocks import branch, for_loop, switch
 from mlc.passes.loops.tile_view import Size
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, memref
 from xdsl.dialects.builtin import DYNAMIC_INDEX, UnitAttr
 from xdsl.dialects.linalg.ops import GenericOp
@@ -22,6 +21,7 @@ from xdsl.ir import SSAValue
 from mlc.ir import dims
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, space_of, strides_of, type_of
+from mlc.ir.kernel.located import Builder
 from mlc.ir.kernel.schedule import Stage
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.stage import copy, staged

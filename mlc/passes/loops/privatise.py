@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, memref
 from xdsl.dialects.builtin import DYNAMIC_INDEX
 from xdsl.ir import Operation, SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
 
 from mlc.ir.kernel.kernel import Kernel, buffer_type, space_of, type_of
+from mlc.ir.kernel.located import Builder
 from mlc.passes.loops.binds import comes_from_thread, is_of_block
 from mlc.passes.loops.refused import Refused
 from mlc.passes.loops.tile_view import Size, subview

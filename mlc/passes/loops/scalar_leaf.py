@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, memref, scf
 from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, IntegerAttr, UnitAttr
 from xdsl.dialects.linalg.attrs import IteratorType
@@ -22,6 +21,7 @@ from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Kernel, erase, float_attr, index, loops_of, space_of, strides_of, type_of
+from mlc.ir.kernel.located import Builder, located
 from mlc.ir.kernel.schedule import Scalar
 from mlc.ir.kernel.target import Target
 from mlc.passes.loops.copies import inside_of
@@ -126,7 +126,8 @@ class Nest:
         )
 
     def lower(self, b: Builder) -> None:
-        self.loops(b, self.names, {})
+        with located(self.ops[-1]):
+            self.loops(b, self.names, {})
 
     def loops(self, b: Builder, names: Sequence[str], ivs: Mapping[str, SSAValue]) -> None:
         if not names:
@@ -167,25 +168,30 @@ class Nest:
 
     def point(self, b: Builder, ivs: Mapping[str, SSAValue]) -> None:
         for op, found in zip(self.ops, self.accesses, strict=True):
-            block, names = op.body.block, list(loops_of(op))
-            at: dict[tuple[SSAValue, tuple[Affine, ...]], list[SSAValue]] = {}
-            values: dict[SSAValue, SSAValue] = {}
-            for value, access, arg in zip(op.operands, found, block.args, strict=True):
-                key = (value, tuple(access))
-                if key not in at:
-                    at[key] = [self.index(b, form, ivs) for form in access]
-                if arg.uses.get_length():
-                    values[arg] = b.insert(memref.LoadOp.get(value, at[key])).results[0]
-            for inner in block.ops:
-                if isinstance(inner, YieldOp):
-                    result = values.get(inner.operands[0], inner.operands[0])
-                    b.insert(memref.StoreOp.get(result, op.outputs[0], at[op.outputs[0], tuple(found[-1])]))
-                elif isinstance(inner, IndexOp):
-                    values[inner.result] = ivs.get(names[inner.dim.value.data], self.kernel.const(0))
-                else:
-                    clone = inner.clone(values)
-                    b.insert(clone)
-                    values.update(zip(inner.results, clone.results, strict=True))
+            with located(op):
+                self.element(b, op, found, ivs)
+
+    def element(self, b: Builder, op: GenericOp, found: list, ivs: Mapping[str, SSAValue]) -> None:
+        """The body of one op at one point."""
+        block, names = op.body.block, list(loops_of(op))
+        at: dict[tuple[SSAValue, tuple[Affine, ...]], list[SSAValue]] = {}
+        values: dict[SSAValue, SSAValue] = {}
+        for value, access, arg in zip(op.operands, found, block.args, strict=True):
+            key = (value, tuple(access))
+            if key not in at:
+                at[key] = [self.index(b, form, ivs) for form in access]
+            if arg.uses.get_length():
+                values[arg] = b.insert(memref.LoadOp.get(value, at[key])).results[0]
+        for inner in block.ops:
+            if isinstance(inner, YieldOp):
+                result = values.get(inner.operands[0], inner.operands[0])
+                b.insert(memref.StoreOp.get(result, op.outputs[0], at[op.outputs[0], tuple(found[-1])]))
+            elif isinstance(inner, IndexOp):
+                values[inner.result] = ivs.get(names[inner.dim.value.data], self.kernel.const(0))
+            else:
+                clone = inner.clone(values)
+                b.insert(clone)
+                values.update(zip(inner.results, clone.results, strict=True))
 
     def index(self, b: Builder, form: Affine, ivs: Mapping[str, SSAValue]) -> SSAValue:
         total: SSAValue | None = None

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, memref
 from xdsl.dialects.builtin import DYNAMIC_INDEX, IntegerAttr, MemRefType, i64
 from xdsl.ir import SSAValue
@@ -16,6 +15,7 @@ from xdsl.rewriter import InsertPoint, Rewriter
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.kernel import Kernel, element_bytes, space_of, strides_of, type_of
+from mlc.ir.kernel.located import Builder
 from mlc.passes.loops.refused import Refused
 
 ALIGN = 64

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.builder import Builder
 from xdsl.dialects import vector
 from xdsl.dialects.builtin import DenseArrayBase, i64
 from xdsl.ir import SSAValue
+
+from mlc.ir.kernel.located import Builder
 
 
 def transposed(b: Builder, rows: Sequence[SSAValue]) -> list[SSAValue]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, memref
 from xdsl.dialects.builtin import DYNAMIC_INDEX, StringAttr, UnitAttr
 from xdsl.dialects.linalg.ops import GenericOp
@@ -22,6 +21,7 @@ from xdsl.rewriter import InsertPoint
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Kernel, buffer_type, loops_of, strides_of, structured, type_of
+from mlc.ir.kernel.located import Builder
 from mlc.ir.kernel.pack import Pack, panel_strides
 from mlc.ir.kernel.schedule import Level, Stage
 from mlc.passes.loops.refused import Refused

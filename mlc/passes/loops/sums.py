@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith
 from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import BlockArgument, SSAValue
 
 from mlc.ir.dims import Dim, Extent
+from mlc.ir.kernel.located import Builder
 from mlc.passes.loops.floats import Arithmetic, Constants
 from mlc.passes.loops.scf_blocks import for_loop
 

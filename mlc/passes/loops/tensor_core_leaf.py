@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, memref, scf
 from xdsl.dialects.builtin import MemRefType, UnitAttr, f32, i32
 from xdsl.dialects.linalg.ops import GenericOp, IndexOp
@@ -22,6 +21,7 @@ from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Kernel, buffer_type, erase, loops_of, space_of, type_of
+from mlc.ir.kernel.located import Builder, located
 from mlc.ir.kernel.schedule import Mma, multiplied
 from mlc.ir.kernel.target import Target
 from mlc.ir.kernel.tensor_cores import FragmentOp, MmaOp
@@ -62,10 +62,11 @@ class Warp:
                 self.spread_out(alloc, sums[0], m, n)
         for op in ops:
             b = Builder(InsertPoint.before(op))
-            if op is sums[0]:
-                self.multiply(b, op)
-            else:
-                self.elements(b, op, m, n)
+            with located(op):
+                if op is sums[0]:
+                    self.multiply(b, op)
+                else:
+                    self.elements(b, op, m, n)
             erase([op])
         for value in self.spread:
             if isinstance(value.owner, memref.AllocOp):

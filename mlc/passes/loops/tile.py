@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, gpu, memref, scf
 from xdsl.dialects.builtin import DYNAMIC_INDEX, ArrayAttr, StringAttr, UnitAttr
 from xdsl.dialects.linalg.attrs import IteratorType
@@ -33,6 +32,7 @@ from mlc.ir.dims import Dim, Extent
 from mlc.ir.kernel.access import Affine, write_map
 from mlc.ir.kernel.extents import tile_count
 from mlc.ir.kernel.kernel import Kernel, allocation, erase, loops_attr, loops_of, space_of, type_of
+from mlc.ir.kernel.located import Builder, located
 from mlc.ir.kernel.schedule import Level, Stage
 from mlc.ir.kernel.target import Target
 from mlc.passes.loops.ahead import fetch, share
@@ -125,6 +125,11 @@ class TileRun:
         }
 
     def rewrite(self) -> None:
+        """The loops over tiles come from the op that has most loops."""
+        with located(max(self.run, key=lambda op: len(loops_of(op)))):
+            self._rewrite()
+
+    def _rewrite(self) -> None:
         names = [name for name in self.level.tiles if name in self.extents and self.concerns(name)]
         if not names:
             for op in self.run if self.ahead else ():  # one tile of rows: it fetches every share that it has

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from xdsl.builder import Builder
 from xdsl.dialects import arith, memref
 from xdsl.dialects.builtin import DYNAMIC_INDEX
 from xdsl.dialects.linalg.ops import GenericOp
@@ -20,6 +19,7 @@ from xdsl.ir import SSAValue
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine, read_map
 from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, loops_of, space_of, type_of
+from mlc.ir.kernel.located import Builder
 from mlc.passes.loops.refused import Refused
 
 Size = SSAValue | int

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
-from xdsl.builder import Builder
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import VectorType
 from xdsl.dialects.linalg.attrs import IteratorType
@@ -31,6 +30,7 @@ from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.dims import Dim
 from mlc.ir.kernel.kernel import Kernel, float_attr, loops_of
+from mlc.ir.kernel.located import Builder, located
 from mlc.ir.kernel.schedule import Vector
 from mlc.ir.kernel.vector_ops import DotBytes
 from mlc.passes.loops.body import BodyOps, apply
@@ -66,10 +66,11 @@ class Tile:
             b.insert(for_loop(const(0), stop, const(1), name, fill))
             return
         for group in jammed(steps):
-            if group[0].across_looped or group[0].reduces_across:
-                AcrossLoop(group).lower(b)
-            else:
-                group[0].lower(b)
+            with located(max((step.op for step in group), key=lambda op: len(loops_of(op)))):
+                if group[0].across_looped or group[0].reduces_across:
+                    AcrossLoop(group).lower(b)
+                else:
+                    group[0].lower(b)
 
     def in_registers(self, value: SSAValue) -> bool:
         return self.buffers.get(value) is value
@@ -281,6 +282,17 @@ class LeafOp:
         seen: dict,
     ) -> list[SSAValue]:
         """The scalar body at every point of the grid; an element in `seen` is not read again."""
+        with located(self.op):
+            return self._evaluated(b, grid, ivs, acc, seen)
+
+    def _evaluated(
+        self,
+        b: Builder,
+        grid: Sequence[tuple[Point, Chunk | None]],
+        ivs: Mapping[str, SSAValue],
+        acc: Sequence[SSAValue] | None,
+        seen: dict,
+    ) -> list[SSAValue]:
         results = []
         arguments = self.body.block.args
         if self.fetched is not None:
