@@ -16,7 +16,6 @@ import numpy as np
 from xdsl.ir import Operation, SSAValue
 
 from mlc.errors import MlcError
-from mlc.insight.fusion import sources
 from mlc.ir.graph.base import location_name
 from mlc.ir.graph.control import GroupOp
 from mlc.ir.graph.evaluation import observing
@@ -204,7 +203,7 @@ def _results(module: Module, inputs: list[np.ndarray]) -> tuple[_Results, list[t
     found: _Results = {}
     for op in module.main.walk():
         if isinstance(op, GroupOp) and op in latest:
-            found.setdefault(sources(op), []).append(latest[op])
+            found.setdefault(op.sources, []).append(latest[op])
     last = module.main.body.block.last_op
     assert last is not None
     return found, [_maker(value, latest) for value in last.operands]
@@ -220,7 +219,7 @@ def _maker(value: SSAValue, results: Mapping[Operation, list[_Result]]) -> tuple
     group = value.owner
     if not isinstance(group, GroupOp) or group not in results:
         return (), None
-    return sources(group), results[group][group.results.index(value)]
+    return group.sources, results[group][group.results.index(value)]
 
 
 # Which differs -------------------------------------------------------------------------------------------------------

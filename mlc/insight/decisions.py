@@ -17,6 +17,7 @@ from mlc.ir.graph.base import location_name
 from mlc.ir.graph.composites import CompositeOp
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import element_bytes, loops_of
+from mlc.ir.kernel.writes import written_arguments
 from mlc.ir.module import Module
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def describe(
         entry["calls"].append(
             {
                 "source": source,
+                "group": program.group_of(call),
                 "composites": {node: named[node] for node in source if node in named} if named else {},
                 "sizes": program.sizes_asked(call),
                 "flops": str(flops),
@@ -72,6 +74,26 @@ def describe(
             }
         )
     return list(found.values())
+
+
+def buffer_users(main: FuncOp, functions: Mapping[str, FuncOp]) -> list[dict[str, list[int]]]:
+    """Of each buffer of the arena, by number: which calls make it and which read it, by their places among the calls of @main."""
+    known: dict[str, frozenset[int]] = {}
+    found: dict[int, dict[str, list[int]]] = {}
+    for op in main.walk():
+        if isinstance(op, program.BufferOp):
+            found[op.number.data] = {"makers": [], "readers": []}
+    calls = [op for op in main.walk() if isinstance(op, program.CallOp)]
+    for number, call in enumerate(calls):
+        kernel = functions.get(call.kernel)
+        written = frozenset() if kernel is None else written_arguments(kernel, functions, known)
+        for place, value in enumerate(call.arguments):
+            memory = program.memory_of(value)
+            if isinstance(memory.owner, program.BufferOp):
+                users = found[memory.owner.number.data]["makers" if place in written else "readers"]
+                if number not in users:
+                    users.append(number)
+    return [found[number] for number in sorted(found)]
 
 
 def _facts(function: FuncOp) -> dict[str, Any]:

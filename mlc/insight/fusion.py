@@ -28,13 +28,8 @@ def boundaries(module: Module) -> dict[Sources, list[str]]:
     found: dict[Sources, list[str]] = {}
     for op in module.main.walk():
         if isinstance(op, GroupOp):
-            found.setdefault(sources(op), list(dict.fromkeys(_sentences(op))))
+            found.setdefault(op.sources, list(dict.fromkeys(_sentences(op))))
     return found
-
-
-def sources(group: GroupOp) -> Sources:
-    """The nodes of the user's model that a group computes, in order."""
-    return tuple(dict.fromkeys(name for op in group.body.block.ops if (name := location_name(op))))
 
 
 def _sentences(group: GroupOp) -> Iterator[str]:
@@ -71,7 +66,7 @@ def _sentence(group: GroupOp, result: SSAValue, op: Operation, operand: SSAValue
     if not isinstance(op, GroupOp):
         return f"{_name(op)} reads it"
     reader, head = _name(op), _head(op)
-    if reader in sources(group):  # both kernels are of one node
+    if reader in group.sources:  # both kernels are of one node
         reader = f"the rest of {reader}"
     inside = op.body.block.args[op.operands.index(operand)]
     direct = [use.operation for use in inside.uses]
@@ -101,6 +96,5 @@ def _head(group: GroupOp) -> str:
 
 def _name(op: Operation) -> str:
     if isinstance(op, GroupOp):
-        names = sources(op)
-        return names[0] if names else f"a {op.kind.data} kernel"
+        return op.sources[0] if op.sources else f"a {op.kind.data} kernel"
     return location_name(op) or op.name

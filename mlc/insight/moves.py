@@ -12,12 +12,13 @@ from functools import cached_property
 from xdsl.dialects.builtin import StringAttr
 from xdsl.dialects.func import FuncOp
 from xdsl.dialects.linalg.ops import GenericOp, YieldOp
-from xdsl.ir import Block, SSAValue
+from xdsl.ir import SSAValue
 
 from mlc.ir.kernel import program
 from mlc.ir.kernel.access import read_map
 from mlc.ir.kernel.kernel import loops_of, strides_of
 from mlc.ir.kernel.schedule import Schedule
+from mlc.ir.kernel.writes import argument_of, written_arguments
 from mlc.ir.module import Module
 
 
@@ -27,6 +28,7 @@ class Copies:
     def __init__(self, module: Module):
         self.main = module.main
         self.kernels = {op.sym_name.data: op for op in module.op.ops if isinstance(op, FuncOp)}
+        self._written: dict[str, frozenset[int]] = {}
 
     def of(self, call: program.CallOp) -> list[str]:
         """A sentence for each copy that a call of a kernel makes, as in 'x' by strides (1, 6) -> output 'y'."""
@@ -40,7 +42,7 @@ class Copies:
         if any(op.inputs and not _gives_what_it_reads(op) for op in ops):
             return
         for op in (op for op in ops if op.inputs):
-            source, target = buffers.get(_argument(op.inputs[0])), buffers.get(_argument(op.outputs[0]))
+            source, target = _buffer(op.inputs[0], buffers), _buffer(op.outputs[0], buffers)
             if source is not None and target is not None:
                 yield f"{self._said(source)}{_strides(op)} -> {self._wanted(target, call)}"
 
@@ -56,7 +58,7 @@ class Copies:
 
     def _said(self, value: SSAValue) -> str:
         """What memory is to the user: an input or output by its name, a weight by its key, else what computed it."""
-        memory = _memory(value)
+        memory = program.memory_of(value)
         if isinstance(memory.owner, program.WeightOp):
             return f"weight '{memory.owner.key.data}'"
         if memory.owner is self.main.body.block:
@@ -66,7 +68,7 @@ class Copies:
 
     def _wanted(self, value: SSAValue, writer: program.CallOp) -> str:
         """Who a copy is for."""
-        memory = _memory(value)
+        memory = program.memory_of(value)
         if memory.owner is self.main.body.block:
             return f"output '{self._names[memory]}'"
         readers = [_node(call) for call in _calls(memory) if call is not writer and not self._writes(call, memory)]
@@ -82,13 +84,8 @@ class Copies:
         }
 
     def _writes(self, call: program.CallOp, memory: SSAValue) -> bool:
-        written = {
-            _argument(op.outputs[0])
-            for op in self.kernels[call.kernel].walk()
-            if isinstance(op, GenericOp) and op.outputs
-        }
-        arguments = zip(self.kernels[call.kernel].body.block.args, call.arguments, strict=False)
-        return any(_memory(value) is memory for arg, value in arguments if arg in written)
+        written = written_arguments(self.kernels[call.kernel], self.kernels, self._written)
+        return any(program.memory_of(call.arguments[number]) is memory for number in written)
 
 
 def _gives_what_it_reads(op: GenericOp) -> bool:
@@ -96,11 +93,10 @@ def _gives_what_it_reads(op: GenericOp) -> bool:
     return isinstance(block.last_op, YieldOp) and list(block.last_op.operands) == [block.args[0]]
 
 
-def _argument(value: SSAValue) -> SSAValue:
-    """The argument of the kernel that a view in it shows."""
-    while not isinstance(value.owner, Block) and value.owner.operands:
-        value = value.owner.operands[0]
-    return value
+def _buffer(value: SSAValue, buffers: dict[SSAValue, SSAValue]) -> SSAValue | None:
+    """What a call hands in for what a view in its kernel shows."""
+    argument = argument_of(value)
+    return None if argument is None else buffers.get(argument)
 
 
 def _strides(op: GenericOp) -> str:
@@ -112,13 +108,6 @@ def _strides(op: GenericOp) -> str:
         along = [(form.terms[name], step) for form, step in terms if name in form.terms]
         steps.append("?" if any(step is None for _, step in along) else sum(by * (step or 0) for by, step in along))
     return "" if steps == [1] else f" by strides ({', '.join(map(str, steps))})"
-
-
-def _memory(value: SSAValue) -> SSAValue:
-    """What a view or a row in @main shows."""
-    while isinstance(value.owner, program.ViewOp | program.RowOp):
-        value = value.owner.base
-    return value
 
 
 def _calls(memory: SSAValue) -> list[program.CallOp]:

@@ -52,6 +52,14 @@ class OutputForm:
     tensors: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class NodeOrigin:
+    """Where a node of the user's model comes from, by what its exporter wrote: the modules it is in, outermost first, and file:line of Python."""
+
+    path: tuple[str, ...] = ()
+    line: str = ""
+
+
 class Module:
     """`print(module)` is parseable IR; `Module.parse` reads it back. The bytes of weights stay in `weights`."""
 
@@ -74,6 +82,7 @@ class Module:
         self.indices: tuple[IndexRange, ...] = ()  # what a call tests of its inputs, where that has been found
         self.source: str | None = None  # the file it came from
         self.forms: tuple[OutputForm, ...] | None = None  # where an output of the model is no tensor
+        self.nodes: dict[str, NodeOrigin] = {}  # by name, as far as the model says
 
     @property
     def name(self) -> str:
@@ -164,7 +173,7 @@ class Module:
 
     def text(self, locations: bool = False) -> str:
         """The IR as text; with `locations` each op says where it came from."""
-        self._write_attributes()
+        self._write_attributes(locations)
         return text_of(self.op, locations=locations)
 
     @classmethod
@@ -178,12 +187,14 @@ class Module:
         reader.make_scalar(op)
         with reader.locating(op):
             symbols, checks, indices = _read_attributes(op)
+            nodes = _read_nodes(op)
         reader.verify(op)
         for function in op.ops:
             if isinstance(function, FuncOp):
                 _verify_schedule(reader, function)
         module = cls(op, weights, symbols, checks)
         module.indices = indices
+        module.nodes = nodes
         module.verify()
         if any(isinstance(f, FuncOp) and f.sym_name.data == "main" and f.body.blocks for f in op.ops):
             verify_sizes(module)
@@ -211,7 +222,7 @@ class Module:
     def clone(self) -> Module:
         """A copy of the IR. It shares the weights; those that passes add to it are its own."""
         copy = Module(self.op.clone(), self.weights.branch(), self.symbols, self.checks)
-        copy.source, copy.indices, copy.forms = self.source, self.indices, self.forms
+        copy.source, copy.indices, copy.forms, copy.nodes = self.source, self.indices, self.forms, self.nodes
         return copy
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -238,8 +249,16 @@ class Module:
     def __deepcopy__(self, memo: object) -> Module:
         return self.clone()
 
-    def _write_attributes(self) -> None:
+    def _write_attributes(self, locations: bool = False) -> None:
         attributes = self.op.attributes
+        attributes.pop("graph.nodes", None)
+        if locations and self.nodes:
+            attributes["graph.nodes"] = DictionaryAttr(
+                {
+                    name: ArrayAttr([StringAttr(origin.line), *map(StringAttr, origin.path)])
+                    for name, origin in self.nodes.items()
+                }
+            )
         attributes.pop("graph.symbols", None)
         attributes.pop("graph.checks", None)
         attributes.pop("graph.indices", None)
@@ -327,6 +346,15 @@ def _read_attributes(op: ModuleOp) -> tuple[dict[str, Range], list[Check], tuple
         for row in getattr(op.attributes.get("graph.indices"), "data", ())
     )
     return symbols, checks, indices
+
+
+def _read_nodes(op: ModuleOp) -> dict[str, NodeOrigin]:
+    table = op.attributes.get("graph.nodes")
+    found = {}
+    for name, row in table.data.items() if isinstance(table, DictionaryAttr) else ():
+        line, *path = (text.data for text in row.data)  # type: ignore[attr-defined]
+        found[name] = NodeOrigin(tuple(path), line)
+    return found
 
 
 def _range(bounds: Range) -> ArrayAttr[Any]:

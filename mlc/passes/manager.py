@@ -53,6 +53,7 @@ class PassManager:
     check                       "interpreter": run `inputs` (random ones where none are given) after every pass
     rtol                        largest difference that check lets pass, as a share of the largest |reference|
     stop_after                  the name of the last pass to run
+    started                     called with the copy of the module that the passes work on, before the first of them
     callback                    called with (number, pass, module) after every pass
     time                        print the seconds of each pass at the end; `records` holds them in any case
     """
@@ -67,6 +68,7 @@ class PassManager:
     inputs: Sequence[Sequence[np.ndarray]] | None = None
     rtol: float = 1e-4
     stop_after: str | None = None
+    started: Callable[[Module], None] | None = None
     callback: Callable[[int, Pass, Module], None] | None = None
     time: bool = False
     stream: TextIO | None = None
@@ -115,6 +117,8 @@ class PassManager:
         text = self._text(module)
         self._write(0, "input", text)
         ops = count_ops(module)
+        if self.started is not None:
+            self.started(module)
         for number, step in enumerate(self.sequence, 1):
             if self._selected(self.print_before, step):
                 self._print(f"before {step.name}", module.text())

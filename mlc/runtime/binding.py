@@ -54,9 +54,22 @@ class Binding:
 
 
 @dataclass(frozen=True)
+class BufferUse:
+    """A buffer of the arena in one call: where it begins and its bytes, the first and the last place on the clock of the plan's steps that touch
+    it, and the steps of the plan that write and that read it."""
+
+    offset: int
+    bytes: int
+    first: int
+    last: int
+    makers: tuple[int, ...] = ()
+    readers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class MemoryUse:
     """Bytes of one call: the arena, what is alive at once at most and in which step of the plan, the outputs; the part of the arena that threads
-    work with; and the weights, which all calls share."""
+    work with; the weights, which all calls share; and each buffer of the arena."""
 
     arena: int
     peak: int
@@ -64,6 +77,7 @@ class MemoryUse:
     outputs: int
     weights: int = 0
     scratch: int = 0
+    lifetimes: tuple[BufferUse, ...] = ()
 
     @property
     def buffers(self) -> int:
@@ -180,7 +194,13 @@ class Binder:
         ]
         peak, number = max(live, key=lambda item: (item[0], -item[1]), default=(0, None))
         outputs = sum(count for _, _, count in binding.outputs)
-        return MemoryUse(binding.arena, peak, number, outputs, scratch=binding.scratch * self.threads)
+        lifetimes = tuple(
+            BufferUse(offset, size, life.first, life.last)
+            for offset, size, life in zip(binding.offsets, sizes, self.plan.buffers, strict=True)
+        )
+        return MemoryUse(
+            binding.arena, peak, number, outputs, scratch=binding.scratch * self.threads, lifetimes=lifetimes
+        )
 
     def _check_memory(self, arena: int, outputs: int, symbols: dict[str, int]) -> None:
         have = _memory()

@@ -251,12 +251,20 @@ class Executable:
         ]
 
     def memory_analysis(self, **sizes: int) -> MemoryUse:
-        """What a call takes at these sizes of the symbols; `step` is a place in plan.steps. Known before the first call: `call` is what the
-        process grows by."""
+        """What a call takes at these sizes of the symbols; `step`, and those that make and read the buffers of the arena, are places in plan.steps.
+        Known before the first call: `call` is what the process grows by."""
         for name, size in sizes.items():
             if not isinstance(size, Integral):
                 raise MlcError(f"{name} is {size!r}", remedy="A size is a whole number.")
-        return replace(self._binder.memory(sizes), weights=sum(array.nbytes for array in self.weights.values()))
+        use = self._binder.memory(sizes)
+        users = self.report.get("buffers", ())
+        if len(users) == len(use.lifetimes):
+            lifetimes = tuple(
+                replace(life, makers=tuple(by["makers"]), readers=tuple(by["readers"]))
+                for life, by in zip(use.lifetimes, users, strict=True)
+            )
+            use = replace(use, lifetimes=lifetimes)
+        return replace(use, weights=sum(array.nbytes for array in self.weights.values()))
 
     def threads_of(self, *shapes: Sequence[int]) -> int:
         """How many threads work on a call with inputs of these shapes, in the kernel that most of them share."""

@@ -35,6 +35,7 @@ from mlc.frontends.onnx.folding import Folded, constant_value, erase_unused
 from mlc.frontends.onnx.functions import Functions
 from mlc.frontends.onnx.inputs import Signature
 from mlc.frontends.onnx.node import NeedsSize, NeedsValue, Node, Question, canonical_domain, node_name
+from mlc.frontends.onnx.origins import origin_of
 from mlc.frontends.onnx.reader import Model
 from mlc.frontends.onnx.shapes import Entries
 from mlc.frontends.onnx.structure import part
@@ -46,7 +47,7 @@ from mlc.ir import outsiders, work
 from mlc.ir.dims import Bounds, Dim, Extent
 from mlc.ir.dtypes import TABLE, packed
 from mlc.ir.graph.constants import ConstantOp
-from mlc.ir.module import Module, OutputForm
+from mlc.ir.module import Module, NodeOrigin, OutputForm
 from mlc.ir.types import dtype_name, is_float, numpy_dtype
 
 
@@ -98,6 +99,7 @@ class Importer:
             SSAValue, Record
         ] = {}  # values whose contents are known, to know them again as a node's result
         self.built = 0
+        self.nodes: dict[str, NodeOrigin] = {}
         self.open: list[Extent] = []  # whose sign would have changed what is built, and is not known
 
     def run(self) -> Module:
@@ -129,6 +131,7 @@ class Importer:
             values = [v for _, record in results if record is not None for v in flattened([scope.content(record)])]
             self.builder.outputs(list(zip([name for form in forms for name in form.tensors], values, strict=True)))
         module = self.builder.finish()
+        module.nodes = self.nodes
         erase_unused(module.main.body.block)
         if any(form.kind != "tensor" for form in forms):
             module.forms = tuple(forms)
@@ -441,6 +444,8 @@ class Scope:
             self._break(node)
             return
         try:
+            if (origin := origin_of(proto)) is not None:
+                self.importer.nodes[node.name] = origin
             with g.location(node.name, file=self.importer.file, index=index):
                 self._build(node, proto, operands)
         except UnsupportedOp as error:

@@ -24,7 +24,8 @@ from xdsl.utils.exceptions import VerifyException
 
 from mlc.errors import DTypeError, ShapeError
 from mlc.ir.dims import Extent, dmax
-from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, flops_in
+from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, flops_in, location_name
+from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.evaluation import Evaluation
 from mlc.ir.graph.fusion_rule import misplaced_in
 from mlc.ir.types import DimsAttr, dtype_of, numpy_dtype, shape_of, shape_of_type, tensor, tensor_type, type_text
@@ -409,8 +410,24 @@ class GroupOp(GraphOp):
     def flops(self) -> Extent:
         return flops_in(self.body.block)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The nodes of the user's model that it computes, in order. What depends on constants alone names it only where nothing else does: equal
+        constants of several nodes are one op, which has the name of the first."""
+        ops = [(op, name) for op in self.body.block.ops if (name := location_name(op)) is not None]
+        moving = {a for a, x in zip(self.body.block.args, self.inputs, strict=True) if not _is_constant(x)}
+        for op in self.body.block.ops:
+            if not moving.isdisjoint(op.operands):
+                moving.update(op.results)
+        computed = [name for op, name in ops if not moving.isdisjoint(op.results)]
+        return tuple(dict.fromkeys(computed or [name for _, name in ops]))
+
     def evaluate(self, at: Evaluate, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
         return Evaluation(self.body.block, at)(*operands)
+
+
+def _is_constant(value: SSAValue) -> bool:
+    return isinstance(value.owner, WeightOp | ConstantOp)
 
 
 def source_of(value: SSAValue) -> SSAValue:

@@ -32,9 +32,11 @@ from xdsl.dialects.builtin import (
     IntAttr,
     IntegerAttr,
     MemRefType,
+    NameLoc,
     NoneAttr,
     StringAttr,
     SymbolRefAttr,
+    UnknownLoc,
     i64,
 )
 from xdsl.ir import Attribute, Block, BlockArgument, Dialect, Operation, OpResult, SSAValue
@@ -310,6 +312,23 @@ class RowOp(IRDLOperation):
         printer.print_attribute(self.result.type)
 
 
+def memory_of(value: SSAValue) -> SSAValue:
+    """What a view, a row, or what a loop carries lies in."""
+    while True:
+        owner = value.owner
+        if isinstance(owner, ViewOp | RowOp):
+            value = owner.base
+        elif (
+            isinstance(value, BlockArgument) and isinstance(loop := value.block.parent_op(), scf.ForOp) and value.index
+        ):
+            value = loop.iter_args[value.index - 1]
+        elif isinstance(owner, scf.ForOp):
+            assert isinstance(value, OpResult)
+            value = owner.iter_args[value.index]
+        else:
+            return value
+
+
 @irdl_op_definition
 class CallOp(IRDLOperation):
     """Run a kernel: its buffers, then its extents. `source` names the nodes of the user's model that it computes."""
@@ -355,6 +374,19 @@ class CallOp(IRDLOperation):
         if self.arguments:
             printer.print_string(" : ")
             printer.print_list(self.arguments.types, printer.print_attribute)
+
+
+def group_location(number: int) -> NameLoc:
+    """The location of the calls that compute a group: its number among the groups of the module that was outlined."""
+    return NameLoc(StringAttr(f"group {number}"), UnknownLoc())
+
+
+def group_of(call: Operation) -> int | None:
+    """The number of the group that a call computes, alone or with others; None where that is not known."""
+    place = call.location
+    name = place.parameters[0] if isinstance(place, NameLoc) else None
+    words = name.data.split() if isinstance(name, StringAttr) else []
+    return int(words[1]) if len(words) == 2 and words[0] == "group" and words[1].isdecimal() else None
 
 
 @irdl_op_definition

@@ -24,7 +24,7 @@ from mlc.errors import InternalError, InvalidModel
 from mlc.ir import dims, work
 from mlc.ir.alias import KERNEL_ALIAS, KERNEL_FRONT, fronts_of
 from mlc.ir.dims import Dim, Extent
-from mlc.ir.graph.base import GraphOp, location_name
+from mlc.ir.graph.base import GraphOp
 from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.control import ControlOp, GroupOp, IfOp, ScanOp, WhileOp, YieldOp, source_of, yielded
 from mlc.ir.graph.counted import PrefixOp
@@ -136,7 +136,7 @@ class Outline:
             self.module.symbols,
             self.module.checks,
         )
-        made.source = self.module.source
+        made.source, made.nodes = self.module.source, self.module.nodes
         return made
 
     def main(self) -> func.FuncOp:
@@ -158,6 +158,7 @@ class Outline:
         for op in main.walk():
             if isinstance(op, GroupOp) and (cut := cuts(op)):
                 self.places.setdefault(structure(op, cut), set()).add(tuple(c.starts for c in cut))
+        self.groups = {op: number for number, op in enumerate(o for o in main.walk() if isinstance(o, GroupOp))}
         own = self.block.args[len(inputs) :]
         places = [self.block.args[aliases[n]] if n in aliases else arg for n, arg in enumerate(own)]
         placement = place(main, self._overwrites)
@@ -234,16 +235,15 @@ class Outline:
         if key not in self.made:
             left = iter(names)
             self.made[key] = self._make(op, over, first, {c: [next(left) for _ in c.starts.extents()] for c in cut})
-        sources = list(dict.fromkeys(n for o in op.body.block.ops if (n := location_name(o))))
         for made in self.made[key]:
-            self._call(made, operands, outputs, sources, dict(zip(names, given, strict=True)))
+            self._call(made, operands, outputs, op, dict(zip(names, given, strict=True)))
 
     def _call(
         self,
         made: Made,
         operands: list[SSAValue],
         outputs: list[SSAValue],
-        sources: list[str],
+        group: GroupOp,
         given: Mapping[Extent, Extent],
     ) -> None:
         spare = [self._buffer(shape, dtype) for shape, dtype in made.spare]
@@ -252,9 +252,10 @@ class Outline:
         if any(roots.count(written) > 1 for written in {self._root(memory) for memory in (*outputs, *spare)}):
             raise InternalError(f"outline: kernel '{made.callee}' would take memory twice that it writes")
         views = [self._view(memories[n], shape) for n, shape in zip(made.order, made.shapes, strict=True)]
-        self.b.insert(
-            program.CallOp(made.callee, [*views, *(self._size(given.get(e, e)) for e in made.extents)], sources)
-        )
+        extents = [self._size(given.get(e, e)) for e in made.extents]
+        call = program.CallOp(made.callee, [*views, *extents], group.sources)
+        call.location = program.group_location(self.groups[group])
+        self.b.insert(call)
 
     def _is_there(self, op: GroupOp, result: SSAValue, operands: Sequence[SSAValue]) -> bool:
         """Whether the first piece of a result is the argument that it begins with, so that nothing has to be copied."""
