@@ -11,11 +11,12 @@ demo: $(VENV)/.run
 test: $(VENV)/.test
 	$(BIN)/python -m pytest tests -n auto --dist loadfile
 
-# Full-size exported models, with symbolic sizes, against onnxruntime; ONNX's conformance cases that passed before still pass; layers and fifty steps of training against PyTorch's.
+# Full-size exported models, with symbolic sizes, against onnxruntime; ONNX's conformance cases that passed before still pass; layers and fifty steps of training against PyTorch's; pages of mlc view in a browser.
 test-peers: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.onnx_suite --jobs 2 --timeout 120 --list benchmarks/conformance/passing.txt
 	$(BIN)/python -m benchmarks.models --symbolic
 	$(BIN)/python -m benchmarks.run --check
+	$(BIN)/python -m benchmarks.view
 	$(BIN)/python -m pytest tests/nn/test_torch.py tests/training/test_torch.py
 
 lint: $(VENV)/.dev

@@ -21,9 +21,8 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Operation, SSAValue
 
 from mlc import references
-from mlc.compiler import Compilation, load
+from mlc.compiler import Compilation, Inspection, load
 from mlc.errors import InternalError, MlcError, NumericMismatch
-from mlc.insight.fusion import sources
 from mlc.insight.summary import flops
 from mlc.ir import dims
 from mlc.ir.graph.control import GroupOp
@@ -40,6 +39,7 @@ from mlc.progress import Progress, stage
 
 if TYPE_CHECKING:
     from mlc.compiler import Source
+    from mlc.insight.view.recorder import Recorder
     from mlc.passes.base import Pass
 
 # The interpreter of loops runs about a million operations per second: above this, stages of loops are left out.
@@ -81,6 +81,7 @@ class Comparison:
     sizes: dict[str, int]
     stages: list[StageResult] = field(default_factory=list)
     first_divergence: Divergence | None = None
+    errors: dict[str, float] = field(default_factory=dict)  # of the native code, by node, where a report was asked for
 
     def raise_if_different(self) -> None:
         """Raises NumericMismatch about the first divergence."""
@@ -105,14 +106,17 @@ def compare(
     atol: float | None = None,
     everything: bool = False,
     progress: Progress | None = None,
+    report: Recorder | None = None,
 ) -> Comparison:
     """Compare all stages on `inputs` (random ones without it; `sizes` of symbols). Goes on after the first difference only to the end of
     its stage.
 
     against     "interpreter", or "onnxruntime", which also checks the import
     everything  run the interpreter of loops however long it takes
+    report      writes a page about the passes; the result then has the error of each node
     """
-    run = _Run(source, options or CompileOptions(), inputs, dict(sizes or {}), seed, rtol, atol, everything, progress)
+    options = options or CompileOptions()
+    run = _Run(source, options, inputs, dict(sizes or {}), seed, rtol, atol, everything, progress, report)
     return run.all(against)
 
 
@@ -152,6 +156,7 @@ class _Run:
         atol: float | None,
         everything: bool,
         progress: Progress | None,
+        report: Recorder | None,
     ):
         if not isinstance(options, CompileOptions):
             raise MlcError(f"options are {options!r}", remedy="Give mlc.CompileOptions(...).")
@@ -161,7 +166,7 @@ class _Run:
             raise MlcError(f"seed is {seed!r}", remedy="A seed is a whole number of at least 0.")
         self.source, self.rtol, self.atol, self.progress = source, rtol, atol, progress
         self.until, self.known = options.until, options.known
-        self.compilation = Compilation(options)
+        self.compilation = Compilation(options, inspection=Inspection(report=report))
         self.module = load(source, options.shapes, options.dims, options.known, options.until)
         for tolerance, value in (("rtol", rtol), ("atol", atol)):
             if value is not None and not (isinstance(value, Real) and value >= 0):
@@ -241,6 +246,8 @@ class _Run:
         with stage("native", self.progress) as step:
             found = self._run_native(exposed.module)
             step.text = f"{len(found) - len(self.want)} buffers looked at"
+        if self.compilation.inspection.report is not None:
+            self.result.errors = self._errors(exposed, found)
         self._note("native", self._outputs(found[: len(self.want)]), None, self._kernel(exposed, found))
         self._note(self.arena, self._outputs(self._run_native(lowered)))
 
@@ -296,6 +303,18 @@ class _Run:
                 return (f"{nodes} (kernel {kernel})" if nodes else f"kernel {kernel}"), differences[0]
         return None
 
+    def _errors(self, exposed: Exposed, found: Sequence[np.ndarray]) -> dict[str, float]:
+        """By node the largest error of what its kernels write."""
+        groups = self._groups() if not self.before.is_program else {}
+        errors: dict[str, float] = {}
+        for place, (kernel, source) in exposed.writers.items():
+            results = groups.get(source, []) if self.buffers is None else [self.buffers[place]]
+            same = [want for want in results if want.size == found[place].size and want.dtype == found[place].dtype]
+            values = [compare_arrays(kernel, found[place].reshape(want.shape), want).error for want in same]
+            for node in source if values else ():
+                errors[node] = max(errors.get(node, 0.0), min(values))
+        return errors
+
     def _groups(self) -> dict[tuple[str, ...], list[np.ndarray]]:
         """What each group of the fused module gives, by the nodes it computes."""
         from mlc.ir.interpreter import run
@@ -304,7 +323,7 @@ class _Run:
 
         def observe(op: Operation, arrays: tuple[np.ndarray, ...]) -> None:
             if isinstance(op, GroupOp):
-                results.setdefault(sources(op), []).extend(arrays)
+                results.setdefault(op.sources, []).extend(arrays)
 
         run(self.before, unshared(self.before, list(self.feeds.values())), observe)
         return results

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mlc.codegen.code import Code
     from mlc.grouped import Grouped
     from mlc.insight.footprint import CallMemory
+    from mlc.insight.view.recorder import Recorder
     from mlc.ir.kernel.stubs import KnownKernels
     from mlc.ir.kernel.target import Target
     from mlc.passes.base import Pass
@@ -154,7 +155,8 @@ def done_before(module: Module) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a caller wants to see of the IR on its way; the fields are those of PassManager, and `trace` of whoever wants all stages to be gone through."""
+    """What a caller wants to see of the IR on its way; the fields are those of PassManager, and `trace` of whoever wants all stages to be gone
+    through, and `report` of a page that shows them."""
 
     print_before: Selection = ()
     print_after: Selection = ()
@@ -164,6 +166,7 @@ class Inspection:
     time: bool = False
     stream: TextIO | None = None
     trace: bool = False
+    report: Recorder | None = None  # of a page, which shows each pass
 
 
 @dataclass
@@ -246,10 +249,11 @@ class Compilation:
     ) -> Module:
         """The module after the pipeline of the options (or after `passes`); the one given stays as it is. `watch` sees it after each pass.
         Kernels that are `known` become stubs, which only `generate` with the same cache can use."""
-        from mlc.insight.decisions import composites, describe
+        from mlc.insight.decisions import buffer_users, composites, describe
         from mlc.insight.footprint import memory_lines
         from mlc.insight.fusion import boundaries
         from mlc.insight.pages import write_index
+        from mlc.ir.kernel.planner import functions_of
         from mlc.passes.graph.rematerialise import Rematerialise, memory_record
         from mlc.passes.kernel.lowering import LowerKernels, LowerNewKernels
         from mlc.passes.kernel.rules.by_target import option_of
@@ -291,9 +295,15 @@ class Compilation:
                     self.report["memory"] = memory_record(changed)
                 if done.gives == "schedules":
                     self.report["kernels"] = describe(changed, fusion, whole)
+                    self.report["buffers"] = buffer_users(changed.main, functions_of(changed))
+                if recorder is not None:
+                    recorder.after(done, manager.records[-1], changed)
                 if watch is not None:
                     watch(number, done, changed)
 
+            recorder = self.inspection.report
+            if recorder is not None:
+                manager.started = partial(recorder.begin, target=str(self.target))
             manager.callback = after
             self.report["pipeline"] = [str(step) for step in manager.sequence]
             result = manager.run(module)
@@ -303,6 +313,8 @@ class Compilation:
             step.text = "; ".join(
                 [_summary(manager, self.report.get("kernels", [])), *memory_lines(self.report.get("memory"))]
             )
+        if recorder is not None:
+            recorder.kernels(result, self.report.get("kernels", []))
         if self.inspection.dump:
             safetensors.write(result.weights, self.inspection.dump / dump.WEIGHTS, named)
             write_index(self.inspection.dump, manager.records)
@@ -336,6 +348,8 @@ class Compilation:
             step.text = f"{len(code.texts) - 1} kernels" + (f", {scalar} of them scalar" if scalar else "")
             step.text += f"; {code.compiled} objects compiled, {code.cached} from the cache"
             step.text += f", by {code.compiler}" if code.compiler else ""
+        if self.inspection.report is not None:
+            self.inspection.report.code(lowered, code, self.target)
         return code
 
     def memory(self, module: Module, sizes: Mapping[str, int]) -> CallMemory:

@@ -17,6 +17,7 @@ VERBS = {
     "compare": "run every stage, or two packages, on the same inputs; name the first that differs",
     "reduce": "shrink a model to the smallest that a command still fails on",
     "explain": "what was decided for each kernel, and why",
+    "view": "write a page that shows what the compiler did: passes, kernels, memory, time",
     "trace": "print the graph of a Python function",
     "opt": "run chosen passes on IR text",
     "demo": "compile, verify and time the bundled model",

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from mlc.cli import flags, sizes
 from mlc.cli.command_line import Parser, UsageError
 from mlc.cli.console import Console
+from mlc.cli.reporting import add_run, reporting
 from mlc.cli.session import Session, open_session
-from mlc.cli.source import model
+from mlc.cli.source import Model, model
 from mlc.cli.writing import files_read, require_outputs
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from mlc.insight.machine import Load
     from mlc.insight.timing import Breakdown, Latency
+    from mlc.insight.view.recorder import Recorder
 
 ENGINES = ("onnxruntime", "interpreter")
 SHOWN = 30  # kernels
@@ -68,6 +70,7 @@ def configure(parser: Parser) -> None:
     group.add_argument("--per-op", action="store_true", help="time of each kernel, with the nodes it computes")
     flags.reference(group)
     flags.trace(group, "the kernels of one more call")
+    flags.report(group, "passes, kernels, memory and time, at the last of the sizes")
     flags.target(parser)
     flags.data(parser)
 
@@ -78,8 +81,19 @@ def run(args: argparse.Namespace, console: Console) -> int:
             raise UsageError.unknown("engine", engine, ENGINES)
     wanted = [sizes.exactly(text, "--sizes") for text in args.sizes] or [{}]
     source = model(args.model)
-    require_outputs({"--trace": args.trace}, partial(files_read, args, source))
-    session = open_session(args, console, source=source)
+    require_outputs({"--trace": args.trace, "--report": args.report}, partial(files_read, args, source))
+    if args.report and source.is_package:
+        raise UsageError("--report is for models", remedy=f"mlc view {source.name} shows a package, with times.")
+    with reporting(args, source) as recorder:
+        return _bench(args, source, wanted, recorder, console)
+
+
+def _bench(
+    args: argparse.Namespace, source: Model, wanted: list[dict[str, int]], recorder: Recorder | None, console: Console
+) -> int:
+    from mlc.compiler import Inspection
+
+    session = open_session(args, console, Inspection(report=recorder), source=source)
     inputs = [session.feeds(args, at) for at in wanted]  # tested before anything is compiled
     from mlc.insight.machine import LoadMeter
 
@@ -90,13 +104,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
     load = meter.read()
     if args.trace:
         session.write_trace(args.trace, inputs[-1])
+    if recorder is not None:
+        add_run(recorder, session, inputs[-1], args.seconds)
     console.result("bench", **_report(session, args, cases, load))
     for case in cases:
         _print_case(case, session, args.callers, console)
     if load is not None and load.busy:
         console.print(f"{'busy':<10} {load}: times may be too long")
-    if args.trace:
-        console.wrote(args.trace)
+    for path in filter(None, (args.trace, args.report)):
+        console.wrote(path)
     return 0
 
 

@@ -4,18 +4,22 @@ holds. `--ops`: the table of operators."""
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mlc.cli import flags
 from mlc.cli.command_line import Parser, UsageError
 from mlc.cli.console import Console
+from mlc.cli.reporting import reporting
 from mlc.cli.session import open_session
 from mlc.cli.source import Model, model
+from mlc.cli.writing import files_read, require_outputs
 from mlc.errors import UnsupportedOp
 
 if TYPE_CHECKING:
     from mlc.insight.footprint import CallMemory
     from mlc.insight.summary import Summary
+    from mlc.insight.view.recorder import Recorder
 
 
 def configure(parser: Parser) -> None:
@@ -29,6 +33,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--ops", action="store_true", help="list the ONNX operators that can be imported, and from which opset"
     )
+    flags.report(parser, "the graph, with what cannot be compiled in red")
     flags.strict(parser)
     flags.inputs(parser)
 
@@ -42,12 +47,22 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if source.is_package:
         from mlc.cli.check_package import run as check_package
 
+        if args.report:
+            raise UsageError("--report is for models", remedy=f"mlc view {source.name} shows a package.")
+
         return check_package(args, source, console)
-    facts = _facts(source, args.until)
+    require_outputs({"--report": args.report}, partial(files_read, args, source))
+    with reporting(args, source) as recorder:
+        return _check(args, source, recorder, console)
+
+
+def _check(args: argparse.Namespace, source: Model, recorder: Recorder | None, console: Console) -> int:
+    from mlc.compiler import Inspection
     from mlc.insight.summary import summary
 
+    facts = _facts(source, args.until)
     try:
-        session = open_session(args, console.quiet(), source=source)
+        session = open_session(args, console.quiet(), Inspection(report=recorder), source=source)
         found = summary(session.module)
     except UnsupportedOp:
         if not console.json:
@@ -72,6 +87,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         memory=memory.facts(),
     )
     _print(source.name, facts, found, memory, console)
+    if args.report:
+        console.wrote(args.report)
     return 0
 
 

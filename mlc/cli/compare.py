@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,12 +16,15 @@ import numpy as np
 from mlc.cli import flags
 from mlc.cli.command_line import Parser, UsageError
 from mlc.cli.console import Console
+from mlc.cli.reporting import reporting
 from mlc.cli.session import Session, open_session, require_file
-from mlc.cli.source import model
+from mlc.cli.source import Model, model
+from mlc.cli.writing import files_read, require_outputs
 from mlc.errors import NumericMismatch
 
 if TYPE_CHECKING:
     from mlc.comparison import Comparison
+    from mlc.insight.view.recorder import Recorder
     from mlc.package_comparison import Side
 
 
@@ -38,6 +42,7 @@ def configure(parser: Parser) -> None:
         help="the reference: the imported module by the interpreter, or onnxruntime, which also checks the import",
     )
     parser.add_argument("--all", action="store_true", help="interpret loops however long that takes")
+    flags.report(parser, "the errors of each node, over the graph")
     flags.strict(parser)
     flags.reference(parser)
     flags.target(parser)
@@ -48,8 +53,17 @@ def configure(parser: Parser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     if args.other is not None:
         return _packages(args, console)
-    session = open_session(args, console.quiet())
-    source, feeds = session.source, session.feeds(args)
+    source = model(args.model)
+    require_outputs({"--report": args.report}, partial(files_read, args, source))
+    if args.report and source.is_package:
+        raise UsageError("--report is for models", remedy=f"mlc view {source.name} shows a package.")
+    with reporting(args, source) as recorder:
+        return _stages(args, source, recorder, console)
+
+
+def _stages(args: argparse.Namespace, source: Model, recorder: Recorder | None, console: Console) -> int:
+    session = open_session(args, console.quiet(), source=source)
+    feeds = session.feeds(args)
     if session.compilation is None:
         found = _package(args, session, feeds)
     else:
@@ -64,6 +78,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             atol=args.atol,
             everything=args.all,
             progress=console.progress,
+            report=recorder,
         )
     first = found.first_divergence
     console.result(
@@ -84,6 +99,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
             console.print(
                 f"{stage.name:<24} {mark:<8} max rel err {stage.error:.1e}{'' if stage.agrees else '   <- first'}"
             )
+    if recorder is not None:
+        recorder.overlay("error", found.errors)
+        console.wrote(args.report)
     if first is None:
         return 0
     where = f"  first: {first.op}\n" if first.op else ""

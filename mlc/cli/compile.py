@@ -78,6 +78,7 @@ def configure(parser: Parser) -> None:
     group.add_argument("--header", metavar="FILE", help="with -o libNAME.so: also write a C header")
     flags.verify(group, "run the result and compare")
     flags.trace(group, "the passes and code generation")
+    flags.report(group, "the graph after each pass, kernels and memory")
     group = parser.add_argument_group("training")
     group.add_argument(
         "--train",
@@ -112,9 +113,20 @@ def run(args: argparse.Namespace, console: Console) -> int:
     asked = _request(kind, args, source)
     if asked is not None and _from_cache(asked, out, args, source, console):
         return 0
+    from mlc.cli.reporting import add_memory, reporting
     from mlc.cli.session import open_session
 
-    session = open_session(args, console, inspection(args), packages=False, source=source)
+    with reporting(args, source) as recorder:
+        session = open_session(args, console, inspection(args, recorder), packages=False, source=source)
+        written = _compile(kind, out, asked, args, session, console)
+        if recorder is not None and kind in ("package", "so"):
+            add_memory(recorder, session)
+    return _tell(kind, out, written, args, session, console)
+
+
+def _compile(
+    kind: str, out: Path, asked: Request | None, args: argparse.Namespace, session: Session, console: Console
+) -> list[Path]:
     assert session.compilation is not None
     if asked is not None:
         session.compilation.keep_as(asked)
@@ -122,14 +134,23 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.note(_headline(session.compilation.target, session.compilation.options.threads))
     if args.input or args.verify:
         session.feeds(args)  # tells what is wrong with them before the work is done
-    written = _write(kind, out, args, session, console)
-    compilation = session.compilation
+    return _write(kind, out, args, session, console)
+
+
+def _tell(
+    kind: str, out: Path, written: list[Path], args: argparse.Namespace, session: Session, console: Console
+) -> int:
+    """What was done; the trace of it."""
+    compilation, source = session.compilation, session.source
+    assert compilation is not None
     if args.trace:
         from mlc.insight import trace
 
         spans = trace.compilation(compilation.seconds, compilation.report)
         write_text(args.trace, trace.text(f"mlc compile {source.name}", spans))
         written.append(Path(args.trace))
+    if args.report:
+        written.append(Path(args.report))
     _written(out, written, args, source, console, kind, compilation.seconds, compilation.report)
     if args.dump_ir:
         console.wrote(Path(args.dump_ir) / "index.html")
@@ -203,7 +224,7 @@ def _written(
 def _train(kind: str, out: Path, args: argparse.Namespace, source: Model, console: Console) -> int:
     from mlc.cli.step_package import write_step
 
-    if kind not in ("package", "so") or args.verify or args.trace or args.dump_ir or str(out) == STDOUT:
+    if kind not in ("package", "so") or args.verify or args.trace or args.report or args.dump_ir or str(out) == STDOUT:
         raise UsageError(
             "--train writes a package or a library to a file", remedy="Write -o STEP.mlc or -o libSTEP.so."
         )
@@ -332,7 +353,9 @@ def _output(args: argparse.Namespace, source: Model, console: Console) -> tuple[
     target = args.output or stem + suffix_of[kind]
     read = partial(files_read, args, source)
     suffixes = () if kind == "python" else (suffix_of[kind], *_OTHER.get(kind, ()))  # a .py may be anyone's
-    require_outputs({"-o": target, "--header": args.header, "--trace": args.trace}, read, suffixes)
+    require_outputs(
+        {"-o": target, "--header": args.header, "--trace": args.trace, "--report": args.report}, read, suffixes
+    )
     out = Path(target)
     if target == STDOUT:
         if kind == "so":

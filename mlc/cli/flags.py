@@ -139,6 +139,10 @@ def trace(parser: argparse._ActionsContainer, what: str) -> None:
     parser.add_argument("--trace", metavar="FILE", help=f"write a Chrome trace of {what}; Perfetto opens it")
 
 
+def report(parser: argparse._ActionsContainer, what: str) -> None:
+    parser.add_argument("--report", metavar="FILE.html", help=f"write a page that shows {what}")
+
+
 def strict(parser: Parser) -> None:
     """For verbs that call a package."""
     parser.add_argument(

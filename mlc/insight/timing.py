@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,7 @@ class KernelTime:
 
     kernel: str
     source: tuple[str, ...]
+    step: int  # of the plan
     ms: float
     p10: float
     p90: float
@@ -119,6 +121,13 @@ class Breakdown:
     total: float
     end_to_end: float
     runs: int
+
+
+def latencies(executable: Executable, feeds: Mapping[str, Any], seconds: float) -> list[float]:
+    """Milliseconds of calls one after the other."""
+    call = partial(executable.run, None, executable.unshared(feeds))
+    call()
+    return [took * 1e3 for took in _turn(call, seconds)[0]]
 
 
 def kernels(executable: Executable, feeds: Mapping[str, Any], seconds: float) -> Breakdown:
@@ -153,6 +162,7 @@ def _row(samples: Sequence[StepTime], flops: int, bytes: int) -> dict[str, Any]:
     return {
         "kernel": samples[0].kernel,
         "source": samples[0].source,
+        "step": samples[0].step,
         "ms": ns / 1e6,
         "p10": ordered[len(ordered) // 10] / 1e6,
         "p90": ordered[min(len(ordered) - 1, 9 * len(ordered) // 10)] / 1e6,
