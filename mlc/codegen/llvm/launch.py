@@ -2,12 +2,14 @@
 
     launch(arguments, tiles, helpers, scratch, times, step)
 
-A kernel whose tiles can be shared takes the range of tiles [begin, end): all of them at once where there are no helpers, else chunk by chunk:
+A kernel whose tiles can be shared takes the range of tiles [begin, end): all of them at once where there are no helpers. Else each thread has a
+range of its own, which it takes chunk by chunk, one behind the other, and then what is left of the others' ranges:
 
-    body(data, thread):  while ((begin = data.next += data.chunk) < data.tiles) kernel(data..., begin, min(begin + data.chunk, data.tiles))
+    body(data, thread):  for owner in thread, thread + 1, ..., thread - 1:
+                             while ((begin = data.taken[owner] += data.chunk) < end of the range) kernel(data..., begin, begin + data.chunk)
 
-A launch's data is a row of 8-byte slots: the kernel's arguments, scratch bytes per thread, tiles, chunk, and the counter of tiles
-taken so far on a cache line of its own.
+A launch's data is a row of 8-byte slots: the kernel's arguments, scratch bytes per thread, tiles, chunk, threads, and the address of the counters
+of tiles taken so far, each on a cache line of its own, for several threads write it.
 """
 
 from __future__ import annotations
@@ -106,31 +108,43 @@ def _share(kernel: NativeKernel) -> str:
     types = kernel.llvm_types()
     names = [f"%a{slot}" for slot in range(len(types))]
     own, given = [*types, "i64", "i64", "i64"], [*names, "%tiles", "%helpers", "%scratch"]
-    fields = [*zip(own, [*names, "%scratch", "%tiles", "%chunk"], strict=True)]
-    counter = counter_slot(len(fields))
+    fields = [*zip(own, [*names, "%scratch", "%tiles", "%chunk"], strict=True), ("i64", "%threads"), ("ptr", "%taken")]
     lines = [
         f"define internal void @{kernel.symbol}.share({typed(own, given)}) nounwind {{",
-        f"  %data = alloca [{counter + 8} x i64], align 64",
+        "entry:",
+        f"  %data = alloca [{len(fields)} x i64], align 64",
         "  %threads = add i64 %helpers, 1",
+        "  %taken = alloca [8 x i64], i64 %threads, align 64",
         f"  %cuts = mul i64 %threads, {CHUNKS}",
         "  %even = udiv i64 %tiles, %cuts",
         "  %small = icmp eq i64 %even, 0",
         "  %chunk = select i1 %small, i64 1, i64 %even",
     ]
-    for slot, (type, value) in [*enumerate(fields), (counter, ("i64", "0"))]:
+    for slot, (type, value) in enumerate(fields):
         lines.append(f"  %d{slot} = getelementptr i64, ptr %data, i64 {slot}")
         lines.append(f"  store {type} {value}, ptr %d{slot}")
+    lines += [
+        "  br label %clear",
+        "clear:",
+        "  %owner = phi i64 [ 0, %entry ], [ %next, %clear ]",
+        "  %counter = getelementptr [8 x i64], ptr %taken, i64 %owner",
+        "  store i64 0, ptr %counter",
+        "  %next = add i64 %owner, 1",
+        "  %left = icmp slt i64 %next, %threads",
+        "  br i1 %left, label %clear, label %launch",
+        "launch:",
+    ]
     lines.append(f"  call void @mlc_pool_run(ptr @{kernel.symbol}.body, ptr %data, i64 %helpers)")
     return "\n".join([*lines, "  ret void", "}"])
 
 
 def _body(kernel: NativeKernel, mode: FloatMode) -> str:
-    """What each thread of a launch runs, in the mode of the call: chunks of tiles from the launch's counter until none is left."""
+    """What each thread of a launch runs, in the mode of the call: chunks of its own range of tiles, then of the others', until none is left."""
     types = kernel.llvm_types()
     scratch = _scratch_slot(kernel)
     lines = [f"define internal void @{kernel.symbol}.body(ptr %data, i64 %thread) nounwind {{", "entry:"]
     lines += [f"  {line}" for line in mode.enter()]
-    for slot, type in enumerate([*types, "i64", "i64", "i64"]):
+    for slot, type in enumerate([*types, "i64", "i64", "i64", "i64", "ptr"]):
         lines.append(f"  %p{slot} = getelementptr i64, ptr %data, i64 {slot}")
         lines.append(f"  %a{slot} = load {type}, ptr %p{slot}")
     count = len(types)
@@ -140,19 +154,34 @@ def _body(kernel: NativeKernel, mode: FloatMode) -> str:
         lines.append(f"  %own = getelementptr i8, ptr %a{scratch}, i64 %apart")
         names[scratch] = "%own"
     arguments = typed([*types, "i64", "i64"], [*names, "%begin", "%stop"])
+    tiles, chunk, threads, taken = (f"%a{count + slot}" for slot in (1, 2, 3, 4))
     lines += [
-        f"  %counter = getelementptr i64, ptr %data, i64 {counter_slot(count + 3)}",
+        "  br label %range",
+        "range:",
+        "  %turn = phi i64 [ 0, %entry ], [ %next, %others ]",
+        "  %place = add i64 %thread, %turn",
+        f"  %owner = urem i64 %place, {threads}",
+        f"  %before = mul i64 %owner, {tiles}",
+        f"  %first = udiv i64 %before, {threads}",
+        f"  %until = add i64 %before, {tiles}",
+        f"  %last = udiv i64 %until, {threads}",
+        f"  %counter = getelementptr [8 x i64], ptr {taken}, i64 %owner",
         "  br label %take",
         "take:",
-        f"  %begin = atomicrmw add ptr %counter, i64 %a{count + 2} monotonic",
-        f"  %more = icmp slt i64 %begin, %a{count + 1}",
-        "  br i1 %more, label %run, label %end",
+        f"  %done = atomicrmw add ptr %counter, i64 {chunk} monotonic",
+        "  %begin = add i64 %first, %done",
+        "  %more = icmp slt i64 %begin, %last",
+        "  br i1 %more, label %run, label %others",
         "run:",
-        f"  %after = add i64 %begin, %a{count + 2}",
-        f"  %over = icmp sgt i64 %after, %a{count + 1}",
-        f"  %stop = select i1 %over, i64 %a{count + 1}, i64 %after",
+        f"  %after = add i64 %begin, {chunk}",
+        "  %over = icmp sgt i64 %after, %last",
+        "  %stop = select i1 %over, i64 %last, i64 %after",
         f"  call void @{kernel.symbol}({arguments}) noinline",
         "  br label %take",
+        "others:",
+        "  %next = add i64 %turn, 1",
+        f"  %again = icmp slt i64 %next, {threads}",
+        "  br i1 %again, label %range, label %end",
         "end:",
         *(f"  {line}" for line in mode.leave()),
         "  ret void",
@@ -169,11 +198,6 @@ def _scratch_slot(kernel: NativeKernel) -> int | None:
         if role not in ("begin", "end"):
             slot += 1 if role == "extent" else 1 + len(open_axes(type))
     return None
-
-
-def counter_slot(fields: int) -> int:
-    """The slot of a launch's counter: on a cache line of its own, for all threads write it."""
-    return (fields + 15) // 8 * 8
 
 
 def typed(types: Sequence[str], values: Sequence[str]) -> str:
