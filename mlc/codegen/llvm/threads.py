@@ -4,7 +4,7 @@
 
 The pool waits for nobody who is not working: bodies take chunks from a counter of their own, the caller takes the rest itself, closes
 the gate, and waits only for workers that are inside. A worker that the system has descheduled finds the gate closed when it wakes.
-Waiting is a short spin, then a futex. libgomp and OpenBLAS wait for every worker, and collapse 10 to 100 times beside a busy process.
+Waiting is a short spin, of as many pauses as fit into its time (a pause takes 9 ns on one CPU, 25 on another), then a futex. libgomp and OpenBLAS wait for every worker, and collapse 10 to 100 times beside a busy process.
 
 One caller has the workers at a time; another that finds them taken runs its body alone. After a fork the child has no workers and
 an open pool; the next `start` makes new ones.
@@ -22,11 +22,12 @@ from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.plan import GRAIN
 from mlc.ir.processors import LARGEST
 
-SPIN = 4000  # pauses: about 70 us, the gap between two kernels of a model
+SPIN = 100_000  # nanoseconds, beyond the gap between two kernels of a model
 LAUNCHES = 40  # that tell what one costs
 PATIENCE = (
-    SPIN // 4
-)  # pauses that such a launch waits for its helpers: some 20 us, more than any start on a machine that has time
+    4  # such a launch waits for its helpers for a quarter of a spin, more than any start on a machine that has time
+)
+TRIES, PAUSES = 3, 400  # that tell what a pause takes
 RATE = 10  # bytes that a core touches in a nanosecond, in kernels that are worth a launch
 LARGEST_GRAIN = 16 * GRAIN
 
@@ -40,6 +41,7 @@ _POOL = """
 @sleepers = internal global [16 x i32] zeroinitializer, align 64
 @work = internal global {{ ptr, ptr, i64 }} zeroinitializer, align 64    ; body, data, helpers
 @workers = internal global i64 0
+@spin = internal global i32 4000                                       ; pauses of a spin, once they are measured
 declare i64 @syscall(i64, ...)
 declare i32 @sched_yield()
 declare i32 @pthread_create(ptr, ptr, ptr, ptr)
@@ -48,9 +50,56 @@ declare i32 @pthread_sigmask(i32, ptr, ptr)
 declare i32 @sigfillset(ptr)
 declare void @llvm.x86.sse2.pause()
 
+declare i32 @clock_gettime(i32, ptr)
+
+define internal i64 @now() {{
+  %time = alloca {{ i64, i64 }}
+  %a = call i32 @clock_gettime(i32 1, ptr %time)
+  %seconds = load i64, ptr %time
+  %second = getelementptr {{ i64, i64 }}, ptr %time, i64 0, i32 1
+  %rest = load i64, ptr %second
+  %scaled = mul i64 %seconds, 1000000000
+  %all = add i64 %scaled, %rest
+  ret i64 %all
+}}
+
+define internal void @measure_spin() {{                                  ; the quickest of some tries: a busy machine makes the others longer
+entry:
+  br label %try
+try:
+  %round = phi i64 [ 0, %entry ], [ %rounds, %tried ]
+  %least = phi i64 [ {spin}, %entry ], [ %less, %tried ]
+  %start = call i64 @now()
+  br label %loop
+loop:
+  %turn = phi i64 [ 0, %try ], [ %next, %loop ]
+  {pause}
+  %next = add i64 %turn, 1
+  %more = icmp slt i64 %next, {pauses}
+  br i1 %more, label %loop, label %tried
+tried:
+  %end = call i64 @now()
+  %took = sub i64 %end, %start
+  %shorter = icmp slt i64 %took, %least
+  %less = select i1 %shorter, i64 %took, i64 %least
+  %rounds = add i64 %round, 1
+  %again = icmp slt i64 %rounds, {tries}
+  br i1 %again, label %try, label %known
+known:
+  %zero = icmp slt i64 %less, 1
+  %some = select i1 %zero, i64 1, i64 %less
+  %fit = udiv i64 {spent}, %some
+  %large = icmp ugt i64 %fit, 1000000
+  %bounded = select i1 %large, i64 1000000, i64 %fit
+  %pauses = trunc i64 %bounded to i32
+  store i32 %pauses, ptr @spin
+  ret void
+}}
+
 define internal ptr @worker(ptr %argument) {{
 entry:
   %id = ptrtoint ptr %argument to i64
+  %longest = load i32, ptr @spin
   br label %wait
 wait:
   %seen = phi i32 [ 0, %entry ], [ %now, %leave ], [ %now, %enter ]
@@ -63,7 +112,7 @@ spin:
 pause:
   {pause}
   %next = add i32 %turn, 1
-  %more = icmp slt i32 %next, {spin}
+  %more = icmp slt i32 %next, %longest
   br i1 %more, label %spin, label %sleep
 sleep:
   %a = atomicrmw add ptr @sleepers, i32 1 seq_cst
@@ -107,11 +156,17 @@ entry:
   %all = alloca [128 x i8], align 8
   %old = alloca [128 x i8], align 8
   %first = load i64, ptr @workers
+  %none = icmp eq i64 %first, 0
+  br i1 %none, label %measure, label %begin
+measure:
+  call void @measure_spin()
+  br label %begin
+begin:
   %a = call i32 @sigfillset(ptr %all)
   %b = call i32 @pthread_sigmask(i32 2, ptr %all, ptr %old)              ; signals are for the threads of the program
   br label %loop
 loop:
-  %i = phi i64 [ %first, %entry ], [ %next, %made ]
+  %i = phi i64 [ %first, %begin ], [ %next, %made ]
   %more = icmp slt i64 %i, %wanted
   br i1 %more, label %make, label %end
 make:
@@ -166,7 +221,8 @@ join:
 pause:
   {pause}
   %next = add i32 %turn, 1
-  %long = icmp sgt i32 %next, {spin}
+  %longest = load i32, ptr @spin
+  %long = icmp sgt i32 %next, %longest
   br i1 %long, label %yield, label %again
 yield:
   %e = call i32 @sched_yield()
@@ -183,25 +239,14 @@ end:
 # One launch whose caller waits until every helper is there: the time that passes before all of them work. -1 where some do not come in time,
 # for another caller has the workers or another process the CPU.
 _COST = """
-declare i32 @clock_gettime(i32, ptr)
-
-define internal i64 @now() {{
-  %time = alloca {{ i64, i64 }}
-  %a = call i32 @clock_gettime(i32 1, ptr %time)
-  %seconds = load i64, ptr %time
-  %second = getelementptr {{ i64, i64 }}, ptr %time, i64 0, i32 1
-  %rest = load i64, ptr %second
-  %scaled = mul i64 %seconds, 1000000000
-  %all = add i64 %scaled, %rest
-  ret i64 %all
-}}
-
 define internal void @arrive(ptr %data, i64 %thread) {{                  ; data: how many are here, are expected, were met in time
 entry:
   %a = atomicrmw add ptr %data, i64 1 acq_rel
   %place = getelementptr i64, ptr %data, i64 1
   %expected = load i64, ptr %place
   %caller = icmp eq i64 %thread, 0
+  %longest = load i32, ptr @spin
+  %patience = udiv i32 %longest, {patience}
   br i1 %caller, label %wait, label %end
 wait:
   %turn = phi i32 [ 0, %entry ], [ %next, %pause ]
@@ -215,7 +260,7 @@ met:
 pause:
   {pause}
   %next = add i32 %turn, 1
-  %more = icmp slt i32 %next, {patience}
+  %more = icmp slt i32 %next, %patience
   br i1 %more, label %wait, label %end
 end:
   ret void
@@ -250,7 +295,8 @@ def pool_text() -> str:
 
 def _filled(text: str) -> str:
     arch = cpu_target().arch
-    return text.format(spin=SPIN, patience=PATIENCE, pause=_PAUSE[arch], futex=_FUTEX[arch])
+    numbers = {"spin": SPIN, "spent": SPIN * PAUSES, "patience": PATIENCE, "tries": TRIES, "pauses": PAUSES}
+    return text.format(**numbers, pause=_PAUSE[arch], futex=_FUTEX[arch])
 
 
 class Pool:
