@@ -34,6 +34,7 @@ from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.convolution import ConvolutionOp
 from mlc.ir.graph.elementwise import OPS, CastOp
 from mlc.ir.graph.linear import ContractOp, labels
+from mlc.ir.graph.parts import SliceOp
 from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, TransposeOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, rank_of, shape_of
@@ -161,7 +162,7 @@ def quantised(value: SSAValue) -> Quantised | None:
         else:
             return None
     bytes, source = value, value
-    while isinstance(source.owner, ReshapeOp | TransposeOp):
+    while isinstance(source.owner, ReshapeOp | TransposeOp | SliceOp):
         source = source.owner.x
     found: Quantised | None
     found = Quantised(lambda: bytes, dtype_of(value), isinstance(source.owner, WeightOp | ConstantOp))

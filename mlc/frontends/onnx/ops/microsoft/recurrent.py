@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from mlc.frontends.onnx.node import Node
 from mlc.frontends.onnx.ops.activation import like
@@ -39,7 +40,8 @@ def dynamic_quantize_lstm(
     for name, v in (("W", w), ("R", r)):
         if rank_of(v) != 3:
             raise node.error(f"{name} has {rank_of(v)} axes, expected 3")
-    w, r = (g.transpose(centred_weights(node, v, z), [0, 2, 1]) for v, z in ((w, w_zero_point), (r, r_zero_point)))
+    w_zeros, r_zeros = (zeros(node, v, z, n) for v, z, n in ((w, w_zero_point, 9), (r, r_zero_point, 11)))
+    w, r = (g.transpose(v, [0, 2, 1]) for v in (w, r))
     layer = Layer(node, x, w, r, lengths, 4, ("Sigmoid", "Tanh", "Tanh"))
     scales = [gate_scales(node, scale, layer) for scale in (w_scale, r_scale)]
     coupled = bool(node.int("input_forget", 0))
@@ -47,13 +49,16 @@ def dynamic_quantize_lstm(
     ys, hs, cs = [], [], []
     for i in range(len(layer.reversals)):
         direction = layer.direction(i, bias, peephole)
-        gates = dequantized(g.contract(x_centred, direction.w, "sbi,gi->sbg"), x_scale, entry(scales[0], i))
+        weights = centred(direction.w, [] if w_zeros is None else [entry(w_zeros, i)])
+        gates = dequantized(g.contract(x_centred, weights, "sbi,gi->sbg"), x_scale, entry(scales[0], i))
         biases = both_biases(direction)
         if biases is not None:
             gates = g.add(gates, rows(biases, gates))
         init = [layer.initial(initial_h, i), layer.initial(initial_c, i)]
-        constants = [direction.r, entry(scales[1], i)] + ([] if direction.peephole is None else [direction.peephole])
-        cell = lstm_cell(layer.hidden, direction.activations, coupled, peephole is not None, quantized_product)
+        constants = [direction.r, entry(scales[1], i), *([] if r_zeros is None else [entry(r_zeros, i)])]
+        product = partial(quantized_product, with_zeros=r_zeros is not None)
+        constants += [] if direction.peephole is None else [direction.peephole]
+        cell = lstm_cell(layer.hidden, direction.activations, coupled, peephole is not None, product)
         y, (h, c) = recur(gates, layer.sequences.lengths, direction.reverse, init, constants, cell)
         ys.append(y)
         hs.append(h)
@@ -70,10 +75,11 @@ def up_to_longest(sequences: Sequences) -> Value:
     return g.select(g.lt(g.iota(shape_of(x), 0, "i64"), longest), x, like(x, 0))
 
 
-def quantized_product(h: Value, constants: tuple[Value, ...]) -> Value:
-    """The state, quantised by its range over all of the batch, times the weights of the constants (weights, their scales)."""
-    centred, scale = quantized(h)
-    return dequantized(g.contract(centred, constants[0], "bh,gh->bg"), scale, constants[1])
+def quantized_product(h: Value, constants: tuple[Value, ...], with_zeros: bool) -> Value:
+    """The state, quantised by its range over all of the batch, times the weights of the constants (weights, their scales, zero points)."""
+    state, scale = quantized(h)
+    weights = centred(constants[0], constants[2 : 2 + with_zeros])
+    return dequantized(g.contract(state, weights, "bh,gh->bg"), scale, constants[1])
 
 
 def quantized(x: Value) -> tuple[Value, Value]:
@@ -89,13 +95,21 @@ def dequantized(product: Value, x_scale: Value, scales: Value) -> Value:
     return g.mul(g.cast(product, "f32"), rows(factor, product))
 
 
-def centred_weights(node: Node, v: Value, zero_point: Value) -> Value:
-    """Weights [directions, k, columns] less their zero points, in i32."""
+def zeros(node: Node, v: Value, zero_point: Value, index: int) -> Value | None:
+    """The zero points of weights [directions, k, columns] in i32, [directions, columns]; None where all are known to be 0."""
     shape = shape_of(v)
     if shape_of(zero_point) not in ((shape[0],), (shape[0], shape[2])):
         raise node.error(f"a zero point has shape {shape_text(shape_of(zero_point))} for weights {shape_text(shape)}")
-    axes = [0, 2][: rank_of(zero_point)]
-    return g.sub(g.cast(v, "i32"), g.broadcast(g.cast(zero_point, "i32"), shape, axes))
+    known = node.constant(index)
+    if known is not None and not known.any():
+        return None
+    return g.broadcast(g.cast(zero_point, "i32"), (shape[0], shape[2]), list(range(rank_of(zero_point))))
+
+
+def centred(weights: Value, zero_points: Sequence[Value]) -> Value:
+    """Weights [columns, k] of one direction in i32, less a zero point for each column where there are some."""
+    whole = g.cast(weights, "i32")
+    return g.sub(whole, g.broadcast(zero_points[0], shape_of(whole), [0])) if zero_points else whole
 
 
 def gate_scales(node: Node, scale: Value, layer: Layer) -> Value:
