@@ -166,7 +166,9 @@ class Rule:
         L1, so that few rows are better; fewer than 4 rows take wider panels, because an fma needs 4 others in flight."""
         wide = self.target.registers >= 32
         vectors = 4 if wide and aliased else 2
-        if wide and self.bytes == 1 and n is not None and n % (3 * self.lanes) == 0:
+        if wide and self.bytes == 1 and rows is None:
+            vectors = 4  # a single row has as many sums in flight
+        elif wide and self.bytes == 1 and n is not None and n % (3 * self.lanes) == 0:
             vectors = 3  # of bytes 9x3 reads a weight beyond L2 at 1,020 GOP/s, 14x2 at 940
         if n is not None:
             vectors = max(1, min(vectors, ceil(n / self.lanes)))
