@@ -1,52 +1,142 @@
-"""Time of the first things a user meets: `import mlc`, `mlc --help`, compiling with a cold and a warm cache.
+"""Time of the first things a user meets: `import mlc`, `mlc --help`, and whole commands that compile, with a cold and a warm cache.
 
-python -m benchmarks.startup
-python -m benchmarks.startup --model resnet50.dynamo bert.dynamo      also compile times of exported models
+    python -m benchmarks.startup                       of every exported model and a step of training; writes results/<cpu>/startup.md
+    python -m benchmarks.startup --model resnet18.dynamo bert.dynamo
+
+Cold is an empty cache; warm the same command again. "s" is the time of the whole command, which grows with whatever else the machine does;
+"CPU s" is the processor time that it and its helpers took, in parallel where they are several.
 """
 
 import argparse
+import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.models import BUILD
-from benchmarks.run import ask
+from benchmarks.run import RESULTS
 
 COMMANDS = {
     "python (nothing imported)": ["-c", "pass"],
-    "import mlc": ["-c", "import mlc"],
     "import numpy": ["-c", "import numpy"],
+    "import mlc": ["-c", "import mlc"],
     "mlc --help": ["-m", "mlc", "--help"],
-    "import mlc.compiler (every stage)": ["-c", "import mlc.compiler"],
+    "what a warm `mlc compile` imports": ["-c", "import mlc.cli.compile, mlc.compilation_cache, mlc.runtime.package"],
+    "import mlc.compiler": ["-c", "import mlc.compiler"],
 }
+STAGES = ("import", "trace", "optimise", "codegen", "link")
+LAYERS, WIDTH, WORDS = 12, 256, 1000
 
 
-def seconds(arguments: list[str]) -> float:
+@dataclass
+class Run:
+    """One command: seconds by the clock and of processors, the largest resident memory, and what it printed."""
+
+    seconds: float
+    processor: float
+    mebibytes: float
+    said: str
+
+    @property
+    def stages(self) -> dict[str, float]:
+        return json.loads(self.said.splitlines()[-1])["seconds"]
+
+
+def run(arguments: list[str], cache: Path | None = None) -> Run:
+    environment = os.environ | ({} if cache is None else {"MLC_CACHE_DIR": str(cache)})
     start = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    with subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        said = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            assert process.stderr is not None
+            raise SystemExit(f"{' '.join(arguments)}: {process.stderr.read()[-500:]}")
+    return Run(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, said)
+
+
+def step() -> None:
+    """Trace, compile and run one step of training of a Transformer; prints the seconds of its stages as the command does."""
+    import numpy as np
+
+    import mlc
+    from mlc import nn
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words = nn.Embedding(WORDS, WIDTH)
+            blocks = [nn.TransformerEncoderBlock(WIDTH, 8, 4 * WIDTH, norm_first=True) for _ in range(LAYERS)]
+            self.blocks, self.head = nn.Sequential(*blocks), nn.Linear(WIDTH, WORDS)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.blocks(self.words(x)))
+
+    made = mlc.train_step(Network(), "cross_entropy", mlc.optim.Adam(lr=1e-3), threads=1)
+    words = np.zeros((1, 16), np.int64)
+    start = time.perf_counter()
+    made(words, words)
+    took, seconds = time.perf_counter() - start, made.executable.report["seconds"]
+    print(json.dumps({"seconds": {"trace": took - sum(seconds.values()), **seconds}}))
+
+
+def row(name: str, arguments: list[str], file: Path | None, rounds: int) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        cold = run(arguments, Path(folder))
+        warm = [run(arguments, Path(folder)) for _ in range(rounds)]
+    size = "" if file is None else f"{file.stat().st_size / 2**20:.0f}"
+    stages = " | ".join(f"{cold.stages[stage]:.2f}" if stage in cold.stages else "" for stage in STAGES)
+    best = min(warm, key=lambda each: each.processor)
+    return (
+        f"| {name} | {size} | {cold.seconds:.2f} | {cold.processor:.2f} | {stages} | {cold.mebibytes:.0f} "
+        f"| {min(each.seconds for each in warm):.2f} | {best.processor:.2f} | {best.mebibytes:.0f} |"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--model", nargs="+", default=[], help="files of --models, without .onnx")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", nargs="+", help="files of --models, without .onnx; step: that of training")
     parser.add_argument("--models", type=Path, default=BUILD)
+    parser.add_argument("--step", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    print("| what | median (s) | least (s) |\n| --- | ---: | ---: |")
+    if args.step:
+        step()
+        return
+    lines = ["| what | median s | least s | least CPU s |", "| --- | ---: | ---: | ---: |"]
     for name, arguments in COMMANDS.items():
-        seconds(arguments)
-        times = [seconds(arguments) for _ in range(args.rounds)]
-        print(f"| {name} | {statistics.median(times):.3f} | {min(times):.3f} |", flush=True)
-    for name in args.model:
-        with tempfile.TemporaryDirectory() as cache:
-            for state in ("cold", "warm"):
-                path = str(args.models / f"{name}.onnx")
-                answer = ask(measure="startup", engine="mlc", threads=1, path=path, cache=Path(cache))
-                print(f"| compile {name}, {state} cache | {answer['load_s']:.2f} | |", flush=True)
+        runs = [run(arguments) for _ in range(args.rounds + 1)][1:]
+        times = [each.seconds for each in runs]
+        least = min(each.processor for each in runs)
+        lines.append(f"| {name} | {statistics.median(times):.3f} | {min(times):.3f} | {least:.3f} |")
+        print(lines[-1], flush=True)
+    lines += ["", "| `mlc compile` of | MiB | cold s | CPU s | " + " | ".join(STAGES)]
+    lines[-1] += " | peak MiB | warm s | CPU s | peak MiB |"
+    lines.append("| --- |" + " ---: |" * (len(STAGES) + 7))
+    print("\n".join(lines[-2:]))
+    files = {path.name.removesuffix(".onnx"): path for path in sorted(args.models.glob("*.onnx"))}
+    for name in args.model or [*files, "step"]:
+        if name == "step":
+            title = f"step of training, {LAYERS} layers"
+            lines.append(row(title, ["-m", "benchmarks.startup", "--step"], None, args.rounds))
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                command = ["-m", "mlc", "compile", str(files[name]), "-o", f"{folder}/m.mlc", "-q", "--json"]
+                lines.append(row(name, command, files[name], args.rounds))
+        print(lines[-1], flush=True)
+    if not args.model:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        head = f"# Startup\n\nBy `python -m benchmarks.startup` on {os.cpu_count()} processors, {RESULTS.name}.\n\n"
+        (RESULTS / "startup.md").write_text(head + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
