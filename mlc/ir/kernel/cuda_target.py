@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import ClassVar
@@ -168,6 +167,8 @@ def _advice(name: str) -> str:
 @cache
 def _at_hand() -> str | None:
     """The architecture of the first GPU of this machine, if it is one of those above."""
+    import subprocess
+
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
