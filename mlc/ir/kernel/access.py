@@ -9,7 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import AffineMapAttr
-from xdsl.ir.affine import AffineExpr, AffineMap
+from xdsl.ir.affine import AffineMap
+from xdsl.ir.affine.affine_expr import (
+    AffineBinaryOpExpr,
+    AffineBinaryOpKind,
+    AffineConstantExpr,
+    AffineDimExpr,
+    AffineExpr,
+)
+
+from mlc.errors import MlcError
 
 
 @dataclass(frozen=True)
@@ -89,14 +98,25 @@ def write_map(access: Sequence[Affine], names: Sequence[str]) -> AffineMapAttr:
 
 
 def read_map(attr: AffineMapAttr, names: Sequence[str]) -> tuple[Affine, ...]:
-    """The access that an affine map over the loops `names` stands for."""
+    """The access that an affine map over the loops `names` stands for. Raises MlcError for one that divides."""
     found = []
     for expr in attr.data.results:
-        zero = [0] * len(names)
-        constant = expr.eval(zero, ())
-        terms = {}
-        for d, name in enumerate(names):
-            if coefficient := expr.eval([*zero[:d], 1, *zero[d + 1 :]], ()) - constant:
-                terms[name] = coefficient
-        found.append(Affine(terms, constant))
+        factors, constant = [0] * len(names), 0
+        waiting: list[tuple[AffineExpr, int]] = [(expr, 1)]
+        while waiting:
+            match waiting.pop():
+                case AffineDimExpr(position), factor:
+                    factors[position] += factor
+                case AffineConstantExpr(value), factor:
+                    constant += factor * value
+                case AffineBinaryOpExpr(AffineBinaryOpKind.Add, lhs, rhs), factor:
+                    waiting += [(lhs, factor), (rhs, factor)]
+                case (AffineBinaryOpExpr(AffineBinaryOpKind.Mul, AffineConstantExpr(by), part), factor) | (
+                    AffineBinaryOpExpr(AffineBinaryOpKind.Mul, part, AffineConstantExpr(by)),
+                    factor,
+                ):
+                    waiting.append((part, factor * by))
+                case _:
+                    raise MlcError(f"{expr} is no sum of multiples of loops, as the places that a kernel reads are")
+        found.append(Affine({name: f for name, f in zip(names, factors, strict=True) if f}, constant))
     return tuple(found)
