@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", nargs="+", help="files of --models, without .onnx; step: that of training")
     parser.add_argument("--models", type=Path, default=BUILD)
+    parser.add_argument("--output", type=Path, help="where the table goes that --model chooses the rows of")
     parser.add_argument("--step", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.step:
@@ -133,10 +134,13 @@ def main() -> None:
                 command = ["-m", "mlc", "compile", str(files[name]), "-o", f"{folder}/m.mlc", "-q", "--json"]
                 lines.append(row(name, command, files[name], args.rounds))
         print(lines[-1], flush=True)
-    if not args.model:
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        head = f"# Startup\n\nBy `python -m benchmarks.startup` on {os.cpu_count()} processors, {RESULTS.name}.\n\n"
-        (RESULTS / "startup.md").write_text(head + "\n".join(lines) + "\n")
+    if output := args.output or (None if args.model else RESULTS / "startup.md"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        load = (
+            f"{os.cpu_count()} processors, {RESULTS.name}, with {os.getloadavg()[1]:.0f} processes at work in the end"
+        )
+        head = f"# Startup\n\nBy `python -m benchmarks.startup` on {load}.\n\n"
+        output.write_text(head + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
