@@ -13,10 +13,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
 
+from mlc.errors import InvalidModel
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 
@@ -45,6 +47,25 @@ class View:
             cuts.append(slice(start, stop if stop >= 0 else None, step) if size else slice(0, 0))
         return x[tuple(cuts)]
 
+    def misfit(self, before: Sequence[int], at: Callable[[Extent], int]) -> str | None:
+        """Why it is no view of an array of this shape, where it is none."""
+        shape, rank = [at(e) for e in self.shape], len(before)
+        match self.kind:
+            case "reshape":
+                fits = prod(shape) == prod(before)
+            case "transpose":
+                fits = sorted(self.numbers) == list(range(rank)) and shape == [before[a] for a in self.numbers]
+            case "broadcast":
+                inside = len(self.numbers) == rank and all(0 <= a < len(shape) for a in self.numbers)
+                fits = inside and list(self.numbers) == sorted(set(self.numbers))
+                fits = fits and [shape[a] for a in self.numbers] == list(before)
+            case _:
+                fits = len(self.starts) == len(self.numbers) == len(shape) == rank and 0 not in self.numbers
+                for start, size, step, whole in zip(self.starts, shape, self.numbers, before, strict=False):
+                    ends = (at(start), at(start) + (size - 1) * step)
+                    fits = fits and (0 in shape or all(0 <= end < whole for end in ends))
+        return None if fits and min(shape, default=0) >= 0 else f"{self.kind} {shape} of {list(before)}"
+
 
 @dataclass(frozen=True)
 class IndexRange:
@@ -62,9 +83,14 @@ class IndexRange:
         return frozenset(s for e in extents if isinstance(e, Dim) for s in e.symbols())
 
     def viewed(self, x: np.ndarray, at: Callable[[Extent], int]) -> np.ndarray:
-        """The values that index, of the array for the input."""
-        for view in self.views:
-            x = view.of(x, at)
+        """The values that index, of the array for the input. Raises InvalidModel where the views, which text may hold, do not fit it."""
+        try:
+            for view in self.views:
+                x = view.of(x, at)
+        except (IndexError, ValueError) as error:
+            raise InvalidModel(
+                f"the positions in input '{self.input}' are tested by a view that does not fit: {error}"
+            ) from error
         return x
 
     def to_text(self) -> list[str]:

@@ -27,7 +27,7 @@ from mlc.ir import dims, outsiders
 from mlc.ir.alias import ALIAS, FRONT, aliases_of, names_of, verify_aliases
 from mlc.ir.dims import Extent
 from mlc.ir.graph.base import Check
-from mlc.ir.graph.constants import DimensionOp
+from mlc.ir.graph.constants import DimensionOp, WeightOp
 from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.indexing import IndexRange
 from mlc.ir.kernel.fit import verify_function
@@ -216,8 +216,20 @@ class Module:
                     _verify_counts(op)
                     _verify_aliases(op)
                     verify_function(op)
+            self._verify_weights()
         except VerifyException as error:
             raise InvalidModel(f"the module does not verify: {error}") from error
+
+    def _verify_weights(self) -> None:
+        """A weight has the type that the store holds it with."""
+        for op in self.op.walk():
+            if isinstance(op, WeightOp) and op.weight_key in self.weights:
+                shape, dtype = self.weights.type_of(op.weight_key)
+                if (shape_of(op.result), dtype_of(op.result)) != (shape, dtype):
+                    raise VerifyException(
+                        f"{op.name}: '{op.weight_key}' is {dtype}{shape_text(shape)} in the store,"
+                        f" and {dtype_of(op.result)}{shape_text(shape_of(op.result))} here"
+                    )
 
     def clone(self) -> Module:
         """A copy of the IR. It shares the weights; those that passes add to it are its own."""

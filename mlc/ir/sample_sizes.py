@@ -21,6 +21,7 @@ from mlc.errors import ShapeError
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import Check
+from mlc.ir.indexing import IndexRange
 from mlc.ir.types import Shape, shape_of
 
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
@@ -35,7 +36,10 @@ class Sized(Protocol):
 
     symbols: dict[str, tuple[int, int | None]]
     checks: list[Check]
+    indices: tuple[IndexRange, ...]
 
+    @property
+    def input_names(self) -> list[str]: ...
     @property
     def main(self) -> FuncOp: ...
     @property

@@ -29,8 +29,9 @@ from mlc.ir.graph.control import IfOp, ScanOp, WhileOp, source_of
 from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.elementwise import CastOp
 from mlc.ir.graph.shape import ReshapeOp
+from mlc.ir.indexing import IndexRange
 from mlc.ir.sample_sizes import Sized, sample_binding
-from mlc.ir.types import dtype_of, numpy_dtype, shape_of
+from mlc.ir.types import dtype_of, is_integer, numpy_dtype, shape_of
 
 _SIZES = (2, 1, 3, 5, 8, 17, 64)  # of all symbols at once
 _DRAWN = 16  # sets of different sizes
@@ -88,9 +89,12 @@ class _At:
 
 def verify_sizes(module: Sized) -> None:
     """Raises InvalidModel naming the op, what does not fit, and the sizes. Of a graph; what was lowered is code."""
+    main, names = module.main, module.input_names
+    for each in module.indices:
+        if each.input not in names:
+            raise _invalid(main, f"graph.indices test the values of '{each.input}', which is no input", {})
     if module.is_program:
         return
-    main = module.main
     waiting = []
     for question in _questions(main):
         try:
@@ -99,7 +103,7 @@ def verify_sizes(module: Sized) -> None:
         except _Open:
             waiting.append(question)
     fronts = fronts_of(main)
-    if not waiting and not fronts:
+    if not waiting and not fronts and not module.indices:
         return
     truths = _truths(main.body.block)
     for sizes in _bindings(module):
@@ -108,6 +112,9 @@ def verify_sizes(module: Sized) -> None:
             less, more = at(module.input_types[argument][0][0]), at(module.output_types[output][0][0])
             if less > more:
                 raise _invalid(main, f"a result of {more} rows begins with an argument of {less}", sizes)
+        for each in module.indices:
+            if (fault := _unviewed(module, each, at)) is not None:
+                raise _invalid(main, f"graph.indices test {fault}", sizes)
         for question in waiting:
             try:
                 if (fault := question.fault(at)) is not None and _runs(question.around, at, truths):
@@ -121,6 +128,23 @@ def _invalid(op: Operation, fault: str, sizes: Mapping[str, int]) -> InvalidMode
     at = ", ".join(f"{name} = {value}" for name, value in sizes.items())
     remedy = "Correct it, or write a check of the sizes into graph.checks." if at else None
     return InvalidModel(f"{op.name}{place}: {f'at {at} ' if at else ''}{fault}", remedy=remedy)
+
+
+def _unviewed(module: Sized, tested: IndexRange, at: Evaluate) -> str | None:
+    """What an index range tests that is not there: its input, a size, or a view."""
+    types = dict(zip(module.input_names, module.input_types, strict=True))
+    if not is_integer(types[tested.input][1]):
+        return f"the values of '{tested.input}', which are no integers"
+    try:
+        shape = [at(e) for e in types[tested.input][0]]
+        at(tested.low), at(tested.high)
+        for view in tested.views:
+            if (fault := view.misfit(shape, at)) is not None:
+                return f"'{tested.input}' through a view that does not fit: {fault}"
+            shape = [at(e) for e in view.shape]
+    except KeyError as missing:
+        return f"'{tested.input}' for the size {missing}, which no input tells"
+    return None
 
 
 # What is asked -------------------------------------------------------------------------------------------------------------

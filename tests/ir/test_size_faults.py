@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from mlc.compiler import parse_text
 from mlc.errors import InvalidModel
 from mlc.ir import builder as g
 from mlc.ir import dims
+from mlc.ir.indexing import IndexRange, View
 from mlc.ir.module import Module
 
 
@@ -219,3 +221,35 @@ def test_a_result_that_begins_with_an_argument_is_no_shorter() -> None:
     parse_text(text("P + 1"), "text")
     with pytest.raises(InvalidModel, match="a result of 1 rows begins with an argument of 2"):
         parse_text(text("P - 1"), "text")
+
+
+def test_a_weight_has_the_type_that_the_store_holds_it_with() -> None:
+    m = g.module_builder("main")
+    with m.function(inputs=[("x", ("N", 8), "f32")]) as (x,):
+        m.outputs([("y", g.matmul(x, g.weight(np.zeros((8, 32), np.float32), name="w")))])
+    module = m.finish()
+    Module.parse(str(module), module.weights)
+    text = str(module).replace("tensor<8x32xf32>", "tensor<8x99xf32>").replace("tensor<?x32xf32", "tensor<?x99xf32")
+    with pytest.raises(InvalidModel, match=r"'w' is f32\[8, 32\] in the store, and f32\[8, 99\] here"):
+        Module.parse(text, module.weights)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (IndexRange("gone", 0, N, "rows"), "the values of 'gone', which is no input"),
+        (IndexRange("x0", 0, N, "rows"), "the values of 'x0', which are no integers"),
+        (IndexRange("x1", 0, dims.symbol("Q"), "rows"), "'x1' for the size 'Q', which no input tells"),
+        (IndexRange("x1", 0, N, "rows", (View("reshape", (7,)),)), r"does not fit: reshape \[7\] of \[2\]"),
+        (IndexRange("x1", 0, N, "rows", (View("transpose", (2,), (5,)),)), r"does not fit: transpose"),
+        (IndexRange("x1", 0, N, "rows", (View("broadcast", (3, 2), (0,)),)), r"does not fit: broadcast"),
+        (IndexRange("x1", 0, N, "rows", (View("slice", (2,), (1,), (N,)),)), r"does not fit: slice"),
+        (IndexRange("x1", 0, N, "rows", (View("slice", (1,), (0,), (0,)),)), r"does not fit: slice"),
+    ],
+)
+def test_what_text_has_tested_of_positions_is_there(row: IndexRange, said: str) -> None:
+    module = built(lambda x, i: g.gather(x, i, 0), (("N", 3), "f32"), ((2,), "i64"))
+    parsed(module)
+    module.indices = (row,)
+    with pytest.raises(InvalidModel, match=said):
+        parsed(module)

@@ -154,7 +154,7 @@ def test_a_manifest_that_does_not_fit_is_damage(package, tmp_path, change):
         (lambda p: p["outputs"][0].update(shape=["Q"]), "no input tells the size Q"),
         (lambda p: p["inputs"][0].update(dtype="f31"), "there is no dtype 'f31'"),
         (lambda p: p["inputs"][0].update(name=7), "7 is no name"),
-        (lambda p: p["outputs"].append(p["outputs"][0]), "two outputs have one name"),
+        (lambda p: p["inputs"].append(p["inputs"][0]), "two inputs have one name"),
         (lambda p: p["symbols"].update(N=[5, 2]), "a size has the bounds 5 and 2"),
         (lambda p: p["state"].update(x="gone"), "the input 'x' is kept between calls"),
         (lambda p: p["indices"].append(["gone", "0", "4", "rows", "[]"]), "positions are tested of 'gone'"),
