@@ -58,7 +58,8 @@ def sample_binding(
     """A value for every symbol that `given` does not name, so that the module's checks hold and no tensor is empty if that can be had.
 
     Tried first: `preferred` for all of them, or without it small distinct values. An input, or all of the outputs, are empty only where sizes
-    in `given`, or bounds, make them so. Raises ShapeError, with the checks, where nothing that was tried meets them.
+    in `given`, or bounds, make them so. Raises ShapeError, with the checks, where nothing that was tried meets them, and for a size that no
+    input tells.
     """
     named = dict.fromkeys(
         [
@@ -70,6 +71,11 @@ def sample_binding(
     symbols = [symbol for symbol in named if symbol not in fixed]
     limits = {symbol: module.symbols.get(symbol, (0, None)) for symbol in symbols}
     conditions = _Conditions.of(module, fixed, limits)
+    asked = {s for c in (*conditions.checks, *conditions.inside) for e in c.extents for s in e.symbols()}
+    for name in sorted(asked - named.keys()):  # in text that somebody wrote
+        raise ShapeError(
+            f"no input tells the size {name}", remedy="Sizes are those of inputs, or counted by graph.prefix."
+        )
     first: dict[str, int] | None = None
     empty: dict[str, int] | None = None  # meets the checks
     for choice in _choices(len(symbols), preferred):
