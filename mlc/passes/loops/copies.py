@@ -29,6 +29,7 @@ from mlc.passes.loops.lanes import vector_type
 from mlc.passes.loops.scf_blocks import branch, choice, for_loop
 
 BYTES = 16  # that a thread moves at a time
+LEAST = 8  # of a row that neighbouring threads read next to each other
 Indices = list[SSAValue]
 
 
@@ -113,9 +114,9 @@ class Copy:
         b.insert(loop)
 
     def near(self) -> int:
-        """How much of a row neighbouring threads have: all of it or, if its stores conflict, the longest part of 16 bytes or more that does least."""
+        """How much of a row neighbouring threads have: all of it or, if its stores conflict, the longest part that does least."""
         parts = [self.shape[self.axis]]
-        while parts[-1] % (2 * self.width) == 0 and parts[-1] * element_bytes(self.element) >= 2 * BYTES:
+        while parts[-1] % (2 * self.width) == 0 and parts[-1] * element_bytes(self.element) >= 2 * LEAST:
             parts.append(parts[-1] // 2)
         return min(parts, key=self.ways)
 

@@ -17,6 +17,7 @@ from mlc.ir.kernel.cuda_target import CudaTarget
 from mlc.ir.kernel.schedule import Binding, Level, Scalar, Schedule, Stage
 from mlc.passes.kernel.rules.cuda.contraction import PIECE, SHAPES, Product, TileShape, across, depths
 from mlc.passes.kernel.rules.loop_facts import LoopFacts
+from mlc.passes.loops.pixel_windows import is_window
 
 ONE, LINE = 1, 32  # what a run-time number of images is taken for, and a run-time size of one
 
@@ -66,11 +67,21 @@ def time(product: Product, shape: TileShape, target: CudaTarget) -> tuple[float,
     return rounds * at_once * shape.m * shape.n / (shape.speed * hidden), -shape.m * shape.n
 
 
+def staged(product: Product) -> Stage:
+    """What is read of the image: windows have all pixels as the last axis (pixel_windows.py), and pixels that share nothing are laid so."""
+    forms = product.other.access
+    if is_window(forms):
+        return Stage("workgroup", pad=PIECE)
+    place = {name: number for number, name in enumerate(product.rows)}
+    order = tuple(sorted(range(len(forms)), key=lambda axis: place.get(forms[axis].loop() or "", -1)))
+    return Stage("workgroup", () if order == tuple(range(len(forms))) else order, PIECE)
+
+
 def tiled(product: Product, shape: TileShape, image: str, weight: str) -> Schedule:
     n, tile = product.n, pixels(product, shape.m)
     blocks: dict[str, Binding] = dict.fromkeys((*product.batch, *product.rows), "block.x")
     blocks[n] = across(product, shape.n)
-    stages = {image: Stage("workgroup", pad=PIECE), weight: product.k_major(product.panel, n)}
+    stages = {image: staged(product), weight: product.k_major(product.panel, n)}
     pieces: tuple[Level, ...] = ()
     piece = dict(tile)
     if shape.rows > 1:
