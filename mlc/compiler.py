@@ -254,6 +254,7 @@ class Compilation:
         from mlc.insight.fusion import boundaries
         from mlc.insight.pages import write_index
         from mlc.ir.kernel.planner import functions_of
+        from mlc.passes.graph.fewer_products import Winograd
         from mlc.passes.graph.rematerialise import Rematerialise, memory_record
         from mlc.passes.kernel.lowering import LowerKernels, LowerNewKernels
         from mlc.passes.kernel.rules.by_target import option_of
@@ -264,9 +265,10 @@ class Compilation:
         if passes is None:
             sizes = ";".join(map(variant_text, options.specialise))
             target = option_of(self.backend.name, options.arch, options.precision)
-            every = pipeline(
-                options.opt_level, target, options.disable_passes, options.passes, sizes, options.memory_budget
-            )
+            winograd = options.setting("winograd")
+            left_out = (*options.disable_passes, *([Winograd.name] if winograd == "off" else []))
+            tile = int(winograd) if winograd.isdigit() else 0
+            every = pipeline(options.opt_level, target, left_out, options.passes, sizes, options.memory_budget, tile)
             done = done_before(module)
             if options.memory_budget is not None and Rematerialise.name in done:
                 raise MlcError("a module that is fused already gets no memory budget", remedy="Give the model itself.")
@@ -624,8 +626,6 @@ def _check_available(options: CompileOptions) -> None:
     """Raises TargetUnavailable for what this version has no code for."""
     if options.keep_f32:
         raise TargetUnavailable(f"this version of mlc keeps no single nodes in f32, as '{options.keep_f32[0]}'")
-    if options.settings:
-        raise MlcError(f"there is no setting '{next(iter(options.settings))}'", remedy="This version has no settings.")
 
 
 def _summary(manager: PassManager, kernels: Sequence[Mapping[str, Any]]) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["f32", "tf32", "bf16", "f16"]
 Denormals = Literal["flush", "keep"]
+SETTINGS: Mapping[str, tuple[str, ...]] = {"winograd": ("auto", "off", "2", "4")}  # what each may be, the default first
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class CompileOptions:
     threads          largest number of threads a call may use; None: MLC_NUM_THREADS, OMP_NUM_THREADS, else what the
                      process may use (affinity, container quota)
     opt_level        0 only lowers, 1 also simplifies and fuses, 2 does everything that keeps the arithmetic as written, but for
-                     constant factors at products, 3 also what changes rounding by a few units in the last place
+                     constant factors at products and convolutions in fewer products (Winograd), 3 also what changes rounding by a few units in the last place
     passes           graph passes in place of those that opt_level chooses: text, or a list of passes and their names; the name
                      "default" stands for those that it would choose
     disable_passes   names of passes to leave out
@@ -67,7 +68,8 @@ class CompileOptions:
                      they are computed with
     cache            whether compiled objects and whole compilations are read from and written to the cache on disk
     verify_each      run the IR verifier after every pass
-    settings         further choices as key -> text (`--opt conv=fft`)
+    settings         further choices as name -> text. winograd: "auto", which computes 3 x 3 convolutions in fewer products where that is
+                     faster; "off"; "2" or "4": wherever it can be done, with tiles of so many outputs along an axis
     """
 
     target: str = "cpu"
@@ -109,6 +111,10 @@ class CompileOptions:
             raise MlcError(f"until is {self.until!r}", remedy="Give the name of a node, or of a value.")
         if not isinstance(self.settings, Mapping):
             raise MlcError(f"settings is {self.settings!r}", remedy="Give text per name.")
+        for name, value in self.settings.items():
+            if name not in SETTINGS:
+                raise MlcError(f"there is no setting '{name}'", remedy=f"Settings: {', '.join(SETTINGS)}.")
+            _one_of(f"setting {name}", value, SETTINGS[name])
         _one_of("opt_level", self.opt_level, (0, 1, 2, 3))
         if self.threads is not None and not (is_whole(self.threads) and self.threads >= 1):
             raise MlcError(f"threads is {self.threads!r}, a call needs at least 1", remedy="Give a whole number.")
@@ -120,6 +126,10 @@ class CompileOptions:
                     f"dimension '{name}' is fixed to {bounds.low} and cannot be specialised as well",
                     remedy=f"--dim {name}={bounds.low} makes code for this size alone, --dim {name}@{bounds.low} for every size and this one.",
                 )
+
+    def setting(self, name: str) -> str:
+        """What was chosen, or the default."""
+        return self.settings.get(name, SETTINGS[name][0])
 
 
 def _one_of(name: str, value: object, choices: tuple[object, ...]) -> None:

@@ -10,7 +10,7 @@ from typing import get_args
 
 from mlc.backends import summaries
 from mlc.cli.command_line import Parser
-from mlc.options import Precision
+from mlc.options import SETTINGS, Precision
 
 
 def model(parser: Parser, what: str = "MODEL") -> None:
@@ -75,7 +75,7 @@ def target(parser: Parser) -> None:
         (
             "only lower",
             "simplify and fuse",
-            "all that keeps the arithmetic, constant factors aside",
+            "all that keeps the arithmetic, constant factors and Winograd aside",
             "also what rounds differently",
         )
     ):
@@ -106,6 +106,14 @@ def target(parser: Parser) -> None:
         "--denormals",
         choices=("flush", "keep"),
         help="numbers below the smallest normal one count as 0 (default), or are computed with",
+    )
+    group.add_argument(
+        "--opt",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a further choice: "
+        + "; ".join(f"{name}={'|'.join(choices)} (default {choices[0]})" for name, choices in SETTINGS.items()),
     )
     group.add_argument(
         "--no-cache",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def _near(path: Path) -> str | None:
 
 def require_as_compiled(args: argparse.Namespace, package: Model) -> None:
     """Raises UsageError for flags that a package comes too late for."""
-    for flag in ("shape", "until", "passes", "disable_pass", "known", "denormals", "precision", "memory_budget"):
+    for flag in ("shape", "until", "passes", "disable_pass", "known", "denormals", "precision", "memory_budget", "opt"):
         if getattr(args, flag, None):
             name = flag.replace("_", "-")
             raise UsageError(f"--{name} changes how a model is compiled, and {package.name} is compiled already")
@@ -110,4 +111,16 @@ def options(args: argparse.Namespace) -> CompileOptions:
         precision=getattr(args, "precision", None),
         cache=not getattr(args, "no_cache", False),
         verify_each=getattr(args, "verify_each", False),
+        settings=_settings(getattr(args, "opt", [])),
     )
+
+
+def _settings(given: Sequence[str]) -> dict[str, str]:
+    """winograd=off -> {"winograd": "off"}."""
+    found = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise UsageError(f"--opt {text}: write NAME=VALUE, as in --opt winograd=off")
+        found[name.strip()] = value.strip()
+    return found

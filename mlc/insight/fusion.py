@@ -17,6 +17,7 @@ from mlc.ir.graph.linear import ContractOp
 from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.shape import ReshapeOp
 from mlc.ir.graph.window import ReduceWindowOp
+from mlc.ir.graph.winograd import WinogradOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, shape_of, shape_text
 
@@ -70,13 +71,17 @@ def _sentence(group: GroupOp, result: SSAValue, op: Operation, operand: SSAValue
         reader = f"the rest of {reader}"
     inside = op.body.block.args[op.operands.index(operand)]
     direct = [use.operation for use in inside.uses]
-    if any(isinstance(use, ContractOp | ConvolutionOp) for use in direct):
+    if any(isinstance(use, ContractOp | ConvolutionOp | WinogradOp) for use in direct):
         return f"not into {reader}: a {head} reads each element many times, computed once in memory"
     if any(isinstance(use, ReduceWindowOp) for use in direct):
         return f"not into {reader}: a window needs the neighbourhood, which would be computed again for each"
     if kernels > 1:
         return f"not into {reader}: {kernels} kernels read it, and it is computed once"
-    if any(isinstance(use, ReduceOp) for use in direct) and group.kind.data in ("contraction", "convolution"):
+    if any(isinstance(use, ReduceOp) for use in direct) and group.kind.data in (
+        "contraction",
+        "convolution",
+        "winograd",
+    ):
         return f"not into {reader}: a reduction needs whole rows, a {group.kind.data} makes them tile by tile"
     if reshaped:
         return (

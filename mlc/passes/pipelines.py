@@ -1,6 +1,6 @@
 """The passes by name, and the order they run in: written once, here.
 
-O0   only lowers        O2   everything that keeps the arithmetic as written, but for constant factors at products (default)
+O0   only lowers        O2   everything that keeps the arithmetic as written, but for constant factors at products and convolutions in fewer products (default)
 O1   also simplifies    O3   also what changes rounding
 """
 
@@ -19,6 +19,7 @@ from mlc.passes.graph.batch_norm import FoldBatchNorm
 from mlc.passes.graph.cse import Cse
 from mlc.passes.graph.dce import Dce
 from mlc.passes.graph.decompose import Decompose, WriteCheckpoints
+from mlc.passes.graph.fewer_products import Winograd
 from mlc.passes.graph.fold import Fold
 from mlc.passes.graph.fuse import Fuse
 from mlc.passes.graph.growing import GrowInPlace
@@ -52,6 +53,7 @@ PASSES: dict[str, type[Pass]] = {
         RelaxArithmetic,
         MergeScales,
         SplitProjections,
+        Winograd,
         FoldBatchNorm,
         SelectLayout,
         IntegerProducts,
@@ -88,8 +90,10 @@ def register_pass(kind: type[PassClass]) -> type[PassClass]:
     return kind
 
 
-def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
-    """From an imported module to one that can be fused."""
+def graph_passes(
+    opt_level: int = 2, disable: Iterable[str] = (), target: str = AT_HAND, winograd: int = 0
+) -> list[Pass]:
+    """From an imported module to one that can be fused. `winograd` is the tile of that pass, for the machine `target`."""
     left_out = set(disable)
     for name in sorted(left_out - PASSES.keys()):
         raise unknown(name)
@@ -107,6 +111,7 @@ def graph_passes(opt_level: int = 2, disable: Iterable[str] = ()) -> list[Pass]:
         (2, MergeScales()),
         (1, Simplify()),
         (2, SplitProjections()),
+        (2, Winograd(target, winograd)),
         (1, Fold()),
         (0, ExpandPadding()),
         (2, ExpandPlaces()),
@@ -143,14 +148,15 @@ def pipeline(
     passes: str | Sequence[Pass | str] | None = None,
     sizes: str = "",
     memory_budget: int | None = None,
+    winograd: int = 0,
 ) -> list[Pass]:
     """All passes from an imported module to loops for the machine `target`. `passes`, as text or one by one, take the place of the graph passes; the name
     "default" among them stands for those of the level. They may name some of the last ones too, which are then not added again. `sizes` get code of their own, as in "N@8;N@1,T@128".
-    Under a `memory_budget` of bytes, values are computed again instead of being kept."""
+    Under a `memory_budget` of bytes, values are computed again instead of being kept. `winograd` is the tile of that pass, 0 for the faster."""
     left_out = set(disable)
     if needed := sorted(left_out & {kind.name for kind in (*BEFORE_FUSION, *LOWERING)}):
         raise MlcError(f"pass '{needed[0]}' cannot be left out", remedy="--stop-after shows the module before it.")
-    first = graph_passes(opt_level, left_out)
+    first = graph_passes(opt_level, left_out, target, winograd)
     if passes is not None:
         given = [passes] if isinstance(passes, str) else passes
         first = [

@@ -101,7 +101,7 @@ def test_a_dump_shows_the_levels_on_the_way_to_loops_and_each_file_runs(tmp_path
     from mlc.options import CompileOptions
 
     model = Path(mlc.__file__).parent / "demo/digits.onnx"
-    options = CompileOptions(cache=False, threads=1)
+    options = CompileOptions(cache=False, threads=1, settings={"winograd": "off"})
     compilation = Compilation(options, inspection=Inspection(dump=tmp_path))
     compilation.lower(compilation.load(model))
     page = Page(tmp_path / "index.html")
@@ -113,7 +113,7 @@ def test_a_dump_shows_the_levels_on_the_way_to_loops_and_each_file_runs(tmp_path
     assert "loc(" in (tmp_path / page.links[0]).read_text()
     ((shape, _),) = mlc.load(model).input_types
     x = np.random.default_rng(0).random([3, *shape[1:]]).astype(np.float32)
-    want = mlc.compile(model, threads=1, cache=False)(x)
+    want = mlc.compile(model, threads=1, cache=False, settings=options.settings)(x)
     for link in way[1:]:
         text = (tmp_path / link).read_text()
         assert ("linalg.generic" in text) == (link != way[-1])

@@ -20,6 +20,7 @@ from mlc.ir.graph.base import building, emit
 from mlc.ir.graph.control import YieldOp
 from mlc.ir.graph.custom import CustomOp
 from mlc.ir.graph.random import PhiloxOp
+from mlc.ir.graph.winograd import windows, winograd
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
 
@@ -291,6 +292,10 @@ def channels_last(window: int, stride: int) -> Example:
     return Example("convolution", [(s, "f32") for s in shapes], build, meaning, sizes, label=label, fixed="CO")
 
 
+def _fewer_products(x: SSAValue, weight: SSAValue) -> SSAValue:
+    return winograd(x, windows(weight, 2, 2), 2, crop=(1, 0), rows=3)
+
+
 def _softmax(x: np.ndarray, axis: int) -> np.ndarray:
     e = np.exp(x.astype(np.float64))
     return (e / e.sum(axis, keepdims=True)).astype(x.dtype)
@@ -329,6 +334,7 @@ def _structural() -> list[Example]:
         channels_last(3, 2),
         Example("convolution", [((1, 6, 7, 7), f), ((6, 1, 3, 3), f)], conv(1, 1, 6), lambda x, w: _loops_conv(x, w, 1, 1, 6), {}, label="convolution depthwise"),
         Example("convolution", [((2, 4, 6, 6), f), ((6, 2, 3, 3), f)], conv(1, 0, 2), lambda x, w: _loops_conv(x, w, 1, 0, 2), {}, label="convolution groups"),
+        Example("winograd", [(("N", 10, 10, 2), f), ((3, 3, 2, 4), f)], _fewer_products, lambda x, w: _loops_conv(x.transpose(0, 3, 1, 2), w.transpose(3, 2, 0, 1), 1, 0).transpose(0, 2, 3, 1)[:, :7], {"N": 2}, "unit"),
         Example("reduce", [(("N", 5, 6), f)], lambda x: [g.reduce(x, [0, 2], k) for k in ("sum", "max", "min")], lambda x: (x.astype(np.float64).sum((0, 2)).astype(np.float32), x.max((0, 2)), x.min((0, 2))), {"N": 4}),
         Example("reduce", [((3, 4), "bool")], lambda x: [g.reduce(x, [1], k) for k in ("and", "or")], lambda x: (x.all(1), x.any(1)), {}, label="reduce bool"),
         Example("reduce", [((3, 4), "i64")], lambda x: g.reduce(x, None, "prod"), lambda x: np.array(math.prod(x.flat)), {}, label="reduce all i64"),

@@ -24,6 +24,7 @@ from mlc.ir.graph import (
     reduce,
     shape,
     window,
+    winograd,
 )
 from mlc.ir.types import DimsAttr
 
@@ -45,6 +46,7 @@ GRAPH = Dialect(
         parts.ConcatenateOp,
         linear.ContractOp,
         convolution.ConvolutionOp,
+        winograd.WinogradOp,
         reduce.ReduceOp,
         reduce.ArgReduceOp,
         reduce.CumulativeOp,

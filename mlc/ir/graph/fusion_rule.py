@@ -25,6 +25,7 @@ from mlc.ir.graph.parts import ConcatenateOp, PadOp
 from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.views import Place, is_view, looked_through, reads_through
 from mlc.ir.graph.window import ReduceWindowOp
+from mlc.ir.graph.winograd import WinogradOp
 from mlc.ir.kernel.access import L
 from mlc.ir.types import shape_of
 
@@ -57,7 +58,7 @@ class Frame:
     def reads(self, op: Operation) -> Iterator[tuple[SSAValue, Place | None]]:
         """The operands that an op of the group reads element by element, and where; None for what has no place in this frame."""
         match op:
-            case ContractOp() | ConvolutionOp() | ReduceWindowOp():
+            case ContractOp() | ConvolutionOp() | WinogradOp() | ReduceWindowOp():
                 return  # their operands are memory, computed by other kernels
             case ReduceOp(x=x) | PadOp(x=x):
                 yield x, self.place(x)
@@ -110,7 +111,7 @@ def misplaced_in(kind: str, block: Block) -> SSAValue | None:
             if first is None or not isinstance(op, PointwiseOp | ConcatenateOp):
                 return op.results[0]
         return None if first is None else misplaced(members, members, Frame.of(first))
-    heads = [op for op in ops if isinstance(op, (ContractOp, ConvolutionOp, ReduceWindowOp, ReduceOp))]
-    if kind not in ("contraction", "convolution", "window", "rows") or not heads:
+    heads = [op for op in ops if isinstance(op, (ContractOp, ConvolutionOp, WinogradOp, ReduceWindowOp, ReduceOp))]
+    if kind not in ("contraction", "convolution", "winograd", "window", "rows") or not heads:
         return None
     return misplaced(members, members, Frame.of(heads[0]))

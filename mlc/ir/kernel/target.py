@@ -19,6 +19,7 @@ class Lowering:
     threads  of a block of a GPU, at most
     shared   bytes of workgroup memory that the arrays of a block may take
     precisions  below f32, to which operands of products are rounded where that is asked for; a machine with some has a field `precision`
+    winograd  whether its rules schedule graph.winograd
     math     whether functions such as exp are written out; otherwise whoever prints the loops has them
     """
 
@@ -31,6 +32,7 @@ class Lowering:
     threads: int = 1
     shared: int = 0
     precisions: tuple[str, ...] = ()
+    winograd: bool = False
 
 
 class Target(Protocol):

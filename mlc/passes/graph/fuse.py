@@ -35,6 +35,7 @@ from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.graph.shape import ReshapeOp
 from mlc.ir.graph.views import has_fixed_offsets, is_view, reads_through
 from mlc.ir.graph.window import ReduceWindowOp
+from mlc.ir.graph.winograd import WinogradOp
 from mlc.ir.module import Module
 from mlc.ir.types import rank_of, shape_of
 from mlc.passes.base import Pass
@@ -92,7 +93,7 @@ def reads_memory(op: Operation, operand: SSAValue) -> bool:
 
 
 def takes_epilogue(op: Operation) -> bool:
-    return isinstance(op, (ContractOp, ConvolutionOp, ReduceWindowOp))
+    return isinstance(op, (ContractOp, ConvolutionOp, WinogradOp, ReduceWindowOp))
 
 
 # Ops that are looked at to learn whether a group needs itself by way of others: a reader that is farther away is left where it is.
@@ -101,6 +102,7 @@ FAR = 1000
 KIND: tuple[tuple[type[Operation], str], ...] = (
     (ContractOp, "contraction"),
     (ConvolutionOp, "convolution"),
+    (WinogradOp, "winograd"),
     (ReduceWindowOp, "window"),
 )
 

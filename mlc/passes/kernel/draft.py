@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from xdsl.ir import SSAValue
 
 from mlc.ir import dims
@@ -24,7 +25,7 @@ Access = tuple[Affine, ...]
 class Memory:
     """A buffer or temporary of a draft, or the part of one that begins at `starts`. `pinned`: bodies compute addresses in it, or it is a part,
     so its axes stay as they are. `holds`: along each axis it has every `step`-th element of its value from `first` on, (first, step); all of
-    them where it is empty."""
+    them where it is empty. `values`: of a constant, which code is written for."""
 
     name: str
     shape: list[Extent]
@@ -35,6 +36,7 @@ class Memory:
     whole: Memory | None = None
     starts: Sequence[Extent] = ()
     holds: tuple[tuple[int, int], ...] = ()
+    values: np.ndarray | None = None
 
     def place(self, at: Access) -> Access:
         """Where the memory has the element of its value at `at`."""
@@ -45,7 +47,7 @@ class Memory:
     @property
     def bound(self) -> bool:
         """Does a call of the kernel hand it in?"""
-        return not self.temporary and self.whole is None
+        return not self.temporary and self.whole is None and self.values is None
 
 
 @dataclass
@@ -89,6 +91,11 @@ class Draft:
         self, shape: Sequence[Extent], dtype: str, name: str, temporary: bool = False, weight: bool = False
     ) -> Memory:
         memory = Memory(self._unique(name), list(shape), dtype, temporary, weight)
+        self.memories.append(memory)
+        return memory
+
+    def constant(self, values: np.ndarray, name: str) -> Memory:
+        memory = Memory(self._unique(name), list(values.shape), "f32", pinned=True, values=values)
         self.memories.append(memory)
         return memory
 
@@ -181,6 +188,8 @@ class Draft:
         for memory in self.memories:
             if memory.temporary:
                 values[memory] = kernel.temporary([named(e) for e in memory.shape], memory.dtype, memory.name)
+            elif memory.values is not None:
+                values[memory] = kernel.constant(memory.values, memory.name)
             elif memory.whole:
                 starts, sizes = ([_size(kernel, named(e)) for e in es] for es in (memory.starts, memory.shape))
                 values[memory] = subview(kernel.builder, values[memory.whole], starts, sizes)

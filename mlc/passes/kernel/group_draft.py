@@ -31,6 +31,7 @@ from mlc.ir.graph.parts import ConcatenateOp, PadOp, SliceOp, dilated
 from mlc.ir.graph.pick import WindowPlaceOp
 from mlc.ir.graph.reduce import ArgReduceOp, ReduceOp, identity
 from mlc.ir.graph.window import ReduceWindowOp
+from mlc.ir.graph.winograd import WinogradOp
 from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
 from mlc.ir.types import dtype_of, is_float, is_half, rank_of, shape_of
@@ -38,9 +39,10 @@ from mlc.passes.kernel.arg_reduce import arg_reduce
 from mlc.passes.kernel.draft import Access, Context, Draft, DraftOp, Memory
 from mlc.passes.kernel.phases import Every, Phase, phases
 from mlc.passes.kernel.scalar_expression import Expression, place, widen
+from mlc.passes.kernel.winograd_draft import Band, Blocks, bands
 
 COPIES = (PadOp, ConcatenateOp)  # written piece by piece, each piece at an offset
-ACCUMULATES = (ReduceOp, ContractOp, ConvolutionOp, ReduceWindowOp, WindowPlaceOp, ArgReduceOp)
+ACCUMULATES = (ReduceOp, ContractOp, ConvolutionOp, ReduceWindowOp, WindowPlaceOp, ArgReduceOp, WinogradOp)
 
 
 @dataclass
@@ -53,7 +55,7 @@ class Node:
 
 
 Piece = tuple[SSAValue, list[Extent]]
-Part = Piece | Phase  # what one of several kernels of a group computes
+Part = Piece | Phase | Band  # what one of several kernels of a group computes
 Starts = Mapping[Operation, Sequence[Extent]]
 
 
@@ -85,9 +87,11 @@ def pieces(value: SSAValue) -> list[Piece]:
 
 
 def parts_of(group: GroupOp) -> Sequence[Part]:
-    """What a group's result is copied from by a kernel each, or the phases of a convolution; nothing where one kernel computes it."""
+    """What a group's result is copied from by a kernel each, or the phases or bands of a convolution; nothing where one kernel computes it."""
     if group.kind.data == "elementwise":
         return []
+    if (winograd := _winograd(group)) is not None:
+        return bands(winograd)
     convolution = _convolution(group)
     if convolution is not None and convolution.is_spread:
         return phases(convolution)
@@ -123,6 +127,10 @@ def _convolution(group: GroupOp) -> ConvolutionOp | None:
     return next((op for op in group.body.block.ops if isinstance(op, ConvolutionOp)), None)
 
 
+def _winograd(group: GroupOp) -> WinogradOp | None:
+    return next((op for op in group.body.block.ops if isinstance(op, WinogradOp)), None)
+
+
 class GroupDraft:
     def __init__(self, group: GroupOp, name: str, part: Part | None, starts: Starts):
         self.group, self.block = group, group.body.block
@@ -130,6 +138,7 @@ class GroupDraft:
         self.convolution, self.phase = _convolution(group), part if isinstance(part, Mapping) else {}
         if self.convolution is not None and not self.phase:
             (self.phase,) = phases(self.convolution)
+        self.blocks = Blocks(winograd, part) if isinstance(part, Band) and (winograd := _winograd(group)) else None
         if (value := misplaced_in(group.kind.data, group.body.block)) is not None:
             raise InternalError(
                 f"outline: a group reads its own {dtype_of(value)}{list(shape_of(value))} at another place"
@@ -206,6 +215,8 @@ class GroupDraft:
                 return [f"{label}@{number}" for label in labels(op.spec.data)[2]]
             case ConvolutionOp() as op:
                 return [f"{_POSITIONS.get(c, c)}@{number}" for c in op.labels[2]]
+            case WinogradOp():
+                return [f"{name}@{number}" for name in ("n", "oh", "ow", "oc")]
         return [f"d{axis}@{number}" for axis in range(len(shape_of(value)))]
 
     def _folded(self, value: SSAValue, number: int) -> dict[str, Extent]:
@@ -317,7 +328,7 @@ class GroupDraft:
                 return [(x, at) for x in op.xs]
             case PadOp() | ConcatenateOp():
                 return [(self._piece(node)[0], at)]
-            case ArgReduceOp():
+            case ArgReduceOp() | WinogradOp():
                 return []
             case GraphOp() as op if isinstance(op, PointwiseOp) or op.results:
                 return [(node.value, at)]
@@ -330,7 +341,14 @@ class GroupDraft:
         for node in self.nodes:
             outputs_here = node.value in self.results
             accumulates = isinstance(node.value.owner, ACCUMULATES)
-            if accumulates:
+            if isinstance(node.value.owner, WinogradOp):
+                op = node.value.owner
+                assert self.blocks is not None
+                memory = self.blocks.steps(self.draft, self.memory[op.x], self.memory[op.weight], node.axes)
+                self.memory[node.value] = memory
+                if outputs_here:
+                    outputs[node.value] = self._write(node, node.value)
+            elif accumulates:
                 positions = self._positions(node)
                 shape = [every.number for every in positions]
                 memory = self.draft.memory(shape, _accumulator(node.value), "acc", temporary=True)
@@ -367,7 +385,15 @@ class GroupDraft:
         return memory
 
     def _loops(self, node: Node) -> dict[str, Extent]:
+        if self.blocks is not None:
+            return self.blocks.loops(node.axes)
         return dict(zip(node.axes, [every.number for every in self._positions(node)], strict=True))
+
+    def _at(self, node: Node) -> Access:
+        """Where the loops of a node stand in its value."""
+        if self.blocks is not None:
+            return self.blocks.at(node.axes)
+        return tuple(Affine({n: e.step}, e.first) for n, e in zip(node.axes, self._positions(node), strict=True))
 
     def _positions(self, node: Node) -> list[Every]:
         """Of the value that this kernel computes, along each axis: a phase's, or all."""
@@ -379,7 +405,7 @@ class GroupDraft:
 
     def _elementwise(self, node: Node, value: SSAValue, memory: Memory) -> None:
         """memory[d] = value at d."""
-        at = tuple(Affine({n: e.step}, e.first) for n, e in zip(node.axes, self._positions(node), strict=True))
+        at = self._at(node)
         self._compute(value, at, self._loops(node), memory, at)
 
     def _compute(self, value: SSAValue, at: Access, loops: dict[str, Extent], memory: Memory, target: Access) -> None:
@@ -443,11 +469,14 @@ class GroupDraft:
         """memory[d * steps + offsets] = value[d] over `shape`. Nothing to copy is no step: the offsets would lie outside of the memory."""
         if 0 in shape:
             return
-        names = names or [f"{n}_p{len(self.draft.steps)}" for n in node.axes]
-        at = tuple(Affine({n: 1}) for n in names)
-        steps = steps or [1] * len(names)
-        target = tuple(Affine({n: step}, by) for n, step, by in zip(names, steps, offsets, strict=True))
-        self._compute(value, () if scalar_source else at, dict(zip(names, shape, strict=True)), memory, target)
+        if self.blocks is not None:
+            at, loops = self.blocks.at(node.axes), self.blocks.loops(node.axes)
+        else:
+            names = names or [f"{n}_p{len(self.draft.steps)}" for n in node.axes]
+            at, loops = tuple(Affine({n: 1}) for n in names), dict(zip(names, shape, strict=True))
+        steps = steps or [1] * len(at)
+        target = tuple(where * step + by for where, step, by in zip(at, steps, offsets, strict=True))
+        self._compute(value, () if scalar_source else at, loops, memory, target)
 
     def _fill(self, node: Node, memory: Memory, value: float | bool) -> None:
         at = tuple(Affine({n: 1}) for n in node.axes)

@@ -48,6 +48,7 @@ class Reader(Protocol):
     across: str | None
     across_looped: bool
     unrolled: list[str]
+    sequential: list[str]
     result_loops: set[str]
 
     @property
@@ -105,6 +106,10 @@ class Operand:
         if self.value in tile.constants:
             attr = float_attr(float(tile.constants[self.value][where]), lanes.element)
             return tile.function.number(attr)  # a scalar: body.py looks at it
+        if tile.in_registers(self.value) and (
+            loops := [n for form in self.access for n in form.terms if n in self.step.sequential]
+        ):
+            raise Refused(f"temporary '{self.value.name_hint}' is in registers, and loop {loops[0]} runs through it")
         if (self.value, where) in tile.registers:
             return tile.registers[self.value, where]
         key = (self.value, self.access, where, mine)

@@ -14,7 +14,8 @@ from mlc.codegen.python.registry import form
 from mlc.codegen.python.writer import Writer, whole
 from mlc.ir.graph.convolution import ConvolutionOp
 from mlc.ir.graph.linear import ContractOp, labels
-from mlc.ir.types import dtype_of, is_half
+from mlc.ir.graph.winograd import WinogradOp, matrices
+from mlc.ir.types import dtype_of, is_half, shape_of
 
 
 @form(ContractOp)
@@ -66,6 +67,13 @@ def _convolution(w: Writer, op: ConvolutionOp) -> Expr:
     strides, dilations = (_unless_ones(p.get_values()) for p in (op.strides, op.dilations))
     text = w.call("conv", x, weight, literal(op.spec.data), strides=strides, padding=padding, dilations=dilations)
     return whole(op.result, narrowed(w, text, dtype))
+
+
+@form(WinogradOp)
+def _winograd(w: Writer, op: WinogradOp) -> Expr:
+    x, weight = (w.array(v).text for v in op.operands)
+    there, _, back = (str(matrix.astype(int).tolist()) for matrix in matrices(op.tile.value.data))
+    return whole(op.result, w.call("winograd", x, weight, there, back, w.shape(shape_of(op.result)[1:3])))
 
 
 def _bordered(w: Writer, op: ConvolutionOp, x: str) -> tuple[str, str | None]:

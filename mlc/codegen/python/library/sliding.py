@@ -159,3 +159,23 @@ def window_put(
     result = np.zeros(math.prod(shape), values.dtype)
     np.add.at(result, flat[inside], values[inside])
     return result.reshape(shape)
+
+
+def winograd(
+    x: np.ndarray,
+    weight: np.ndarray,
+    there: Sequence[Sequence[int]],
+    back: Sequence[Sequence[int]],
+    size: Sequence[int],
+) -> np.ndarray:
+    """A convolution by tiles: x [n, h, w, c] and products with transformed windows [panels, points, c, o], `size` of whose outputs are kept."""
+    bt, at = np.array(there, x.dtype), np.array(back, x.dtype)
+    m, a = at.shape
+    tall, wide = ((extent - 2) // m for extent in x.shape[1:3])
+    if 0 in (tall, wide, len(x)):
+        return np.zeros((len(x), *size, len(weight) * weight.shape[3]), x.dtype)
+    tiles = np.lib.stride_tricks.sliding_window_view(x, (a, a), (1, 2))[:, ::m, ::m][:, :tall, :wide]
+    v = np.einsum("ia,nyxcab,jb->ijnyxc", bt, tiles, bt, optimize=True)
+    product = np.einsum("ijnyxc,pijco->ijnyxpo", v, weight.reshape(len(weight), a, a, *weight.shape[2:]), optimize=True)
+    y = np.einsum("ui,ijnyxpo,vj->nyuxvpo", at, product, at, optimize=True)
+    return np.ascontiguousarray(y.reshape(len(x), tall * m, wide * m, -1)[:, : size[0], : size[1]])

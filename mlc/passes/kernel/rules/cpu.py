@@ -23,6 +23,7 @@ from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, type_of
 from mlc.ir.kernel.schedule import Binding, Level, Scalar, Schedule, Stage, Vector
 from mlc.ir.kernel.target import Target
 from mlc.passes.kernel.rules.loop_facts import LoopFacts, OperandFacts
+from mlc.passes.kernel.rules.winograd_schedule import winograd
 from mlc.passes.loops.sums import PIECE, is_sum, long_loop
 from mlc.passes.loops.tiling_rule import obstacle
 
@@ -53,6 +54,8 @@ def choose(kernel: Kernel, target: Target) -> Schedule:
         return scalar(group)
     if 0 in group.loops.values():
         return Schedule((), Scalar())
+    if found := winograd(group, target):
+        return found
     rule = Rule(group, target)
     if group.integers_alone and not group.folds_bytes:
         if found := rule.transpose():

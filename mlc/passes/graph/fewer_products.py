@@ -1,0 +1,150 @@
+"""Compute convolutions of 3 x 3 windows in fewer products, where that is faster (mlc/ir/graph/winograd.py).
+
+    convolution(x, w : 3x3)     ->     winograd(pad(x), windows(w)) {tile = 4}
+
+The windows of a weight are transformed once, when constants are folded; those that come with a call, as in training, by a kernel of the step.
+
+What is faster is told by counting vector operations of the CPU: multiply-adds of products, and what the transforms and the bytes of windows
+that no cache holds take beside them. The figures are from a Zen 5 with AVX-512.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import ClassVar
+
+from xdsl.ir import SSAValue
+
+from mlc.ir import builder as g
+from mlc.ir.dims import Extent
+from mlc.ir.graph.convolution import ConvolutionOp
+from mlc.ir.graph.winograd import TAPS, TILES, windows, winograd
+from mlc.ir.kernel.target import Target
+from mlc.ir.module import Module
+from mlc.ir.types import dtype_of, shape_of
+from mlc.passes.base import Pass
+from mlc.passes.graph.rewrite import rewrite, rule
+from mlc.passes.kernel.rules.by_target import AT_HAND, target_of
+
+TRANSFORMS = {2: 130, 4: 400}  # vector operations that a vector of channels of a tile takes, there or back
+STREAMED = 0.1  # vector operations that a byte of windows takes beyond L2
+STREAMS = 2.5  # times L2: windows that may be read from the next cache for every block
+GAIN = 0.9  # of the time of the direct kernel, above which it stays
+EXACT = 1.2  # of the fastest way's time, up to which the way with smaller tiles is taken: its errors are smaller, and its windows
+TILES_OF_A_BLOCK = 14  # that fill the registers
+
+
+@dataclass(frozen=True)
+class Winograd(Pass):
+    """Compute convolutions of 3 x 3 windows in fewer products, where that is faster on the machine `target`; with tiles of `tile` outputs, 2 or 4, all of them."""
+
+    name: ClassVar[str] = "winograd"
+    target: str = AT_HAND
+    tile: int = 0
+
+    def run(self, module: Module) -> None:
+        target = target_of(self.target)
+        if target.lowering.winograd:
+            rewrite(module, [rule(ConvolutionOp)(lambda op, module: self.transform(op, module, target))])
+
+    def transform(self, op: ConvolutionOp, module: Module, target: Target) -> SSAValue | None:
+        """The op that takes a convolution's place, or None."""
+        if not fits(op):
+            return None
+        if shape_of(op.x)[3] == 1 or panel_width(int(shape_of(op.result)[3]), target.lanes) == 1:  # type: ignore[arg-type]
+            return None  # no loop of channels
+        ways = [Way.of(op, m, target) for m in ([self.tile] if self.tile else TILES)]
+        least = min(way.cost for way in ways)
+        way = next(way for way in ways if way.cost <= EXACT * least)
+        if not self.tile and way.cost > GAIN * direct_cost(op, target):
+            return None
+        (low0, high0), (low1, high1) = op.padding
+        crop = [-int(size) % way.m for size in shape_of(op.result)[1:3]]  # type: ignore[arg-type]
+        x = g.pad(op.x, [0, low0, low1, 0], [0, high0 + crop[0], high1 + crop[1], 0], 0)
+        x_names, weight_names, names = op.labels
+        weight = g.transpose(op.weight, [weight_names.index(c) for c in ("0", "1", x_names[3], names[3])])
+        u = windows(weight, way.m, way.width)
+        return winograd(x, u, way.m, crop, way.images, way.rows, way.shares)
+
+
+def fits(op: ConvolutionOp) -> bool:
+    """Windows of 3 x 3, one step apart, over f32 images of known sizes with channels last."""
+    x, weight, result = op.labels
+    steps = [v for p in (op.strides, op.dilations, op.x_dilation) for v in p.get_values()]
+    if len(op.spatial) != 2 or any(step != 1 for step in steps) or dtype_of(op.x) != "f32":
+        return False
+    if x[1:3] != "01" or result != f"{x[0]}01{result[3]}" or sorted(weight) != sorted(f"01{x[3]}{result[3]}"):
+        return False
+    extents = dict(zip(weight, shape_of(op.weight), strict=True))
+    sizes = [*shape_of(op.x)[1:], *shape_of(op.result)[1:]]
+    padding = [e for pair in op.padding for e in pair]
+    known = all(isinstance(e, int) and e > 0 for e in sizes) and all(isinstance(e, int) and e >= 0 for e in padding)
+    return known and extents["0"] == extents["1"] == TAPS and shape_of(op.result)[0] != 0
+
+
+def direct_cost(op: ConvolutionOp, target: Target) -> float:
+    """Of an image, in vector operations."""
+    _, h, w, o = shape_of(op.result)
+    return h * w * ceil(o / target.lanes) * TAPS**2 * shape_of(op.x)[3]  # type: ignore[operator, return-value]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a convolution is computed: tiles of m x m outputs, `images` and `rows` of tiles in a block, panels of `width` channels in `shares`;
+    and what an image costs, in vector operations."""
+
+    m: int
+    images: int
+    rows: int
+    width: int
+    shares: int
+    cost: float
+
+    @staticmethod
+    def of(op: ConvolutionOp, m: int, target: Target) -> Way:
+        batch, height, width, outputs = shape_of(op.result)
+        h, w, o, c = (int(e) for e in (height, width, outputs, shape_of(op.x)[3]))  # type: ignore[arg-type]
+        points, tall, across, lanes = (m + TAPS - 1) ** 2, ceil(h / m), ceil(w / m), target.lanes
+        row, stored = 4 * points * across * c, 4 * points * c * o  # bytes of a row of tiles, and of all windows
+        rows = rows_of(tall, across, row, stored, target.l2)
+        images = images_of(batch, ceil(TILES_OF_A_BLOCK / (tall * across))) if rows == tall else 1
+        panel = panel_width(o, lanes)
+        tiles, blocks = tall * across, ceil(tall / rows)
+        filled = min(1.0, images * rows * across / 8)  # few tiles leave multiply-adds waiting for windows
+        products = tiles * points * c * ceil(panel / lanes) * (o // panel) / filled
+        there, back = (tiles * TRANSFORMS[m] * ceil(channels / lanes) for channels in (c, o))
+        tasks = blocks * (batch // images if isinstance(batch, int) else 1)
+        shares = shares_of(o // panel, tasks, products / there)
+        transforms = shares * there + back
+        streamed = max(0, stored - target.l2) / images
+        return Way(m, images, rows, panel, shares, products + transforms + STREAMED * streamed)
+
+
+def rows_of(tall: int, across: int, row: int, stored: int, l2: int) -> int:
+    """How many rows of tiles a block has: as few as fill the registers; where all windows are far more than stays in L2, as many as stay there,
+    for each block streams the windows anew. Rows that are left take a kernel of their own, so those of equal blocks are better."""
+    few = min(tall, ceil(TILES_OF_A_BLOCK / across))
+    rows = few if stored <= STREAMS * l2 else max(few, min(tall, l2 // row))
+    rows = ceil(tall / ceil(tall / rows))
+    return next((n for n in range(rows, (rows - 1) // 2, -1) if tall % n == 0), rows)
+
+
+def images_of(batch: Extent, wanted: int) -> int:
+    """How many images a block has: about as many as wanted, and they divide the batch."""
+    if not isinstance(batch, int) or wanted < 2:
+        return 1
+    return next((n for n in range(wanted, min(batch, 4 * wanted) + 1) if batch % n == 0), 1)
+
+
+def panel_width(outputs: int, lanes: int) -> int:
+    """Two vectors of channels, or what divides them into the fewest vectors."""
+    widths = [w for w in range(1, 4 * lanes + 1) if outputs % w == 0]
+    return min(widths, key=lambda w: (ceil(w / lanes) * (outputs // w), abs(w - 2 * lanes)))
+
+
+def shares_of(panels: int, blocks: int, longer: float) -> int:
+    """In how many parts threads take the panels of a block, which each transforms anew: some, where there are few blocks, and products take so
+    much longer than the transforms that these may be repeated."""
+    most = min(4 // max(blocks, 1), panels, 1 + int(longer / 8))
+    return next((n for n in range(most, 1, -1) if panels % n == 0), 1)
