@@ -5,7 +5,7 @@
     python -m benchmarks.view --pictures DIR      and pictures of their tabs, to be looked at
 
 ready: from the start of the page to its first picture; pan: a frame while the picture is moved, all boxes open; whole: the same with all of the
-graph in view; linked: lines of assembly that name a line of LLVM IR; sums: of kernels, nodes and modules against a whole call.
+graph in view; linked: lines of assembly of vector kernels that name a line of LLVM IR; sums: of kernels, nodes and modules against a whole call.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def problems(found: dict, size: int) -> list[str]:
     if small and size > 1e6:
         wrong.append(f"{size / 1e6:.2f} MB")
     if found["lines"] and found["linked"] < 0.85 * found["lines"]:
-        wrong.append(f"{found['linked'] / found['lines']:.0%} of assembly linked")
+        wrong.append(f"{seen['linked'] / seen['lines']:.0%} of assembly linked")
     if sums := found.get("sums"):
         for name in ("kernels", "nodes", "modules"):
             if abs(sums[name] - sums["steps"]) > 1e-3 * sums["steps"]:
@@ -110,11 +110,11 @@ def main() -> None:
             size = path.stat().st_size
             seen = walk(browser, path, args.pictures)
             frames = dict(seen["frames"])
-            linked = f"{found['linked'] / found['lines']:.0%}" if seen["lines"] else ""
+            linked = f"{seen['linked'] / seen['lines']:.0%}" if seen["lines"] else ""
             sums = seen.get("sums")
             share = f"{sums['steps'] / sums['end_to_end']:.2f}" if sums else ""
             print(
-                f"{path.stem:<24} {size / 1e3:>6.0f} {found['nodes']:>6} {found['ready']:>9.0f} {frames.get('near', 0):>7.1f} "
+                f"{path.stem:<24} {size / 1e3:>6.0f} {seen['nodes']:>6} {seen['ready']:>9.0f} {frames.get('near', 0):>7.1f} "
                 f"{frames.get('whole', 0):>9.1f} {linked:>7} {share:>7}"
             )
             for text in problems(seen, size):

@@ -224,7 +224,7 @@ def _written(
 def _train(kind: str, out: Path, args: argparse.Namespace, source: Model, console: Console) -> int:
     from mlc.cli.step_package import write_step
 
-    if kind not in ("package", "so") or args.verify or args.trace or args.report or args.dump_ir or str(out) == STDOUT:
+    if kind not in ("package", "so") or args.verify or args.trace or args.dump_ir or str(out) == STDOUT:
         raise UsageError(
             "--train writes a package or a library to a file", remedy="Write -o STEP.mlc or -o libSTEP.so."
         )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def write_step(out: Path, args: argparse.Namespace, source: Model, console: Console) -> list[Path]:
     """The files written. Raises MlcError for a loss, an optimiser or weights that do not exist."""
+    from mlc.cli.reporting import reporting
     from mlc.compiler import load
     from mlc.progress import stage
     from mlc.training.models import objective_of
@@ -35,12 +36,13 @@ def write_step(out: Path, args: argparse.Namespace, source: Model, console: Cons
     objective = objective_of(module, args.train, None, args.freeze or "", args.train_statistics)
     rest = replace(given, shapes={}, dims={}, known={}, until=None)
     step = TrainStep(objective, optimizer(args.optimizer), args.seed or 0, {}, rest)
-    with stage("write", console.progress) as done:
-        step.export(out, *batch_of(module, args.train), header=args.header)
+    with reporting(args, source) as recorder, stage("write", console.progress) as done:
+        step.export(out, *batch_of(module, args.train), header=args.header, report=recorder)
         done.text = f"a step of training: {sum(p.size for p in step.parameters.values())} parameters"
+    report = [Path(args.report)] if args.report else []
     if out.suffix != ".so":
-        return [out, out.with_suffix(".safetensors")]
-    return [out, *([Path(args.header)] if args.header else [])]
+        return [out, out.with_suffix(".safetensors"), *report]
+    return [out, *([Path(args.header)] if args.header else []), *report]
 
 
 def batch_of(module: Module, loss: str) -> list[TensorSpec]:

@@ -14,14 +14,14 @@ import tempfile
 from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, StringAttr
 
 import mlc.numpy as mnp
 from mlc import random
-from mlc.compiler import Compilation
+from mlc.compiler import Compilation, Inspection
 from mlc.differentiation import hvp, value_and_grad
 from mlc.errors import MlcError
 from mlc.frontends.trace.pytree import Tree, difference, flatten, flatten_named
@@ -31,6 +31,7 @@ from mlc.frontends.trace.tracing import current_trace, user_line
 from mlc.ir.alias import ALIAS
 from mlc.ir.dims import Extent
 from mlc.ir.files import require_path
+from mlc.ir.graph.base import role
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
 from mlc.jitted import Jitted, traced_call
@@ -42,6 +43,9 @@ from mlc.training import checkpoint
 from mlc.training.models import objective_of
 from mlc.training.nan_check import first_nan, has_nan
 from mlc.training.objective import Objective, names_apart, require_float, require_number
+
+if TYPE_CHECKING:
+    from mlc.insight.view.recorder import Recorder
 
 _log = logging.getLogger("mlc.train")
 _STATE = ("params", "optimizer", "buffers", "count", "key")  # arguments of the traced step; what follows is the batch
@@ -194,7 +198,7 @@ class TrainStep:
             state = dict(self._state)
         checkpoint.write(path, state)
 
-    def export(self, path: Any, *batch: Any, header: Any = None) -> None:
+    def export(self, path: Any, *batch: Any, header: Any = None, report: Recorder | None = None) -> None:
         """Write the step for batches like this one, to go on without this model and its Python code.
 
         step.mlc     a package, and beside it, as PATH with the suffix .safetensors, the state as `save` does:
@@ -202,14 +206,14 @@ class TrainStep:
         libstep.so   a library with functions for C, declared in `header`: train, evaluate, the state by parts, save and load. It begins with
                      the state as it is now
 
-        Raises TargetUnavailable where there is no C compiler to make a library with.
+        `report` writes a page about the compilation. Raises TargetUnavailable where there is no C compiler to make a library with.
         """
         path = require_path(path)
         if header is not None and path.suffix != ".so":
             raise MlcError(f"a header is for libraries, and {path} is none", remedy="Name it libNAME.so.")
         with self._lock:
             traced = self._traced(self._arguments(batch))
-            stateful = _CompiledStep(traced, self._names, self.options).stateful
+            stateful = _CompiledStep(traced, self._names, self.options, report).stateful
             if path.suffix != ".so":
                 stateful.save(path)
                 self.save(path.with_suffix(".safetensors"))
@@ -309,7 +313,8 @@ class TrainStep:
             (value, (changed, more)), grads = value_and_grad(loss, has_aux=True)(at)
             hessian = lambda v: hvp(lambda p: loss(p)[0], (at,), (v,))
             curved = [hessian] if getattr(optimizer, "curved", False) else []
-            moved, state = optimizer.update(grads, state, params, *curved)
+            with role("update"):
+                moved, state = optimizer.update(grads, state, params, *curved)
             names = ("loss", "more", "params", "optimizer", "buffers", "count")
             return dict(zip(names, (value, more, moved, state, changed, count + 1), strict=True))
 
@@ -361,12 +366,12 @@ class TrainStep:
 class _CompiledStep:
     """The step for one signature of batches."""
 
-    def __init__(self, traced: Traced, names: Sequence[str], options: CompileOptions):
+    def __init__(self, traced: Traced, names: Sequence[str], options: CompileOptions, report: Recorder | None = None):
         self.traced = traced
         follows = {name: f"new.{name}" for name in names}
         made = set(traced.module.output_names)
         kept = {name: output if output in made else None for name, output in follows.items()}
-        executable = Compilation(options).finish(traced.module)
+        executable = Compilation(options, inspection=Inspection(report=report)).finish(traced.module)
         self.stateful = Stateful(executable, kept)
         self._dtypes = [numpy_dtype(spec.dtype) for spec in traced.specs[len(names) :]]
         parts = dict(zip(traced.results.names, traced.results.children, strict=True))

@@ -172,6 +172,17 @@ def test_errors_of_a_comparison_lie_over_the_graph(tmp_path: Path) -> None:
     assert overlay["name"] == "error" and len(overlay["of"]) > 5 and all(0 <= e < 1e-4 for e in overlay["of"].values())
 
 
+def test_a_step_of_training_tells_forward_backward_and_update_apart(tmp_path: Path) -> None:
+    path, out = tmp_path / "step.html", tmp_path / "step.mlc"
+    options = ["--train", "cross_entropy", "--optimizer", "sgd:lr=0.1", "--report", str(path)]
+    assert main(["compile", str(DIGITS), "-o", str(out), *options, "-q"]) == 0
+    records = [record for kind, _, _, found in parts(path) if kind == "pass" for record in found["records"]]
+    roles = {record[8] for record in records}
+    assert roles == {"", "backward", "update"}
+    products = {role: {r[2] for r in records if r[1] == "convolution" and r[8] == role} for role in roles}
+    assert products[""] and products["backward"] <= products[""]  # each gradient has the node of its forward op
+
+
 def test_a_report_of_a_compilation_has_kernels_without_assembly(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     assert main(["compile", str(DIGITS), "-o", str(tmp_path / "m.mlc"), "--report", str(path), "-q"]) == 0

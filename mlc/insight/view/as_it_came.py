@@ -20,7 +20,7 @@ def onnx_graph(source: str | os.PathLike[str] | bytes, until: str | None) -> tup
     def add(kind: str, name: str, reads: list[str], gives: list[str]) -> None:
         number = len(rows)
         inputs = list(dict.fromkeys(made[value] for value in reads if value in made))
-        rows.append([number, kind, name, "", "", inputs, -1, -1])
+        rows.append([number, kind, name, "", "", inputs, -1, -1, ""])
         made.update(dict.fromkeys(gives, number))
 
     weights = {tensor.name for tensor in graph.initializer}

@@ -1,7 +1,7 @@
 "use strict";
 /* What the file says: its parts, unpacked; of each pass which records it shows and what it changed; whose time the time of a kernel is. */
 
-const [UID, KIND, ORIGIN, TYPE, ATTRIBUTES, INPUTS, PARENT, GROUP] = [0, 1, 2, 3, 4, 5, 6, 7];
+const [UID, KIND, ORIGIN, TYPE, ATTRIBUTES, INPUTS, PARENT, GROUP, ROLE] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
 const CONSTANTS = new Set(["weight", "constant", "kernel.weight"]);
 const NO_CHANGE = { state: new Map(), gone: new Map(), count: 0 };
 
@@ -106,6 +106,10 @@ class Compilation {
       kernel.flops = kernel.steps.reduce((sum, step) => sum + step.flops * step.turns, 0);
     }
     this.kernelsBySlowness = [...this.kernels].sort((a, b) => b.ns - a.ns);
+    const roleOf = new Map(); // of groups, and so of the calls that compute them
+    for (const record of this.records) if (this.groupOf.has(record[UID])) roleOf.set(this.groupOf.get(record[UID]), record[ROLE]);
+    for (const record of this.records) if (record[GROUP] >= 0) record[ROLE] = roleOf.get(record[GROUP]) ?? "";
+    this.isTraining = this.records.some((record) => record[ROLE]);
     this.passes.forEach((pass, k) => this.preparePass(pass, k ? this.passes[k - 1] : null));
   }
 
@@ -223,6 +227,9 @@ const KERNEL_FAMILIES = [
 function familyOf(kind) {
   return FAMILY.get(kind) ?? KERNEL_FAMILIES.find(([pattern]) => pattern.test(kind))?.[1] ?? "elementwise";
 }
+
+// Parts of a step of training.
+const HUE_OF_ROLE = { "": 220, backward: 28, update: 150 };
 
 const PRECISIONS = ["f64", "f32", "bf16", "f16", "i8", "u8", "bool"];
 

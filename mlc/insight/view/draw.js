@@ -142,6 +142,8 @@ Object.assign(Pane.prototype, {
         return box.worst ? heat(nearness(box.worst, this.worst)) : paint.box;
       case "precision":
         return box.record && !box.inside.length ? tint(hueOfPrecision(precisionOf(box.record))) : paint.box;
+      case "role":
+        return box.record ? tint(HUE_OF_ROLE[box.record[ROLE]], 70) : paint.box;
       case "change":
         return this.changeTint(box);
     }
@@ -279,6 +281,8 @@ Object.assign(Pane.prototype, {
         const used = new Set([...this.byUid.values()].map((box) => precisionOf(box.record)).filter(Boolean));
         return [...[...used].map((name) => [strong(hueOfPrecision(name)), name]), ...changes, ...bad];
       }
+      case "role":
+        return [...Object.entries(HUE_OF_ROLE).map(([name, hue]) => [strong(hue), name || "forward"]), ...changes, ...bad];
       case "change":
         return [...changes, ...bad];
     }

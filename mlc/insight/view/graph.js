@@ -48,6 +48,7 @@ class GraphPage {
     const overlay = compilation.overlays[0];
     options.overlay = overlay ?? null;
     const colours = [["kind", "kind of op"], ["time", "time"], ["change", "what changed"], ["precision", "precision"]];
+    if (compilation.isTraining) colours.push(["role", "forward, backward, update"]);
     const constants = el("input", { type: "checkbox", checked: options.constants });
     constants.onchange = () => {
       options.constants = constants.checked;
@@ -245,6 +246,7 @@ class GraphPage {
     const steps = pass.steps.get(index) ?? [...new Set(nodes.flatMap((node) => compilation.stepsOfNode.get(node) ?? []))];
     const rows = [
       el("h3", { textContent: record[KIND] }),
+      record[ROLE] ? el("p", { textContent: record[ROLE] === "backward" ? "of the backward pass" : "of the update" }) : null,
       el("p", { className: "mono", textContent: record[TYPE] }),
       record[ATTRIBUTES] ? el("p", { className: "mono dim", textContent: record[ATTRIBUTES] }) : null,
       ...this.aboutNodes(nodes, compilation),
@@ -289,7 +291,8 @@ class GraphPage {
     const byUid = new Map(pass.nodes.map((i) => [compilation.records[i][UID], compilation.records[i]]));
     const row = (other) => {
       if (!other) return null;
-      return el("p", {}, link(other[KIND], () => this.go(other)), " ", el("span", { className: "mono dim", textContent: other[TYPE] || other[ORIGIN] }));
+      const part = other[ROLE] !== record[ROLE] ? dim(` (${other[ROLE] || "forward"})`) : null;
+      return el("p", {}, link(other[KIND], () => this.go(other)), " ", el("span", { className: "mono dim", textContent: other[TYPE] || other[ORIGIN] }), part);
     };
     const readers = [...byUid.values()].filter((other) => other[INPUTS].includes(record[UID]));
     const twins = this.sameNode(record, byUid, compilation);

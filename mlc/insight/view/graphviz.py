@@ -21,7 +21,7 @@ def dot(module: Module) -> str:
     groups: dict[int, list[str]] = {}
     holders = {row[6] for row in rows}
     lines = ["digraph model {", "  rankdir = TB; node [shape = box, style = rounded, fontname = sans]; compound = true"]
-    for number, kind, nodes, type, _, reads, parent, _ in rows:
+    for number, kind, nodes, type, _, reads, parent, *_ in rows:
         if number in holders:
             continue
         label = "\\n".join(_quoted(text) for text in (kind, type, nodes.split("\n")[0]) if text)

@@ -193,7 +193,7 @@ async function walkThrough(page, ready) {
       for (let pass = 0; pass < count; pass++) await visit(pass, { split, boxes });
     }
   }
-  for (const colour of ["kind", "time", "change", "precision", ...(compilation.overlays.length ? ["overlay"] : [])]) {
+  for (const colour of ["kind", "time", "change", "precision", ...(compilation.isTraining ? ["role"] : []), ...(compilation.overlays.length ? ["overlay"] : [])]) {
     for (const pass of large ? [0] : [0, page.firstPass(), count - 1]) await visit(pass, { split: "", boxes: "modules", colour });
   }
   Object.assign(graph.options, { split: "", boxes: "modules", colour: "kind" });
@@ -223,6 +223,7 @@ async function walkThrough(page, ready) {
       await page.showKernel(kernel.name);
       const text = await compilation.text(kernel.name);
       for (const [kind] of COLUMNS) for (let n = 0; text?.[kind] && n < 30; n++) linkedLines(text.links, kind, n);
+      if (!kernel.schedule.includes("Vector")) return;
       seen.lines += text?.links.assembly?.length ?? 0;
       seen.linked += (text?.links.assembly ?? []).filter((line) => line >= 0).length;
     });

@@ -2,7 +2,7 @@
 
 Passes work in place: an op that a pass leaves alone is the same object before and after. Each object has a number, so that what a pass changed is
 known exactly, by object and not by text. A record is [number, kind, nodes of the model, type, attributes, numbers that it reads, number of the
-op around it or -1, group of the calls or -1], and is stored once for all passes that show it.
+op around it or -1, group of the calls or -1, part of a step of training], and is stored once for all passes that show it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from xdsl.dialects import func
 from xdsl.dialects.builtin import TensorType
 from xdsl.ir import Attribute, Block, BlockArgument, Operation, OpResult, SSAValue
 
-from mlc.ir.graph.base import location_name
+from mlc.ir.graph.base import location_name, role_of
 from mlc.ir.graph.control import GroupOp
 from mlc.ir.kernel import program
 from mlc.ir.kernel.planner import functions_of
@@ -36,7 +36,7 @@ _FREE = {
     "kernel.size",
 }
 
-Row = tuple[int, str, str, str, str, tuple[int, ...], int, int]
+Row = tuple[int, str, str, str, str, tuple[int, ...], int, int, str]
 
 
 class Graphs:
@@ -101,6 +101,12 @@ class Graphs:
         self._seen[op] = key, made
         return made
 
+    def role(self, op: Operation) -> str:
+        """Of a group that of most of its ops."""
+        inside = [op for op in op.body.block.ops if location_name(op)] if isinstance(op, GroupOp) else [op]
+        roles = [role_of(one) for one in inside]
+        return max(roles, key=roles.count, default="")
+
     def attribute(self, attribute: Attribute) -> str:
         return self._text(attribute, _short)
 
@@ -131,17 +137,17 @@ class _Reading:
             if self.is_program and arg.index >= len(names):
                 self.outputs.append(arg)
             else:
-                yield number(arg), "input", names[arg.index], kinds(arg.type), "", (), -1, -1
+                yield number(arg), "input", names[arg.index], kinds(arg.type), "", (), -1, -1, ""
         yield from self.visit(self.main.body.block)
         if self.is_program:
             for place, memory in enumerate(self.outputs):
                 read, name = tuple(self.writers.get(memory, ())), self.module.output_names[place]
-                yield number(("output", place)), "output", name, kinds(memory.type), "", read, -1, -1
+                yield number(("output", place)), "output", name, kinds(memory.type), "", read, -1, -1, ""
             return
         last = self.main.body.block.last_op
         for place, value in enumerate(last.operands if last is not None else ()):
             name = self.module.output_names[place]
-            yield number(("output", place)), "output", name, kinds(value.type), "", self.sources([value]), -1, -1
+            yield number(("output", place)), "output", name, kinds(value.type), "", self.sources([value]), -1, -1, ""
 
     def visit(self, block: Block) -> Iterator[Row]:
         waiting: list[tuple[Operation, int]] = [(op, -1) for op in reversed(list(block.ops))]
@@ -158,7 +164,7 @@ class _Reading:
                 group = -1 if found is None else found
             else:
                 read = self.sources(op.operands)
-            yield own, kind, nodes, types, attributes, read, parent, group
+            yield own, kind, nodes, types, attributes, read, parent, group, self.graphs.role(op)
             inner = [(o, own) for region in op.regions for b in region.blocks for o in b.ops]
             waiting += reversed(inner)
 

@@ -122,11 +122,44 @@ def location(name: str | LocationAttr, file: str | None = None, index: int = 0) 
     if isinstance(name, str):
         where = FileLineColLoc(StringAttr(file), IntAttr(index), IntAttr(0)) if file else UnknownLoc()
         name = NameLoc(StringAttr(name), where)
-    token = _position.set(replace(outer, location=name))
+    token = _position.set(replace(outer, location=_in_role(name)))
     try:
         yield
     finally:
         _position.reset(token)
+
+
+_role: ContextVar[str] = ContextVar("role", default="")
+ROLES = ("backward", "update")
+
+
+@contextmanager
+def role(name: str) -> Iterator[None]:
+    """What is located inside belongs to this part of a step of training, one of ROLES. Its locations say so: loc("conv1"("backward"("m.onnx":4:0)))."""
+    token = _role.set(name)
+    try:
+        yield
+    finally:
+        _role.reset(token)
+
+
+def _in_role(place: LocationAttr) -> LocationAttr:
+    name, part = _name(place), _role.get()
+    if not part or name is None or _role_of(place):
+        return place
+    inner = place.parameters[1] if isinstance(place, NameLoc) else place
+    return NameLoc(StringAttr(name), NameLoc(StringAttr(part), inner))
+
+
+def _role_of(place: LocationAttr) -> str:
+    inner = place.parameters[1] if isinstance(place, NameLoc) else None
+    found = _name(inner) if isinstance(inner, NameLoc) else None
+    return found if found in ROLES else ""
+
+
+def role_of(op: Operation) -> str:
+    """The part of a step of training that an op belongs to: "backward", "update", or "" for everything else."""
+    return _role_of(op.location)
 
 
 def location_name(op: Operation) -> str | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.errors import InternalError
-from mlc.ir.graph.base import GraphOp, building, emit, location
+from mlc.ir.graph.base import GraphOp, building, emit, location, role
 from mlc.ir.graph.control import CallOp, IfOp, ScanOp, WhileOp
 from mlc.ir.graph.custom import CustomOp
 from mlc.ir.graph.derivative import Tangent, Tangents
@@ -34,7 +34,7 @@ def pull(block: Block, seeds: Iterable[tuple[SSAValue, SSAValue]], wanted: Seque
     active = activity(block, wanted)
     cotangents = Cotangents(active, seeds)
     for op in reversed(list(block.ops)):
-        with location(op.location):
+        with role("backward"), location(op.location):
             given = [cotangents.of(y) for y in op.results]
             if all(c is None for c in given):
                 continue
