@@ -57,7 +57,7 @@ def walk(browser: Browser, path: Path, pictures: Path | None, seconds: float = 1
         "Math.max(...[...document.querySelectorAll('.strip button')].map((b) => +b.title.match(/: (\\d+) ops/)[1]))"
     )
     if pictures is not None:
-        for tab in ("graph", "kernels", "memory", "time"):
+        for tab in ("graph", "kernels", "memory", "time") if found["kernels"] else ("graph",):
             for dark in (False, True) if tab == "graph" else (False,):
                 name = f"{path.stem}-{tab}{'-dark' if dark else ''}.png"
                 shown = browser.open(path, f"#{tab}")
@@ -77,7 +77,7 @@ def problems(found: dict, size: int) -> list[str]:
     if small and size > 1e6:
         wrong.append(f"{size / 1e6:.2f} MB")
     if found["lines"] and found["linked"] < 0.85 * found["lines"]:
-        wrong.append(f"{seen['linked'] / seen['lines']:.0%} of assembly linked")
+        wrong.append(f"{found['linked'] / found['lines']:.0%} of assembly linked")
     if sums := found.get("sums"):
         for name in ("kernels", "nodes", "modules"):
             if abs(sums[name] - sums["steps"]) > 1e-3 * sums["steps"]:

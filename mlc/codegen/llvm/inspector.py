@@ -79,25 +79,34 @@ _DIRECTIVE = re.compile(
 )
 _DEBUG = re.compile(r"\s*\.section\s+\.debug_")
 _LOC = re.compile(r"\s*\.loc\s+\d+\s+(\d+)")
-_LABEL = re.compile(r"[\w.$]+:")
+_LABEL = re.compile(r"([\w.$]+):")
+_HEAD = re.compile(r"define [^@]*@([\w.$-]+)\(")
 
 
 def linked_assembly(text: str, target: CpuTarget, optimise: bool) -> tuple[list[str], list[int]]:
     """The assembly that a text is compiled to, without directives, and for each line the number of the line of LLVM IR it came from, or -1:
-    every instruction is marked with its own line as the place in a source."""
+    every instruction is marked with its own line as the place in a source. Labels go with what is behind them."""
+    heads = {match[1]: row for row, line in enumerate(text.split("\n")) if (match := _HEAD.match(line))}
     lines: list[str] = []
     origins: list[int] = []
-    at = -1
+    at, labels = -1, 0  # labels that wait for what they stand in front of
     for line in assembly(_located(text), target, optimise).split("\n"):
         if _DEBUG.match(line):
             break
         if place := _LOC.match(line):
             at = int(place[1]) - 1
-        elif not _DIRECTIVE.match(line):
-            label = _LABEL.match(line)
-            name, _, rest = line.split("#")[0].strip().partition("\t")
-            lines.append(name if label else f"  {name:<13}{rest}".rstrip())
-            origins.append(-1 if label else at)
+            continue
+        if _DIRECTIVE.match(line):
+            continue
+        name, _, rest = line.split("#")[0].strip().partition("\t")
+        origins.append(-1)
+        if label := _LABEL.match(line):
+            lines.append(name)
+            at, labels = heads.get(label[1], at), labels + 1  # the frame of a function is of its first line
+        else:
+            lines.append(f"  {name:<13}{rest}".rstrip())
+            origins[-1 - labels :] = [at] * (1 + labels)
+            labels = 0
     return lines, origins
 
 
