@@ -94,7 +94,7 @@ def linked_assembly(text: str, target: CpuTarget, optimise: bool) -> tuple[list[
         if _DEBUG.match(line):
             break
         if place := _LOC.match(line):
-            at = int(place[1]) - 1
+            at = int(place[1]) - 1 if place[1] != "0" else at  # 0: LLVM's own, between lines that have a place
             continue
         if _DIRECTIVE.match(line):
             continue
