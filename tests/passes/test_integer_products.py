@@ -112,14 +112,14 @@ def test_convolutions_of_all_signs_and_zero_points_are_exact(
     np.testing.assert_array_equal(compiled(module, x), exact)
 
 
-def dequantised(k: int, scale_axis: int = 1) -> Module:
+def dequantised(k: int, scale_axis: int = 1, zero: int = 117) -> Module:
     """A product of dequantised u8 and i8 with a scale per column (or, axis 0, per element that is summed), a bias and relu, quantised to u8."""
     draw = np.random.default_rng(k)
     m = g.module_builder("qdq")
     with m.function(inputs=[("x", (9, k), "u8")]) as (x,):
         w = g.cast(g.constant(draw.integers(-128, 128, (k, 21)).astype(np.int8), "w"), "f32")
         scale = (draw.random(21 if scale_axis else k) * 0.01 + 0.001).astype(np.float32)
-        real = g.mul(g.cast(widened(x, 117, (9, k)), "f32"), g.full((9, k), 0.02, "f32"))
+        real = g.mul(g.cast(widened(x, zero, (9, k)), "f32"), g.full((9, k), 0.02, "f32"))
         weight = g.mul(w, g.broadcast(g.constant(scale), (k, 21), [scale_axis]))
         y = g.relu(g.add(g.matmul(real, weight), g.full((9, 21), 0.3, "f32")))
         whole = g.add(g.round(g.div(y, g.full((9, 21), 0.05, "f32"))), g.full((9, 21), 3, "f32"))
@@ -155,3 +155,4 @@ def test_floats_stay_where_scales_change_along_a_sum_and_where_sums_are_too_long
     assert not is_integer(dequantised(8, scale_axis=0))
     assert not is_integer(dequantised(8), dequantised=False)
     assert not is_integer(dequantised(LONGEST + 1))
+    assert not is_integer(dequantised(8, zero=10**6))

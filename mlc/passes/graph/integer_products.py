@@ -7,7 +7,7 @@
 The first is exact: integers wrap alike whatever the order. The second computes the sum of products exactly, where the model as written rounds
 every operand, product and partial sum to f32, so the result differs from it by those roundings and is nearer to real numbers; quantised again
 it is the same integer but where the model's own value lies within its rounding of a tie. It is done where scales do not change along what is
-summed, and a sum fits in 31 bits.
+summed, zero points are bytes, and a sum fits in 31 bits.
 
 The left operand of a product becomes unsigned and the right one signed (x + 128 and z + 128 in place of x and z), and what is summed is cut
 into quads of neighbouring bytes, the form that processors multiply:
@@ -39,7 +39,7 @@ from mlc.ir.graph.shape import BroadcastOp, ReshapeOp, TransposeOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, rank_of, shape_of
 from mlc.passes.base import Pass
-from mlc.passes.graph.facts import axis_groups, made_by, number
+from mlc.passes.graph.facts import axis_groups, constant_array, made_by, number
 from mlc.passes.graph.rewrite import rewrite, rule
 
 QUAD = 4
@@ -104,13 +104,14 @@ class Along:
 
 @dataclass(frozen=True)
 class Quantised:
-    """(bytes - zero) * scale: no zero is 0, no scale 1. The zero is i32, the scale f32."""
+    """(bytes - zero) * scale: no zero is 0, no scale 1. The zero is i32, the scale f32; `near` says that the zero is known to be a byte too."""
 
     bytes: Callable[[], SSAValue]
     dtype: str
     constant: bool
     zero: Along | None = None
     scale: Along | None = None
+    near: bool = True
 
     def through(self, op: ReshapeOp | TransposeOp) -> Quantised | None:
         zero, scale = (part and part.through(op) for part in (self.zero, self.scale))
@@ -145,6 +146,7 @@ class Quantised:
 def quantised(value: SSAValue) -> Quantised | None:
     """The bytes that a value of i32 or f32 stands for: behind conversions, a subtraction, a product with scales, and changes of shape."""
     steps: list[tuple[str, ReshapeOp | TransposeOp | Along]] = []
+    near = True
     while dtype_of(value) not in BYTES:
         op, dtype = value.owner, dtype_of(value)
         if isinstance(op, ReshapeOp | TransposeOp):
@@ -158,6 +160,7 @@ def quantised(value: SSAValue) -> Quantised | None:
         elif isinstance(op, OPS["sub"]) and dtype == "i32":
             if number(op.operands[1]) != 0:
                 steps.append(("zero", Along.of(op.operands[1])))
+                near = near and is_byte(op.operands[1])
             value = op.operands[0]
         else:
             return None
@@ -165,7 +168,7 @@ def quantised(value: SSAValue) -> Quantised | None:
     while isinstance(source.owner, ReshapeOp | TransposeOp | SliceOp):
         source = source.owner.x
     found: Quantised | None
-    found = Quantised(lambda: bytes, dtype_of(value), isinstance(source.owner, WeightOp | ConstantOp))
+    found = Quantised(lambda: bytes, dtype_of(value), isinstance(source.owner, WeightOp | ConstantOp), near=near)
     for kind, step in reversed(steps):
         if isinstance(step, Along):
             if found.scale is not None or (kind == "zero" and found.zero is not None):
@@ -174,6 +177,16 @@ def quantised(value: SSAValue) -> Quantised | None:
         elif (found := found.through(step)) is None:
             return None
     return found
+
+
+def is_byte(value: SSAValue) -> bool:
+    """Is an i32 known to be what i8 or u8 hold?"""
+    while isinstance(value.owner, BroadcastOp | ReshapeOp | TransposeOp | SliceOp):
+        value = value.owner.x
+    if isinstance(value.owner, CastOp):
+        return dtype_of(value.owner.x) in BYTES
+    known = constant_array(value)
+    return known is not None and bool(known.size) and known.min() >= -128 and known.max() <= 255
 
 
 # The product ------------------------------------------------------------------------------------------------------------
@@ -191,7 +204,7 @@ def operands_of(op: ContractOp | ConvolutionOp) -> tuple[Quantised, Quantised] |
     if any(c not in extents for c in summed) or any(c not in names[0] and c not in names[2] for c in names[1]):
         return None
     length = dims.prod(extents[c] for c in summed)
-    if dtype_of(op.result) == "f32" and not (isinstance(length, int) and length <= LONGEST):
+    if dtype_of(op.result) == "f32" and not (isinstance(length, int) and length <= LONGEST and lhs.near and rhs.near):
         return None
     if lhs.dtype == rhs.dtype == "u8":
         return (lhs.shifted(), rhs) if lhs.constant else (lhs, rhs.shifted())
