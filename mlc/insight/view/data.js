@@ -209,7 +209,7 @@ function differenceOfTwo(first, one, second, other) {
 
 // Kinds of ops, by what they are to somebody who reads a graph.
 const FAMILIES = {
-  product: "contract convolution Conv Gemm MatMul ConvTranspose",
+  product: "contract convolution winograd Conv Gemm MatMul ConvTranspose",
   reduction: "reduce reduce_window softmax layer_norm batch_norm cumulative top_k sort arg_reduce",
   movement: "transpose reshape broadcast slice concatenate concat pad gather cast split squeeze iota scatter window_put window_pick",
   end: "input output",
@@ -219,7 +219,7 @@ const FAMILIES = {
 const FAMILY = new Map(Object.entries(FAMILIES).flatMap(([family, kinds]) => kinds.split(" ").map((kind) => [kind, family])));
 const HUE = { product: 220, reduction: 28, elementwise: 150, movement: 205, end: 285, control: 330, kernel: 45 };
 const KERNEL_FAMILIES = [
-  [/^(contraction|convolution)/, "product"],
+  [/^(contraction|convolution|winograd)/, "product"],
   [/^(border|single|copy|concatenation|scatter)/, "movement"],
   [/^(rows|window|reduction)/, "reduction"],
 ];

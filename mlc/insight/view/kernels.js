@@ -122,7 +122,8 @@ class KernelPage {
     }
     for (const column of this.columns.values()) column.render();
     const { assembly, loops } = this.columns.size ? Object.fromEntries(this.columns) : {};
-    const hot = assembly?.lines.findIndex((line) => /fmadd|vdpbusd|vmulps|vmaxps|vaddps/.test(line)) ?? -1;
+    const first = (pattern) => assembly?.lines.findIndex((line) => pattern.test(line)) ?? -1;
+    const hot = [/fmadd|vdpbusd/, /vmulps|vmaxps|vaddps/].map(first).find((line) => line > 0) ?? -1;
     if (hot > 0) {
       this.light("assembly", hot, true);
       assembly.scrollTo(hot);
