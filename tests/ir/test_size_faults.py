@@ -253,3 +253,12 @@ def test_what_text_has_tested_of_positions_is_there(row: IndexRange, said: str) 
     module.indices = (row,)
     with pytest.raises(InvalidModel, match=said):
         parsed(module)
+
+
+@pytest.mark.parametrize("loop", [-2, 5, 1 << 40])
+def test_loops_of_a_gather_are_numbered_from_0_on(loop: int) -> None:
+    """The largest number is no measure of the work."""
+    text = str(built(lambda x, i: g.gather(x, i, 0), ((4, 3), "f32"), ((2,), "i64")))
+    assert "axes = array<i64: -1, 1>" in text
+    with pytest.raises(InvalidModel, match="do not name the loops from 0 on"):
+        parse_text(text.replace("array<i64: -1, 1>", f"array<i64: -1, {loop}>").encode(), "text")

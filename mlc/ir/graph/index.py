@@ -49,8 +49,8 @@ def extents_of_loops(
         )
     extents: dict[int, Extent] = {a: e for a, e in zip(axes, x, strict=True) if a != -1}
     extents.update(zip(loops, indices, strict=False))
-    if sorted(extents) != list(range(rank)):
-        raise ShapeError(f"{what}: loops {sorted(set(range(rank)) - extents.keys())} belong to neither x nor indices")
+    if len(extents) != rank or min(extents, default=0) < 0:
+        raise ShapeError(f"{what}: loops {list(loops)} and axes {list(axes)} do not name the loops from 0 on")
     return [extents[d] for d in range(rank)]
 
 
