@@ -98,7 +98,7 @@ def _is_xdsl(op: object) -> bool:
 
 def stored() -> ObjectCache:
     """Where records are kept: beside the objects, which many compilations share."""
-    return ObjectCache(kind="compilations")
+    return ObjectCache(kind="compilations", limit=4 * LARGEST)
 
 
 def find(asked: Request) -> Found | None:

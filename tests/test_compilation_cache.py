@@ -174,7 +174,7 @@ OTHER: dict[str, Any] = {
     "keep_f32": ["conv"],
     "check_indices": False,
     "denormals": "keep",
-    "settings": {"conv": "fft"},
+    "settings": {"winograd": "off"},
 }
 
 
