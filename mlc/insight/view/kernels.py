@@ -13,7 +13,7 @@ from typing import Any
 
 from xdsl.dialects.builtin import FileLineColLoc, IntAttr, StringAttr
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import Operation
+from xdsl.ir import Attribute, Operation
 
 from mlc.backends import backend
 from mlc.codegen.code import Code, called_kernels
@@ -29,21 +29,32 @@ _MAPS = re.compile(r"indexing_maps = \[.*\], iterator_types = \[.*?\]\} ?")
 
 
 class _LinePrinter(TextPrinter):
-    """Keeps the line at which each op begins."""
+    """Keeps the line at which each op begins. Types and attributes are `known` once they were printed: they are most of a text."""
 
-    def __init__(self, out: StringIO):
+    def __init__(self, out: StringIO, known: dict[int, tuple[Attribute, str]]):
         super().__init__(out)
         self.lines: dict[Operation, int] = {}
+        self._known = known
+
+    def print_attribute(self, attribute: Attribute) -> None:
+        found = self._known.get(id(attribute))  # the attribute is held, so that its place is not used again
+        if found is None:
+            out = StringIO()
+            TextPrinter(out).print_attribute(attribute)
+            found = self._known[id(attribute)] = attribute, out.getvalue()
+        self.print_string(found[1])
 
     def print_op(self, op: Operation) -> None:
         self.lines[op] = self._current_line
         super().print_op(op)
 
 
-def text_and_lines(op: FuncOp) -> tuple[list[str], dict[Operation, int]]:
-    """A function as short lines, and the line of each of its ops."""
+def text_and_lines(
+    op: FuncOp, known: dict[int, tuple[Attribute, str]] | None = None
+) -> tuple[list[str], dict[Operation, int]]:
+    """A function as short lines, and the line of each of its ops; `known` are texts of types and attributes, for the next function too."""
     out = StringIO()
-    printer = _LinePrinter(out)
+    printer = _LinePrinter(out, {} if known is None else known)
     printer.print_op(op)
     return [_shortened(line) for line in out.getvalue().split("\n")], printer.lines
 
@@ -61,9 +72,10 @@ def _shortened(line: str) -> str:
 def structured(module: Module) -> dict[str, list[str]]:
     """The kernels of a scheduled module, before they are loops; each of their ops says by its location at which line it stands."""
     found = {}
+    known: dict[int, tuple[Attribute, str]] = {}
     for op in module.op.ops:
         if isinstance(op, FuncOp) and op is not module.main:
-            lines, places = text_and_lines(op)
+            lines, places = text_and_lines(op, known)
             name = StringAttr(op.sym_name.data)
             for inner, line in places.items():
                 inner.location = FileLineColLoc(name, IntAttr(line), IntAttr(0))
@@ -78,13 +90,14 @@ def texts(
     code: Code,
     target: Target,
     assembly: bool,
+    known: dict[int, tuple[Attribute, str]],
 ) -> dict[str, Any]:
     """What a page shows of one kernel whose `functions` are loops; with its assembly, which takes a second run of LLVM, or without."""
     loops: list[str] = []
     places: dict[Operation, int] = {}
     above: list[int] = []
     for function in functions:
-        lines, found = text_and_lines(function)
+        lines, found = text_and_lines(function, known)
         own = [-1] * len(lines)
         for op, line in found.items():
             places[op] = len(loops) + line
@@ -121,4 +134,6 @@ def all_texts(
     lowered: Module, before: Mapping[str, list[str]], code: Code, target: Target, assembly: bool
 ) -> dict[str, dict[str, Any]]:
     """Of every kernel that is called."""
-    return {name: texts(name, functions, before, code, target, assembly) for name, functions in called_kernels(lowered)}
+    known: dict[int, tuple[Attribute, str]] = {}
+    kernels = called_kernels(lowered)
+    return {name: texts(name, functions, before, code, target, assembly, known) for name, functions in kernels}
