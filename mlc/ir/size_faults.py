@@ -95,6 +95,7 @@ def verify_sizes(module: Sized) -> None:
             raise _invalid(main, f"graph.indices test the values of '{each.input}', which is no input", {})
     if module.is_program:
         return
+    _require_told(module, main)
     waiting = []
     for question in _questions(main):
         try:
@@ -119,8 +120,22 @@ def verify_sizes(module: Sized) -> None:
             try:
                 if (fault := question.fault(at)) is not None and _runs(question.around, at, truths):
                     raise _invalid(question.op, fault, sizes)
-            except (dims.DivisionByZero, KeyError):  # a call is refused at these sizes; no input tells one
+            except dims.DivisionByZero:  # a call is refused at these sizes
                 continue
+
+
+def _require_told(module: Sized, main: FuncOp) -> None:
+    """Raises InvalidModel for a size in a check or a type that neither an input tells nor a run counts."""
+    inputs = [e for shape, _ in module.input_types for e in shape if isinstance(e, Dim)]
+    told = {symbol for e in inputs for symbol in e.symbols()} | module.counted.keys()
+    for check in module.checks:
+        if not check.symbols <= told:
+            raise _invalid(main, f"no input tells the size {', '.join(sorted(check.symbols - told))} of a check", {})
+    for op in main.walk():
+        for value in op.results:
+            for e in shape_of(value) if isinstance(value.type, TensorType) else ():
+                if isinstance(e, Dim) and not e.symbols() <= told:
+                    raise _invalid(op, f"no input tells the size {', '.join(sorted(e.symbols() - told))}", {})
 
 
 def _invalid(op: Operation, fault: str, sizes: Mapping[str, int]) -> InvalidModel:
