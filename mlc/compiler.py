@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,7 +21,7 @@ import numpy as np
 
 from mlc import compilation_cache
 from mlc.backends import backend
-from mlc.errors import InvalidModel, MlcError, TargetUnavailable
+from mlc.errors import InternalError, InvalidModel, MlcError, TargetUnavailable
 from mlc.ir import safetensors
 from mlc.ir.byte_counts import bytes_text
 from mlc.ir.collection import without_collections
@@ -101,6 +102,12 @@ def load(
 
     bounds = {name: _bounds(value) for name, value in dims.items()}
     return onnx.load(source, shapes, bounds, known, until, answers, trainable)
+
+
+def _is_text(source: object) -> bool:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return is_ir_text(bytes(source))
+    return isinstance(source, str | os.PathLike) and Path(source).suffix == ".mlir"
 
 
 def _as_it_is(what: str, shapes: object, dims: object, known: object, until: str | None) -> None:
@@ -191,6 +198,7 @@ class Compilation:
         self._request: tuple[compilation_cache.Request, CompileOptions] | None = None  # of a file, with these options
         self._loaded: Module | None = None
         self._given: Module | None = None  # where it is the caller's own, who may replace its weights
+        self._written = False  # whether what was loaded is IR text of a later stage than the graph
 
     def load(
         self,
@@ -209,7 +217,7 @@ class Compilation:
             module = load(source, self.options.shapes, self.options.dims, given, self.options.until, answers)
             require_possible(self.options.specialise, module.symbols)
             step.text = headline(module)
-        self._loaded = module
+        self._loaded, self._written = module, _is_text(source) and bool(done_before(module))
         return module
 
     @property
@@ -281,7 +289,7 @@ class Compilation:
         if known is not None:
             passes = [LowerNewKernels(step.target, known) if type(step) is LowerKernels else step for step in passes]
         self.portable = None
-        with stage("optimise", self.progress, self.seconds) as step, without_collections():
+        with stage("optimise", self.progress, self.seconds) as step, without_collections(), self._of_text():
             manager = self._manager(passes)
             named = weights_of(module)
             fusion: dict[tuple[str, ...], list[str]] = {}
@@ -335,7 +343,7 @@ class Compilation:
 
     def generate(self, lowered: Module, known: KnownKernels | None = None) -> Code:
         """Code of a lowered module, from the cache where it is known."""
-        with stage("codegen", self.progress, self.seconds) as step:
+        with stage("codegen", self.progress, self.seconds) as step, self._of_text():
             options = self.options
             code = self.backend.generator.compile(
                 lowered, self.target, known=known, cache=options.cache, denormals=options.denormals
@@ -354,13 +362,27 @@ class Compilation:
             self.inspection.report.code(lowered, code, self.target)
         return code
 
+    @contextmanager
+    def _of_text(self) -> Iterator[None]:
+        """Where the source is IR text of a later stage, anyone may have written it, and a rule of that stage that is broken is broken by the text."""
+        try:
+            yield
+        except InternalError as error:
+            if not self._written:
+                raise
+            raise InvalidModel(
+                f"the IR text breaks a rule of its stage: {error.message}",
+                remedy="Where it is as mlc wrote it, this is a bug of mlc: report it with the text.",
+            ) from error
+
     def memory(self, module: Module, sizes: Mapping[str, int]) -> CallMemory:
         """What a call of the module's code takes at these sizes. All is planned, and no machine code is made."""
         from mlc.insight.footprint import call_memory
         from mlc.ir.kernel.planner import plan_of
 
         lowered = self.lower(module, known=self.known())
-        plan, weights = plan_of(lowered), lowered.weights
+        with self._of_text():
+            plan, weights = plan_of(lowered), lowered.weights
         bytes = {key: weights.nbytes(key) for key in plan.weights}
         return call_memory(plan, bytes, weights.packed, sizes, self.options.threads)
 

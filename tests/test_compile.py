@@ -11,6 +11,7 @@ import pytest
 
 import mlc
 from mlc.compiler import Compilation
+from mlc.errors import InvalidModel
 from mlc.ir.module import Module
 from mlc.options import CompileOptions
 from mlc.passes.base import Pass
@@ -31,6 +32,17 @@ pick (float[N] x, int64[1] k, int64[2] shape) => (float[A, B] y)
 {
    values, indices = TopK(x, k)
    y = Reshape(values, shape)
+}
+"""
+
+
+CHAIN = """
+<ir_version: 9, opset_import: ["" : 17]>
+chain (float[N, 8] x, float[8, 9] w, float[9, 3] v) => (float[N, 3] y)
+{
+   p = MatMul(x, w)
+   q = Relu(p)
+   y = MatMul(q, v)
 }
 """
 
@@ -248,3 +260,19 @@ def test_ir_text_of_every_stage_is_read_again_and_compiles_to_the_same() -> None
         if any(name.endswith(stage) for stage in (" fuse", " schedule", " lower", " plan-arena")):
             for got, expected in zip(mlc.compile(again).run(None, feeds), want, strict=True):
                 np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [("kernel.call @contraction_0", "kernel.call @elsewhere", "elsewhere"), ("kernel.buffer 0", "kernel.buffer 5", "")],
+)
+def test_what_breaks_a_rule_of_loops_in_text_is_the_texts(tmp_path: Path, old: str, new: str, named: str) -> None:
+    compilation = Compilation(CompileOptions())
+    lowered = compilation.lower(compilation.load(proto(CHAIN)))
+    assert old in str(lowered)
+    path = tmp_path / "edited.mlir"
+    path.write_text(str(lowered).replace(old, new))
+    with pytest.raises(InvalidModel, match=f"the IR text breaks a rule of its stage.*{named}"):
+        mlc.compile(path)
+    with pytest.raises(InvalidModel):
+        mlc.compile(path.read_bytes())

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from xdsl.dialects.builtin import FileLineColLoc, NameLoc
+from xdsl.dialects.builtin import FileLineColLoc
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 
 from mlc.codegen.python.lines import WIDTH, wrapped
@@ -20,7 +20,7 @@ from mlc.codegen.python.registry import form_of
 from mlc.errors import UnsupportedOp
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
-from mlc.ir.graph.base import Check, location_name
+from mlc.ir.graph.base import Check, line_of, location_name, node_name
 from mlc.ir.graph.reduce import ReduceOp
 from mlc.ir.types import dtype_of, shape_of
 
@@ -290,16 +290,14 @@ def extent_level(extent: Extent) -> int:
 
 def place_of(op: Operation) -> str | None:
     """Where an op came from, as comments say it: a node, or a line of a file without its folder."""
-    match op.location:
-        case FileLineColLoc() as at:
-            return f"{PurePath(at.filename.data).name}:{at.line.data}"
+    if node_name(op) is None and isinstance(at := line_of(op), FileLineColLoc):
+        return f"{PurePath(at.filename.data).name}:{at.line.data}"
     return location_name(op)
 
 
 def _node(op: Operation) -> str | None:
-    """The name of the node an op came from, where it has one: a line of a file is no name."""
-    location = op.location
-    name = location_name(op) if isinstance(location, NameLoc) else None
+    """What the node an op came from is called, where it has a name."""
+    name = node_name(op)
     return _called(name) if name else None
 
 

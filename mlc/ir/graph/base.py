@@ -163,8 +163,22 @@ def role_of(op: Operation) -> str:
 
 
 def location_name(op: Operation) -> str | None:
-    """The name of the node that an op came from."""
+    """The name of the node that an op came from, or its line."""
     return _name(op.location)
+
+
+def node_name(op: Operation) -> str | None:
+    """The name of the node that an op came from; a line of a program is no name."""
+    name = _name(op.location)
+    return None if name == _name(line_of(op)) else name
+
+
+def line_of(op: Operation) -> LocationAttr:
+    """Where an op came from, without names."""
+    place = op.location
+    while isinstance(place, NameLoc):
+        place = place.parameters[1]  # type: ignore[assignment]
+    return place
 
 
 def _name(location: LocationAttr) -> str | None:

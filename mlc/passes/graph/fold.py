@@ -27,7 +27,7 @@ from xdsl.traits import Pure
 from mlc.ir import dims, work
 from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE
-from mlc.ir.graph.base import GraphOp, building, emit, location_name
+from mlc.ir.graph.base import GraphOp, building, emit, node_name
 from mlc.ir.graph.constants import IN_TEXT, ConstantOp, DimensionOp, IotaOp, WeightOp
 from mlc.ir.graph.control import ControlOp
 from mlc.ir.graph.elementwise import CastOp
@@ -129,7 +129,7 @@ def _learn(op: Operation, known: dict[SSAValue, Known], weights: WeightStore) ->
     if inside > max(_GROWTH * source, _INSIDE) or work > _WORK:
         return
     name = next((k.name for k in operands if k.name), "")
-    name = f"{name}.{_suffix(op)}" if name else location_name(op) or "folded"
+    name = f"{name}.{_suffix(op)}" if name else node_name(op) or "folded"
     name = _without_repeats(name)
     repeats = isinstance(op, BroadcastOp) and _bytes(result) > source
     repeats |= TABLE[dtype_of(result)].packed  # it is smaller as the bytes that hold it
