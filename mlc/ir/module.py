@@ -195,7 +195,8 @@ class Module:
         module = cls(op, weights, symbols, checks)
         module.indices = indices
         module.nodes = nodes
-        module.verify()
+        with reader.locating(op):
+            module.verify()
         if any(isinstance(f, FuncOp) and f.sym_name.data == "main" and f.body.blocks for f in op.ops):
             verify_sizes(module)
         return module

@@ -20,7 +20,7 @@ from xdsl.utils.exceptions import ParseError, VerifyException
 from xdsl.utils.lexer import Input
 from xdsl.utils.mlir_lexer import MLIRLexer
 
-from mlc.errors import InvalidText
+from mlc.errors import InternalError, InvalidText
 from mlc.ir.scope import out_of_scope, require_one_block, scope_error
 
 _RESULTS = re.compile(r"(?:%[\w$.-]+(?::\d+)?\s*,?\s*)+=\s*")
@@ -74,7 +74,7 @@ class Reader:
             yield
         except ParseError as error:
             raise self._parse_error(error) from error
-        except VerifyException as error:
+        except (VerifyException, InternalError) as error:
             raise self.error(_first_line(error), *self.place_of(op)) from error
         except _MALFORMED as error:
             raise self.error(f"an attribute is malformed: {_first_line(error)}", *self.place_of(op)) from error

@@ -195,3 +195,13 @@ def test_an_encoding_of_another_kind_is_told_what_is_written_there() -> None:
     text = 'func.func @main(%x: tensor<?xf32, "N">) -> tensor<?xf32, "N"> {\n  %0 = graph.relu %x : tensor<?xf32, "N"> -> tensor<?xf32, "N">\n  func.return %0 : tensor<?xf32, "N">\n}'
     with pytest.raises(InvalidText, match=r"as in #graph.dims<\[.N.\]>"):
         Module.parse(text)
+
+
+def test_a_view_of_what_states_no_extents_is_an_error_of_the_text() -> None:
+    text = """func.func @main(%x: memref<?x8xf32>) {
+  %0 = kernel.view %x dims ["8*N"] : memref<?x8xf32> to memref<?xf32>
+  func.return
+}"""
+    with pytest.raises(InvalidText, match="the extents of .* are not stated") as caught:
+        Module.parse(text)
+    assert (caught.value.line, caught.value.column) == (2, 8)
