@@ -81,7 +81,7 @@ def derived_weights(
         return origin.make(store.get(origin.key), store.slabs)
 
     for row in record.rows:
-        if row.origin == Origin(row.key):
+        if row.key in store:  # the module's own, packed already if it was lowered
             continue
         if row.origin is not None:
             key = store.add_lazy(row.key, row.shape, row.dtype, partial(moved, row.origin), [row.origin.key])

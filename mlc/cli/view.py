@@ -28,7 +28,7 @@ def configure(parser: Parser) -> None:
     parser.examples(
         "mlc view model.onnx -o view.html",
         "mlc view old.mlc new.mlc -o view.html",
-        "mlc view ir/ -o view.html                 the folder of --dump-ir",
+        "mlc view ir/ -o view.html                 a folder of dumped IR",
         "mlc view model.onnx -o graph.dot --after fuse",
     )
     flags.model(parser, "MODEL|PACKAGE|DIR")

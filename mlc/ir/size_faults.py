@@ -89,9 +89,9 @@ class _At:
 
 def verify_sizes(module: Sized) -> None:
     """Raises InvalidModel naming the op, what does not fit, and the sizes. Of a graph; what was lowered is code."""
-    main, names = module.main, module.input_names
+    main = module.main
     for each in module.indices:
-        if each.input not in names:
+        if each.input not in module.input_names:
             raise _invalid(main, f"graph.indices test the values of '{each.input}', which is no input", {})
     if module.is_program:
         return
