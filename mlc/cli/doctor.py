@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     findings = [
         *_packages(),
         _cpu(),
-        *_rates(args.measure),
+        _rates(args.measure),
         _cache(),
         _linker(),
         _cuda_compiler(),
@@ -95,16 +95,16 @@ def _cpu() -> Finding:
     return Finding("cpu", True, f"{target}, {threads} threads{limit}", needed=True)
 
 
-def _rates(again: bool) -> list[Finding]:
-    """What a core does, measured the first time: some 50 ms. Nothing where there is no native code."""
+def _rates(again: bool) -> Finding:
+    """What a core does, measured the first time: some 50 ms."""
     from mlc.errors import InternalError, MlcError
 
     try:
         from mlc.codegen.llvm.calibration import rates
 
-        return [Finding("core", True, str(rates(again)))]
-    except (MlcError, InternalError, ImportError, OSError):
-        return []  # the line above says why
+        return Finding("core", True, str(rates(again)))
+    except (MlcError, InternalError, ImportError, OSError) as error:
+        return Finding("core", False, f"not measured: {error}")
 
 
 def _cache() -> Finding:
