@@ -73,7 +73,7 @@ def _(f: FunctionPrinter, op: vector.MaskedStoreOp) -> None:
     assert isinstance(kind, VectorType)
     wide, mask = _in_memory(kind), type_text(op.mask.type)
     if isinstance(op.mask.owner, vector.CreateMaskOp) and f.linear(op.mask.owner.mask_dim_sizes[0]) == ({}, 1):
-        # LLVM 22 makes a scalar store of it itself, and of an integer that was truncated one that is too long
+        # LLVM 22 makes a scalar store of it itself, and of an integer that was truncated one that is too long (its issue 179489)
         element = f.let(f"extractelement {wide} {_bytes(f, op.value_to_store)}, i32 0")
         at = f.address(op.base, op.indices)
         f.line(f"store {memory_text(kind.element_type)} {element}, ptr {at}, align {_alignment(op.base)}")
