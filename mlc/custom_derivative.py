@@ -10,9 +10,9 @@ from typing import Any
 from xdsl.ir import SSAValue
 
 from mlc.errors import MlcError, ShapeError
-from mlc.frontends.trace.pytree import Tree, difference, flatten, tree_map
+from mlc.frontends.trace.pytree import difference, flatten, tree_map
 from mlc.frontends.trace.tensor import Tensor, bind, symbolic
-from mlc.frontends.trace.traced import name_of
+from mlc.frontends.trace.traced import name_of, signature_of
 from mlc.frontends.trace.traced_body import TracedBody, as_tensor, body_for, body_of, gives, is_tensor, under_way
 from mlc.frontends.trace.tracing import current_trace, user_line, user_location
 from mlc.ir import builder as g
@@ -32,7 +32,11 @@ class Arguments:
 
     def __init__(self, args: Any):
         self.leaves, self.tree = flatten(args)
-        self.places = [n for n, leaf in enumerate(self.leaves) if is_tensor(leaf)]
+        self.places = [n for n, leaf in enumerate(self.leaves) if self.exchanged(leaf)]
+
+    @staticmethod
+    def exchanged(leaf: Any) -> bool:
+        return is_tensor(leaf)
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -44,6 +48,14 @@ class Arguments:
         for n, x in zip(self.places, tensors, strict=True):
             leaves[n] = x
         return self.tree.unflatten(leaves)
+
+
+class Residuals(Arguments):
+    """What a forward rule keeps for the backward one: tensors, and Python numbers, flags and names, which stay what they are."""
+
+    @staticmethod
+    def exchanged(leaf: Any) -> bool:
+        return is_tensor(leaf) and type(leaf) is not float
 
 
 def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,15 +98,15 @@ class CustomFunction:
         self.function, self.title = function, name_of(function)
         self.stated: tuple[Callable[..., Any], ...] = ()
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **named: Any) -> Any:
         within = _within.get()
         if current_trace() is None or within.count(self) == _DEPTH:
-            return self.function(*args)
+            return self.function(*args, **named)
         if not self.stated:
             raise MlcError(
                 f"{self.title} has no derivative yet", file=user_line(), remedy=f"Write {self.title}.{self.rule}."
             )
-        given = Arguments(args)
+        given = Arguments(self._by_position(args, named))
         body = body_of(lambda tensors: self.function(*given.of(tensors)), self.title, given.tensors)
         bodies = [body]
         token = _within.set((*within, self))
@@ -108,6 +120,21 @@ class CustomFunction:
         op = CustomOp(body.operands, self.title, len(given.places), body.block, [each.block for each in bodies[1:]])
         with g.location(user_location()):
             return _unflattened(body, emit(op))
+
+    def _by_position(self, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+        """The arguments of a call, those left to their defaults too, in the order in which the rules take them. Raises MlcError."""
+        try:
+            bound = signature_of(self.function).bind(*args, **named)
+        except TypeError as error:
+            raise MlcError(f"{self.title}: {error}", file=user_line()) from error
+        bound.apply_defaults()
+        if bound.kwargs:
+            raise MlcError(
+                f"{self.title} takes {', '.join(bound.kwargs)} by name alone, and its rules by position",
+                file=user_line(),
+                remedy=f"Leave the star out of the arguments of {self.title}.",
+            )
+        return bound.args
 
     def rules(self, given: Arguments, body: TracedBody) -> Sequence[Callable[[list[SSAValue]], TracedBody]]:
         """What makes the bodies of the rules, given the values from outside that those before take."""
@@ -126,6 +153,7 @@ class custom_vjp(CustomFunction):
     f.defvjp(forward, backward)
 
     forward(x, y) gives (f(x, y), residuals), and backward(residuals, cotangent) a tuple with a cotangent for each argument, None where it is zero.
+    Arguments given by name, and those left to their defaults, reach both by position. Numbers of Python, flags and names among the residuals stay what they are.
     Forward mode through it raises NoDerivative.
     """
 
@@ -138,13 +166,13 @@ class custom_vjp(CustomFunction):
         forward, backward = self.stated
         own = [tensor_type(x) for x in body.block.args[: len(given.places)]]
         outs = [tensor_type(y) for y in gives(body)]
-        kept: list[Tree] = []
+        kept: list[Residuals] = []
         made: list[TracedBody] = []
 
         def run_forward(tensors: list[Tensor]) -> Any:
             found = forward(*given.of(tensors))
             if not isinstance(found, tuple) or len(found) != 2:
-                raise MlcError(f"{name_of(forward)} gives (result, residuals)", file=user_line())
+                raise MlcError(f"{name_of(forward)} has to return (result, residuals)", file=user_line())
             result, tree = flatten(found[0])
             if tree != body.results:
                 raise MlcError(
@@ -152,15 +180,14 @@ class custom_vjp(CustomFunction):
                     file=user_line(),
                     remedy=difference(body.results, tree),
                 )
-            residuals, tree = flatten(found[1])
-            kept.append(tree)
-            return [*result, *residuals]
+            kept.append(Residuals(found[1]))
+            return [*result, *kept[0].tensors]
 
         def run_backward(tensors: list[Tensor]) -> Any:
-            count = kept[0].size
+            count = len(kept[0].places)
             changes = iter(tensors[count:])
             cotangent = [next(changes) if is_float(dtype_of_type(t)) else None for t in outs]
-            found = backward(kept[0].unflatten(tensors[:count]), body.results.unflatten(cotangent))
+            found = backward(kept[0].of(tensors[:count]), body.results.unflatten(cotangent))
             return _cotangents(name_of(backward), found, given, body)
 
         def first(take: list[SSAValue]) -> TracedBody:
@@ -207,7 +234,7 @@ class custom_jvp(CustomFunction):
             moved = [next(changes) if is_float(dtype_of_type(t)) else None for t in own]
             found = rule(given.of(tensors[: len(own)]), given.of(moved))
             if not isinstance(found, tuple) or len(found) != 2:
-                raise MlcError(f"{name_of(rule)} gives (result, tangent)", file=user_line())
+                raise MlcError(f"{name_of(rule)} has to return (result, tangent)", file=user_line())
             tangents, tree = flatten(found[1])
             if tree != body.results:
                 raise MlcError(
@@ -229,7 +256,11 @@ def _cotangents(title: str, found: Any, given: Arguments, body: TracedBody) -> l
     """The cotangents that a backward function gives, one for each float among the tensors; zeros for None."""
     trees = given.tree.children
     if not isinstance(found, tuple) or len(found) != len(trees):
-        raise MlcError(f"{title} gives a tuple of {len(trees)} cotangents, one for each argument", file=user_line())
+        raise MlcError(
+            f"{title} returns {f'a tuple of {len(found)}' if isinstance(found, tuple) else type(found).__name__}, "
+            f"and has to return a tuple of {len(trees)} cotangents, one for each argument",
+            file=user_line(),
+        )
     result: list[Any] = []
     start = 0
     for number, (tree, cotangent) in enumerate(zip(trees, found, strict=True)):

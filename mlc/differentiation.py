@@ -135,6 +135,13 @@ def _scalar(call: DifferentiatedCall, value: SSAValue) -> SSAValue:
     return value
 
 
+def _returned(results: Tree, outs: Sequence[SSAValue]) -> str:
+    """What a function returns, in words."""
+    if results.kind is None:
+        return type_text(tensor_type(outs[0]))
+    return f"{results.kind.__name__} of {len(results.children)}"
+
+
 def value_and_grad(function: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that gives (value, gradient) of one that returns a number: the gradient has the structure of the argument `argnums`, or is a
     tuple of those of several. With `has_aux` the function returns (number, anything), and so does the first of the pair.
@@ -157,6 +164,11 @@ def value_and_grad(function: Callable[..., Any], argnums: Argnums = 0, has_aux: 
                 f"{call.title} returns {results.kind.__name__}, and a gradient is of one number",
                 file=user_line(),
                 remedy="Where it returns (loss, more), say has_aux=True.",
+            )
+        if has_aux and (len(results.children) != 2 or results.children[0].kind is not None):
+            raise MlcError(
+                f"{call.title} returns {_returned(results, outs)}, and with has_aux=True a pair, (loss, more)",
+                file=user_line(),
             )
         loss = _scalar(call, outs[0])
         with at_end(call.body.block):
@@ -209,6 +221,8 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[...,
 def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """(function(*primals), its change for a small change of the primals by `tangents`, which have their structure)."""
 
+    _require_sequences("jvp", primals, tangents)
+
     def compute(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
         call = DifferentiatedCall(function, primals, {}, range(len(primals)))
         given, tree = flatten(tuple(tangents))
@@ -235,8 +249,20 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
 def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """The Hessian of a function that returns a number times a direction: the change of its gradient (push of pull). For one primal a pytree like
     it, else a tuple."""
+    _require_sequences("hvp", primals, tangents)
     gradient = grad(function, 0 if len(primals) == 1 else range(len(primals)))
     return jvp(gradient, primals, tangents)[1]
+
+
+def _require_sequences(what: str, primals: Any, tangents: Any) -> None:
+    """Raises MlcError for an array in place of the list of arguments: its rows would be taken for them."""
+    for name, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, tuple | list):
+            raise MlcError(
+                f"{what}: the {name} are one {type(given).__name__}, and no tuple",
+                file=user_line(),
+                remedy=f"Write {what}(f, (x,), (v,)): one of each for every argument of f.",
+            )
 
 
 def _like_results(call: DifferentiatedCall, cotangent: Any, what: str) -> list[SSAValue]:

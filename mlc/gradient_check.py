@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlc.differentiation import jvp, vjp
-from mlc.errors import MlcError, NumericMismatch
+from mlc.errors import MlcError, NoDerivative, NumericMismatch
 from mlc.frontends.trace.pytree import flatten
 from mlc.frontends.trace.tensor import Tensor, array_of
 from mlc.frontends.trace.traced import name_of
@@ -84,10 +84,19 @@ def check_grads(
         if gradients is not None:
             found["reverse"] = sum(float((g * part).sum()) for g, part in zip(gradients, v, strict=True))
         if "forward" in modes:
-            found["forward"] = float(jvp(weighted, tensors, [Tensor(part) for part in v])[1])
+            found["forward"] = _slope(weighted, tensors, [Tensor(part) for part in v])
         for mode, slope in found.items():
             if not abs(slope - expected) <= _TOLERANCE * max(1.0, scale, abs(expected)):
                 raise NumericMismatch(
                     f"check_grads: {title} changes by {expected:.9g} along direction {number}, and {mode} mode says {slope:.9g}",
                     file=user_line(),
                 )
+
+
+def _slope(function: Callable[..., Any], tensors: Sequence[Tensor], direction: Sequence[Tensor]) -> float:
+    """The change along a direction, by forward mode. Raises NoDerivative where that has no way through, with what to do about it."""
+    try:
+        return float(jvp(function, tensors, direction)[1])
+    except NoDerivative as error:
+        error.remedy = 'check_grads(..., modes=["reverse"]) leaves forward mode out.'
+        raise

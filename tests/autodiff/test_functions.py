@@ -124,6 +124,34 @@ def test_functions_state_their_vjp() -> None:
         mlc.grad(lambda x: inner(x).sum())(X)
 
 
+def test_rules_take_arguments_in_their_order_and_residuals_as_they_are() -> None:
+    def scaled(x, factor=2, kind="plain"):
+        return x * factor
+
+    f = mlc.custom_vjp(scaled)
+
+    def backward(kept, c):
+        factor, half, kind = kept
+        assert (factor, half, kind) == (3, 0.5, "plain")
+        return c * factor * half, None, None
+
+    f.defvjp(lambda x, factor, kind: (scaled(x, factor), (factor, 0.5, kind)), backward)
+    for dtype in ("f16", "f64"):
+        gradient = mlc.grad(lambda x: f(factor=3, x=x).sum())(mnp.array(X, dtype))
+        near(gradient, np.full(3, 1.5))
+    near(f(X, factor=3), 3 * X)
+    with pytest.raises(MlcError, match="scaled: got an unexpected keyword argument 'by'"):
+        mlc.grad(lambda x: f(x, by=3).sum())(X)
+    named = mlc.custom_vjp(lambda x, *, factor: x * factor)
+    named.defvjp(lambda x, factor: (x, ()), lambda kept, c: (c,))
+    with pytest.raises(MlcError, match="takes factor by name alone, and its rules by position"):
+        mlc.grad(lambda x: named(x, factor=3).sum())(X)
+    with pytest.raises(MlcError, match="returns a tuple of 3, and has to return a tuple of 2 cotangents"):
+        g = mlc.custom_vjp(lambda x, y: x * y)
+        g.defvjp(lambda x, y: (x * y, ()), lambda kept, c: (c, c, c))
+        mlc.grad(lambda x: g(x, Y).sum())(X)
+
+
 def test_functions_state_their_jvp() -> None:
     h = mlc.custom_jvp(lambda x: x**2)
     h.defjvp(lambda primals, tangents: (h(*primals), 3 * primals[0] * tangents[0]))
@@ -137,6 +165,11 @@ def test_functions_state_their_jvp() -> None:
 def test_check_grads_says_where_a_function_is_not_smooth() -> None:
     mlc.check_grads(loss, [{"w": np.ones((2, 2)), "b": np.zeros(2)}, np.ones((3, 2))])
     mlc.check_grads(lambda x: 1e6 * mnp.sin(x / 1e6), [X * 1e6])  # the step grows with the point
+    backwards = mlc.custom_vjp(lambda x: x * x)
+    backwards.defvjp(lambda x: (x * x, x), lambda x, c: (2 * c * x,))
+    mlc.check_grads(lambda x: backwards(x).sum(), [X], modes=["reverse"])
+    with pytest.raises(NoDerivative, match=r'modes=\["reverse"\]\) leaves forward mode out'):
+        mlc.check_grads(lambda x: backwards(x).sum(), [X])
     with pytest.raises(MlcError, match="not smooth here"):
         mlc.check_grads(lambda x: abs(x).sum(), [np.zeros(2)])
 
@@ -172,6 +205,14 @@ def test_gradients_of_a_module_by_its_weights() -> None:
         (lambda: mlc.grad(3), MlcError, "a gradient is of a function, not of int"),
         (lambda: mlc.grad(cubes, argnums="x")(X), MlcError, "argnums of cubes is 'x'"),
         (lambda: mlc.jvp(cubes, [X], [X, X]), MlcError, "the tangents have another structure"),
+        (lambda: mlc.jvp(cubes, X, X), MlcError, "jvp: the primals are one ndarray, and no tuple"),
+        (lambda: mlc.hvp(cubes, (X,), mnp.array(X)), MlcError, "hvp: the tangents are one Tensor, and no tuple"),
+        (lambda: mlc.grad(cubes, has_aux=True)(X), MlcError, r"cubes returns f64\[\], and with has_aux=True a pair"),
+        (
+            lambda: mlc.grad(lambda x: (cubes(x), x, x), has_aux=True)(X),
+            MlcError,
+            "returns tuple of 3, and with has_aux=True a pair",
+        ),
         (lambda: mlc.jvp(cubes, [X], [X[:2]]), ShapeError, r"the tangent 0 is f64\[2\], and belongs to f64\[3\]"),
     ],
 )

@@ -79,6 +79,10 @@ def cond(condition: Any, then: Callable[..., Any], otherwise: Callable[..., Any]
     Both give pytrees of one structure, with the same shapes and dtypes. Raises MlcError where they differ.
     """
     if not isinstance(condition, Tensor) or condition.trace is None:
+        if np.ndim(condition):
+            raise ShapeError(
+                f"cond: the condition has the shape {np.shape(condition)}, and is not one bool", file=user_line()
+            )
         return (then if bool(condition) else otherwise)(*operands)
 
     def build(trace: Trace) -> Any:

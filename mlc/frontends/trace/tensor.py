@@ -151,7 +151,12 @@ class Tensor:
         return bool(self._number("bool(x)"))
 
     def __format__(self, spec: str) -> str:
-        return format(self.data.item(), spec) if self.trace is None and not self.shape else format(repr(self), spec)
+        if self.trace is None and not self.shape:
+            return format(self.data.item(), spec)
+        try:
+            return format(repr(self), spec)
+        except ValueError:
+            return format(self._number(f"the format '{spec}'"), spec)
 
     def _number(self, what: str) -> Any:
         if self.trace is not None:

@@ -130,6 +130,15 @@ def test_what_does_not_fit_is_refused_at_the_users_line(message: str, traced: bo
     assert message in str(error.value) and "test_control.py" in str(error.value)
 
 
+def test_a_condition_is_one_bool() -> None:
+    for condition in (np.array([True, False]), mlc.Tensor([True])):
+        with pytest.raises(MlcError, match=r"cond: the condition (has the shape|is bool)") as error:
+            mlc.cond(condition, lambda: 1, lambda: 2)
+        assert "test_control.py" in str(error.value)
+        with pytest.raises(MlcError, match=r"cond: the condition (has the shape|is bool)"):
+            mlc.jit(lambda c: mlc.cond(c, lambda: 1, lambda: 2)).trace(condition)
+
+
 def test_branches_that_differ_are_refused() -> None:
     for second in (lambda x: x[0], lambda x: (x, x), lambda x: x.astype("f32")):
         with pytest.raises(MlcError, match="branches give different|one body gives"):

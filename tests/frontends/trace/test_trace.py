@@ -78,10 +78,17 @@ def test_static_arguments_decide_what_is_traced() -> None:
 
 
 def test_a_traced_value_has_no_number() -> None:
-    for use in (float, bool, int, lambda x: x.numpy(), lambda x: 1 if x > 0 else 2, np.asarray):
+    for use in (float, bool, int, lambda x: x.numpy(), lambda x: 1 if x > 0 else 2, np.asarray, lambda x: f"{x:.3f}"):
         with pytest.raises(MlcError, match=r"asks for the numbers of a traced value, (f64|bool)\[\]") as error:
             mlc.jit(lambda x: use(x)).trace(np.float64(1))  # noqa: B023
         assert error.value.file is not None and "test_trace.py" in str(error.value.file)
+
+
+def test_a_tensor_is_formatted_as_a_number_or_as_text() -> None:
+    x = mlc.Tensor([0.5, 1.0])
+    assert f"{x[0]:.2f} {x[0]}" == "0.50 0.5" and f"{x:>30}" == f"{x!r:>30}"
+    with pytest.raises(MlcError, match=r"the format '.2f' of f32\[2\], which has 2 elements"):
+        print(f"{x:.2f}")
 
 
 def test_a_traced_value_is_no_use_outside() -> None:
