@@ -22,6 +22,7 @@ import numpy as np
 
 import mlc
 from benchmarks.engines import load_onnxruntime
+from benchmarks.measure import relative_error
 from benchmarks.model_inputs import EXPORTERS, file_name, read
 from benchmarks.models import BUILD
 from benchmarks.run import RESULTS, TOLERANCE, machine, markdown
@@ -34,18 +35,6 @@ HEADS = ["model", "error", "package", "C program", "package (MiB)", "library (Mi
 
 class DriverFailed(Exception):
     """The C program could not be built, or ended with another status than 0."""
-
-
-def relative_error(got: list[np.ndarray], want: list[np.ndarray]) -> float:
-    """Worst over the outputs: largest difference over largest reference value; inf where shapes or dtypes differ."""
-    worst = 0.0
-    for g, w in zip(got, want, strict=True):
-        if g.shape != w.shape or g.dtype != w.dtype:
-            return float("inf")
-        if w.size:
-            difference = np.abs(g.astype(np.float64) - w.astype(np.float64)).max()
-            worst = max(worst, float(difference / max(np.abs(w).max(), np.finfo(np.float32).tiny)))
-    return worst
 
 
 def same_bytes(got: list[np.ndarray], want: list[np.ndarray]) -> bool:

@@ -1,7 +1,11 @@
 """The engines that are timed: each loads a model for a number of threads and gives a function of the named inputs."""
 
+import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,17 +31,19 @@ def load_onnxruntime(path: Path, threads: int) -> Prepare:
     return lambda feeds: lambda: session.run(None, dict(feeds))
 
 
-def load_torch(path: Path, threads: int) -> Prepare:
-    """The PyTorch module that the file was exported from, in eager mode."""
+def load_torch(path: Path, threads: int, form: Callable[[Any], Any] = lambda module: module) -> Prepare:
+    """The PyTorch module that the file was exported from, in eager mode where `form` does not change it."""
     import torch
 
     from benchmarks.architectures import ARCHITECTURES
 
     torch.set_num_threads(threads)
-    module = ARCHITECTURES[path.name.split(".")[0]](False).module
+    module = form(ARCHITECTURES[path.name.split(".")[0]](False).module)
+    kind = next(module.parameters()).dtype
 
     def prepare(feeds: Feeds) -> Run:
-        arguments = [torch.from_numpy(array) for array in feeds.values()]
+        given = [torch.from_numpy(array) for array in feeds.values()]
+        arguments = [tensor.to(kind) if tensor.is_floating_point() else tensor for tensor in given]
 
         def run() -> list[np.ndarray]:
             with torch.inference_mode():
@@ -47,6 +53,16 @@ def load_torch(path: Path, threads: int) -> Prepare:
         return run
 
     return prepare
+
+
+def load_torch_compile(path: Path, threads: int) -> Prepare:
+    import torch
+
+    return load_torch(path, threads, torch.compile)
+
+
+# Not timed: what others' numbers are held against.
+load_float64 = partial(load_torch, form=lambda module: module.double())
 
 
 def load_openvino(path: Path, threads: int) -> Prepare:
@@ -73,6 +89,13 @@ def load_openvino(path: Path, threads: int) -> Prepare:
 ENGINES: dict[str, Callable[[Path, int], Prepare]] = {
     "mlc": load_mlc,
     "onnxruntime": load_onnxruntime,
-    "torch": load_torch,
     "openvino": load_openvino,
+    "torch": load_torch,
+    "torch.compile": load_torch_compile,
 }
+
+
+def installed() -> list[str]:
+    """The engines that this environment has; torch.compile needs a C++ compiler too."""
+    found = [name for name in ENGINES if find_spec(name.split(".")[0])]
+    return [name for name in found if name != "torch.compile" or shutil.which("g++") or shutil.which("clang++")]

@@ -1,8 +1,10 @@
 """One measurement in a process of its own; the parent asks with JSON as the argument and reads the last line of stdout.
 
 latency   engines side by side in one process, in turns, so that a change of the machine's speed meets all of them
-startup   time from nothing to the first result, and the largest resident memory
+startup   time from nothing to the first result, and the resident memory: the largest, and that after some calls
 accuracy  largest difference to onnxruntime over some bindings of the symbols, relative to the largest reference value
+exactness largest difference of each engine to PyTorch in float64, relative to the largest value
+work      floating-point operations of mlc's kernels in a call, and what one core can do of them in a second
 """
 
 import json
@@ -17,11 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.engines import ENGINES, Run
+from benchmarks.engines import ENGINES, Run, load_float64
 from benchmarks.model_inputs import Signature, read
 
 # After a turn an engine's workers may spin for a while; the next engine shall not pay for it.
 REST_SECONDS = 0.03
+PEAK_TURNS = 5
 
 
 def signature_of(path: Path) -> Signature:
@@ -29,10 +32,14 @@ def signature_of(path: Path) -> Signature:
 
 
 def latency(path: Path, engines: list[str], threads: int, rounds: int, turn_seconds: float) -> dict[str, Any]:
-    """Median milliseconds per call of each engine: the median over rounds of each turn's median."""
+    """Median milliseconds per call of each engine, back to back and each call after a rest: the median over rounds of each turn's median."""
     feeds = signature_of(path).feeds()
     runs = {engine: ENGINES[engine](path, threads)(feeds) for engine in engines}
-    return in_turns(runs, rounds, turn_seconds)
+    busy = in_turns(runs, rounds, turn_seconds)
+    rested = alternated(
+        {engine: partial(rested_turn, run) for engine, run in runs.items()}, min(rounds, 5), turn_seconds
+    )
+    return {engine: {**busy[engine], "rested_ms": rested[engine]["median_ms"]} for engine in runs}
 
 
 def in_turns(
@@ -58,9 +65,19 @@ def alternated(turns: Mapping[str, Callable[[float], float]], rounds: int, turn_
             "median_ms": 1e3 * statistics.median(times),
             "min_ms": 1e3 * min(times),
             "spread": max(times) / min(times),
+            "halves": _halves(times),
         }
         for engine, times in found.items()
     }
+
+
+def _halves(times: list[float]) -> float:
+    """How far the median of the second half of the rounds is from that of the first, as a share of the lesser."""
+    middle = len(times) // 2
+    if not middle:
+        return 0.0
+    early, late = statistics.median(times[:middle]), statistics.median(times[-middle:])
+    return max(early, late) / min(early, late) - 1
 
 
 def median_turn(run: Callable[[], object], seconds: float, clock: Callable[[], float]) -> float:
@@ -71,6 +88,18 @@ def median_turn(run: Callable[[], object], seconds: float, clock: Callable[[], f
         start = clock()
         run()
         times.append(clock() - start)
+    return statistics.median(times)
+
+
+def rested_turn(run: Callable[[], object], seconds: float) -> float:
+    """As median_turn, of calls that each come after a rest: what a server sees between requests. At least five calls."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 5 or time.perf_counter() < end:
+        time.sleep(REST_SECONDS)
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
     return statistics.median(times)
 
 
@@ -88,8 +117,15 @@ def startup(path: Path, engine: str, threads: int) -> dict[str, float]:
     start = time.perf_counter()
     run()
     first = time.perf_counter() - start
+    for _ in range(3):
+        run()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"load_s": load, "first_call_ms": 1e3 * first, "peak_mib": peak / 1024, "base_mib": base / 1024}
+    found = {"load_s": load, "first_call_ms": 1e3 * first, "peak_mib": peak / 1024, "base_mib": base / 1024}
+    return {**found, "resident_mib": resident_bytes() / (1 << 20)}
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def accuracy(path: Path, threads: int, bindings: int) -> dict[str, Any]:
@@ -105,17 +141,60 @@ def accuracy(path: Path, threads: int, bindings: int) -> dict[str, Any]:
     for seed, binding in enumerate(sizes):
         feeds = known.feeds(binding, seed)
         got, want = compiled(feeds)(), reference(feeds)()
-        for g, w in zip(got, want, strict=True):
-            if g.shape != w.shape or g.dtype != w.dtype:
-                raise SystemExit(f"{path.name} at {binding}: {g.dtype}{g.shape}, expected {w.dtype}{w.shape}")
-            if w.size:
-                worst = max(worst, float(np.abs(g - w).max() / max(np.abs(w).max(), np.finfo(np.float32).tiny)))
+        if any(g.shape != w.shape or g.dtype != w.dtype for g, w in zip(got, want, strict=True)):
+            kinds = [f"{g.dtype}{g.shape} for {w.dtype}{w.shape}" for g, w in zip(got, want, strict=True)]
+            raise SystemExit(f"{path.name} at {binding}: {', '.join(kinds)}")
+        worst = max(worst, relative_error(got, want))
     return {"error": worst, "bindings": sizes}
+
+
+def exactness(path: Path, engines: list[str], threads: int) -> dict[str, float]:
+    """The largest error of each engine over the outputs, at the sizes of the fixed export."""
+    feeds = signature_of(path).feeds()
+    exact = load_float64(path, threads)(feeds)()
+    errors = {}
+    for engine in engines:
+        outputs = ENGINES[engine](path, threads)(feeds)()
+        errors[engine] = relative_error(outputs, exact)
+    return errors
+
+
+def work(path: Path) -> dict[str, float]:
+    import mlc
+    from benchmarks.kernels import Peak
+    from mlc.insight.decisions import work_of_calls
+    from mlc.runtime.executable import Executable
+
+    executable = mlc.compile(path, target="cpu", threads=1)
+    assert isinstance(executable, Executable)
+    shapes = [array.shape for array in signature_of(path).feeds().values()]
+    peak = Peak()
+    for _ in range(PEAK_TURNS):
+        peak.turn()
+    return {"gflop": sum(flops for flops, _ in work_of_calls(executable, shapes)) / 1e9, "peak_gflops": peak.best}
+
+
+def relative_error(got: list[np.ndarray], want: list[np.ndarray]) -> float:
+    """Worst over the outputs: largest difference over largest value wanted; inf where shapes, kinds of number or NaNs differ."""
+    worst = 0.0
+    for g, w in zip(got, want, strict=True):
+        if g.shape != w.shape or g.dtype.kind != w.dtype.kind:
+            return float("inf")
+        if w.size:
+            difference = float(np.abs(g.astype(np.float64) - w.astype(np.float64)).max())
+            share = difference / max(float(np.abs(w).max()), float(np.finfo(np.float32).tiny))
+            worst = max(worst, share if np.isfinite(share) else float("inf"))
+    return worst
+
+
+MEASURES: Mapping[str, Callable[..., dict[str, Any]]] = {
+    measure.__name__: measure for measure in (latency, startup, accuracy, exactness, work)
+}
 
 
 def main() -> None:
     request = json.loads(sys.argv[1])
-    measure = {"latency": latency, "startup": startup, "accuracy": accuracy}[request.pop("measure")]
+    measure = MEASURES[request.pop("measure")]
     answer = measure(path=Path(request.pop("path")), **request)
     print(json.dumps(answer))
 

@@ -1,16 +1,22 @@
-"""Check and time the exported models: mlc against onnxruntime and PyTorch, as a Markdown table and JSON.
+"""Check and time the exported models: mlc against onnxruntime, OpenVINO and PyTorch, as Markdown tables and JSON.
 
-    python -m benchmarks.run                         table of every exported model, 1 and 2 threads
-    python -m benchmarks.run --model bert gpt2 --threads 1 --rounds 5
+    python -m benchmarks.run                         tables of every exported model, 1 and 2 threads, of all engines that are installed
+    python -m benchmarks.run --model bert gpt2 --threads 1 --rounds 5 --engines mlc onnxruntime
     python -m benchmarks.run --check                 results against onnxruntime only; exit 1 if one is off
 
-Export the models first: `python -m benchmarks.models`. The table goes to benchmarks/results/<cpu>/.
+Export the models first: `python -m benchmarks.models`. The tables go to benchmarks/results/<cpu>/.
+
+All engines compute in f32. `best / mlc` is the time of the fastest other engine over mlc's: above 1, mlc is faster; "rested" is the same of calls
+that each come after a rest. A row says "noisy" where the second half of the rounds differs from the first by more than 5 % for mlc or the
+fastest other, and "impossible" where mlc's kernels would have done more than the cores can. Whose numbers are right is held against
+PyTorch in float64.
 """
 
 import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,12 +28,14 @@ from typing import Any
 import llvmlite.binding
 
 import mlc
+from benchmarks.engines import ENGINES, installed
 from benchmarks.models import BUILD
 
 CPU = llvmlite.binding.get_host_cpu_name()  # the microarchitecture: one vendor's name stands for several
 RESULTS = Path(__file__).parent / "results" / CPU
 TOLERANCE = 1e-3  # of the largest reference value
 STARTS = 3  # processes that load a model, the median counts
+NOISE = 0.05  # by which the halves of the rounds may differ
 
 
 class MeasurementFailed(Exception):
@@ -69,6 +77,8 @@ def measure_model(path: Path, args: argparse.Namespace) -> dict[str, Any]:
         attempt("onnxruntime_startup", [None] * STARTS, measure="startup", engine="onnxruntime", threads=1)
         attempt("accuracy", [cache], measure="accuracy", threads=max(args.threads), bindings=args.bindings)
         engines = [engine for engine in args.engines if engine != "mlc" or "cold" in row]
+        attempt("exactness", [cache], measure="exactness", engines=engines, threads=1)
+        attempt("work", [cache], measure="work")
         for threads in args.threads:
             attempt(
                 f"latency_{threads}",
@@ -89,28 +99,60 @@ def read_once(path: Path) -> None:
             pass
 
 
-def latency_table(rows: list[dict[str, Any]], threads: list[int], engines: list[str]) -> str:
-    """Error against onnxruntime and milliseconds per call; "peer / mlc" above 1 means that mlc is faster."""
-    peers = [engine for engine in engines if engine != "mlc"] if "mlc" in engines else []
-    heads = ["model", "error"]
-    for count in threads:
-        heads += [f"{engine}, {count} T (ms)" for engine in engines] + [f"{peer} / mlc, {count} T" for peer in peers]
+def latency_table(rows: list[dict[str, Any]], threads: int, engines: list[str]) -> str:
+    """Milliseconds per call; last the geometric mean of the ratios."""
+    heads = [f"model, {threads} T", *(f"{engine} (ms)" for engine in engines), "best / mlc", "rested", "of peak", ""]
+    lines = [_latency_cells(row, threads, engines) for row in rows]
+    places = [len(engines) + 1, len(engines) + 2]
+    means = {place: _mean([line[place] for line in lines]) for place in places}
+    return markdown(heads, [*lines, ["geometric mean", *(means.get(place, "") for place in range(1, len(heads)))]])
+
+
+def _latency_cells(row: dict[str, Any], threads: int, engines: list[str]) -> list[str]:
+    found = row.get(f"latency_{threads}", {})
+    times = {engine: _lookup(found, engine, "median_ms") for engine in engines}
+    others = {engine: time for engine, time in times.items() if engine != "mlc" and time is not None}
+    best = min(others, key=others.__getitem__, default=None)
+    rested = [t for engine in others if (t := _lookup(found, engine, "rested_ms")) is not None]
+    ratios = [
+        _ratio(times[best] if best else None, times.get("mlc")),
+        _ratio(min(rested, default=None), _lookup(found, "mlc", "rested_ms")),
+    ]
+    share = _share_of_peak(row, threads)
+    halves = [_lookup(found, engine, "halves") or 0.0 for engine in ("mlc", best) if engine is not None]
+    doubts = ["impossible"] * (share is not None and share > 1 + NOISE) + ["noisy"] * (max(halves) > NOISE)
+    shown = [_text(time, ".2f") for time in times.values()] + [_text(ratio, ".2f") for ratio in ratios]
+    return [row["model"], *shown, "-" if share is None else f"{share:.0%}", ", ".join(doubts)]
+
+
+def _share_of_peak(row: dict[str, Any], threads: int) -> float | None:
+    """What mlc's kernels did in a second, of what that many cores can."""
+    time, work, peak = (
+        _lookup(row, *keys)
+        for keys in ((f"latency_{threads}", "mlc", "median_ms"), ("work", "gflop"), ("work", "peak_gflops"))
+    )
+    return None if None in (time, work, peak) else work / (1e-3 * time) / (threads * peak)
+
+
+def _mean(ratios: list[str]) -> str:
+    known = [float(text) for text in ratios if text != "-"]
+    return f"{statistics.geometric_mean(known):.2f}" if known else "-"
+
+
+def error_table(rows: list[dict[str, Any]], engines: list[str]) -> str:
+    """Largest differences, relative to the largest value: of mlc to onnxruntime over all bindings, and of each to PyTorch in float64."""
     lines = []
     for row in rows:
-        cells = [row["model"], _number(row, "accuracy", "error", form=".1e")]
-        for count in threads:
-            times = {engine: _lookup(row, f"latency_{count}", engine, "median_ms") for engine in engines}
-            cells += [_text(times[engine], ".2f") for engine in engines]
-            cells += [_text(_ratio(times[peer], times["mlc"]), ".2f") for peer in peers]
-        lines.append(cells)
-    return markdown(heads, lines)
+        errors = [_number(row, "exactness", engine, form=".1e") for engine in engines]
+        lines.append([row["model"], _number(row, "accuracy", "error", form=".1e"), *errors])
+    return markdown(["error", "mlc to onnxruntime", *(f"{engine} to float64" for engine in engines)], lines)
 
 
 def startup_table(rows: list[dict[str, Any]]) -> str:
-    """What it takes until the first result: "cold" is the cache of compiled objects, the file was read before. Peak memory is the largest
-    resident size of the process."""
+    """What it takes until the first result: "cold" is the cache of compiled objects, the file was read before. Memory is that of the whole
+    process: the largest, and what it holds after some calls."""
     heads = ["model", "compile, cold cache (s)", "warm (s)", "first call (ms)", "onnxruntime load (s)"]
-    heads += ["peak (MiB)", "onnxruntime peak (MiB)"]
+    heads += ["peak (MiB)", "onnxruntime peak (MiB)", "running (MiB)", "onnxruntime running (MiB)"]
     columns = (
         ("cold", "load_s", ".2f"),
         ("warm", "load_s", ".2f"),
@@ -118,6 +160,8 @@ def startup_table(rows: list[dict[str, Any]]) -> str:
         ("onnxruntime_startup", "load_s", ".2f"),
         ("warm", "peak_mib", ".0f"),
         ("onnxruntime_startup", "peak_mib", ".0f"),
+        ("warm", "resident_mib", ".0f"),
+        ("onnxruntime_startup", "resident_mib", ".0f"),
     )
     lines = [[row["model"], *(_number(row, what, key, form=form) for what, key, form in columns)] for row in rows]
     return markdown(heads, lines)
@@ -137,7 +181,7 @@ def machine() -> str:
     """One line: processor, cores that may be used, versions."""
     names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0))
-    packages = ("onnxruntime", "torch", "llvmlite", "numpy")
+    packages = ("onnxruntime", "openvino", "torch", "llvmlite", "numpy")
     versions = ", ".join([f"mlc {mlc.__version__}", *(f"{name} {_version(name)}" for name in packages)])
     return f"{names[0] if names else platform.machine()} ({CPU}), {cores} cores; {versions}"
 
@@ -162,7 +206,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", metavar="NAME", help="architectures, or files as NAME.symbolic.dynamo")
     parser.add_argument("--models", type=Path, default=BUILD, help="folder of exported models")
-    parser.add_argument("--engines", nargs="+", default=["mlc", "onnxruntime", "torch"])
+    parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=installed())
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--turn-seconds", type=float, default=0.4, help="an engine's turn lasts at least this long")
@@ -178,10 +222,12 @@ def main() -> int:
     rows = []
     for path in paths:
         rows.append(measure_model(path, args))
-        print(latency_table(rows[-1:], args.threads, args.engines).splitlines()[2], flush=True)
+        for threads in args.threads:
+            print(f"{threads} T | {' | '.join(_latency_cells(rows[-1], threads, args.engines))}", flush=True)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    tables = [latency_table(rows, args.threads, args.engines), startup_table(rows)]
-    text = "\n".join([machine(), "", *tables]) + failures(rows)
+    tables = [latency_table(rows, threads, args.engines) for threads in args.threads]
+    tables += [error_table(rows, args.engines), startup_table(rows)]
+    text = "\n".join([f"{machine()}; load {os.getloadavg()[0]:.1f}", "", *tables]) + failures(rows)
     args.out.with_suffix(".md").write_text(text)
     args.out.with_suffix(".json").write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
     print(text)
