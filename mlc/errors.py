@@ -216,7 +216,7 @@ class InternalError(Exception):
 
 def _place(file: str | PathLike[str] | None, node: str | int | None) -> str:
     where = "" if node is None else f"node {node}" if isinstance(node, int) else f"node '{node}'"
-    return ": ".join(part for part in ("" if file is None else str(file), where) if part)
+    return ": ".join(part for part in (str(file or ""), where) if part)
 
 
 def _columns(rows: Sequence[ShapeNote]) -> list[str]:

@@ -72,7 +72,7 @@ def optimizer(text: str) -> Optimizer:
         raise UsageError.unknown("optimizer", name, sorted(kinds))
     try:
         call: Any = ast.parse(f"f({rest})", mode="eval").body
-        given = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+        given = {word.arg: _literal(word) for word in call.keywords}
         if call.args:
             raise ValueError("an option has no name")
         return kinds[name.lower()](**given)
@@ -82,3 +82,10 @@ def optimizer(text: str) -> Optimizer:
         ) from error
     except MlcError as error:
         raise UsageError(f"--optimizer {text}: {error.message}", remedy=error.remedy) from error
+
+
+def _literal(option: ast.keyword) -> Any:
+    try:
+        return ast.literal_eval(option.value)
+    except ValueError:
+        raise ValueError(f"{option.arg} is {ast.unparse(option.value)}, which is no number") from None

@@ -83,6 +83,7 @@ class Module:
         self.source: str | None = None  # the file it came from
         self.forms: tuple[OutputForm, ...] | None = None  # where an output of the model is no tensor
         self.nodes: dict[str, NodeOrigin] = {}  # by name, as far as the model says
+        self.inlined: tuple[str, ...] = ()  # small weights of the model that are constants here
 
     @property
     def name(self) -> str:
@@ -236,6 +237,7 @@ class Module:
         """A copy of the IR. It shares the weights; those that passes add to it are its own."""
         copy = Module(self.op.clone(), self.weights.branch(), self.symbols, self.checks)
         copy.source, copy.indices, copy.forms, copy.nodes = self.source, self.indices, self.forms, self.nodes
+        copy.inlined = self.inlined
         return copy
 
     def __reduce__(self) -> tuple[Any, ...]:

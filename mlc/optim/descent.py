@@ -80,7 +80,7 @@ class Nesterov(Optimizer):
         self.momentum, self.weight_decay = share("momentum", momentum), weight_decay
 
     def point(self, state: Mapping[str, Any], params: Any) -> Any:
-        return tree_map(lambda p, v: p - self.momentum * v, params, state["velocity"])
+        return tree_map(lambda p, v: (p - self.momentum * v).astype(mnp.asarray(p).dtype), params, state["velocity"])
 
     def rule(self, p: Tensor, g: Tensor, kept: Slots, now: Mapping[str, Any]) -> tuple[Tensor, Slots]:
         ahead = p - self.momentum * kept["velocity"]

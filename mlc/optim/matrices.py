@@ -21,7 +21,7 @@ class Muon(Optimizer):
     nesterov      the mean is moved on by the gradient once more
     iterations    of Newton and Schulz: x becomes a x + (b x x' + c (x x')^2) x, which drives the singular values to about 1
 
-    For matrices; mlc.optim.Groups gives other parameters another optimiser. The iterations are computed in the dtype of the parameter.
+    For matrices; mlc.optim.Groups gives other parameters another optimiser. The iterations are computed in the dtype of the update.
     """
 
     slots = ("mean",)

@@ -15,7 +15,7 @@ from mlc.frontends.trace.pytree import flatten, tree_map
 from mlc.frontends.trace.tensor import Tensor
 from mlc.frontends.trace.tracing import user_line
 from mlc.optim.descent import averaged, unbias
-from mlc.optim.update_rule import Hessian, Number, Optimizer, Rate, Slots, require, share
+from mlc.optim.update_rule import Hessian, Number, Optimizer, Rate, Slots, require, share, widened
 
 
 class DiagonalNewton(Optimizer):
@@ -116,7 +116,8 @@ def _given(optimizer: Optimizer, hessian: Hessian | None) -> Hessian:
 def _product(x: Any, y: Any) -> Tensor:
     """The inner product of two pytrees, f64."""
     return sum(
-        ((a * b).sum().astype("f64") for a, b in zip(flatten(x)[0], flatten(y)[0], strict=True)), mnp.zeros((), "f64")
+        ((widened(a) * widened(b)).sum().astype("f64") for a, b in zip(flatten(x)[0], flatten(y)[0], strict=True)),
+        mnp.zeros((), "f64"),
     )
 
 

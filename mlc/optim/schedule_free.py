@@ -45,7 +45,7 @@ class ScheduleFreeAdamW(Optimizer):
         return {"weight": state["weight"] + largest**2, "largest": largest}
 
     def point(self, state: Mapping[str, Any], params: Any) -> Any:
-        return tree_map(lambda x, z: averaged(x, z, self.betas[0]), params, state["ahead"])
+        return tree_map(lambda x, z: averaged(x, z, self.betas[0]).astype(mnp.asarray(x).dtype), params, state["ahead"])
 
     def numbers(self, step: Tensor, shared: Mapping[str, Tensor]) -> dict[str, Number]:
         weight = mnp.where(shared["weight"] > 0, shared["weight"], mnp.ones((), "f64"))

@@ -32,8 +32,11 @@ class Optimizer:
     lr     the learning rate: a number, or a schedule (mlc.optim.schedules), a function of the number of updates done before this one
     slots  what is kept for each parameter, and begins as zeros in its shape and dtype, unless `start` says otherwise
 
+    An update of parameters of 16 bits computes in f32, and keeps that: squares of gradients, and Adam's eps, are 0 in f16, and in bf16 a mean
+    does not follow what is less than 1/256 of it. The parameter is rounded once.
+
     The state is {"step": updates done so far, i64, slot: a pytree like the parameters, ...}, and what `shared` adds. The numbers of an update
-    (rate, corrections of averages) are computed in f64 and rounded once to the dtype of the parameter.
+    (rate, corrections of averages) are computed in f64 and rounded once to the dtype of the update.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
@@ -59,7 +62,7 @@ class Optimizer:
     def init(self, params: Any) -> dict[str, Any]:
         """The state before the first update."""
         leaves, tree = flatten(params)
-        kept = [self.start(mnp.asarray(p)) for p in leaves]
+        kept = [self.start(widened(p)) for p in leaves]
         slots = {slot: tree.unflatten([each[slot] for each in kept]) for slot in self.slots}
         return {"step": mnp.zeros((), "i64"), **self.first(), **slots}
 
@@ -75,8 +78,10 @@ class Optimizer:
         numbers = Numbers(self.numbers(state["step"], shared))
         found: list[tuple[Any, Slots]] = []
         for number, (p, g) in enumerate(zip(leaves, gradients, strict=True)):
-            p = mnp.asarray(p)
-            found.append(self.rule(p, g, {slot: kept[slot][number] for slot in self.slots}, numbers.of(p.dtype)))
+            dtype, p = mnp.asarray(p).dtype, widened(p)
+            g = g if p.dtype == dtype else widened(g)
+            new, after = self.rule(p, g, {slot: kept[slot][number] for slot in self.slots}, numbers.of(p.dtype))
+            found.append((new if p.dtype == dtype else new.astype(dtype), after))
         slots = {slot: tree.unflatten([after[slot] for _, after in found]) for slot in self.slots}
         return tree.unflatten([p for p, _ in found]), {"step": state["step"] + 1, **shared, **slots}
 
@@ -105,12 +110,12 @@ class Optimizer:
         return self.lr(step) if callable(self.lr) else self.lr
 
     def rule(self, p: Tensor, g: Tensor, kept: Slots, now: Mapping[str, Any]) -> tuple[Tensor, Slots]:
-        """One parameter and its slots after the update, given the gradient and the numbers, all of the parameter's dtype."""
+        """One parameter and its slots after the update, given the gradient and the numbers, all of one dtype."""
         raise NotImplementedError(type(self).__name__)
 
 
 class Numbers:
-    """The numbers of an update in the dtypes of parameters."""
+    """The numbers of an update in the dtypes that it computes in."""
 
     def __init__(self, exact: Mapping[str, Number]):
         self.exact = exact
@@ -170,6 +175,12 @@ def leaves_like(tree: Any, other: Any, what: str) -> list[Any]:
             f"the {what} are not of the structure of the parameters", file=user_line(), remedy=difference(tree, found)
         )
     return leaves
+
+
+def widened(x: Any) -> Tensor:
+    """x, in f32 where it has 16 bits."""
+    x = mnp.asarray(x)
+    return x.astype("f32") if x.dtype.itemsize < 4 else x
 
 
 def require(name: str, value: Any, holds: bool, condition: str) -> None:

@@ -13,7 +13,8 @@ import mlc.numpy as mnp
 from mlc.errors import MlcError
 from mlc.frontends.trace.pytree import Tree, flatten, plain_name, tree_map
 from mlc.frontends.trace.tracing import user_line
-from mlc.optim.update_rule import Hessian, Optimizer, leaves_like, require, share
+from mlc.optim.descent import averaged
+from mlc.optim.update_rule import Hessian, Optimizer, leaves_like, require, share, widened
 from mlc.other_frameworks import check_keywords
 
 State = dict[str, Any]
@@ -70,7 +71,7 @@ class ClipByNorm(Wrapper):
         leaves = flatten(grads)[0]
         if not leaves:
             return grads
-        squares = [(g.astype("f32") if g.dtype.itemsize < 4 else g) ** 2 for g in map(mnp.asarray, leaves)]
+        squares = [widened(g) ** 2 for g in leaves]
         total = mnp.sqrt(sum(square.sum().astype("f64") for square in squares))
         scale = mnp.minimum(self.norm / (total + 1e-6), 1.0)
         return tree_map(lambda g: g * scale.astype(g.dtype), grads)
@@ -100,7 +101,7 @@ class Accumulate(Wrapper):
         self.every = every
 
     def init(self, params: Any) -> State:
-        zeros = tree_map(lambda p: mnp.zeros_like(mnp.asarray(p)), params)
+        zeros = tree_map(lambda p: mnp.zeros_like(widened(p)), params)
         return {"inner": self.optimizer.init(params), "sum": zeros, "calls": mnp.zeros((), "i64")}
 
     def point(self, state: Mapping[str, Any], params: Any) -> Any:
@@ -109,7 +110,7 @@ class Accumulate(Wrapper):
     def update(
         self, grads: Any, state: Mapping[str, Any], params: Any, hessian: Hessian | None = None
     ) -> tuple[Any, State]:
-        total = tree_map(lambda s, g: s + g, state["sum"], grads)
+        total = tree_map(lambda s, g: s + widened(g), state["sum"], grads)
         mean = tree_map(lambda s: s / self.every, total)
         moved, inner = self.optimizer.update(mean, state["inner"], params, hessian)
         due = state["calls"] + 1 == self.every
@@ -130,7 +131,7 @@ class Averaged(Wrapper):
         self.decay = share("decay", decay)
 
     def init(self, params: Any) -> State:
-        return {"inner": self.optimizer.init(params), "average": tree_map(mnp.asarray, params)}
+        return {"inner": self.optimizer.init(params), "average": tree_map(widened, params)}
 
     def point(self, state: Mapping[str, Any], params: Any) -> Any:
         return self.optimizer.point(state["inner"], params)
@@ -139,7 +140,7 @@ class Averaged(Wrapper):
         self, grads: Any, state: Mapping[str, Any], params: Any, hessian: Hessian | None = None
     ) -> tuple[Any, State]:
         moved, inner = self.optimizer.update(grads, state["inner"], params, hessian)
-        average = tree_map(lambda mean, p: self.decay * mean + (1 - self.decay) * p, state["average"], moved)
+        average = tree_map(lambda mean, p: averaged(mean, widened(p), self.decay), state["average"], moved)
         return moved, {"inner": inner, "average": average}
 
 

@@ -50,6 +50,12 @@ def of_imported(source: Any, loss: Loss | None, freeze: str, train_statistics: b
 
     module = source if isinstance(source, Module) else load(source, trainable=True)
     _warn_of_softmax(module, loss)
+    if module.inlined:
+        _log.warning(
+            "%s: small weights are constants of the module and are not trained (%s): mlc.load(..., trainable=True) keeps them",
+            module.source or module.name,
+            ", ".join(module.inlined[:4]) + (", ..." if len(module.inlined) > 4 else ""),
+        )
     norms = [op for op in module.main.walk() if isinstance(op, BatchNormOp)]
     statistics = {key for op in norms for value in (op.mean, op.variance) if (key := _weight_behind(value)) is not None}
     keys = [key for key in _weights(module) if key not in statistics]

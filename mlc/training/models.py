@@ -40,7 +40,9 @@ def objective_of(
         raise MlcError(
             f"the parameters of {name_of(model)} are missing",
             file=user_line(),
-            remedy="train_step(model, loss, optimizer, params), where model is a function of (params, x).",
+            remedy="A module of another framework comes in as an ONNX file."
+            if hasattr(model, "state_dict")
+            else "train_step(model, loss, optimizer, params), where model is a function of (params, x).",
         )
     return of_function(model, loss, params)
 

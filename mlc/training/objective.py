@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlc.errors import DTypeError, MlcError
+from mlc.frontends.trace.pytree import flatten
 from mlc.frontends.trace.tensor import Tensor, type_text
 from mlc.frontends.trace.traced import name_of, signature_of
 from mlc.frontends.trace.tracing import user_line
 from mlc.ir.dims import Extent
 from mlc.ir.module import Range
 from mlc.ir.types import Shape, dtype_name, is_float
+from mlc.passes.graph.facts import number
 
 if TYPE_CHECKING:
     from mlc.nn import Module
@@ -141,12 +143,31 @@ def require_number(value: Any, name: str, line: str) -> None:
     """Raises MlcError for a loss that is not one float."""
     if isinstance(value, Tensor) and value.shape == () and value.dtype.kind not in "iub":
         return
-    what = type_text(value) if isinstance(value, Tensor) else type(value).__name__
-    raise MlcError(
-        f"the loss of {name} is {what}, and not one float",
-        file=line,
-        remedy="Take the mean or the sum of it: loss.mean().",
-    )
+    if isinstance(value, Tensor):
+        shown, remedy = type_text(value), "Take the mean or the sum of it: loss.mean()."
+        if value.dtype.kind in "iub":
+            remedy = "Counts and comparisons have no derivative: compute the loss from the floats of the prediction."
+    else:
+        shown = (
+            "None"
+            if value is None
+            else f"{value!r} of Python"
+            if isinstance(value, int | float)
+            else type(value).__name__
+        )
+        remedy = "Return a tensor that is made of the prediction."
+    raise MlcError(f"the loss of {name} is {shown}, and not a tensor of one float", file=line, remedy=remedy)
+
+
+def require_influence(grads: Any, name: str, line: str) -> None:
+    """Raises MlcError where no parameter has a way to the loss: each step would leave them as they are."""
+    gradients = [gradient for gradient in flatten(grads)[0] if gradient.size]
+    if gradients and all(number(gradient.data) == 0 for gradient in gradients):
+        raise MlcError(
+            f"the loss of {name} does not depend on its parameters",
+            file=line,
+            remedy="It has to be computed from the prediction; argmax, comparisons, rounding and stop_gradient have no derivative.",
+        )
 
 
 def require_float(path: str, value: Any) -> None:

@@ -42,7 +42,7 @@ from mlc.runtime.step_library import export_step
 from mlc.training import checkpoint
 from mlc.training.models import objective_of
 from mlc.training.nan_check import first_nan, has_nan
-from mlc.training.objective import Objective, names_apart, require_float, require_number
+from mlc.training.objective import Objective, names_apart, require_float, require_influence, require_number
 
 if TYPE_CHECKING:
     from mlc.insight.view.recorder import Recorder
@@ -92,9 +92,11 @@ class TrainStep:
 
     # Calls ---------------------------------------------------------------------------------------------------------------
 
-    def __call__(self, *batch: Any) -> Any:
+    def __call__(self, *batch: Any, **named: Any) -> Any:
         """The loss of a batch, before the parameters follow its gradient; with what else the loss function gives, a tuple. Raises MlcError for a
         batch that the model does not take."""
+        if named:
+            batch = self._in_order(self.objective.inputs, batch, named)
         if (trace := current_trace()) is not None:
             raise MlcError(
                 f"a step of {self.objective.name} is compiled already, and cannot be a part of '{trace.name}'",
@@ -135,8 +137,21 @@ class TrainStep:
         batch = zip(module.input_names[len(self._names) :], compiled.arrays(leaves), strict=True)
         raise first_nan(module, {**before, **dict(batch)}, f"{wrong} has become NaN in step {int(before['count'])}")
 
-    def evaluate(self, *inputs: Any) -> Any:
+    def _in_order(self, names: Sequence[str], given: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """What is given by position and by name, in the order of the names. Raises MlcError where it is not exactly that."""
+        left = names[len(given) :]
+        if set(left) != set(named):
+            raise MlcError(
+                f"{self.objective.name} takes {', '.join(names)}: {len(given)} by position and {', '.join(named)} were given",
+                file=user_line(),
+            )
+        return (*given, *(named[name] for name in left))
+
+    def evaluate(self, *inputs: Any, **named: Any) -> Any:
         """What the model gives for inputs, with the parameters as they are now; compiled at the first call for each signature."""
+        if named:
+            names = self.objective.inputs
+            inputs = self._in_order(names[: len(names) - self.objective.targets], inputs, named)
         with self._lock:
             params, buffers, key = (self._part(name) for name in ("params", "buffers", "key"))
         return self._predict(params, buffers, key, *inputs)
@@ -311,6 +326,7 @@ class TrainStep:
             loss.__name__ = objective.name
             at = optimizer.point(state, params) if hasattr(optimizer, "point") else params
             (value, (changed, more)), grads = value_and_grad(loss, has_aux=True)(at)
+            require_influence(grads, objective.name, line)
             hessian = lambda v: hvp(lambda p: loss(p)[0], (at,), (v,))
             curved = [hessian] if getattr(optimizer, "curved", False) else []
             with role("update"):
@@ -350,8 +366,9 @@ class TrainStep:
         if found is None:
             call = self._arguments(batch)
             traced = self._traced(call)
-            shown = ", ".join(f"{n} {s}" for n, s in zip(self._batch_names(batch), specs, strict=True))
-            _log.info("%s: a step is compiled for %s", self.objective.name, shown)
+            rows = list(zip(self._batch_names(batch), specs, strict=True))
+            _log.info("%s: a step is compiled for %s", self.objective.name, ", ".join(f"{n} {s}" for n, s in rows))
+            self._warn_of_wide(rows)
             found = self._compiled[key] = _CompiledStep(traced, self._names, self.options)
             if len(self._compiled) > SIGNATURES:
                 del self._compiled[next(iter(self._compiled))]
@@ -361,6 +378,17 @@ class TrainStep:
                 found.stateful.state[name] = self._state[name]
             self._current, self._state = found, found.stateful.state
         return found
+
+    def _warn_of_wide(self, batch: Sequence[tuple[str, TensorSpec]]) -> None:
+        """What is computed of f32 and f64 is f64: right, slow, and mostly not meant."""
+        own = {self._state[name].dtype for name in self._part_names("params")[0]}
+        wide = [name for name, spec in batch if spec.dtype == "f64" and spec.weak is None]
+        if wide and np.dtype("f8") not in own:
+            _log.warning(
+                "%s: %s f64, and the parameters are not: what is computed of both is f64. x.astype(numpy.float32) makes steps faster",
+                self.objective.name,
+                f"{wide[0]} is" if len(wide) == 1 else f"{', '.join(wide)} are",
+            )
 
 
 class _CompiledStep:

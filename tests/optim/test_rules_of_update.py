@@ -6,7 +6,7 @@ import pytest
 import mlc
 import mlc.numpy as mnp
 from mlc.errors import MlcError
-from mlc.optim import SGD, Adam, AdamW, Bound
+from mlc.optim import SGD, Accumulate, Adam, AdamW, Averaged, Bound
 from tests.optim.trajectories import CASES, MATRICES, expected, parameters, taken
 
 STEPS = 7
@@ -47,8 +47,47 @@ def test_parameters_keep_their_dtype() -> None:
         for optimizer in (SGD(0.1, 0.9, 0.5), Adam(0.1), AdamW(lambda step: 0.1 * (step + 1))):
             found, state = optimizer.update(params, optimizer.init(params), params)
             assert found["w"].dtype == params["w"].dtype and found["b"].dtype == np.float32
-            assert all(state[slot]["w"].dtype == params["w"].dtype for slot in optimizer.slots)
+            kept = np.float32 if dtype == "f16" else params["w"].dtype
+            assert all(state[slot]["w"].dtype == kept for slot in optimizer.slots)
             assert state["step"].dtype == np.int64 and int(state["step"]) == 1
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+def test_parameters_of_16_bits_follow_the_formula_to_their_rounding(name: str, dtype: str) -> None:
+    optimizer, rule = CASES[name]
+    start = {key: p for key, p in parameters().items() if p.ndim == 2 or name not in MATRICES}
+    now = {key: mnp.array(p, dtype) for key, p in start.items()}
+    update, state = {key: rule(p.numpy().astype("f8")) for key, p in now.items()}, optimizer.init(now)
+    wanted = {key: next(u) for key, u in update.items()}
+    roundings = 0.0
+    for step in range(STEPS):  # gradients of the same numbers, far below what f16 has squares of
+        grads = {
+            key: mnp.array(np.sin(1.7 * np.arange(p.size).reshape(p.shape) + step + 0.4) * 1e-3, dtype)
+            for key, p in start.items()
+        }
+        now, state = optimizer.update(grads, state, now)
+        wanted = {key: update[key].send(grads[key].numpy().astype("f8")) for key in wanted}
+        roundings += 2.0 ** (-11 if dtype == "f16" else -8)
+        for key, p in now.items():
+            assert p.dtype == grads[key].dtype
+            scale = np.abs(wanted[key]).max(initial=1.0)
+            np.testing.assert_allclose(
+                p.numpy().astype("f8"), wanted[key], 0, roundings * scale * 2, err_msg=f"{key} after {step + 1}"
+            )
+
+
+def test_wrappers_count_in_f32_for_parameters_of_16_bits() -> None:
+    params = {"w": mnp.full(2, 512.0, "f16")}
+    optimizer = Accumulate(SGD(2.0**-12), 2)
+    moved, state = params, optimizer.init(params)
+    for _ in range(2):  # the sum of both is more than f16 has
+        moved, state = optimizer.update({"w": mnp.full(2, 40960.0, "f16")}, state, moved)
+    assert moved["w"].tolist() == [502.0, 502.0] and moved["w"].dtype == np.float16
+    optimizer = Averaged(SGD(0.0), 0.999)
+    state = optimizer.init({"w": mnp.full(2, 511.0, "f16")})
+    _, state = optimizer.update(params, state, params)
+    np.testing.assert_allclose(state["average"]["w"], np.full(2, 511.001), rtol=1e-7)
 
 
 def test_a_bound_optimiser_updates_its_parameters_by_their_gradients() -> None:

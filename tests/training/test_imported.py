@@ -86,6 +86,40 @@ def test_statistics_stay_or_follow_the_batches() -> None:
     np.testing.assert_allclose(following.evaluate(x), stored, rtol=1e-3, atol=1e-5)
 
 
+def test_first_values_that_are_equal_by_chance_part_in_training() -> None:
+    # as exporters write fresh norms: ones and zeros are there once, and the others are Identity of them
+    nodes = """mean = Identity(shift)  var = Identity(scale)  scale2 = Identity(scale)  shift2 = Identity(shift)  tied = Identity(w)
+        h = MatMul(x, w)  n = BatchNormalization(h, scale, shift, mean, var)
+        k = MatMul(x, tied)  m = BatchNormalization(k, scale2, shift2, mean, var)  y = Add(n, m)"""
+    weights = {"w": random(3, 2), "scale": np.ones(2, np.float32), "shift": np.zeros(2, np.float32)}
+    step = mlc.train_step(model(nodes, weights), "mse", SGD(0.1), train_statistics=True)
+    assert set(step.parameters) == {"w", "scale", "shift", "scale2", "shift2"} and set(step.buffers) == {"mean", "var"}
+    apart = {
+        **weights,
+        "scale2": weights["scale"],
+        "shift2": weights["shift"],
+        "mean": weights["shift"],
+        "var": weights["scale"],
+    }
+    nodes = nodes[nodes.index("tied") :]
+    plain = mlc.train_step(model(nodes, apart), "mse", SGD(0.1), train_statistics=True)
+    for _ in range(3):
+        given = batch(5)
+        assert step(*given).item() == plain(*given).item()
+    for name, value in plain.parameters.items():
+        np.testing.assert_array_equal(step.parameters[name], value)
+
+
+def test_weights_that_became_constants_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    proto = model("h = MatMul(x, w)  y = Add(h, b)", {"w": random(3, 2), "b": random(2)})
+    with caplog.at_level(logging.WARNING, "mlc.train"):
+        mlc.train_step(mlc.load(proto, trainable=True), "mse", SGD(0.1))
+        assert not caplog.records
+        with pytest.raises(MlcError, match="the model has no weights to train"):
+            mlc.train_step(mlc.load(proto), "mse", SGD(0.1))
+    assert "small weights are constants of the module and are not trained (w, b)" in caplog.text
+
+
 def test_a_model_that_ends_in_softmax_is_no_source_of_logits(caplog: pytest.LogCaptureFixture) -> None:
     proto = model("h = MatMul(x, w)  y = Softmax(h)", {"w": random(3, 2)})
     proto.graph.node[1].name = "last"
@@ -107,3 +141,10 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
         mlc.train_step(nn.Linear(3, 2), "mse", SGD(0.1), freeze="weight")
     with pytest.raises(MlcError, match="y"):
         mlc.train_step(proto, "mse", SGD(0.1))(random(4, 3), random(4, 5))
+    with pytest.raises(MlcError, match=r"axis 1 of x is 4, and must be 3: it is \[N, 3\]"):
+        mlc.train_step(proto, "mse", SGD(0.1))(random(4, 4), random(4, 2))
+    proto = model("h = MatMul(x, w)  n = NonZero(h)  y = Cast<to = 1>(n)", {"w": random(3, 2)})
+    proto.graph.node[1].name = "places"
+    del proto.graph.output[0].type.tensor_type.shape.dim[:]
+    with pytest.raises(MlcError, match="how many elements 'places' gives is counted when it runs"):
+        mlc.train_step(proto, lambda y: y.sum(), SGD(0.1))(random(4, 3))

@@ -1,5 +1,7 @@
 """Training steps: against NumPy by hand, at any size of a batch, and what is said where something does not fit."""
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -129,12 +131,41 @@ def test_arguments_may_have_any_names() -> None:
     assert step.parameters["w"].tolist() == [0, 0] and len(step.trace(*[np.ones(2)] * 4).input_names) == 8
 
 
+def test_a_batch_may_be_given_by_name() -> None:
+    (x, y), params = batch(3), parameters()
+    first, second = (mlc.train_step(model, squared, SGD(0.1), params) for _ in range(2))
+    assert first(x, y).item() == second(y=y, x=x).item() and first(x, y).item() == second(x, y=y).item()
+    np.testing.assert_array_equal(first.evaluate(x), second.evaluate(x=x))
+    for given, named in (((), {"x": x}), ((x,), {"x": x}), ((x,), {"target": y}), ((x, y), {"y": y})):
+        with pytest.raises(MlcError, match="model takes x, y: . by position and (x|y|target) were given"):
+            first(*given, **named)
+
+
+def test_a_batch_of_f64_for_parameters_of_f32_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    x, y = batch(3)
+    with caplog.at_level(logging.WARNING, "mlc.train"):
+        mlc.train_step(model, squared, SGD(0.1), parameters())(x, y)
+        mlc.train_step(model, squared, SGD(0.1), parameters(np.float32))(x.astype("f4"), y.astype("f4"))
+        assert not caplog.records
+        step = mlc.train_step(model, squared, SGD(0.1), parameters(np.float32))
+        step(x.astype("f4"), y), step(x.astype("f4"), y)
+    assert [record.getMessage().partition(":")[2][:20] for record in caplog.records] == [" y is f64, and the p"]
+    assert step.parameters["out"].dtype == np.float32
+
+
 def test_what_does_not_fit_is_refused_in_words() -> None:
     params = parameters()
     x, y = batch(3)
-    with pytest.raises(MlcError, match=r"the loss of model is f64\[3, 2\], and not one float") as error:
+    with pytest.raises(MlcError, match=r"the loss of model is f64\[3, 2\], and not a tensor of one float") as error:
         mlc.train_step(model, lambda p, y: p - y, SGD(0.1), params)(x, y)
     assert "test_step.py" in str(error.value.file)
+    for wrong, shown in ((lambda p, y: None, "None"), (lambda p, y: 1.0, "1.0 of Python"), (lambda p, y: {}, "dict")):
+        with pytest.raises(MlcError, match=f"the loss of model is {shown}, and not a tensor of one float"):
+            mlc.train_step(model, wrong, SGD(0.1), params)(x, y)
+    for wrong in (lambda p, y: (y * y).mean(), lambda p, y: (p > y).astype("f64").mean()):
+        with pytest.raises(MlcError, match="the loss of model does not depend on its parameters") as error:
+            mlc.train_step(model, wrong, SGD(0.1), params)(x, y)
+        assert "test_step.py" in str(error.value.file)
     with pytest.raises(MlcError, match=r"a step of model takes x, y: 1 were given"):
         mlc.train_step(model, squared, SGD(0.1), params)(x)
     with pytest.raises(MlcError, match=r"the parameter n is i64\[2\], and has no gradient"):

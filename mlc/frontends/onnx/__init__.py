@@ -39,7 +39,8 @@ def load(
     known   values of inputs that decide shapes (axes, sizes, pads): constants of the module, which no longer has these inputs
     answers what sizes are taken to decide, as the questions of a NeedsSize ask; with {} it is raised where an assumption would do too
     until   a node at which the model ends, by its name, or one value: only what it needs is imported
-    trainable  initializers of several floats are weights, however small: else up to 16 elements are constants in the text
+    trainable  initializers of several floats are weights, however small: else up to 16 elements are constants in the text. An Identity of one
+            that is a single number throughout, as of untrained norms, is a weight of its own
 
     Symbols that the model's operators need to be equal become one symbol; what cannot be unified stays a check of the module. Raises
     InvalidModel, ShapeError, UnsupportedOp (with everything unsupported in `kinds`), NeedsValue where an input outside of `known` decides

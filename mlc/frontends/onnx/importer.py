@@ -100,6 +100,7 @@ class Importer:
         ] = {}  # values whose contents are known, to know them again as a node's result
         self.built = 0
         self.nodes: dict[str, NodeOrigin] = {}
+        self.inlined: list[str] = []  # small initializers of floats that became constants in the text
         self.open: list[Extent] = []  # whose sign would have changed what is built, and is not known
 
     def run(self) -> Module:
@@ -131,7 +132,7 @@ class Importer:
             values = [v for _, record in results if record is not None for v in flattened([scope.content(record)])]
             self.builder.outputs(list(zip([name for form in forms for name in form.tensors], values, strict=True)))
         module = self.builder.finish()
-        module.nodes = self.nodes
+        module.nodes, module.inlined = self.nodes, tuple(self.inlined)
         erase_unused(module.main.body.block)
         if any(form.kind != "tensor" for form in forms):
             module.forms = tuple(forms)
@@ -408,6 +409,8 @@ class Scope:
     def _materialise(self, record: Record) -> SSAValue:
         if record.tensor is not None:
             if record.tensor.size <= g.IN_TEXT and not (self.importer.trainable and _may_be_trained(record)):
+                if _may_be_trained(record):
+                    self.importer.inlined.append(record.name)
                 return g.constant(record.tensor.load())
             return self._weight(record.tensor)
         array = record.array()
@@ -497,6 +500,9 @@ class Scope:
         if schema is not None:
             check_against_schema(node, schema)
             check_dtypes(node, schema, [None if r is None or r.items is not None else r.dtype for r in operands])
+        if self.importer.trainable and (weight := _first_values(node, operands)) is not None:
+            self.bind(node.outputs[0], weight)
+            return
         known = self._evaluate(node, operands)
         if known is not None:
             for name, entries in zip(node.outputs, known, strict=True):
@@ -684,6 +690,18 @@ def _why_not(node: Node) -> str:
     if node.schema is None:
         return "not an operator of the standard, and the model has no function of this name"
     return "the operator is not supported"
+
+
+def _first_values(node: Node, operands: Sequence[Record | None]) -> Record | None:
+    """What an Identity makes of a weight that is one number throughout, as a weight of its own by the Identity's name. Exporters write weights of
+    equal values once, and untrained scales, shifts and statistics of norms are ones and zeros: they are equal by chance, and part in training."""
+    x = operands[0] if len(operands) == 1 else None
+    if node.op_type != "Identity" or x is None or x.tensor is None or not _may_be_trained(x):
+        return None
+    values, name = x.tensor.load(), node.outputs[0]
+    if not (values == values.flat[0]).all():
+        return None
+    return replace(x, name=name, tensor=replace(x.tensor, name=name), value=None)
 
 
 def _may_be_trained(record: Record) -> bool:

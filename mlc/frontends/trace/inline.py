@@ -14,8 +14,9 @@ from mlc.frontends.trace.functions.promotion import value
 from mlc.frontends.trace.tensor import Tensor, symbolic, value_in
 from mlc.frontends.trace.tracing import current_trace, user_line
 from mlc.ir import builder as g
-from mlc.ir.graph.base import emit
+from mlc.ir.graph.base import emit, location_name
 from mlc.ir.graph.constants import WeightOp
+from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.module import Module
 from mlc.ir.types import tensor_type, type_text
 
@@ -28,7 +29,11 @@ def inline(module: Module, inputs: Sequence[Any]) -> list[Tensor]:
     trace = current_trace()
     assert trace is not None
     if module.counted:
-        raise UnsupportedOp(f"a part of the function counts {', '.join(module.counted)} when it runs", file=user_line())
+        first = next(op for op in module.main.body.block.ops if isinstance(op, PrefixOp))
+        raise UnsupportedOp(
+            f"how many elements '{location_name(first) or first.symbol.data}' gives is counted when it runs, and a traced function has no such sizes",
+            file=user_line(),
+        )
     known: dict[SSAValue, SSAValue] = {}
     for name, argument, given in zip(module.input_names, module.main.args, inputs, strict=True):
         found = value(value_in(trace, given))

@@ -213,7 +213,10 @@ def _reshaped(spec: TensorSpec, name: str, shapes: Mapping[str, Sequence[Extent 
         raise MlcError(f"{name} is {spec}, and shapes gives it {len(wanted.shape)} axes", file=user_line())
     for axis, (extent, size) in enumerate(zip(wanted.shape, spec.shape, strict=True)):
         if isinstance(extent, int) and isinstance(size, int) and extent != size:
-            raise MlcError(f"axis {axis} of {name} is {size}, and shapes says {extent}", file=user_line())
+            raise MlcError(
+                f"axis {axis} of {name} is {size}, and must be {extent}: it is {shape_text(wanted.shape)}",
+                file=user_line(),
+            )
     return wanted
 
 

@@ -25,6 +25,7 @@ from mlc.ir.graph.base import building
 from mlc.ir.graph.constants import IN_TEXT
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+_COMMANDS = os.path.join(_PACKAGE, "cli") + os.sep
 
 
 class Trace:
@@ -104,10 +105,10 @@ def tracing(name: str, block: Block, steps: Sequence[Extent] = ()) -> Iterator[T
 
 
 def user_frame() -> FrameType | None:
-    """The innermost frame that is not of mlc."""
+    """The innermost frame that is not of mlc; None for what a command does, which no code of a user called."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
+    while frame is not None and (file := frame.f_code.co_filename).startswith(_PACKAGE):
+        frame = None if file.startswith(_COMMANDS) else frame.f_back
     return frame
 
 
@@ -123,6 +124,6 @@ def user_location() -> FileLineColLoc:
 
 
 def user_line() -> str:
-    """file:line of the user's code, as errors say it."""
+    """file:line of the user's code, as errors say it; "" where there is none."""
     frame = user_frame()
-    return "<unknown>" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
