@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from mlc.runtime.cuda.device_arrays import DeviceArray, to_device
     from mlc.runtime.executable import Executable
     from mlc.training.step import train_step
+    from mlc.tuning import tune
 
 _HOMES = {
     "mlc.backends": ("Backend", "register_backend"),
@@ -90,6 +91,7 @@ _HOMES = {
     "mlc.runtime.cuda.device_arrays": ("DeviceArray", "to_device"),
     "mlc.runtime.executable": ("Executable",),
     "mlc.training.step": ("train_step",),
+    "mlc.tuning": ("tune",),
 }
 _MODULES = ("data", "nn", "numpy", "optim", "random", "tree")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -152,6 +154,7 @@ __all__ = [
     "to_device",
     "train_step",
     "tree",
+    "tune",
     "value_and_grad",
     "vjp",
     "while_loop",

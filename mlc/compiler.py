@@ -248,6 +248,28 @@ class Compilation:
         forms = found.record.forms
         return made if forms is None else Grouped(made, [OutputForm(*form) for form in forms])
 
+    def passes(self, module: Module) -> list[Pass]:
+        """Those of the options that a module has not been through. Raises MlcError where it comes too late for one that was asked for."""
+        from mlc.passes.graph.fewer_products import Winograd
+        from mlc.passes.graph.rematerialise import Rematerialise
+        from mlc.passes.kernel.rules.by_target import option_of
+        from mlc.passes.kernel.specialise import Specialise
+        from mlc.passes.pipelines import pipeline
+
+        options = self.options
+        sizes = ";".join(map(variant_text, options.specialise))
+        target = option_of(self.backend.name, options.arch, options.precision)
+        winograd = options.setting("winograd")
+        left_out = (*options.disable_passes, *([Winograd.name] if winograd == "off" else []))
+        tile = int(winograd) if winograd.isdigit() else 0
+        every = pipeline(options.opt_level, target, left_out, options.passes, sizes, options.memory_budget, tile)
+        done = done_before(module)
+        if options.memory_budget is not None and Rematerialise.name in done:
+            raise MlcError("a module that is fused already gets no memory budget", remedy="Give the model itself.")
+        if sizes and Specialise.name in done:
+            raise MlcError(f"a module of loops cannot be specialised for {sizes}", remedy="Give the model itself.")
+        return [step for step in every if step.name not in done]
+
     def lower(
         self,
         module: Module,
@@ -262,32 +284,18 @@ class Compilation:
         from mlc.insight.fusion import boundaries
         from mlc.insight.pages import write_index
         from mlc.ir.kernel.planner import functions_of
-        from mlc.passes.graph.fewer_products import Winograd
         from mlc.passes.graph.rematerialise import Rematerialise, memory_record
-        from mlc.passes.kernel.lowering import LowerKernels, LowerNewKernels
-        from mlc.passes.kernel.rules.by_target import option_of
-        from mlc.passes.kernel.specialise import Specialise
-        from mlc.passes.pipelines import pipeline
+        from mlc.passes.kernel.lowering import ChooseSchedules, ChooseStoredSchedules, LowerKernels, LowerNewKernels
 
-        options = self.options
         if passes is None:
-            sizes = ";".join(map(variant_text, options.specialise))
-            target = option_of(self.backend.name, options.arch, options.precision)
-            winograd = options.setting("winograd")
-            left_out = (*options.disable_passes, *([Winograd.name] if winograd == "off" else []))
-            tile = int(winograd) if winograd.isdigit() else 0
-            every = pipeline(options.opt_level, target, left_out, options.passes, sizes, options.memory_budget, tile)
-            done = done_before(module)
-            if options.memory_budget is not None and Rematerialise.name in done:
-                raise MlcError("a module that is fused already gets no memory budget", remedy="Give the model itself.")
-            if sizes and Specialise.name in done:
-                raise MlcError(f"a module of loops cannot be specialised for {sizes}", remedy="Give the model itself.")
-            passes = [step for step in every if step.name not in done]
-            if sizes:
-                self.report["specialise"] = list(options.specialise)
+            passes = self.passes(module)
+            if self.options.specialise:
+                self.report["specialise"] = list(self.options.specialise)
         module = self._with_indices(module)
         if known is not None:
             passes = [LowerNewKernels(step.target, known) if type(step) is LowerKernels else step for step in passes]
+        if (store := self.options.tune_store) is not None:
+            passes = [ChooseStoredSchedules(s.target, store) if type(s) is ChooseSchedules else s for s in passes]
         self.portable = None
         with stage("optimise", self.progress, self.seconds) as step, without_collections(), self._of_text():
             manager = self._manager(passes)
@@ -320,9 +328,10 @@ class Compilation:
             self.report["passes"] = [
                 {"name": r.name, "seconds": r.seconds, "ops": r.ops_after} for r in manager.records
             ]
-            step.text = "; ".join(
-                [_summary(manager, self.report.get("kernels", [])), *memory_lines(self.report.get("memory"))]
-            )
+            for chooser in (s for s in manager.sequence if isinstance(s, ChooseStoredSchedules)):
+                self.report["stored_schedules"] = chooser.facts(self.target)
+            about = [*memory_lines(self.report.get("memory")), *stored_lines(self.report.get("stored_schedules"))]
+            step.text = "; ".join([_summary(manager, self.report.get("kernels", [])), *about])
         if recorder is not None:
             recorder.kernels(result, self.report.get("kernels", []))
         if self.inspection.dump:
@@ -648,6 +657,16 @@ def _check_available(options: CompileOptions) -> None:
     """Raises TargetUnavailable for what this version has no code for."""
     if options.keep_f32:
         raise TargetUnavailable(f"this version of mlc keeps no single nodes in f32, as '{options.keep_f32[0]}'")
+
+
+def stored_lines(facts: Mapping[str, Any] | None) -> list[str]:
+    """What was taken of a store of schedules, if there was one."""
+    if facts is None:
+        return []
+    left = f", {len(facts['left'])} fit no more" if facts["left"] else ""
+    return [
+        f"{facts['used']} of {facts['entries']} measured schedules apply, {facts['for_machine']} are for this machine{left}"
+    ]
 
 
 def _summary(manager: PassManager, kernels: Sequence[Mapping[str, Any]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from mlc.backends import require_backend
@@ -14,6 +15,7 @@ from mlc.ir.variants import Variant, as_variant
 if TYPE_CHECKING:
     import numpy as np
 
+    from mlc.ir.kernel.schedule_store import ScheduleStore
     from mlc.passes.base import Pass
 
 Precision = Literal["f32", "tf32", "bf16", "f16"]
@@ -68,6 +70,8 @@ class CompileOptions:
                      they are computed with
     cache            whether compiled objects and whole compilations are read from and written to the cache on disk
     verify_each      run the IR verifier after every pass
+    tune_store       schedules that were measured to be faster than those of the rules (mlc.tune): the name of a file, a list of them, or a
+                     ScheduleStore; where it has none for a kernel on the machine, the rules choose
     settings         further choices as name -> text. winograd: "auto", which computes 3 x 3 convolutions in fewer products where that is
                      faster; "off"; "2" or "4": wherever it can be done, with tiles of so many outputs along an axis
     """
@@ -90,6 +94,7 @@ class CompileOptions:
     denormals: Denormals = "flush"
     cache: bool = True
     verify_each: bool = False
+    tune_store: ScheduleStore | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -216,6 +221,18 @@ def _passes(option: str, value: object) -> str | tuple[Pass | str, ...]:
     raise MlcError(f"passes is {value!r}", remedy="Give text ('simplify,dce') or a list of passes and their names.")
 
 
+def _store(option: str, value: object) -> object:
+    """A ScheduleStore, or the names of files."""
+    from mlc.ir.kernel.schedule_store import ScheduleStore
+
+    if isinstance(value, ScheduleStore):
+        return value
+    paths = [value] if isinstance(value, str | PathLike) else value
+    if not isinstance(paths, Sequence) or not all(isinstance(path, str | PathLike) for path in paths):
+        raise MlcError(f"{option} is {value!r}", remedy="Give the name of a file that mlc tune wrote.")
+    return ScheduleStore.read_all(paths)
+
+
 def _by_name(option: str, value: object, example: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise MlcError(f"{option} is {value!r}", remedy=f"Give a value per name: {option}={example}.")
@@ -232,4 +249,5 @@ _FORMS: Mapping[str, Callable[[str, object], Any]] = {
     "disable_passes": _texts,
     "memory_budget": _bytes,
     "keep_f32": _texts,
+    "tune_store": _store,
 }

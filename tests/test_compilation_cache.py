@@ -21,6 +21,7 @@ from mlc import compilation_cache
 from mlc.cli import main
 from mlc.ir import builder as g
 from mlc.ir import outsiders
+from mlc.ir.kernel.schedule_store import ScheduleStore, StoredSchedule
 from mlc.ir.weight_origin import Move
 from mlc.options import CompileOptions
 from mlc.provenance import add_files
@@ -174,6 +175,7 @@ OTHER: dict[str, Any] = {
     "keep_f32": ["conv"],
     "check_indices": False,
     "denormals": "keep",
+    "tune_store": ScheduleStore((StoredSchedule("cpu a", "0123", "Scalar", "Scalar", 1.5),)),
     "settings": {"winograd": "off"},
 }
 

@@ -13,6 +13,7 @@ VERBS = {
     "compile": "compile a model to a package, or to one of the stages before it",
     "run": "run a model once on given or random inputs",
     "check": "what a model holds and what cannot be compiled, without compiling it",
+    "tune": "search for faster schedules by measuring, into a file that compile takes",
     "bench": "time a model, also against other engines",
     "compare": "run every stage, or two packages, on the same inputs; name the first that differs",
     "reduce": "shrink a model to the smallest that a command still fails on",

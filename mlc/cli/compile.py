@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlc.backends import backend
-from mlc.cli import flags
+from mlc.cli import flags, tune
 from mlc.cli.command_line import Parser, UsageError
 from mlc.cli.console import Console
 from mlc.cli.inspection import inspection, looks
@@ -76,6 +76,12 @@ def configure(parser: Parser) -> None:
         help="what OUT holds: package, mlir, so, python (NumPy source; also --target python), or for cpu llvm, asm, obj, for cuda cuda, ptx, cubin; guessed from its suffix, else package",
     )
     group.add_argument("--header", metavar="FILE", help="with -o libNAME.so: also write a C header")
+    group.add_argument(
+        "--tune",
+        type=flags.duration,
+        metavar="T",
+        help="search for faster schedules before, so long (as 60s); with --tune-store what is found goes there",
+    )
     flags.verify(group, "run the result and compare")
     flags.trace(group, "the passes and code generation")
     flags.report(group, "the graph after each pass, kernels and memory")
@@ -110,6 +116,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise UsageError("--memory-budget is for machine code, and NumPy source keeps what it computes")
     if args.optimizer or args.freeze or args.train_statistics:
         raise UsageError("--optimizer, --freeze and --train-statistics are of --train LOSS")
+    store = None
+    if args.tune:
+        if kind not in ("package", "so"):
+            raise UsageError(f"--tune is for what runs, and this is {_KINDS[kind]}", remedy="Leave --tune out.")
+        store = tune.store_to_write(args, source) if args.tune_store else None
     asked = _request(kind, args, source)
     if asked is not None and _from_cache(asked, out, args, source, console):
         return 0
@@ -118,10 +129,23 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     with reporting(args, source) as recorder:
         session = open_session(args, console, inspection(args, recorder), packages=False, source=source)
+        if args.tune:
+            _tune(args, store, session, console)
         written = _compile(kind, out, asked, args, session, console)
         if recorder is not None and kind in ("package", "so"):
             add_memory(recorder, session)
     return _tell(kind, out, written, args, session, console)
+
+
+def _tune(args: argparse.Namespace, store: str | None, session: Session, console: Console) -> None:
+    """Have what is compiled next take the schedules that are found, and keep them in the file `store`."""
+    compilation = session.compilation
+    assert compilation is not None
+    tuned = tune.search(args, args.tune, session, console)
+    compilation.options = replace(compilation.options, tune_store=tuned.store)
+    if store is not None:
+        tuned.store.save(store)
+        console.note(f"{'wrote':<10} {store}")
 
 
 def _compile(
@@ -159,7 +183,7 @@ def _tell(
 
 def _request(kind: str, args: argparse.Namespace, source: Model) -> Request | None:
     """What to ask the cache of whole compilations. Nothing where someone wants to see the way to the package, or values decide shapes."""
-    if kind != "package" or not source.is_onnx or args.verify or args.input or args.known or looks(args):
+    if kind != "package" or not source.is_onnx or args.verify or args.input or args.known or looks(args) or args.tune:
         return None
     from mlc import compilation_cache
 
@@ -224,6 +248,8 @@ def _written(
 def _train(kind: str, out: Path, args: argparse.Namespace, source: Model, console: Console) -> int:
     from mlc.cli.step_package import write_step
 
+    if args.tune:
+        raise UsageError("--tune searches schedules of models, not of steps of training", remedy="Leave --tune out.")
     if kind not in ("package", "so") or args.verify or args.trace or args.dump_ir or str(out) == STDOUT:
         raise UsageError(
             "--train writes a package or a library to a file", remedy="Write -o STEP.mlc or -o libSTEP.so."

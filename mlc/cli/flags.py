@@ -116,6 +116,13 @@ def target(parser: Parser) -> None:
         + "; ".join(f"{name}={'|'.join(choices)} (default {choices[0]})" for name, choices in SETTINGS.items()),
     )
     group.add_argument(
+        "--tune-store",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="schedules that were measured on this machine (mlc tune) in place of the rules'; several files are merged",
+    )
+    group.add_argument(
         "--no-cache",
         action="store_true",
         help="neither read nor write the cache of compiled objects and whole compilations",
@@ -228,6 +235,16 @@ def seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"'{text}' is no time: give seconds, as 60")
     return value
+
+
+def duration(text: str) -> float:
+    """A length of time, in seconds or with a unit: 60, 60s, 2m."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        return seconds(number) * unit
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no time: give seconds or minutes, as 60s or 2m") from None
 
 
 def whole(text: str) -> int:

@@ -86,7 +86,18 @@ def _near(path: Path) -> str | None:
 
 def require_as_compiled(args: argparse.Namespace, package: Model) -> None:
     """Raises UsageError for flags that a package comes too late for."""
-    for flag in ("shape", "until", "passes", "disable_pass", "known", "denormals", "precision", "memory_budget", "opt"):
+    for flag in (
+        "shape",
+        "until",
+        "passes",
+        "disable_pass",
+        "known",
+        "denormals",
+        "precision",
+        "memory_budget",
+        "opt",
+        "tune_store",
+    ):
         if getattr(args, flag, None):
             name = flag.replace("_", "-")
             raise UsageError(f"--{name} changes how a model is compiled, and {package.name} is compiled already")
@@ -111,6 +122,7 @@ def options(args: argparse.Namespace) -> CompileOptions:
         precision=getattr(args, "precision", None),
         cache=not getattr(args, "no_cache", False),
         verify_each=getattr(args, "verify_each", False),
+        tune_store=getattr(args, "tune_store", None) or None,
         settings=_settings(getattr(args, "opt", [])),
     )
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xdsl.dialects.builtin import MemRefType, StringAttr
 from xdsl.dialects.func import FuncOp
@@ -27,6 +27,7 @@ from mlc.ir.collection import without_collections
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Leaf, Level, Schedule
+from mlc.ir.kernel.schedule_store import ScheduleStore, StoredSchedule
 from mlc.ir.kernel.stubs import KNOWN, KnownKernels
 from mlc.ir.kernel.target import Target
 from mlc.ir.module import Module, context
@@ -37,6 +38,7 @@ from mlc.passes.kernel.outline import outline
 from mlc.passes.kernel.rules.by_target import AT_HAND, RULES, target_of
 from mlc.passes.loops.lower import steps
 from mlc.passes.loops.refused import Refused
+from mlc.passes.loops.verify import verify_schedule
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,57 @@ class ChooseSchedules(Pass):
 
     def run(self, module: Module) -> None:
         target = target_of(self.target)
-        rules = RULES[target.kind]
         for function in kernels(module):
             work.at(function.sym_name.data)
             kernel = Kernel.from_func(function)
             if not kernel.schedule:
-                kernel.schedule = str(rules.choose(kernel, target))
+                kernel.schedule = self.schedule(kernel, target)
                 kernel.finish()
+
+    def schedule(self, kernel: Kernel, target: Target) -> str:
+        return str(RULES[target.kind].choose(kernel, target))
+
+
+class ChooseStoredSchedules(ChooseSchedules):
+    """The same, but for kernels for which a store has a faster one; `used` are the entries that were taken, `left` those that were not, and why."""
+
+    store: ScheduleStore
+    used: list[StoredSchedule]
+    left: list[str]
+
+    def __init__(self, target: str, store: ScheduleStore):
+        super().__init__(target)
+        object.__setattr__(self, "store", store)  # no option of the pass: text cannot tell it
+        object.__setattr__(self, "used", [])
+        object.__setattr__(self, "left", [])
+
+    def facts(self, target: Target) -> dict[str, Any]:
+        """What became of the store, for reports."""
+        return {
+            "entries": len(self.store.entries),
+            "for_machine": self.store.for_machine(target),
+            "used": len(self.used),
+            "left": self.left,
+        }
+
+    def schedule(self, kernel: Kernel, target: Target) -> str:
+        entry = self.store.find(target, kernel.key())
+        chosen = super().schedule(kernel, target)
+        if entry is None:
+            return chosen
+        if chosen != entry.rule:
+            self.left.append(
+                f"kernel '{kernel.name}': the rules choose another schedule since it was measured: {chosen}"
+            )
+            return chosen
+        try:
+            verify_schedule(kernel, Schedule.parse(entry.schedule), target)
+        except MlcError as error:
+            self.left.append(error.message)
+            return chosen
+        self.used.append(entry)
+        kernel.report.append(f"scheduled as measured, not as the rules do: {chosen}")
+        return entry.schedule
 
 
 @dataclass(frozen=True)

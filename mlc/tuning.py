@@ -1,0 +1,250 @@
+"""Search for schedules that are faster than those of the rules on the machine at hand.
+
+    found = mlc.tune("model.onnx", seconds=60)
+    found.store.save("schedules.json")
+    exe = mlc.compile("model.onnx", tune_store="schedules.json")
+
+schedule_search.py says how it is searched, mlc/passes/kernel/rules/neighbours.py what is tried.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from xdsl.dialects.builtin import StringAttr
+
+from mlc.compiler import Compilation
+from mlc.errors import MlcError, TargetUnavailable
+from mlc.ir.interpreter import bind
+from mlc.ir.kernel.kernel import Kernel
+from mlc.ir.kernel.schedule import Schedule
+from mlc.ir.kernel.schedule_store import ScheduleStore, StoredSchedule, machine
+from mlc.ir.processors import thread_count
+from mlc.ir.samples import random_inputs
+from mlc.numeric import compare_outputs
+from mlc.options import CompileOptions
+from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, kernels, lowered, lowered_once
+from mlc.passes.kernel.rules.by_target import RULES, target_of
+from mlc.passes.kernel.rules.neighbours import neighbours
+from mlc.progress import Progress, stage
+from mlc.schedule_search import Row, Search, Space, Times
+
+if TYPE_CHECKING:
+    from xdsl.dialects.func import FuncOp
+
+    from mlc.compiler import Source
+    from mlc.ir.kernel.stubs import KnownKernels
+    from mlc.ir.kernel.target import Target
+    from mlc.ir.module import Module
+    from mlc.runtime.executable import Executable
+
+_log = logging.getLogger("mlc.tune")
+
+
+@dataclass
+class Compiled:
+    """A variant as machine code, on given inputs."""
+
+    executable: Executable
+    arrays: Sequence[np.ndarray]
+    refused: frozenset[str]
+
+    def run(self) -> Sequence[np.ndarray]:
+        found = self.executable(*self.arrays)
+        return found if isinstance(found, tuple | list) else [found]
+
+    def times(self) -> Times:
+        found: dict[str, float] = {}
+        for step in self.executable.profile(*self.arrays):
+            found[step.kernel] = found.get(step.kernel, 0.0) + step.nanoseconds
+        return found
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """`store` has an entry for each of `rows`, on top of what there was. `tried` schedules were measured in `seconds`; `wrong` variants computed
+    something else, which is a bug of mlc; `interrupted`: by Ctrl-C, and what was found until then is kept."""
+
+    store: ScheduleStore
+    rows: Sequence[Row]
+    tried: int
+    wrong: int
+    seconds: float
+    interrupted: bool
+
+    @property
+    def gain(self) -> float:
+        """How many times as fast all kernels are together, as it follows from their shares."""
+        return 1 / (1 - sum(row.share * (1 - 1 / row.gain) for row in self.rows))
+
+
+def tune(
+    source: Source,
+    seconds: float = 60.0,
+    inputs: Mapping[str, np.ndarray] | None = None,
+    *,
+    seed: int = 0,
+    **options: Any,
+) -> Tuned:
+    """Search for `seconds` around the schedules that the rules choose for a model: a path, bytes, a ModelProto or a Module.
+
+    `inputs` by name decide at which sizes kernels are timed; random ones without. The other keywords are the fields of mlc.CompileOptions; with a
+    `tune_store` what is found goes on top of it. A CPU's threads are those that calls take. Raises MlcError for whatever mlc.compile raises it for,
+    TargetUnavailable for targets other than the CPU at hand.
+    """
+    compilation = Compilation(CompileOptions.of(**options))
+    module = compilation.load(source)
+    if inputs is None:
+        arrays = random_inputs(module, seed=seed)
+    else:
+        if missing := [name for name in module.input_names if name not in inputs]:
+            raise MlcError(f"tune: there is no array for the input '{missing[0]}'", remedy="Give all inputs, or none.")
+        arrays = [np.asarray(inputs[name]) for name in module.input_names]
+    bind(module, arrays)
+    return tune_module(compilation, module, arrays, seconds)
+
+
+def tune_module(
+    compilation: Compilation,
+    module: Module,
+    arrays: Sequence[np.ndarray],
+    seconds: float,
+    progress: Progress | None = None,
+) -> Tuned:
+    """As `tune`, for a loaded module, on these inputs."""
+    target, options = compilation.target, compilation.options
+    if target.kind != "cpu" or (missing := target.missing()):
+        why = f"code for {target.kind}" if target.kind != "cpu" else f"a machine with {', '.join(missing)}"
+        raise TargetUnavailable(
+            f"tune: schedules are measured on the CPU at hand, not {why}", remedy="Leave out --target and --arch."
+        )
+    if seconds <= 0:
+        raise MlcError(f"tune: {seconds} seconds leave no time to measure", remedy="Give a time above 0, as 60.")
+    start = time.perf_counter()
+    with stage("tune", progress) as step:
+        model = _Model(Compilation(replace(options, tune_store=None)), module, arrays)
+        agree = lambda got, want: all(d.agrees for d in compare_outputs(module.output_names, got, want))
+        before = options.tune_store or ScheduleStore()
+        search = Search(model.spaces(before), model.variant, agree, seconds)
+        search.told = lambda text, tried: step.at(
+            text, min(int(time.perf_counter() - start), int(seconds)), int(seconds)
+        )
+        rows = search.run()
+        threads = thread_count(options.threads)
+        found = [model.entry(row, threads) for row in rows]
+        store = before.merged(ScheduleStore.of(found))
+        took = time.perf_counter() - start
+        tuned = Tuned(store, rows, search.tried, search.wrong, took, search.interrupted)
+        step.text = f"{search.tried} schedules tried, {len(rows)} kernels faster, together {tuned.gain:.2f}x"
+        step.text += "; interrupted" if search.interrupted else ""
+    if search.wrong:
+        _log.warning("%d variants computed something else and were left: this is a bug of mlc", search.wrong)
+    return tuned
+
+
+class _Model:
+    """A model up to its kernels, before they have schedules; `compilation` has no store."""
+
+    def __init__(self, compilation: Compilation, module: Module, arrays: Sequence[np.ndarray]):
+        steps = compilation.passes(module)
+        place = next((n for n, step in enumerate(steps) if isinstance(step, ChooseSchedules)), None)
+        if place is None:
+            raise MlcError("tune: the kernels of this module have schedules already", remedy="Give the model itself.")
+        self.options, self.target, self.arrays = compilation.options, compilation.target, arrays
+        self.module, self.steps = compilation.lower(module, steps[:place]), steps[place:]
+        self.keys: dict[str, str] = {}
+        self.rules: dict[str, str] = {}
+        self.described: dict[str, Mapping[str, Any]] = {}  # kernels as reports have them, once there is a variant
+
+    def spaces(self, store: ScheduleStore) -> dict[str, Space]:
+        """What is in a store already is tried first."""
+        found = {}
+        for function in kernels(self.module):
+            kernel = Kernel.from_func(function)
+            if kernel.schedule:
+                continue  # somebody wrote it
+            self.keys[kernel.name] = kernel.key()
+            rule = RULES[self.target.kind].choose(kernel, self.target)
+            self.rules[kernel.name] = str(rule)
+            around = partial(neighbours, kernel, target=self.target)
+            entry = store.find(self.target, self.keys[kernel.name])
+            first = [Schedule.parse(entry.schedule)] if entry is not None and entry.rule == str(rule) else []
+            found[kernel.name] = Space(kernel.name, rule, around, first)
+        return found
+
+    def variant(self, schedules: Mapping[str, Schedule]) -> Compiled:
+        compilation = Compilation(self.options)
+        known, refused = compilation.known(), set[str]()
+        steps = [
+            _ChooseCandidates(step.target, schedules)
+            if isinstance(step, ChooseSchedules)
+            else _LowerCandidates(step.target, known, self.rules, refused)
+            if isinstance(step, LowerKernels)
+            else step
+            for step in self.steps
+        ]
+        lowered = compilation.lower(self.module, steps, known=known)
+        made = compilation.link(self.module, lowered, compilation.generate(lowered, known))
+        self.described = self.described or {kernel["name"]: kernel for kernel in made.report["kernels"]}
+        return Compiled(made, self.arrays, frozenset(refused))
+
+    def entry(self, row: Row, threads: int) -> StoredSchedule:
+        facts = self.described[row.kernel]
+        return StoredSchedule(
+            machine(self.target),
+            self.keys[row.kernel],
+            row.schedule,
+            row.rule,
+            round(row.gain, 3),
+            threads,
+            tuple(facts["ops"]),
+            tuple(dict.fromkeys(node for call in facts["calls"] for node in call["source"])),
+        )
+
+
+class _ChooseCandidates(ChooseSchedules):
+    """The schedules to be tried, by kernel; else those of the rules."""
+
+    def __init__(self, target: str, schedules: Mapping[str, Schedule]):
+        super().__init__(target)
+        object.__setattr__(self, "schedules", schedules)
+
+    schedules: Mapping[str, Schedule]
+
+    def schedule(self, kernel: Kernel, target: Target) -> str:
+        given = self.schedules.get(kernel.name)
+        return super().schedule(kernel, target) if given is None else str(given)
+
+
+class _LowerCandidates(LowerKernels):
+    """Kernels that refuse what is tried get the rules' schedule, and their names are noted."""
+
+    known: KnownKernels | None
+    rules: Mapping[str, str]
+    refused: set[str]
+
+    def __init__(self, target: str, known: KnownKernels | None, rules: Mapping[str, str], refused: set[str]):
+        super().__init__(target)
+        for name, value in (("known", known), ("rules", rules), ("refused", refused)):
+            object.__setattr__(self, name, value)
+
+    def kernel(self, function: FuncOp) -> Kernel:
+        name = function.sym_name.data
+        try:
+            return self._lowered(function)
+        except MlcError:
+            if name not in self.rules:
+                raise
+            self.refused.add(name)
+            function.attributes["kernel.schedule"] = StringAttr(self.rules[name])
+            return self._lowered(function)
+
+    def _lowered(self, function: FuncOp) -> Kernel:
+        target = target_of(self.target)
+        return lowered(function, target) if self.known is None else lowered_once(function, target, self.known)
