@@ -25,7 +25,7 @@ BOUND = {2: 5e-6, 4: 3e-5}  # of errors, as shares of the largest output
 
 def network(
     n: int | str,
-    size: tuple[int, int],
+    size: tuple[int | str, int | str],
     c: int,
     o: int,
     padding: int = 1,
@@ -97,14 +97,36 @@ def test_any_size_is_computed_as_the_convolution_is(n, size, c, o, padding, tile
         close(exe(x), exact(module, x), tile)
 
 
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from([1, 2, "N"]), st.sampled_from([("H", "W"), ("H", "H"), ("H", 1), ("H", 9), (3, "W"), (8, "W")]),
+    st.sampled_from([2, 16, 20]), st.sampled_from([7, 48, 64]), st.sampled_from([1, 2]), st.sampled_from(TILES), st.sampled_from([1, 2]),
+    st.lists(st.tuples(*[st.sampled_from([0, 1, 2, 3, 4, 5, 7, 13, 16, 30])] * 2), min_size=3, max_size=3),
+)  # fmt: skip
+@example("N", ("H", "W"), 20, 33, 1, 4, 2, [(1, 1), (2, 40), (13, 7)])
+@example(1, ("H", "W"), 130, 512, 1, 4, 2, [(3, 1), (40, 9)])  # windows that no cache keeps: a block has several rows
+def test_symbolic_heights_and_widths_are_computed_by_one_code(n, size, c, o, padding, tile, threads, sizes) -> None:
+    module = network(n, size, c, o, padding)
+    exe = mlc.compile(module, settings={"winograd": str(tile)}, threads=threads)
+    (kernel,) = [kernel for kernel in exe.report["kernels"] if kernel["name"].startswith("winograd")]
+    before = exe.native_compilations
+    assert "Vector" in kernel["schedule"] and not kernel["notes"]
+    for height, width in sizes:
+        now = {"N": 2, "H": height, "W": width}
+        x = pixels(*(now.get(e, e) for e in (n, *size)), c)
+        close(exe(x), exact(module, x), tile)
+    assert exe.native_compilations == before
+
+
+@pytest.mark.parametrize("size", [(6, 5), ("H", "W")])
 @pytest.mark.parametrize("tile", TILES)
-def test_every_stage_computes_the_same(tile: int) -> None:
-    module, x = network(2, (6, 5), 3, 6), pixels(2, 6, 5, 3)
+def test_every_stage_computes_the_same(tile: int, size) -> None:
+    module, x = network(2, size, 3, 6), pixels(2, 6, 5, 3)
     wanted, seen = exact(module, x), []
 
     def after(number, step, changed) -> None:
         if step.name in ("winograd", "fuse", "outline", "lower"):
-            (found,) = run_program(changed, [x]) if changed.is_program else changed.run(x)
+            (found,) = run_program(changed, [x], races=True) if changed.is_program else changed.run(x)
             close(found, wanted, tile)
             seen.append(step.name)
 
@@ -119,8 +141,9 @@ def test_narrow_registers(arch: str) -> None:
     close(mlc.compile(module, arch=arch, settings={"winograd": "4"})(x), exact(module, x), 4)
 
 
-def test_bits_depend_on_neither_threads_nor_what_else_is_in_a_batch() -> None:
-    module = network("N", (14, 14), 32, 128, residual=False)
+@pytest.mark.parametrize("size", [(14, 14), ("H", "W")])
+def test_bits_depend_on_neither_threads_nor_what_else_is_in_a_batch(size) -> None:
+    module = network("N", size, 32, 128, residual=False)
     one, two = (mlc.compile(module, threads=threads) for threads in (1, 2))
     assert "graph.winograd" in str(PassManager("default").run(module))
     x = pixels(5, 14, 14, 32)
@@ -159,7 +182,10 @@ def taken(module: Module, **options: object) -> list[int]:
     [
         ((1, (56, 56), 64, 64), 4),
         ((1, (14, 14), 256, 256), 2),
+        ((1, ("H", "W"), 64, 64), 4),
+        (("N", ("H", 14), 256, 256), 4),
         ((1, (56, 56), 4, 4), None),
+        ((1, ("H", 2), 4, 4), None),
         ((1, (2, 2), 64, 64), None),
     ],
 )
@@ -167,9 +193,25 @@ def test_cost_decides(shape, tile) -> None:
     assert taken(network(*shape), target="x86-64-v4") == ([] if tile is None else [tile])
 
 
+@pytest.mark.parametrize(("most", "tile"), [(None, 4), (8, 2), (2, None)])
+def test_symbolic_sizes_are_taken_to_be_large_as_far_as_their_bounds_allow(most: int | None, tile: int | None) -> None:
+    module = network("N", ("H", "H"), 128, 128)
+    module.symbols["H"] = (1, most)
+    assert taken(module, target="x86-64-v4") == ([] if tile is None else [tile])
+
+
+def test_sizes_with_code_of_their_own() -> None:
+    module = network("N", ("H", "W"), 32, 48)
+    exe = mlc.compile(module, specialise=[{"N": 1, "H": 10, "W": 13}], settings={"winograd": "4"})
+    for shape in ((1, 10, 13, 32), (1, 10, 12, 32)):
+        x = pixels(*shape)
+        close(exe(x), exact(module, x), 4)
+    assert any(step.kernel.endswith("_N_1_H_10_W_13") for step in exe.profile(pixels(1, 10, 13, 32)))
+
+
 def test_other_convolutions_stay() -> None:
     m = g.module_builder("others")
-    with m.function([("x", (1, 32, 32, 32), "f32"), ("h", ("N", "H", 32, 32), "f32")]) as (x, h):
+    with m.function([("x", (1, 32, 32, 32), "f32")]) as (x,):
         weight = lambda *shape: g.weight(pixels(*shape), "w")
         square = weight(3, 3, 32, 32)
         others = [
@@ -178,7 +220,6 @@ def test_other_convolutions_stay() -> None:
             g.convolution(x, weight(3, 1, 32, 32), "n01c,01co->n01o"),
             g.convolution(x, weight(5, 5, 32, 32), "n01c,01co->n01o"),
             g.convolution(x, weight(3, 3, 16, 32), "n01c,01co->n01o", groups=2),
-            g.convolution(h, square, "n01c,01co->n01o"),
             g.convolution(x, weight(3, 3, 32, 1), "n01c,01co->n01o"),
             g.convolution(x, weight(3, 3, 32, 67), "n01c,01co->n01o"),
             g.convolution(g.cast(x, "f64"), g.cast(square, "f64"), "n01c,01co->n01o"),
@@ -213,6 +254,8 @@ def test_what_does_not_fit_is_refused() -> None:
             winograd(x, u, 4)
         with pytest.raises(ShapeError, match=r"not \[panels, 16, c, o\]"):
             winograd(x, u, 2)
+        with pytest.raises(ShapeError, match="for 4 outputs"):
+            winograd(x, u, 4, crop=(4, 3))
         with pytest.raises(ShapeError, match="3 shares"):
             winograd(x, u, 4, shares=3)
         with pytest.raises(ShapeError, match="do not part into panels of 4"):

@@ -98,7 +98,7 @@ class WinogradOp(GraphOp):
 
     tile     m: 2 or 4
     images   of a batch, which it divides, and
-    rows     of tiles, whose transforms a kernel keeps at a time
+    rows     of tiles, whose transforms a kernel keeps at a time; 1 where h or w is symbolic, and schedules say how many
     shares   in which threads take the panels of one such block; each transforms its x anew
 
     The result differs from a convolution's by rounding alone: for m = 2 as the convolution's own errors, for m = 4 some ten times that. What is
@@ -151,22 +151,22 @@ class WinogradOp(GraphOp):
             )
         if (
             min(images, rows, shares) < 1
-            or not all(isinstance(e, int) for e in (*xs[1:], *ws))
+            or not all(isinstance(e, int) for e in (xs[3], *ws))
             or not isinstance(ws[0], int)
             or ws[0] % shares
+            or (max(images, rows) > 1 and not all(isinstance(e, int) for e in xs[1:3]))
         ):
             raise ShapeError(
                 f"winograd: {images} images, {rows} rows of tiles, {shares} shares of {shape_text(ws[:1])} panels"
             )
         if images > 1 and (not isinstance(xs[0], int) or xs[0] % images):
             raise ShapeError(f"winograd: {images} images do not divide a batch of {xs[0]}")
-        for size, less in zip(xs[1:3], crop, strict=True):
-            whole = size - (TAPS - 1)
-            if whole % tile or whole < 0:
-                raise ShapeError(f"winograd: {size} inputs are no whole tiles of {tile} outputs and a border of 2")
-            if not 0 <= less < tile:
-                raise ShapeError(f"winograd: {less} of a tile of {tile} outputs cannot be taken away")
         height, width = (size - (TAPS - 1) - less for size, less in zip(xs[1:3], crop, strict=True))
+        for size, kept in ((xs[1], height), (xs[2], width)):
+            if dims.ceildiv(kept, tile) * tile != size - (TAPS - 1) or (isinstance(kept, int) and kept < 0):
+                raise ShapeError(
+                    f"winograd: {size} inputs are no whole tiles of {tile} outputs and a border of 2, for {kept} outputs"
+                )
         return tensor([xs[0], height, width, ws[0] * ws[3]], "f32")
 
     def infer_types(self) -> Sequence[TensorType]:

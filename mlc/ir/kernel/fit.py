@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 
 from xdsl.dialects.builtin import StringAttr
 from xdsl.dialects.func import FuncOp
@@ -112,7 +113,9 @@ def _verify_level(facts: Facts, level: Level, before: Iterable[Level]) -> None:
         raise error(
             kernel, level, f"it binds {min(strangers)}, which it does not tile", "Bind loops that the level tiles."
         )
-    if not level.fits and not any(level.tiles.keys() <= loops_of(op).keys() for op in facts.ops):
+    for other, (name, times) in level.beside.items():
+        _verify_beside(facts, level, other, name, times)
+    if not level.fits and not any(level.covers(loops_of(op)) for op in facts.ops):
         raise error(
             kernel,
             level,
@@ -130,6 +133,24 @@ def _verify_level(facts: Facts, level: Level, before: Iterable[Level]) -> None:
     _verify_sharing(facts, level, before)
     for name, stage in level.stage.items():
         _verify_stage(facts, level, name, stage, before)
+
+
+def _verify_beside(facts: Facts, level: Level, other: str, name: str, times: int) -> None:
+    """A loop that goes beside a tiled one stands in its place: no op has both, and as many steps of the one belong to all of the other."""
+    kernel = facts.kernel
+    _require_loop(facts, level, other)
+    if level.fits or other in level.tiles or any({other, name} <= loops_of(op).keys() for op in facts.ops):
+        raise error(
+            kernel, level, f"loop {other} stands nowhere in place of {name}", f"Leave out 'beside {times} {other}'."
+        )
+    for extent, steps in product(facts.loops[other], facts.loops[name]):
+        if isinstance(extent, int) and isinstance(steps, int) and -(-extent // times) != steps:
+            raise error(
+                kernel,
+                level,
+                f"{extent} steps of {other}, {times} at a time, are not the {steps} of {name}",
+                f"Leave out 'beside {times} {other}', or write the number that belongs to a step of {name}.",
+            )
 
 
 def _verify_sizes(facts: Facts, level: Level, schedule: Schedule) -> None:

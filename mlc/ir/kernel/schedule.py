@@ -8,7 +8,7 @@ schedules a whole group (contraction and epilogue, or the stages of a softmax). 
 
     schedule := (level '|')* leaf ['|' 'resident' number]
     level    := 'Level(' tile (',' tile)* ['by' number] (';' stage)* ')'
-    tile     := loop ('=' | '~' | '<=') number [bind]            one sign in a level
+    tile     := loop ('=' | '~' | '<=') number [bind] ['beside' number loop]            one sign in a level
     bind     := 'parallel' | 'block.x' | 'block.y' | 'block.z' | 'thread.x' | 'thread.y' | 'thread.z'
     stage    := buffer (',' buffer)* '->' space ['[' axis (',' axis)* ']'] ['+' number] ['ahead' number]
     space    := 'panel' | 'workgroup' | 'register'
@@ -22,7 +22,7 @@ What fits a kernel is another question: fit.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -58,6 +58,7 @@ class Level:
     the whole loop fits in one tile, chosen at run time by a switch over its number of vectors. `ragged`: tiles of a run-time loop keep a
     run-time size, which the leaf loops over, instead of a static tile for every size. `block`: parallel tiles are
     taken in blocks of so many of the last loop with all of the others, so that what the last loop reads stays in a cache meanwhile.
+    `beside`: loops that other ops have in place of a tiled one, as {"oh": ("ty", 4)}: to each step of ty belong four of oh, and fewer to the last.
     """
 
     tiles: Mapping[str, int]
@@ -66,16 +67,24 @@ class Level:
     fits: bool = False
     ragged: bool = False
     block: int = 0
+    beside: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
     @property
     def on_grid(self) -> bool:
         """Is a loop of it given to the blocks or threads of a GPU?"""
         return any(bind != "parallel" for bind in self.bind.values())
 
+    def covers(self, loops: Collection[str]) -> bool:
+        """Is an op with these loops cut by all tiles of the level?"""
+        there = {self.beside[name][0] for name in loops if name in self.beside}
+        return all(name in loops or name in there for name in self.tiles)
+
     def __str__(self) -> str:
         sign = "<=" if self.fits else "~" if self.ragged else "="
+        others = {name: f" beside {times} {other}" for other, (name, times) in self.beside.items()}
         loops = ", ".join(
-            f"{n} {sign} {t}" + (f" {self.bind[n]}" if n in self.bind else "") for n, t in self.tiles.items()
+            f"{n} {sign} {t}" + (f" {self.bind[n]}" if n in self.bind else "") + others.get(n, "")
+            for n, t in self.tiles.items()
         )
         loops += f" by {self.block}" if self.block else ""
         return f"Level({loops}" + "".join(f"; {name} -> {where}" for name, where in self.stage.items()) + ")"
@@ -181,7 +190,8 @@ class Schedule:
 _NAME = r"[\w.]+"
 _LEVEL = re.compile(r"Level\s*\((?P<tiles>[^;()]*)(?P<stages>(?:;[^;()]*)*)\)")
 _TILE = re.compile(
-    rf"(?P<loop>{_NAME})\s*(?P<sign><=|=|~)\s*(?P<size>-?\d+)(?:\s+(?P<bind>(?!by\b){_NAME}))?(?:\s+by\s+(?P<block>-?\d+))?"
+    rf"(?P<loop>{_NAME})\s*(?P<sign><=|=|~)\s*(?P<size>-?\d+)(?:\s+(?P<bind>(?!by\b|beside\b){_NAME}))?"
+    rf"(?:\s+beside\s+(?P<times>-?\d+)\s+(?P<other>{_NAME}))?(?:\s+by\s+(?P<block>-?\d+))?"
 )
 _STAGE = re.compile(
     rf"(?P<names>{_NAME}(?:\s*,\s*{_NAME})*)\s*->\s*(?P<space>\w+)\s*(?:\[(?P<order>[\d,\s]*)\])?\s*(?:\+\s*(?P<pad>\d+))?"
@@ -200,6 +210,7 @@ def _level(text: str) -> Level:
     tiles: dict[str, int] = {}
     bind: dict[str, Binding] = {}
     signs = set()
+    beside: dict[str, tuple[str, int]] = {}
     block = 0
     if not level["tiles"].strip():
         raise _error(f"'{text}' tiles no loop", "A level says how at least one loop is cut: Level(n = 32).")
@@ -216,6 +227,8 @@ def _level(text: str) -> Level:
         block = _number(tile["block"], "the number behind 'by'") if tile["block"] else 0
         if tile["bind"]:
             bind[tile["loop"]] = _choice(tile["bind"], Binding, "bind of a loop")
+        if tile["other"]:
+            beside[tile["other"]] = tile["loop"], _number(tile["times"], "the number behind 'beside'")
     if len(signs) > 1:
         raise _error(
             f"'{text}' mixes {' and '.join(sorted(signs))}", "The loops of a level have one sign; write two levels."
@@ -233,7 +246,7 @@ def _level(text: str) -> Level:
             pad = _number(stage["pad"] or "0", "the length of '+'", least=0)
             ahead = _number(stage["ahead"], "the number behind 'ahead'") if stage["ahead"] else 0
             stages[name] = Stage(space, order, pad, ahead)
-    return Level(tiles, bind, stages, "<=" in signs, "~" in signs, block)
+    return Level(tiles, bind, stages, "<=" in signs, "~" in signs, block, beside)
 
 
 def _leaf(text: str) -> Leaf:

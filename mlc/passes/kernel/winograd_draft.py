@@ -8,6 +8,9 @@ Bt and At are products of matrices themselves, each of which is a sum like these
 
 A block has all tiles of some rows, of one or several images. V, M and acc hold one block and stay in a cache; what comes behind the convolution
 reads acc. Where the blocks do not divide an image, the rows that are left have a kernel of their own.
+
+Where height or width is known at run time alone, there is one kernel: rows of tiles are a loop around all, ty, of which the schedule takes some at a
+time (Level.beside says which rows of the result belong to them), and a row's tiles are multiplied along px instead of p.
 """
 
 from __future__ import annotations
@@ -30,23 +33,26 @@ from mlc.passes.kernel.draft import Access, Context, Draft, DraftOp, Memory
 Extents = dict[str, Extent]
 Read = tuple[Memory, Sequence[Affine | str]]  # a memory and where an op stands in it
 Scalar = Callable[[Context, Body, Sequence[SSAValue], SSAValue], SSAValue]
-TILE = ("image", "ty", "tx")
 LINE = 16  # elements of a line of a cache
 
 
 @dataclass(frozen=True)
 class Band:
-    """Rows of the result that a kernel computes: from `first` on, `blocks` blocks of `height` rows, which are `tiles` rows of tiles."""
+    """Rows of the result that a kernel computes: from `first` on, `blocks` blocks of `height` rows, which are `tiles` rows of tiles. Of `open`
+    sizes all rows: how many are a block is the schedule's."""
 
     first: int
     blocks: int
-    height: int
-    tiles: int
+    height: Extent
+    tiles: Extent
+    open: bool = False
 
 
 def bands(op: WinogradOp) -> list[Band]:
     """Whole blocks, and the rows that are left."""
-    height, m, rows = int(shape_of(op.result)[1]), op.tile.value.data, op.rows.value.data  # type: ignore[arg-type]
+    (_, height, width, _), m, rows = shape_of(op.result), op.tile.value.data, op.rows.value.data
+    if not isinstance(height, int) or not isinstance(width, int):
+        return [Band(0, 1, height, dims.ceildiv(height, m), open=True)]
     blocks, rest = divmod(height, rows * m)
     whole = [Band(0, blocks, rows * m, rows)] if blocks else []
     return [*whole, Band(blocks * rows * m, 1, rest, -(-rest // m))] if rest or not blocks else whole
@@ -61,15 +67,17 @@ class Blocks:
         panels, _, self.inputs, self.width = (int(e) for e in shape_of(op.weight))  # type: ignore[arg-type]
         self.a, self.panels = self.m + TAPS - 1, panels // self.shares
         batch, _, self.columns, _ = shape_of(op.result)
-        self.across = -(-int(self.columns) // self.m)  # type: ignore[arg-type]  # tiles beside each other
-        self.tiles = self.images * band.tiles * self.across
+        self.across = dims.ceildiv(self.columns, self.m)  # tiles beside each other
         batch = batch if self.images == 1 else dims.floordiv(batch, self.images)
-        self.lead: Extents = {"block": batch, "band": band.blocks, "share": self.shares}
+        rows: Extents = {"ty": band.tiles} if band.open else {"band": band.blocks}
+        self.lead: Extents = {"block": batch, **rows, "share": self.shares}
+        self.tile = ("image", "tx") if band.open else ("image", "ty", "tx")
 
     def loops(self, names: Sequence[str]) -> Extents:
         """Those of an element-wise op on the result; `names` run through a block along its axes."""
         n, h, w, o = names
-        return {**self.lead, "panel": self.panels, n: self.images, h: self.band.height, w: self.columns, o: self.width}
+        lead = {name: extent for name, extent in self.lead.items() if name != "ty"}
+        return {**lead, "panel": self.panels, n: self.images, h: self.band.height, w: self.columns, o: self.width}
 
     def at(self, names: Sequence[str]) -> Access:
         """Where that op stands."""
@@ -80,6 +88,9 @@ class Blocks:
         return Affine({"block": self.images}) + inside
 
     def _row(self, inside: Affine) -> Affine:
+        if self.band.open:
+            return inside
+        assert isinstance(self.band.tiles, int)
         return Affine({"band": self.band.tiles * self.m}, self.band.first) + inside
 
     def _channel(self, inside: Affine) -> Affine:
@@ -88,7 +99,8 @@ class Blocks:
     def steps(self, draft: Draft, x: Memory, weight: Memory, names: Sequence[str]) -> Memory:
         """Append the ops; the memory that has the result in the end, rounded up to whole tiles."""
         o = names[3]
-        tiles = {"image": self.images, "ty": self.band.tiles, "tx": self.across, "p": self.tiles}
+        of_block = self.images * self.band.tiles * self.across
+        tiles = {"image": self.images, "ty": self.band.tiles, "tx": self.across, "px": self.across, "p": of_block}
         channels = {"panel": self.panels, o: self.width, "c": self.inputs, "k": self.inputs}
         points = {
             **dict.fromkeys("abdefhrsu", self.a),
@@ -105,29 +117,30 @@ class Blocks:
         """The transformed tiles, V [t, p, k]."""
         factors = [steps.draft.constant(factor, "BT") for factor in transforms(self.m)[0]]
         source = self._image(L("image")), self._row(L("ty") * self.m + "a"), L("tx") * self.m + "b", L("c")
-        inner = (*self.lead, *TILE, "c")
+        inner = (*self.lead, *self.tile, "c")
         half = steps.transform("half", factors, (x, source), "a", ("e", "d"), "b", inner)
         v = steps.transform("v", factors, (half, ("h", "xi", *inner)), "h", ("f", "nu"), "xi", inner)
-        apart = spread(self.tiles * self.inputs)
-        kept = steps.temporary("V", [*self.lead.values(), self.a**2 * apart])
-        to = Affine({"xi": self.a * apart, "nu": apart, "c": 1}) + self._place * self.inputs
-        steps.store(v, ("xi", "nu", *inner), kept, (*self.lead, to))
-        return kept, (*self.lead, Affine({"t": apart, "p": self.inputs, "k": 1}))
+        apart = spread(self.inputs)
+        kept = steps.temporary("V", [steps.extents[self._spot], *self.lead.values(), self.a**2 * apart])
+        to = Affine({"xi": self.a * apart, "nu": apart, "c": 1})
+        steps.store(v, ("xi", "nu", *inner), kept, (self._place, *self.lead, to))
+        return kept, (self._spot, *self.lead, Affine({"t": apart, "k": 1}))
 
     def _products(self, steps: _Steps, transformed: Read, weight: Memory, o: str) -> Read:
         """What they are multiplied to, M [r, s, p, o]."""
-        whole = ("t", *self.lead, "panel", "p", o)
+        whole = ("t", *self.lead, "panel", self._spot, o)
         windows = (Affine({"share": self.panels, "panel": 1}), "t", "k", o)
         total = steps.sum("sum", whole, "k", transformed, (weight, windows))
-        apart = spread(self.tiles * self.width)
-        kept = steps.temporary("M", [*self.lead.values(), self.panels, self.a**2 * apart])
-        steps.store(total, whole, kept, (*self.lead, "panel", Affine({"t": apart, "p": self.width, o: 1})))
-        return kept, (*self.lead, "panel", Affine({"r": self.a * apart, "s": apart, o: 1}) + self._place * self.width)
+        apart = spread(self.width)
+        shape = [steps.extents[self._spot], *self.lead.values(), self.panels, self.a**2 * apart]
+        kept = steps.temporary("M", shape)
+        steps.store(total, whole, kept, (self._spot, *self.lead, "panel", Affine({"t": apart, o: 1})))
+        return kept, (self._place, *self.lead, "panel", Affine({"r": self.a * apart, "s": apart, o: 1}))
 
     def _back(self, steps: _Steps, products: Read, o: str) -> Memory:
         """The outputs."""
         factors = [steps.draft.constant(factor, "AT") for factor in transforms(self.m)[1]]
-        inner = (*self.lead, "panel", *TILE, o)
+        inner = (*self.lead, "panel", *self.tile, o)
         half = steps.transform("back", factors, products, "r", ("e", "q"), "s", inner)
         y = steps.transform("y", factors, (half, ("u", "i", *inner)), "u", ("f", "j"), "i", inner)
         height, channels = self.band.blocks * self.band.tiles * self.m, self.shares * self.panels * self.width
@@ -138,8 +151,16 @@ class Blocks:
         return acc
 
     @property
+    def _spot(self) -> str:
+        """The loop of products that runs through the tiles of a block, or of a row of it."""
+        return "px" if self.band.open else "p"
+
+    @property
     def _place(self) -> Affine:
-        """Of a tile among those of its block."""
+        """Of a tile among those."""
+        if self.band.open:
+            return L("tx")
+        assert isinstance(self.band.tiles, int) and isinstance(self.across, int)
         return Affine({"image": self.band.tiles * self.across, "ty": self.across, "tx": 1})
 
 

@@ -78,7 +78,7 @@ def runs(root: Operation, level: Level) -> Iterator[list[GenericOp]]:
         for block in region.blocks:
             run: list[GenericOp] = []
             for op in block.ops:
-                mine = isinstance(op, GenericOp) and (level.fits or level.tiles.keys() <= loops_of(op).keys())
+                mine = isinstance(op, GenericOp) and (level.fits or level.covers(loops_of(op)))
                 mine = mine and not between_memories(op)
                 if run and not (mine and _alike(run[0], op, level)):
                     yield run
@@ -135,7 +135,7 @@ class TileRun:
             for op in self.run if self.ahead else ():  # one tile of rows: it fetches every share that it has
                 self.fetch_share(Builder(InsertPoint.before(op)), op, {})
             return
-        if not self.level.fits and (why := obstacle(self.run, names)):
+        if not self.level.fits and (why := obstacle(self.run, names, self.level.beside)):
             raise Refused(f"{self.level}: cannot tile ops together: {why}")
         builder = Builder(InsertPoint.before(self.run[0]))
         if self.on_grid:
@@ -321,10 +321,10 @@ class TileRun:
     def whole_kernel(self, shared: Sequence[str]) -> None:
         """Each thread runs what is in no shared loop, too, and would read there what others have not written yet."""
         for op in self.kernel.op.walk():
-            if isinstance(op, GenericOp) and not self.level.tiles.keys() <= loops_of(op).keys():
+            if isinstance(op, GenericOp) and not self.level.covers(loops_of(op)):
                 raise Refused(f"{self.level}: threads would share a part of the kernel")
         every = [op for op in self.kernel.block.ops if isinstance(op, GenericOp)]
-        if why := obstacle(every, shared):
+        if why := obstacle(every, shared, self.level.beside):
             raise Refused(f"{self.level}: threads cannot share it: {why}")
 
     def blocked(self, b: Builder, number: SSAValue, others: Sequence[str], last: str) -> tuple[SSAValue, SSAValue]:
@@ -398,23 +398,24 @@ class TileRun:
         self.gathered: dict[SSAValue, tuple[Affine, ...]] = {}  # copies of windows, and how their readers see them
         self.written: list[tuple[SSAValue, SSAValue, list[str]]] = []  # staged results: copy, tile, loops
         made: list[GenericOp] = []
+        every = {**parts, **self.beside(b, parts)}
         for op in self.run:
             extents = loops_of(op)
-            tile_extents = {n: parts[n].extent if n in parts else extent for n, extent in extents.items()}
+            tile_extents = {n: every[n].extent if n in every else extent for n, extent in extents.items()}
             operands, maps = [], []
             for value, access, attr in zip(op.operands, accesses(op), op.indexing_maps.data, strict=True):
                 key = value if value in self.temporaries else (value, attr, tuple(extents))
                 if key not in views:
-                    views[key] = self.view(b, op, value, access, tile_extents, parts)
+                    views[key] = self.view(b, op, value, access, tile_extents, every)
                 operands.append(views[key])
-                inside = self.gathered.get(views[key]) or within(access, parts, extents)
+                inside = self.gathered.get(views[key]) or within(access, every, extents)
                 maps.append(write_map(inside, list(extents)))
             made.append(
                 GenericOp.create(
                     operands=operands,
                     properties={**op.properties, "indexing_maps": ArrayAttr(maps)},
                     attributes={**op.attributes, **marked(op, self.level), "loops": loops_attr(tile_extents)},
-                    regions=[moved(op, self.kernel, parts)],
+                    regions=[moved(op, self.kernel, every)],
                 )
             )
             if self.ahead:
@@ -428,7 +429,28 @@ class TileRun:
             copy(b, place, shown, dict(zip(names, type_of(place).get_shape(), strict=True)))
         if together and self.repeated:  # the next copy overwrites what others may still read
             b.insert(gpu.BarrierOp())
-        self.require_shown(made, parts)
+        self.require_shown(made, every)
+
+    def beside(self, b: Builder, parts: Mapping[str, Part]) -> dict[str, Part]:
+        """What a tile has of the loops that stand in place of a tiled one: as much as belongs to it, or what is left."""
+        found = {}
+        for name, (tiled, times) in self.level.beside.items():
+            if tiled not in parts or name not in self.extents:
+                continue
+            whole, size = self.extents[name], parts[tiled].bound * times
+            offset = scaled(self.kernel, b, parts[tiled].offset, times)
+            if isinstance(whole, int) and isinstance(offset, int):
+                there = min(whole - offset, size)
+                found[name] = Part(offset, there, there, there)
+                continue
+            if isinstance(whole, int) and whole % times == 0:
+                found[name] = Part(offset, size, size, size)
+                continue
+            start = self.kernel.const(offset) if isinstance(offset, int) else offset
+            left = b.insert(arith.SubiOp(self.kernel.extent(whole), start)).result
+            valid = b.insert(arith.MinSIOp(left, self.kernel.const(size))).result
+            found[name] = Part(offset, size, valid, self.kernel.local_extent(name, valid))
+        return found
 
     def fetch_share(self, b: Builder, op: GenericOp, parts: Mapping[str, Part]) -> None:
         """Give the op of a tile of rows its share of the next panel, if it reads one."""

@@ -9,7 +9,8 @@ takes through a loop together, whatever made the kernel and its schedule.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from xdsl.dialects.builtin import DYNAMIC_INDEX
 from xdsl.dialects.linalg.ops import GenericOp
@@ -19,12 +20,17 @@ from mlc.errors import InternalError
 from mlc.ir.kernel.kernel import Kernel, loops_of, type_of
 from mlc.passes.loops.tile_view import accesses
 
+ALONE: Mapping[str, tuple[str, int]] = MappingProxyType({})
 
-def obstacle(run: Sequence[GenericOp], names: Sequence[str]) -> str | None:
-    """Why ops cannot alternate tile by tile: what one writes and another touches must be the same tile, and finished, in both."""
+
+def obstacle(
+    run: Sequence[GenericOp], names: Sequence[str], beside: Mapping[str, tuple[str, int]] = ALONE
+) -> str | None:
+    """Why ops cannot alternate tile by tile: what one writes and another touches must be the same tile, and finished, in both. `beside`: loops
+    in place of a tiled one (Level.beside)."""
     for op in run:
         target = op.outputs[0]
-        *reads, mine = tiled_accesses(op, target, names)
+        *reads, mine = tiled_accesses(op, target, names, beside)
         if any(read != mine for read in reads):
             return f"'{target.name_hint}' is read at another place"
         unfinished = [name for name in names if name in loops_of(op) and not any(name in axis for axis, _ in mine)]
@@ -33,17 +39,27 @@ def obstacle(run: Sequence[GenericOp], names: Sequence[str]) -> str | None:
                 continue
             if unfinished:
                 return f"'{target.name_hint}' reduces over {', '.join(unfinished)}"
-            if any(access != mine for access in tiled_accesses(other, target, names)):
+            if any(access != mine for access in tiled_accesses(other, target, names, beside)):
                 return f"'{target.name_hint}' is read at another place"
     return None
 
 
-def tiled_accesses(op: GenericOp, value: SSAValue, tiled: Sequence[str]) -> list[list[tuple[dict[str, int], int]]]:
+def tiled_accesses(
+    op: GenericOp, value: SSAValue, tiled: Sequence[str], beside: Mapping[str, tuple[str, int]] = ALONE
+) -> list[list[tuple[dict[str, int], int]]]:
     """How the tiled loops index `value`, and how far from their own place, per axis, once for each operand that it is."""
     found = []
     for operand, access in zip(op.operands, accesses(op), strict=True):
         if operand is value:
-            terms = [{n: c for n, c in form.terms.items() if n in tiled} for form in access]
+            terms = [
+                {
+                    name: c * times
+                    for n, c in form.terms.items()
+                    for name, times in [beside.get(n, (n, 1))]
+                    if name in tiled
+                }
+                for form in access
+            ]
             found.append([(used, form.constant if used else 0) for used, form in zip(terms, access, strict=True)])
     return found
 
