@@ -241,7 +241,7 @@ def test_a_size_must_be_counted_before_it_is_used():
         Module.parse(str(module).replace("count0", "N"))
     for early in (
         'graph.dimension "count0" : tensor<i64>',
-        'graph.iota {axis = 0 : i64} : tensor<?xi64, #graph.dims<["count0"]>>',
+        "graph.iota {axis = 0 : i64} : tensor<count0 x i64>",
     ):
         with pytest.raises(InvalidModel, match="the size count0 is used before it is counted"):
             Module.parse("".join([*lines[:2], f"%9 = {early}\n", *lines[2:]]))

@@ -43,6 +43,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return _list(console)
     if args.model is None:
         raise UsageError("opt needs a FILE", remedy="mlc opt module.mlir --passes simplify, or mlc opt --list-passes.")
+    from mlc.ir.value_names import ValueNames
     from mlc.passes.pipelines import parse
 
     source = model(args.model)
@@ -58,11 +59,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     session = open_session(args, console.quiet(), inspection(args), packages=False, source=source)
     compilation, before = session.compilation, session.module
     assert compilation is not None
+    names = ValueNames()
+    names.keep(before.op)
     after = compilation.lower(before, parse(args.passes))
-    text = after.text(locations=args.locations)
+    text = after.text(args.locations, ValueNames())
     if args.diff:
         lines = difflib.unified_diff(
-            before.text(locations=args.locations).splitlines(), text.splitlines(), "before", "after", lineterm=""
+            before.text(args.locations, names).splitlines(), text.splitlines(), "before", "after", lineterm=""
         )
         text = "".join(f"{line}\n" for line in lines)
     console.result("opt", passes=args.passes, ir=text)

@@ -35,8 +35,9 @@ from mlc.ir.kernel.program import CountOp
 from mlc.ir.reading import Reader
 from mlc.ir.scope import verify_scope
 from mlc.ir.size_faults import verify_sizes
-from mlc.ir.text import text_of
+from mlc.ir.text import text_of, wrapped
 from mlc.ir.types import DimsAttr, Shape, dtype_of, extent, shape_of, shape_text
+from mlc.ir.value_names import ValueNames
 from mlc.ir.weights import WeightStore
 
 Range = tuple[int, int | None]
@@ -172,10 +173,14 @@ class Module:
     def __str__(self) -> str:
         return self.text()
 
-    def text(self, locations: bool = False) -> str:
-        """The IR as text; with `locations` each op says where it came from."""
+    def text(self, locations: bool = False, names: ValueNames | None = None) -> str:
+        """The IR as text; with `locations` each op says where it came from. With `names` it is for somebody who reads it, and text after text:
+        values keep their names, and lines fit a screen."""
         self._write_attributes(locations)
-        return text_of(self.op, locations=locations)
+        if names is None:
+            return text_of(self.op, locations=locations)
+        names.begin(self.op)
+        return wrapped(text_of(self.op, locations=locations, namer=names.of))
 
     @classmethod
     def parse(cls, text: str, weights: WeightStore | None = None, file: str = "<text>") -> Module:

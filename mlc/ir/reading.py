@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import (
+    DYNAMIC_INDEX,
+    ArrayAttr,
+    ModuleOp,
+    NoneAttr,
+    StringAttr,
+    TensorType,
+    UnrankedTensorType,
+)
 from xdsl.ir import Operation
 from xdsl.parser import Parser
 from xdsl.parser.generic_parser import ParserState
@@ -21,7 +29,9 @@ from xdsl.utils.lexer import Input
 from xdsl.utils.mlir_lexer import MLIRLexer
 
 from mlc.errors import InternalError, InvalidText
+from mlc.ir.dims import Dim, Extent
 from mlc.ir.scope import out_of_scope, require_one_block, scope_error
+from mlc.ir.types import DimsAttr, extent, parse_extent_text
 
 _RESULTS = re.compile(r"(?:%[\w$.-]+(?::\d+)?\s*,?\s*)+=\s*")
 _NAME = re.compile(r'"?[\w$.-]+"?')
@@ -112,6 +122,7 @@ class Reader:
         """Some of xDSL's errors name another place than the one to look at, or say less than is known."""
         start, end = error.span.start, error.span.end
         message = error.msg.replace("{first_char}", f"'{self.text[max(0, start - 1) : start]}'")
+        message = _LONG_FORM.sub(_short_form, message)
         if found := _UNDEFINED.match(message):  # reported at the end of the text
             use = re.search(re.escape(found[1]) + r"(?![\w$.-])", self.text)
             start, end = use.span() if use else (start, end)
@@ -127,6 +138,11 @@ class Reader:
 class _Lexer(MLIRLexer):
     # One character at a time: xDSL's takes runs of them in a repetition, and tries every way to part a long string that does not end.
     _unescaped_characters_regex = re.compile(r'"(?:[^"\\\n\v\f]|\\(?:["nt\\]|[0-9A-Fa-f]{2}))*"')
+
+
+# Sizes of a tensor type that has names among them, as text.py writes them, and the start of one whose sizes do not stand apart.
+_EXTENT = re.compile(r'(?:\d+|"(?:[^"\\]|\\.)*"|[A-Za-z_][\w.]*)\s+x\s', re.ASCII)
+_TOGETHER = re.compile(r"[A-Za-z_]\w*x\w+\s*[>,]", re.ASCII)
 
 
 class _Parser(Parser):
@@ -148,6 +164,39 @@ class _Parser(Parser):
         op = super().parse_operation()
         self.reader.places[op] = place
         return op
+
+    def _parse_tensor_attrs(self) -> TensorType | UnrankedTensorType:
+        """Also sizes with names: tensor<N x 768 x f32>, tensor<"2*N + 1" x f32>."""
+        extents: list[Extent] = []
+        while _EXTENT.match(self.reader.text, self._current_token.span.start):
+            extents.append(self._parse_extent())
+            self.parse_shape_delimiter()
+        if not extents and not _TOGETHER.match(self.reader.text, self._current_token.span.start):
+            return super()._parse_tensor_attrs()
+        element = self.parse_optional_type()
+        if element is None:
+            self.raise_error("a size with a name stands apart, as in tensor<N x 8 x f32>")
+        sizes = [DYNAMIC_INDEX if isinstance(size, Dim) else size for size in extents]
+        texts = [str(size) if isinstance(size, Dim) else "" for size in extents]
+        return TensorType(element, sizes, DimsAttr(ArrayAttr(map(StringAttr, texts))) if any(texts) else NoneAttr())
+
+    def _parse_extent(self) -> Extent:
+        start = self._current_token.span
+        try:
+            return extent(parse_extent_text(self))
+        except ValueError as error:
+            self.raise_error(str(error), start)
+
+
+# How xDSL shows a type in a message.
+_LONG_FORM = re.compile(r"tensor<((?:[\d?]+x)+)(\w+), #graph\.dims<([^<>]*)>>")
+
+
+def _short_form(type: re.Match[str]) -> str:
+    sizes, texts = type[1].split("x")[:-1], re.findall(r'"(?:[^"\\]|\\.)*"|[^, ]+', type[3])
+    if len(sizes) != len(texts):
+        return type[0]
+    return f"tensor<{' x '.join([s if s != '?' else t for s, t in zip(sizes, texts, strict=True)])} x {type[2]}>"
 
 
 def _first_line(error: Exception) -> str:

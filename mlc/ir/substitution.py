@@ -1,7 +1,7 @@
 """Put other extents in the place of those of a module: wherever a type or an attribute states one.
 
-    %y = graph.slice %x ... -> tensor<?xf32, #graph.dims<["min(64, S)"]>>      with S <= 64
-->  %y = graph.slice %x ... -> tensor<?xf32, #graph.dims<["S"]>>
+    %y = graph.slice %x ... -> tensor<"min(64, S)" x f32>      with S <= 64
+->  %y = graph.slice %x ... -> tensor<S x f32>
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Tensor types of the graph dialect: element types by name, and shapes whose extents are integers or dimension expressions.
 
-    tensor(("N", 768), "f32")  ->  tensor<?x768xf32, #graph.dims<["N", ""]>>
+    tensor(("N", 768), "f32")  ->  tensor<?x768xf32, #graph.dims<["N", ""]>>, in text tensor<N x 768 x f32>
 
 MLIR's tensor encoding carries one expression per axis; equal text is equal extent (see dims.py). A static tensor has no encoding.
 """
@@ -8,8 +8,9 @@ MLIR's tensor encoding carries one expression per axis; equal text is equal exte
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import ml_dtypes
 import numpy as np
@@ -26,6 +27,7 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute, ParametrizedAttribute, SSAValue
 from xdsl.irdl import irdl_attr_definition, param_def
 from xdsl.parser import AttrParser
+from xdsl.printer import Printer
 
 from mlc.errors import ShapeError
 from mlc.ir import dims
@@ -122,10 +124,19 @@ class DimsAttr(ParametrizedAttribute):
 
     @classmethod
     def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
-        """A list of texts; anything else is an error at its place."""
+        """Names, numbers and expressions in quotes, as in <N, 768, "2*N + 1">, or a list of texts; anything else is an error at its place."""
         with parser.in_angle_brackets():
-            texts = parser.parse_comma_separated_list(parser.Delimiter.SQUARE, parser.parse_str_literal)
+            texts = parser.parse_optional_comma_separated_list(parser.Delimiter.SQUARE, parser.parse_str_literal)
+            if texts is None:
+                texts = parser.parse_comma_separated_list(parser.Delimiter.NONE, partial(parse_extent_text, parser))
         return [ArrayAttr([StringAttr(text) for text in texts])]
+
+    def print_parameters(self, printer: Printer) -> None:
+        with printer.in_angle_brackets():
+            if self.texts.data:
+                printer.print_list(self.texts.data, lambda text: print_extent(printer, text.data))
+            else:
+                printer.print_string("[]")
 
     @classmethod
     def of(cls, extents: Iterable[Extent]) -> DimsAttr:
@@ -133,6 +144,27 @@ class DimsAttr(ParametrizedAttribute):
 
     def extents(self) -> Shape:
         return tuple(_parsed(text.data) for text in self.texts.data)
+
+
+def print_extent(printer: Printer, text: str) -> None:
+    """A number or a name as it is, else in quotes."""
+    if _PLAIN.fullmatch(text):
+        printer.print_string(text)
+    else:
+        printer.print_string(
+            '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        )  # escaped bytes were no text to xDSL
+
+
+def parse_extent_text(parser: AttrParser) -> str:
+    """What print_extent writes."""
+    size = parser.parse_optional_integer(allow_boolean=False, allow_negative=False)
+    if size is not None:
+        return str(size)
+    return parser.expect(parser.parse_optional_identifier_or_str_literal, "a size expected: a number, a name or text")
+
+
+_PLAIN = re.compile(r"[0-9]+|[A-Za-z_][\w.]*", re.ASCII)
 
 
 @lru_cache(maxsize=4096)
@@ -170,7 +202,9 @@ def shape_of_type(type: TensorType) -> Shape:
     if isinstance(type.encoding, NoneAttr):
         return type.get_shape()
     if not isinstance(type.encoding, DimsAttr):
-        raise TypeError(f'the encoding of a tensor is {type.encoding}: write its sizes, as in #graph.dims<["N"]>')
+        raise TypeError(
+            f"the encoding of a tensor is {type.encoding}: write its sizes with names, as in tensor<N x f32>"
+        )
     sizes, texts = type.get_shape(), [text.data for text in type.encoding.texts.data]
     _require_sizes(sizes, texts)
     return tuple(_parsed(text) if size == DYNAMIC_INDEX else size for size, text in zip(sizes, texts, strict=True))

@@ -21,6 +21,7 @@ from mlc.errors import InternalError, MlcError
 from mlc.ir import work
 from mlc.ir.files import write_text
 from mlc.ir.module import Module
+from mlc.ir.value_names import ValueNames
 from mlc.passes.base import Pass, require_pass
 from mlc.passes.dump import file_name, prepare
 from mlc.passes.pipelines import parse
@@ -73,6 +74,7 @@ class PassManager:
     time: bool = False
     stream: TextIO | None = None
     records: list[PassRecord] = field(default_factory=list)
+    _names: ValueNames = field(default_factory=ValueNames, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.passes, Iterable):
@@ -107,6 +109,7 @@ class PassManager:
         require_order(module, self.sequence)
         module = module.clone()
         self.records = []
+        self._names = ValueNames()
         checker = None
         if self.check:
             from mlc.passes.check import Checker
@@ -121,7 +124,7 @@ class PassManager:
             self.started(module)
         for number, step in enumerate(self.sequence, 1):
             if self._selected(self.print_before, step):
-                self._print(f"before {step.name}", module.text())
+                self._print(f"before {step.name}", module.text(names=self._names))
             record = PassRecord(step.name, 0.0, ops, 0)
             start = time.perf_counter()
             with work.within(step.name, number - 1, len(self.sequence)):
@@ -138,9 +141,9 @@ class PassManager:
                 record.changed = before != text
                 self._write(number, step.name, text)
             if self._selected(self.print_after, step):
-                self._print(f"after {step.name}", module.text())
+                self._print(f"after {step.name}", module.text(names=self._names))
             elif self.print_on_change and record.changed:
-                self._print(f"after {step.name} (changed)", module.text())
+                self._print(f"after {step.name} (changed)", module.text(names=self._names))
             if checker is not None:
                 checker.after(step.name, module)
             if self.callback is not None:
@@ -161,7 +164,9 @@ class PassManager:
 
     def _text(self, module: Module) -> str:
         """The module as files of a dump show it, with where each op came from; as the prints do where there is no dump."""
-        return module.text(locations=bool(self.dump)) if self.print_on_change or self.dump else ""
+        if not (self.print_on_change or self.dump):
+            return ""
+        return module.text(bool(self.dump), self._names)
 
     def _write(self, number: int, name: str, text: str) -> None:
         if self.dump:

@@ -213,9 +213,9 @@ def test_a_body_takes_what_it_is_given(kind: str) -> None:
 
 def test_a_result_that_begins_with_an_argument_is_no_shorter() -> None:
     def text(rows: str) -> bytes:
-        return f"""func.func @main(%past: tensor<?x8xf32, #graph.dims<["P", ""]>> {{graph.name = "past"}}, %x: tensor<?x8xf32, #graph.dims<["{rows}", ""]>>)
-            -> (tensor<?x8xf32, #graph.dims<["{rows}", ""]>> {{graph.name = "present", graph.front = "past"}}) {{
-            func.return %x : tensor<?x8xf32, #graph.dims<["{rows}", ""]>>
+        return f"""func.func @main(%past: tensor<P x 8 x f32> {{graph.name = "past"}}, %x: tensor<"{rows}" x 8 x f32>)
+            -> (tensor<"{rows}" x 8 x f32> {{graph.name = "present", graph.front = "past"}}) {{
+            func.return %x : tensor<"{rows}" x 8 x f32>
         }}""".encode()
 
     parse_text(text("P + 1"), "text")
@@ -229,7 +229,7 @@ def test_a_weight_has_the_type_that_the_store_holds_it_with() -> None:
         m.outputs([("y", g.matmul(x, g.weight(np.zeros((8, 32), np.float32), name="w")))])
     module = m.finish()
     Module.parse(str(module), module.weights)
-    text = str(module).replace("tensor<8x32xf32>", "tensor<8x99xf32>").replace("tensor<?x32xf32", "tensor<?x99xf32")
+    text = str(module).replace("tensor<8x32xf32>", "tensor<8x99xf32>").replace("N x 32 x f32>", "N x 99 x f32>")
     with pytest.raises(InvalidModel, match=r"'w' is f32\[8, 32\] in the store, and f32\[8, 99\] here"):
         Module.parse(text, module.weights)
 

@@ -115,14 +115,13 @@ def test_views_over_symbolic_squares_are_read_where_they_are_written(producer: s
 
 GROUP = """
 func.func @main(%x: tensor<4x4xf32>) -> tensor<4xf32> {
-  %y = "graph.group"(%x) <{kind = "rows"}> ({
-  ^bb0(%a: tensor<4x4xf32>):
-    %e = graph.exp %a : tensor<4x4xf32> -> tensor<4x4xf32>
-    %t = graph.neg %e : tensor<4x4xf32> -> tensor<4x4xf32>
-    %p = graph.mul %e, %t : tensor<4x4xf32>, tensor<4x4xf32> -> tensor<4x4xf32>
+  %y = graph.group "rows" (%a = %x : tensor<4x4xf32>) -> tensor<4xf32> {
+    %e = graph.exp %a : tensor<4x4xf32>
+    %t = graph.neg %e : tensor<4x4xf32>
+    %p = graph.mul %e, %t : tensor<4x4xf32>
     %s = graph.reduce %p "sum" {axes = array<i64: 1>} : tensor<4x4xf32> -> tensor<4xf32>
     graph.yield %s : tensor<4xf32>
-  }) : (tensor<4x4xf32>) -> tensor<4xf32>
+  }
   func.return %y : tensor<4xf32>
 }
 """

@@ -54,7 +54,7 @@ def test_an_encoder_needs_little_more_than_its_live_peak(tokens):
 
 
 PROGRAM = """
-func.func @main(%x: memref<?xf32> {kernel.name = "x", kernel.dims = #graph.dims<["N"]>, kernel.role = "input"}) {
+func.func @main(%x: memref<?xf32> {kernel.name = "x", kernel.dims = #graph.dims<N>, kernel.role = "input"}) {
   %zero = arith.constant 0 : index
   %one = arith.constant 1 : index
   %n = kernel.size "N"

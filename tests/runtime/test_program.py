@@ -18,7 +18,7 @@ from mlc.ir.types import DimsAttr
 N, S = symbol("N"), symbol("S")
 
 PROGRAM = """
-func.func @main(%x : memref<?x768xf32> {kernel.name = "x", kernel.dims = #graph.dims<["N", "768"]>, kernel.role = "input"}, %y : memref<?x768xf32> {kernel.name = "y", kernel.dims = #graph.dims<["N", "768"]>, kernel.role = "output"}) {
+func.func @main(%x : memref<?x768xf32> {kernel.name = "x", kernel.dims = #graph.dims<N, 768>, kernel.role = "input"}, %y : memref<?x768xf32> {kernel.name = "y", kernel.dims = #graph.dims<N, 768>, kernel.role = "output"}) {
   %n = kernel.size "N"
   %zero = arith.constant 0 : index
   %one = arith.constant 1 : index

@@ -214,8 +214,8 @@ class _Reading:
 
 
 def _short(attribute: Attribute) -> str:
-    text = re.sub(r"array<i64: ?(.*?)>", r"[\1]", str(attribute))
-    text = re.sub(r" : (i64|index|i1)\b", "", text).removeprefix("#graph.dims<").strip('"')
+    text = re.sub(r"(?:array<i64: ?|#graph.dims<)(.*?)>", r"[\1]", str(attribute))
+    text = re.sub(r" : (i64|index|i1)\b", "", text).strip('"')
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 

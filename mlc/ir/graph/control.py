@@ -4,6 +4,7 @@ stays apart) and group (what becomes one kernel). Bodies are closed: all they us
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import numpy as np
 from xdsl.dialects.builtin import BoolAttr, IntegerAttr, StringAttr, TensorType, UnitAttr, i64
@@ -19,6 +20,8 @@ from xdsl.irdl import (
     var_operand_def,
     var_result_def,
 )
+from xdsl.parser import Parser
+from xdsl.printer import Printer
 from xdsl.traits import IsolatedFromAbove, IsTerminator, Pure, SingleBlockImplicitTerminator
 from xdsl.utils.exceptions import VerifyException
 
@@ -28,6 +31,7 @@ from mlc.ir.graph.base import Evaluate, GraphOp, building, emit, flops_in, locat
 from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.evaluation import Evaluation
 from mlc.ir.graph.fusion_rule import misplaced_in
+from mlc.ir.graph.short_form import parse_bound, parse_types, print_bound, print_types
 from mlc.ir.types import DimsAttr, dtype_of, numpy_dtype, shape_of, shape_of_type, tensor, tensor_type, type_text
 
 
@@ -393,6 +397,34 @@ class GroupOp(GraphOp):
             properties={"kind": StringAttr(kind)},
             regions=[Region(body)],
             result_types=[[value.type for value in yielded(body)]],
+        )
+
+    def print(self, printer: Printer) -> None:
+        """%y = graph.group "rows" (%a = %x : tensor<8xf32>) -> tensor<8xf32> { ... }"""
+        printer.print_string(" ")
+        printer.print_string_literal(self.kind.data)
+        printer.print_string(" ")
+        print_bound(printer, self.body.block.args, self.inputs)
+        printer.print_string(" -> ")
+        print_types(printer, self.result_types)
+        printer.print_op_attributes(self.attributes, print_keyword=True)
+        printer.print_string(" ")
+        printer.print_region(self.body, print_entry_block_args=False)
+
+    @classmethod
+    def parse(cls, parser: Parser) -> Self:
+        kind = StringAttr(parser.parse_str_literal())
+        arguments, values = parse_bound(parser)
+        parser.parse_punctuation("->")
+        types = parse_types(parser)
+        attributes = parser.parse_optional_attr_dict_with_keyword()
+        body = parser.parse_region(arguments)
+        return cls.create(
+            operands=values,
+            result_types=types,
+            properties={"kind": kind},
+            attributes={} if attributes is None else attributes.data,
+            regions=[body],
         )
 
     def infer_types(self) -> Sequence[TensorType]:

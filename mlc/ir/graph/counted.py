@@ -1,7 +1,7 @@
 """Sizes that data decides: an extent is a symbol whose value an op gives while the program runs.
 
-    %places, %n = graph.nonzero %flags : tensor<?xi1, #graph.dims<["N"]>> -> tensor<?xi64, #graph.dims<["N"]>>, tensor<i64>
-    %kept = graph.prefix %n of %places as "count0" : tensor<i64>, tensor<?xi64, #graph.dims<["N"]>> -> tensor<?xi64, #graph.dims<["count0"]>>
+    %places, %n = graph.nonzero %flags : tensor<N x i1> -> tensor<N x i64>, tensor<i64>
+    %kept = graph.prefix %n of %places as "count0" : tensor<i64>, tensor<N x i64> -> tensor<count0 x i64>
 
 An op with a result of open size fills the front of one that is large enough, and counts; `graph.prefix` cuts. From there on the symbol is an
 extent like any other. Memory is reserved for the extent that is cut, so that the prefix is a view.

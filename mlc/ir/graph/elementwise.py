@@ -35,6 +35,7 @@ from mlc.ir.graph import partials, scalar, storage
 from mlc.ir.graph.base import Evaluate, GraphOp, as_array, emit, widened
 from mlc.ir.graph.derivative import Algebra, Partial, Tangent, Tangents
 from mlc.ir.graph.scalar import ScalarFunction
+from mlc.ir.graph.short_form import OneType
 from mlc.ir.graph.storage import ROUNDINGS, Rounding
 from mlc.ir.kernel.scalar_ops import gelu, lanewise, rounded, softplus
 from mlc.ir.types import (
@@ -76,7 +77,7 @@ class PointwiseOp(GraphOp):
         raise NotImplementedError(self.name)
 
 
-class ElementwiseOp(PointwiseOp):
+class ElementwiseOp(OneType, PointwiseOp):
     """One scalar function of operands of one dtype."""
 
     ROW: ClassVar[Row]
@@ -420,8 +421,6 @@ _ROWS = (
 
 def _define(row: Row) -> type[ElementwiseOp]:
     names = {1: ("x",), 2: ("lhs", "rhs"), 3: ("condition", "x", "y")}[row.arity]
-    operands = " `,` ".join(f"${n}" for n in names)
-    kinds = " `,` ".join(f"type(${n})" for n in names)
 
     def init(self: Any, *values: SSAValue) -> None:
         GraphOp.__init__(self, operands=list(values), result_types=[infer(row, values)])
@@ -435,7 +434,6 @@ def _define(row: Row) -> type[ElementwiseOp]:
         **{n: operand_def(TensorType) for n in names},
         "result": result_def(TensorType),
         "traits": traits_def(Pure()),
-        "assembly_format": f"{operands} attr-dict `:` {kinds} `->` type($result)",
         "__init__": init,
     }
     title = "".join(part.capitalize() for part in row.name.split("_")) + "Op"

@@ -3,7 +3,7 @@
 func.func @main(%c: tensor<i1>, %x: tensor<3x3xf32>, %y: tensor<3x3xf32>) -> (tensor<3x3xf32>, tensor<3x3xf32>) {
   %0 = "graph.if"(%c, %x, %y) ({
   ^bb0(%1: tensor<3x3xf32>, %2: tensor<3x3xf32>):
-    %3 = graph.exp %1 : tensor<3x3xf32> -> tensor<3x3xf32>
+    %3 = graph.exp %1 : tensor<3x3xf32>
     graph.yield %3 : tensor<3x3xf32>
   }, {
   ^bb1(%4: tensor<3x3xf32>, %5: tensor<3x3xf32>):
@@ -15,7 +15,7 @@ func.func @main(%c: tensor<i1>, %x: tensor<3x3xf32>, %y: tensor<3x3xf32>) -> (te
     graph.yield %9 : tensor<3x3xf32>
   }, {
   ^bb3(%10: tensor<3x3xf32>, %11: tensor<3x3xf32>):
-    %12 = graph.neg %11 : tensor<3x3xf32> -> tensor<3x3xf32>
+    %12 = graph.neg %11 : tensor<3x3xf32>
     graph.yield %10 : tensor<3x3xf32>
   }) : (tensor<i1>, tensor<3x3xf32>, tensor<3x3xf32>) -> tensor<3x3xf32>
   func.return %0, %6 : tensor<3x3xf32>, tensor<3x3xf32>
@@ -23,7 +23,7 @@ func.func @main(%c: tensor<i1>, %x: tensor<3x3xf32>, %y: tensor<3x3xf32>) -> (te
 // -----
 builtin.module {
   func.func @main(%c: tensor<i1>, %x: tensor<3x3xf32>, %y: tensor<3x3xf32>) -> (tensor<3x3xf32>, tensor<3x3xf32>) {
-    %0 = graph.exp %x : tensor<3x3xf32> -> tensor<3x3xf32>
+    %0 = graph.exp %x : tensor<3x3xf32>
     %1 = graph.broadcast %c {axes = array<i64>} : tensor<i1> -> tensor<3x3xi1>
     %2 = graph.select %1, %0, %y : tensor<3x3xi1>, tensor<3x3xf32>, tensor<3x3xf32> -> tensor<3x3xf32>
     %3 = "graph.if"(%c, %x) ({

@@ -1,18 +1,18 @@
 // PASSES: simplify
 // A gather of rows takes over the transpose behind it; one whose elements would not stay together leaves it.
-func.func @main(%x: tensor<7x4xf32>, %i: tensor<?x5x1xi64, #graph.dims<["N", "", ""]>>) -> (tensor<5x?x4xf32, #graph.dims<["", "N", ""]>>, tensor<5x4x?xf32, #graph.dims<["", "", "N"]>>) {
-  %0 = graph.gather %x, %i {loops = array<i64: 0, 1>, axes = array<i64: -1, 2>} : tensor<7x4xf32>, tensor<?x5x1xi64, #graph.dims<["N", "", ""]>> -> tensor<?x5x4xf32, #graph.dims<["N", "", ""]>>
-  %1 = graph.transpose %0 {permutation = array<i64: 1, 0, 2>} : tensor<?x5x4xf32, #graph.dims<["N", "", ""]>> -> tensor<5x?x4xf32, #graph.dims<["", "N", ""]>>
-  %2 = graph.gather %x, %i {loops = array<i64: 0, 1>, axes = array<i64: -1, 2>} : tensor<7x4xf32>, tensor<?x5x1xi64, #graph.dims<["N", "", ""]>> -> tensor<?x5x4xf32, #graph.dims<["N", "", ""]>>
-  %3 = graph.transpose %2 {permutation = array<i64: 1, 2, 0>} : tensor<?x5x4xf32, #graph.dims<["N", "", ""]>> -> tensor<5x4x?xf32, #graph.dims<["", "", "N"]>>
-  func.return %1, %3 : tensor<5x?x4xf32, #graph.dims<["", "N", ""]>>, tensor<5x4x?xf32, #graph.dims<["", "", "N"]>>
+func.func @main(%x: tensor<7x4xf32>, %i: tensor<N x 5 x 1 x i64>) -> (tensor<5 x N x 4 x f32>, tensor<5 x 4 x N x f32>) {
+  %0 = graph.gather %x, %i {loops = array<i64: 0, 1>, axes = array<i64: -1, 2>} : tensor<7x4xf32>, tensor<N x 5 x 1 x i64> -> tensor<N x 5 x 4 x f32>
+  %1 = graph.transpose %0 {permutation = array<i64: 1, 0, 2>} : tensor<N x 5 x 4 x f32> -> tensor<5 x N x 4 x f32>
+  %2 = graph.gather %x, %i {loops = array<i64: 0, 1>, axes = array<i64: -1, 2>} : tensor<7x4xf32>, tensor<N x 5 x 1 x i64> -> tensor<N x 5 x 4 x f32>
+  %3 = graph.transpose %2 {permutation = array<i64: 1, 2, 0>} : tensor<N x 5 x 4 x f32> -> tensor<5 x 4 x N x f32>
+  func.return %1, %3 : tensor<5 x N x 4 x f32>, tensor<5 x 4 x N x f32>
 }
 // -----
 builtin.module {
-  func.func @main(%x: tensor<7x4xf32>, %i: tensor<?x5x1xi64, #graph.dims<["N", "", ""]>>) -> (tensor<5x?x4xf32, #graph.dims<["", "N", ""]>>, tensor<5x4x?xf32, #graph.dims<["", "", "N"]>>) {
-    %0 = graph.gather %x, %i {loops = array<i64: 1, 0>, axes = array<i64: -1, 2>} : tensor<7x4xf32>, tensor<?x5x1xi64, #graph.dims<["N", "", ""]>> -> tensor<5x?x4xf32, #graph.dims<["", "N", ""]>>
-    %1 = graph.gather %x, %i {loops = array<i64: 0, 1>, axes = array<i64: -1, 2>} : tensor<7x4xf32>, tensor<?x5x1xi64, #graph.dims<["N", "", ""]>> -> tensor<?x5x4xf32, #graph.dims<["N", "", ""]>>
-    %2 = graph.transpose %1 {permutation = array<i64: 1, 2, 0>} : tensor<?x5x4xf32, #graph.dims<["N", "", ""]>> -> tensor<5x4x?xf32, #graph.dims<["", "", "N"]>>
-    func.return %0, %2 : tensor<5x?x4xf32, #graph.dims<["", "N", ""]>>, tensor<5x4x?xf32, #graph.dims<["", "", "N"]>>
+  func.func @main(%x: tensor<7x4xf32>, %i: tensor<N x 5 x 1 x i64>) -> (tensor<5 x N x 4 x f32>, tensor<5 x 4 x N x f32>) {
+    %0 = graph.gather %x, %i {loops = array<i64: 1, 0>, axes = array<i64: -1, 2>} : tensor<7x4xf32>, tensor<N x 5 x 1 x i64> -> tensor<5 x N x 4 x f32>
+    %1 = graph.gather %x, %i {loops = array<i64: 0, 1>, axes = array<i64: -1, 2>} : tensor<7x4xf32>, tensor<N x 5 x 1 x i64> -> tensor<N x 5 x 4 x f32>
+    %2 = graph.transpose %1 {permutation = array<i64: 1, 2, 0>} : tensor<N x 5 x 4 x f32> -> tensor<5 x 4 x N x f32>
+    func.return %0, %2 : tensor<5 x N x 4 x f32>, tensor<5 x 4 x N x f32>
   }
 }

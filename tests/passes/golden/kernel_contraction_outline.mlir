@@ -3,7 +3,7 @@
 func.func @main(%x: tensor<2x4xf32> {graph.name = "x"}) -> (tensor<2x8xf32> {graph.name = "y"}) {
   %0 = graph.weight @w : tensor<4x8xf32>
   %1 = graph.contract %x, %0 "mk,kn->mn" : tensor<2x4xf32>, tensor<4x8xf32> -> tensor<2x8xf32>
-  %2 = graph.relu %1 : tensor<2x8xf32> -> tensor<2x8xf32>
+  %2 = graph.relu %1 : tensor<2x8xf32>
   func.return %2 : tensor<2x8xf32>
 }
 // -----
@@ -29,7 +29,7 @@ builtin.module @main {
     }
     func.return
   }
-  func.func @main(%x: memref<2x4xf32> {kernel.name = "x", kernel.role = "input", kernel.dtype = "f32", kernel.dims = #graph.dims<["2", "4"]>}, %y: memref<2x8xf32> {kernel.name = "y", kernel.role = "output", kernel.dtype = "f32", kernel.dims = #graph.dims<["2", "8"]>}) {
+  func.func @main(%x: memref<2x4xf32> {kernel.name = "x", kernel.role = "input", kernel.dtype = "f32", kernel.dims = #graph.dims<2, 4>}, %y: memref<2x8xf32> {kernel.name = "y", kernel.role = "output", kernel.dtype = "f32", kernel.dims = #graph.dims<2, 8>}) {
     %0 = kernel.weight "w" : memref<4x8xf32>
     kernel.call @contraction_0(%x, %0, %y) : memref<2x4xf32>, memref<4x8xf32>, memref<2x8xf32>
     func.return

@@ -2,7 +2,7 @@
 // A row of the taps and the channels run through memory as one: loops kw and ic become kw.ic, of the image and of the weight.
 func.func @main(%x: tensor<1x4x4x2xf32> {graph.name = "x"}) -> (tensor<1x2x2x8xf32> {graph.name = "y"}) {
   %0 = graph.weight @w : tensor<3x3x2x8xf32>
-  %1 = graph.convolution %x, %0 "n01c,01co->n01o" {strides = array<i64: 1, 1>, low = #graph.dims<["0", "0"]>, high = #graph.dims<["0", "0"]>, dilations = array<i64: 1, 1>, x_dilation = array<i64: 1, 1>} : tensor<1x4x4x2xf32>, tensor<3x3x2x8xf32> -> tensor<1x2x2x8xf32>
+  %1 = graph.convolution %x, %0 "n01c,01co->n01o" {strides = array<i64: 1, 1>, low = #graph.dims<0, 0>, high = #graph.dims<0, 0>, dilations = array<i64: 1, 1>, x_dilation = array<i64: 1, 1>} : tensor<1x4x4x2xf32>, tensor<3x3x2x8xf32> -> tensor<1x2x2x8xf32>
   func.return %1 : tensor<1x2x2x8xf32>
 }
 // -----
@@ -28,7 +28,7 @@ builtin.module @main {
     }
     func.return
   }
-  func.func @main(%x: memref<1x4x4x2xf32> {kernel.name = "x", kernel.role = "input", kernel.dtype = "f32", kernel.dims = #graph.dims<["1", "4", "4", "2"]>}, %y: memref<1x2x2x8xf32> {kernel.name = "y", kernel.role = "output", kernel.dtype = "f32", kernel.dims = #graph.dims<["1", "2", "2", "8"]>}) {
+  func.func @main(%x: memref<1x4x4x2xf32> {kernel.name = "x", kernel.role = "input", kernel.dtype = "f32", kernel.dims = #graph.dims<1, 4, 4, 2>}, %y: memref<1x2x2x8xf32> {kernel.name = "y", kernel.role = "output", kernel.dtype = "f32", kernel.dims = #graph.dims<1, 2, 2, 8>}) {
     %0 = kernel.weight "w" : memref<3x3x2x8xf32>
     %1 = kernel.view %x dims ["4", "4", "2"] : memref<1x4x4x2xf32> to memref<4x4x2xf32>
     %2 = kernel.view %y dims ["2", "2", "8"] : memref<1x2x2x8xf32> to memref<2x2x8xf32>

@@ -45,7 +45,7 @@ builtin.module @main {
     }
     func.return
   }
-  func.func @main(%x: memref<6x4xf32> {kernel.name = "x", kernel.role = "input", kernel.dtype = "f32", kernel.dims = #graph.dims<["6", "4"]>}, %x1: memref<3x1xi64> {kernel.name = "x1", kernel.role = "input", kernel.dtype = "i64", kernel.dims = #graph.dims<["3", "1"]>}, %x2: memref<3x4xf32> {kernel.name = "x2", kernel.role = "input", kernel.dtype = "f32", kernel.dims = #graph.dims<["3", "4"]>}, %y: memref<6x4xf32> {kernel.name = "y", kernel.role = "output", kernel.dtype = "f32", kernel.dims = #graph.dims<["6", "4"]>}) attributes {kernel.arena = []} {
+  func.func @main(%x: memref<6x4xf32> {kernel.name = "x", kernel.role = "input", kernel.dtype = "f32", kernel.dims = #graph.dims<6, 4>}, %x1: memref<3x1xi64> {kernel.name = "x1", kernel.role = "input", kernel.dtype = "i64", kernel.dims = #graph.dims<3, 1>}, %x2: memref<3x4xf32> {kernel.name = "x2", kernel.role = "input", kernel.dtype = "f32", kernel.dims = #graph.dims<3, 4>}, %y: memref<6x4xf32> {kernel.name = "y", kernel.role = "output", kernel.dtype = "f32", kernel.dims = #graph.dims<6, 4>}) attributes {kernel.arena = []} {
     kernel.call @copy_0(%x, %y) : memref<6x4xf32>, memref<6x4xf32>
     kernel.call @scatter_0(%x1, %x2, %y) : memref<3x1xi64>, memref<3x4xf32>, memref<6x4xf32>
     func.return

@@ -3,12 +3,12 @@
 func.func @main(%x: tensor<3x8xf32> {graph.name = "x"}) -> (tensor<3x8xf32> {graph.name = "y"}) {
   %0 = graph.reduce %x "max" {axes = array<i64: 1>} : tensor<3x8xf32> -> tensor<3xf32>
   %1 = graph.broadcast %0 {axes = array<i64: 0>} : tensor<3xf32> -> tensor<3x8xf32>
-  %2 = graph.sub %x, %1 : tensor<3x8xf32>, tensor<3x8xf32> -> tensor<3x8xf32>
-  %3 = graph.exp %2 : tensor<3x8xf32> -> tensor<3x8xf32>
+  %2 = graph.sub %x, %1 : tensor<3x8xf32>
+  %3 = graph.exp %2 : tensor<3x8xf32>
   %4 = graph.reduce %3 "sum" {axes = array<i64: 1>} : tensor<3x8xf32> -> tensor<3xf32>
-  %5 = graph.reciprocal %4 : tensor<3xf32> -> tensor<3xf32>
+  %5 = graph.reciprocal %4 : tensor<3xf32>
   %6 = graph.broadcast %5 {axes = array<i64: 0>} : tensor<3xf32> -> tensor<3x8xf32>
-  %7 = graph.mul %3, %6 : tensor<3x8xf32>, tensor<3x8xf32> -> tensor<3x8xf32>
+  %7 = graph.mul %3, %6 : tensor<3x8xf32>
   func.return %7 : tensor<3x8xf32>
 }
 // -----
@@ -52,7 +52,7 @@ builtin.module @main {
     }
     func.return
   }
-  func.func @main(%x: memref<3x8xf32> {kernel.name = "x", kernel.role = "input", kernel.dtype = "f32", kernel.dims = #graph.dims<["3", "8"]>}, %y: memref<3x8xf32> {kernel.name = "y", kernel.role = "output", kernel.dtype = "f32", kernel.dims = #graph.dims<["3", "8"]>}) {
+  func.func @main(%x: memref<3x8xf32> {kernel.name = "x", kernel.role = "input", kernel.dtype = "f32", kernel.dims = #graph.dims<3, 8>}, %y: memref<3x8xf32> {kernel.name = "y", kernel.role = "output", kernel.dtype = "f32", kernel.dims = #graph.dims<3, 8>}) {
     kernel.call @rows_0(%x, %y) : memref<3x8xf32>, memref<3x8xf32>
     func.return
   }

@@ -1,9 +1,9 @@
 // PASSES: fuse,outline,merge-loops,schedule{target=x86-64-v3},lower{target=x86-64-v3}
 // Symbolic rows as lower leaves it: rows that are known when it runs, the square of each element.
 builtin.module @main attributes {graph.symbols = {M = [0 : i64]}} {
-  func.func @main(%x: tensor<?x8xf32, #graph.dims<["M", ""]>> {graph.name = "x"}) -> (tensor<?x8xf32, #graph.dims<["M", ""]>> {graph.name = "y"}) {
-    %0 = graph.mul %x, %x : tensor<?x8xf32, #graph.dims<["M", ""]>>, tensor<?x8xf32, #graph.dims<["M", ""]>> -> tensor<?x8xf32, #graph.dims<["M", ""]>>
-    func.return %0 : tensor<?x8xf32, #graph.dims<["M", ""]>>
+  func.func @main(%x: tensor<M x 8 x f32> {graph.name = "x"}) -> (tensor<M x 8 x f32> {graph.name = "y"}) {
+    %0 = graph.mul %x, %x : tensor<M x 8 x f32>
+    func.return %0 : tensor<M x 8 x f32>
   }
 }
 // -----
@@ -68,7 +68,7 @@ builtin.module @main attributes {graph.symbols = {M = [0 : i64]}} {
     }
     func.return
   }
-  func.func @main(%x: memref<?x8xf32> {kernel.name = "x", kernel.role = "input", kernel.dtype = "f32", kernel.dims = #graph.dims<["M", "8"]>}, %y: memref<?x8xf32> {kernel.name = "y", kernel.role = "output", kernel.dtype = "f32", kernel.dims = #graph.dims<["M", "8"]>}) {
+  func.func @main(%x: memref<?x8xf32> {kernel.name = "x", kernel.role = "input", kernel.dtype = "f32", kernel.dims = #graph.dims<M, 8>}, %y: memref<?x8xf32> {kernel.name = "y", kernel.role = "output", kernel.dtype = "f32", kernel.dims = #graph.dims<M, 8>}) {
     %0 = kernel.size "8*M"
     %1 = kernel.view %x dims ["8*M"] : memref<?x8xf32> to memref<?xf32>
     %2 = kernel.view %y dims ["8*M"] : memref<?x8xf32> to memref<?xf32>

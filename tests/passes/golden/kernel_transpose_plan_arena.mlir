@@ -13,7 +13,7 @@ builtin.module @main {
     }
     func.return
   }
-  func.func @main(%x: memref<8x4xf32> {kernel.name = "x", kernel.role = "input", kernel.dtype = "f32", kernel.dims = #graph.dims<["8", "4"]>}, %y: memref<4x8xf32> {kernel.name = "y", kernel.role = "output", kernel.dtype = "f32", kernel.dims = #graph.dims<["4", "8"]>}) attributes {kernel.arena = []} {
+  func.func @main(%x: memref<8x4xf32> {kernel.name = "x", kernel.role = "input", kernel.dtype = "f32", kernel.dims = #graph.dims<8, 4>}, %y: memref<4x8xf32> {kernel.name = "y", kernel.role = "output", kernel.dtype = "f32", kernel.dims = #graph.dims<4, 8>}) attributes {kernel.arena = []} {
     kernel.call @elementwise_0(%x, %y) : memref<8x4xf32>, memref<4x8xf32>
     func.return
   }

@@ -1,30 +1,30 @@
 // PASSES: decompose,cse,write-checkpoints,dce
 // Behind the last merging of equal values a checkpoint computes again what is known.
-func.func @main(%x: tensor<?x3xf32, #graph.dims<["N", ""]>>) -> (tensor<?x3xf32, #graph.dims<["N", ""]>>, tensor<?x3xf32, #graph.dims<["N", ""]>>) {
-  %0 = graph.exp %x : tensor<?x3xf32, #graph.dims<["N", ""]>> -> tensor<?x3xf32, #graph.dims<["N", ""]>>
+func.func @main(%x: tensor<N x 3 x f32>) -> (tensor<N x 3 x f32>, tensor<N x 3 x f32>) {
+  %0 = graph.exp %x : tensor<N x 3 x f32>
   %1 = "graph.call"(%x) <{callee = "once"}> ({
-  ^bb0(%a: tensor<?x3xf32, #graph.dims<["N", ""]>>):
-    %2 = graph.exp %a : tensor<?x3xf32, #graph.dims<["N", ""]>> -> tensor<?x3xf32, #graph.dims<["N", ""]>>
-    %3 = graph.silu %2 : tensor<?x3xf32, #graph.dims<["N", ""]>> -> tensor<?x3xf32, #graph.dims<["N", ""]>>
-    graph.yield %3 : tensor<?x3xf32, #graph.dims<["N", ""]>>
-  }) : (tensor<?x3xf32, #graph.dims<["N", ""]>>) -> tensor<?x3xf32, #graph.dims<["N", ""]>>
+  ^bb0(%a: tensor<N x 3 x f32>):
+    %2 = graph.exp %a : tensor<N x 3 x f32>
+    %3 = graph.silu %2 : tensor<N x 3 x f32> -> tensor<N x 3 x f32>
+    graph.yield %3 : tensor<N x 3 x f32>
+  }) : (tensor<N x 3 x f32>) -> tensor<N x 3 x f32>
   %4 = "graph.call"(%x) <{callee = "again", checkpoint}> ({
-  ^bb0(%b: tensor<?x3xf32, #graph.dims<["N", ""]>>):
-    %5 = graph.exp %b : tensor<?x3xf32, #graph.dims<["N", ""]>> -> tensor<?x3xf32, #graph.dims<["N", ""]>>
-    graph.yield %5 : tensor<?x3xf32, #graph.dims<["N", ""]>>
-  }) : (tensor<?x3xf32, #graph.dims<["N", ""]>>) -> tensor<?x3xf32, #graph.dims<["N", ""]>>
-  %6 = graph.stop_gradient %4 : tensor<?x3xf32, #graph.dims<["N", ""]>> -> tensor<?x3xf32, #graph.dims<["N", ""]>>
-  %7 = graph.add %0, %1 : tensor<?x3xf32, #graph.dims<["N", ""]>>, tensor<?x3xf32, #graph.dims<["N", ""]>> -> tensor<?x3xf32, #graph.dims<["N", ""]>>
-  func.return %7, %6 : tensor<?x3xf32, #graph.dims<["N", ""]>>, tensor<?x3xf32, #graph.dims<["N", ""]>>
+  ^bb0(%b: tensor<N x 3 x f32>):
+    %5 = graph.exp %b : tensor<N x 3 x f32>
+    graph.yield %5 : tensor<N x 3 x f32>
+  }) : (tensor<N x 3 x f32>) -> tensor<N x 3 x f32>
+  %6 = graph.stop_gradient %4 : tensor<N x 3 x f32> -> tensor<N x 3 x f32>
+  %7 = graph.add %0, %1 : tensor<N x 3 x f32>
+  func.return %7, %6 : tensor<N x 3 x f32>, tensor<N x 3 x f32>
 }
 // -----
 builtin.module {
-  func.func @main(%x: tensor<?x3xf32, #graph.dims<["N", ""]>>) -> (tensor<?x3xf32, #graph.dims<["N", ""]>>, tensor<?x3xf32, #graph.dims<["N", ""]>>) {
-    %0 = graph.exp %x : tensor<?x3xf32, #graph.dims<["N", ""]>> -> tensor<?x3xf32, #graph.dims<["N", ""]>>
-    %1 = graph.sigmoid %0 : tensor<?x3xf32, #graph.dims<["N", ""]>> -> tensor<?x3xf32, #graph.dims<["N", ""]>>
-    %2 = graph.mul %0, %1 : tensor<?x3xf32, #graph.dims<["N", ""]>>, tensor<?x3xf32, #graph.dims<["N", ""]>> -> tensor<?x3xf32, #graph.dims<["N", ""]>>
-    %3 = graph.exp %x : tensor<?x3xf32, #graph.dims<["N", ""]>> -> tensor<?x3xf32, #graph.dims<["N", ""]>>
-    %4 = graph.add %0, %2 : tensor<?x3xf32, #graph.dims<["N", ""]>>, tensor<?x3xf32, #graph.dims<["N", ""]>> -> tensor<?x3xf32, #graph.dims<["N", ""]>>
-    func.return %4, %3 : tensor<?x3xf32, #graph.dims<["N", ""]>>, tensor<?x3xf32, #graph.dims<["N", ""]>>
+  func.func @main(%x: tensor<N x 3 x f32>) -> (tensor<N x 3 x f32>, tensor<N x 3 x f32>) {
+    %0 = graph.exp %x : tensor<N x 3 x f32>
+    %1 = graph.sigmoid %0 : tensor<N x 3 x f32>
+    %2 = graph.mul %0, %1 : tensor<N x 3 x f32>
+    %3 = graph.exp %x : tensor<N x 3 x f32>
+    %4 = graph.add %0, %2 : tensor<N x 3 x f32>
+    func.return %4, %3 : tensor<N x 3 x f32>, tensor<N x 3 x f32>
   }
 }
