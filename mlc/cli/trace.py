@@ -29,12 +29,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
     source = model(args.model)
     if source.function is None:
         raise UsageError(f"{source.name} is no Python function", remedy="mlc trace file.py:function --args f32[2,3]")
+    from mlc.ir.value_names import ValueNames
+
     read = partial(files_read, args, source)
     require_outputs({"-o": args.output}, read, (".mlir",))
     if args.output:
         require_module(args.output, read)
     module = open_session(args, console.quiet(), packages=False, source=source).module
-    text = module.text(locations=args.locations)
+    text = module.text(args.locations, ValueNames())
     console.result("trace", model=source.name, ir=text)
     if args.output and args.output != STDOUT:
         for path in write_module(args.output, module, args.locations):

@@ -153,6 +153,7 @@ def require_module(target: str | Path, read: Callable[[], Iterable[Path]] = list
 def write_module(target: str | Path, module: Module, locations: bool = True) -> list[Path]:
     """IR text, and its weights in a .safetensors file of the same name, from which mlc.load reads them again. The files written."""
     from mlc.ir import safetensors
+    from mlc.ir.value_names import ValueNames
     from mlc.runtime.portable import weights_of
 
     named = [key for key in weights_of(module) if key in module.weights]
@@ -161,7 +162,7 @@ def write_module(target: str | Path, module: Module, locations: bool = True) -> 
         require_module(target)
         safetensors.write(module.weights, beside, named)
     with writing(target) as path:
-        path.write_text(module.text(locations=locations), encoding="utf-8")
+        path.write_text(module.text(locations, ValueNames()), encoding="utf-8")
     return [Path(target), *([beside] if beside else [])]
 
 

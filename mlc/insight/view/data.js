@@ -89,6 +89,8 @@ class Compilation {
     });
     this.total = this.steps.reduce((sum, step) => sum + step.ns, 0);
     this.timed = this.total > 0;
+    this.between = this.timed ? Math.max(0, this.times.end_to_end - this.total) : 0; // of a whole call, what no kernel takes
+    this.whole = this.total + this.between;
     this.stepsOfKernel = grouped(this.steps, (step) => step.kernel);
     this.stepsOfGroup = grouped(this.steps, (step) => step.group);
     this.stepsOfNode = new Map();

@@ -176,7 +176,7 @@ Object.assign(Pane.prototype, {
     if (!box.ns) return;
     pen.font = "11px system-ui";
     pen.textAlign = "right";
-    pen.fillText(percent(box.ns / this.compilation.total), box.x + box.w - 10, box.y + 16);
+    pen.fillText(percent(box.ns / this.compilation.whole), box.x + box.w - 10, box.y + 16);
   },
 
   paintClosed(pen, box) {
@@ -271,7 +271,7 @@ Object.assign(Pane.prototype, {
     const seen = new Set(colour === "change" || split ? this.marks.values() : []);
     const changes = ["added", "removed", "altered"].filter((name) => seen.has(name)).map((name) => [paint[name], name]);
     const bad = Object.keys(this.compilation.unsupported).length ? [[paint.bad, "cannot be compiled"]] : [];
-    const total = this.compilation.total || 1;
+    const total = this.compilation.whole || 1;
     switch (colour) {
       case "time":
         return [[heat(0.05), "little"], [heat(1), `most of the time (${percent(this.hottest / total)})`], ...changes, ...bad];

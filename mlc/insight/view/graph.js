@@ -279,7 +279,7 @@ class GraphPage {
   aboutSteps(steps, compilation) {
     if (!steps.length) return [];
     const ns = steps.reduce((sum, step) => sum + step.ns, 0);
-    const title = compilation.timed ? `kernels: ${timeText(ns)}, ${percent(ns / compilation.total)}` : "kernels";
+    const title = compilation.timed ? `kernels: ${timeText(ns)}, ${percent(ns / compilation.whole)}` : "kernels";
     const rows = steps.slice(0, 12).map((step) => {
       const time = compilation.timed ? bar(step.ns / (ns || 1), timeText(step.ns)) : null;
       return el("div", {}, link(step.kernel, () => this.page.showKernel(step.kernel)), time);

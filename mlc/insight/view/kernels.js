@@ -32,7 +32,7 @@ class KernelPage {
         const title = el("span", { className: "row" }, el("b", { textContent: kernel.name }), compilation.timed ? timeText(kernel.ns) : null);
         const calls = countText(kernel.steps.length, "call");
         const about = `${calls}: ${kernel.ops.at(-1) ?? "plain loops"}`;
-        const share = compilation.timed ? bar(kernel.ns / most, percent(kernel.ns / compilation.total)) : null;
+        const share = compilation.timed ? bar(kernel.ns / most, percent(kernel.ns / compilation.whole)) : null;
         const made = el("button", { type: "button", onclick: () => this.show(kernel.name) }, title, share, dim(clippedText(about, 46)));
         made.dataset.kernel = kernel.name;
         return el("li", {}, made);

@@ -49,7 +49,7 @@ class Page {
       return made;
     }));
     const counts = compilation.kernels.length ? `${countText(compilation.kernels.length, "kernel")}, ${countText(compilation.steps.length, "call")}` : "";
-    const facts = [target, inputs.join(", "), counts, compilation.timed ? timeText(compilation.total) : ""].filter(Boolean);
+    const facts = [target, inputs.join(", "), counts, compilation.timed ? timeText(compilation.whole) : ""].filter(Boolean);
     const title = this.other ? this.sideChoice() : el("b", { textContent: name });
     const problem = compilation.failure?.message ?? compilation.broken;
     this.header.replaceChildren(
@@ -245,6 +245,7 @@ async function walkThrough(page, ready) {
       kernels: sum(compilation.kernels.map((kernel) => kernel.ns)),
       nodes: sum([...compilation.shareOfNode.values()]) + nameless,
       modules: sum(page.pages.time.modules().map(([, ns]) => ns)) + nameless,
+      between: compilation.between,
       end_to_end: compilation.times.end_to_end,
     };
   }

@@ -1,78 +1,17 @@
 "use strict";
 /* The memory page: buffers of the arena as rectangles over the steps of a call, what makes the peak, and what memory is for. */
 
-const SVG = "http://www.w3.org/2000/svg";
-
-/** An SVG of this size from its content as text; what carries data-tip or data-kernel answers to the pointer. */
-function drawing(page, width, height, content, label) {
-  const made = document.createElementNS(SVG, "svg");
-  made.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  made.setAttribute("role", "img");
-  made.setAttribute("aria-label", label);
-  made.innerHTML = content;
-  made.onmousemove = (event) => tip.show(event.target.dataset?.tip ?? "", event);
-  made.onmouseleave = () => tip.hide();
-  made.onclick = (event) => {
-    const { kernel } = event.target.dataset ?? {};
-    if (kernel) page.showKernel(kernel);
-  };
-  return made;
-}
-
-function card(title, text, ...content) {
-  return el("article", { className: "card" }, el("h2", { textContent: title }), text ? el("p", { className: "dim", textContent: text }) : null, ...content);
-}
-
-function wide(made) {
-  made.classList.add("wide");
-  return made;
-}
-
-/** Round numbers from 0 on, at most about `count`. */
-function ticks(end, count) {
-  const rough = end / count;
-  const power = 10 ** Math.floor(Math.log10(rough || 1));
-  const step = [1, 2, 5, 10].find((factor) => factor * power >= rough) * power;
-  const found = [];
-  for (let at = 0; at <= end * 1.0001; at += step) found.push(at);
-  return found;
-}
-
-/** Round numbers of bytes. */
-function byteTicks(end, count) {
-  const unit = end >= 2 ** 30 ? 2 ** 30 : end >= 2 ** 20 ? 2 ** 20 : end >= 2 ** 10 ? 2 ** 10 : 1;
-  return ticks(end / unit, count).map((at) => at * unit);
-}
-
-function stepText(step) {
-  return `${step.kernel}\n${step.source.slice(0, 6).join(", ")}${step.source.length > 6 ? ", …" : ""}`;
-}
-
 function hueOfBuffer(steps, buffer) {
   const maker = steps[buffer.makers[0]];
   return HUE[familyOf(maker?.kernel ?? "")];
 }
 
-class MemoryPage {
-  constructor(page) {
-    this.page = page;
-    this.element = el("section", { className: "tab plots" });
-  }
-
-  get compilation() {
-    return this.page.compilation;
-  }
-
-  start() {
+class MemoryPage extends PlotPage {
+  cards() {
     const { memory, steps } = this.compilation;
-    if (!memory || !memory.buffers) {
-      this.element.replaceChildren(el("p", { className: "hint dim", textContent: "This file holds no plan of memory." }));
-      return;
-    }
-    this.element.replaceChildren(wide(this.parts(memory)), wide(this.rectangles(memory, steps)), wide(this.curve(memory, steps)), this.atPeak(memory, steps), this.largest(memory, steps));
+    if (!memory || !memory.buffers) return "This file holds no plan of memory.";
+    return [wide(this.parts(memory)), wide(this.rectangles(memory, steps)), wide(this.curve(memory, steps)), this.atPeak(memory, steps), this.largest(memory, steps)];
   }
-
-  refresh() {}
 
   parts(memory) {
     const rows = [
@@ -93,7 +32,7 @@ class MemoryPage {
     const legend = el("p", {}, ...rows.map(([name, bytes, hue]) => el("span", { className: "key" }, el("i", { vars: { colour: strong(hue) } }), `${name} ${bytesText(bytes)}`)));
     const at = Object.entries(memory.sizes ?? {}).map(([name, size]) => `${name} = ${size}`).join(", ");
     const title = `${bytesText(total)} for a call${at ? ` at ${at}` : ""}`;
-    return card(title, "", drawing(this.page, 1280, 36, bars.join(""), title), legend);
+    return card("parts", title, "", drawing(this.page, 1280, 36, bars.join(""), title), legend);
   }
 
   rectangles(memory, steps) {
@@ -119,7 +58,7 @@ class MemoryPage {
     });
     const mark = peak >= 0 ? `<line x1="${X(peak + 0.5)}" x2="${X(peak + 0.5)}" y1="6" y2="${h - 30}" stroke="${paint.bad}" stroke-dasharray="4 3"/><text x="${X(peak + 0.5) + 4}" y="16" fill="${paint.bad}">peak ${bytesText(memory.peak)}</text>` : "";
     const axis = `<text x="${left}" y="${h - 8}">first step</text><text x="${w - 10}" y="${h - 8}" text-anchor="end">last step</text>`;
-    return card("The arena over one call", "Each rectangle is a buffer: across, from the first to the last step that touches it; up, where it lies. Full colour: alive at the peak.", drawing(this.page, w, h, grid + rectangles.join("") + mark + axis, "buffers of the arena over the steps of a call"));
+    return card("arena", "The arena over one call", "Each rectangle is a buffer: across, from the first to the last step that touches it; up, where it lies. Full colour: alive at the peak.", drawing(this.page, w, h, grid + rectangles.join("") + mark + axis, "buffers of the arena over the steps of a call"));
   }
 
   curve(memory, steps) {
@@ -134,7 +73,7 @@ class MemoryPage {
     const line = (bytes, text, colour) => `<line x1="${left}" x2="${w - 10}" y1="${Y(bytes)}" y2="${Y(bytes)}" stroke="${colour}" stroke-dasharray="4 3"/><text x="${w - 12}" y="${Y(bytes) - 4}" text-anchor="end">${text} ${bytesText(bytes)}</text>`;
     const arena = line(memory.arena - memory.scratch, "arena", paint.dim);
     const before = memory.before ? line(memory.before.peak, "without the budget", paint.bad) : "";
-    return card("Alive at each step", "", drawing(this.page, w, h, area + arena + before + hits, "bytes alive at each step"));
+    return card("alive", "Alive at each step", "", drawing(this.page, w, h, area + arena + before + hits, "bytes alive at each step"));
   }
 
   rows(memory, steps, chosen) {
@@ -148,14 +87,14 @@ class MemoryPage {
 
   atPeak(memory, steps) {
     const peak = steps[memory.step];
-    if (!peak) return card("The peak", "no step uses the arena");
+    if (!peak) return card("peak", "The peak", "no step uses the arena");
     const alive = memory.buffers.map((buffer, number) => ({ buffer, number })).filter(({ buffer }) => buffer.first <= peak.at && peak.at <= buffer.last);
     alive.sort((a, b) => b.buffer.bytes - a.buffer.bytes);
-    return card(`What makes the peak of ${bytesText(memory.peak)}`, `${alive.length} buffers are alive while ${peak.source[0] ?? peak.kernel} runs`, ...this.rows(memory, steps, alive.slice(0, 14)));
+    return card("peak", `What makes the peak of ${bytesText(memory.peak)}`, `${alive.length} buffers are alive while ${peak.source[0] ?? peak.kernel} runs`, ...this.rows(memory, steps, alive.slice(0, 14)));
   }
 
   largest(memory, steps) {
     const all = memory.buffers.map((buffer, number) => ({ buffer, number })).sort((a, b) => b.buffer.bytes - a.buffer.bytes);
-    return card("The largest buffers", countText(all.length, "buffer"), ...this.rows(memory, steps, all.slice(0, 14)));
+    return card("largest", "The largest buffers", countText(all.length, "buffer"), ...this.rows(memory, steps, all.slice(0, 14)));
   }
 }

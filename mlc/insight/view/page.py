@@ -22,6 +22,7 @@ SCRIPTS = (
     "draw.js",
     "graph.js",
     "kernels.js",
+    "plots.js",
     "memory.js",
     "time.js",
     "main.js",

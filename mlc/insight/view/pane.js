@@ -383,7 +383,7 @@ class Pane {
   linesOf(box) {
     const { record } = box;
     if (!record) {
-      const share = box.ns && this.compilation.timed ? `, ${percent(box.ns / this.compilation.total)}` : "";
+      const share = box.ns && this.compilation.timed ? `, ${percent(box.ns / this.compilation.whole)}` : "";
       return [box.label, countText(box.ops, "op") + share];
     }
     let title = record[KIND];
@@ -483,7 +483,7 @@ class Pane {
       : [box.label, countText(box.ops, "op")];
     if (box.ns) {
       const share = record && !this.pass.steps.has(box.index) ? " (its share of the kernels that compute it)" : "";
-      lines.push(`${timeText(box.ns)}, ${percent(box.ns / this.compilation.total)}${share}`);
+      lines.push(`${timeText(box.ns)}, ${percent(box.ns / this.compilation.whole)}${share}`);
     }
     if (this.options.overlay && box.worst) lines.push(`${this.options.overlay.name} ${box.worst.toExponential(1)}`);
     for (const node of box.nodes) if (node in this.compilation.unsupported) lines.push(this.compilation.unsupported[node]);

@@ -1,56 +1,50 @@
 "use strict";
 /* The time page: one call kernel by kernel, the roofline, shares per kernel, node and module with exact sums, latencies. */
 
-class TimePage {
-  constructor(page) {
-    this.page = page;
-    this.element = el("section", { className: "tab plots" });
-  }
+const BETWEEN = "between kernels";
+const WHAT_IS_BETWEEN = "the call from Python, threads that are woken and meet, memory that is got for outputs";
 
-  get compilation() {
-    return this.page.compilation;
-  }
-
-  start() {
+class TimePage extends PlotPage {
+  cards() {
     const { compilation } = this;
-    if (!compilation.timed) {
-      const text = "This file holds no times: mlc view MODEL or mlc bench MODEL --report measures them.";
-      this.element.replaceChildren(el("p", { className: "hint dim", textContent: text }));
-      return;
-    }
+    if (!compilation.timed) return "This file holds no times: mlc view MODEL or mlc bench MODEL --report measures them.";
     const cards = [
       wide(this.lane()),
       wide(this.table()),
       ...(compilation.times.machine ? [this.roofline()] : []),
       this.histogram(),
-      this.shares("Time by node", [...compilation.shareOfNode], (node) => this.page.goNode(node)),
-      this.shares("Time by module", this.modules(), null),
+      this.shares("nodes", "Time by node", [...compilation.shareOfNode], (node) => this.page.goNode(node)),
+      this.shares("modules", "Time by module", this.modules(), null),
     ];
     if (compilation.steps.some((step) => step.predicted)) cards.push(wide(this.predictions()));
     if (this.page.other?.timed) cards.push(wide(this.beside(this.page.other)));
-    this.element.replaceChildren(...cards);
+    return cards;
   }
-
-  refresh() {}
 
   lane() {
     const { compilation, page } = this;
     const [w, left] = [1300, 10];
     let at = 0;
     const blocks = compilation.steps.map((step) => {
-      const x = left + ((w - 2 * left) * at) / compilation.total;
-      const width = ((w - 2 * left) * step.ns) / compilation.total;
+      const x = left + ((w - 2 * left) * at) / compilation.whole;
+      const width = ((w - 2 * left) * step.ns) / compilation.whole;
       at += step.ns;
       if (!step.ns) return "";
       const hue = HUE[familyOf(step.kernel)];
-      const about = escaped(`${stepText(step)}\n${timeText(step.ns)}, ${percent(step.ns / compilation.total)}`);
+      const about = escaped(`${stepText(step)}\n${timeText(step.ns)}, ${percent(step.ns / compilation.whole)}`);
       const name = width > 70 ? `<text class="on" x="${x + 5}" y="34">${escaped(step.kernel.slice(0, width / 6.8))}</text>` : "";
       return `<rect class="hit" data-kernel="${step.kernel}" data-tip="${about}" x="${x}" y="6" width="${Math.max(0.4, width - 0.5)}" height="46" rx="2" fill="${strong(hue)}"/>${name}`;
     });
-    const marks = ticks(compilation.total / 1e6, 8).map((t) => `<text x="${left + ((w - 2 * left) * t * 1e6) / compilation.total}" y="70" text-anchor="${t ? "middle" : "start"}">${+t.toFixed(4)} ms</text>`);
+    if (compilation.between) {
+      const x = left + ((w - 2 * left) * compilation.total) / compilation.whole;
+      const about = `${BETWEEN}: ${timeText(compilation.between)}, ${percent(compilation.between / compilation.whole)}\n${WHAT_IS_BETWEEN}`;
+      blocks.push(`<rect data-tip="${about}" x="${x}" y="6" width="${Math.max(0.4, w - left - x)}" height="46" rx="2" fill="${paint.dim}" fill-opacity=".35"/>`);
+    }
+    const marks = ticks(compilation.whole / 1e6, 8).map((t) => `<text x="${left + ((w - 2 * left) * t * 1e6) / compilation.whole}" y="70" text-anchor="${t ? "middle" : "start"}">${+t.toFixed(4)} ms</text>`);
     const whole = compilation.times.end_to_end;
-    const text = `${countText(compilation.steps.length, "kernel call")}, ${timeText(compilation.total)} together; a whole call takes ${timeText(whole)} (median)`;
-    return card("One call, kernel by kernel", text, drawing(page, w, 76, blocks.join("") + marks.join(""), "kernels of one call on a line"));
+    const between = `${timeText(compilation.between)} between them: ${WHAT_IS_BETWEEN}`;
+    const text = `A whole call takes ${timeText(whole)} (median): ${countText(compilation.steps.length, "kernel call")}, ${timeText(compilation.total)} together, and ${between}.`;
+    return card("call", "One call, kernel by kernel", text, drawing(page, w, 76, blocks.join("") + marks.join(""), "kernels of one call on a line"));
   }
 
   /** The slowest kernels: what each reaches, what holds it back, and which line of the model it is. */
@@ -68,7 +62,7 @@ class TimePage {
         el("td", {}, link(kernel.name, () => page.showKernel(kernel.name))),
         number(kernel.steps.length),
         number(timeText(kernel.ns)),
-        number(percent(kernel.ns / compilation.total)),
+        number(percent(kernel.ns / compilation.whole)),
         number(kernel.flops ? (kernel.flops / (kernel.ns || 1)).toFixed(1) : "–"),
         number((bytes / (kernel.ns || 1)).toFixed(1)),
         number(kernel.ns ? percent(Math.max(memory, compute) / kernel.ns) : "–"),
@@ -77,9 +71,19 @@ class TimePage {
       ];
       return el("tr", {}, cells);
     });
+    const others = compilation.kernelsBySlowness.slice(20);
+    const more = others.reduce((sum, kernel) => sum + kernel.ns, 0);
+    if (others.length) rows.push(this.plainRow(countText(others.length, "other kernel"), more, head.length));
+    rows.push(this.plainRow(BETWEEN, compilation.between, head.length, WHAT_IS_BETWEEN));
+    rows.push(this.plainRow("the whole call", compilation.whole, head.length));
     const header = el("tr", {}, head.map((text, k) => el("th", { textContent: text, className: k > 0 && k < 7 ? "number" : "", scope: "col" })));
     const table = el("table", {}, el("thead", {}, header), el("tbody", {}, rows));
-    return card("The slowest kernels", "The roof is what this machine reaches for so many operations and bytes.", table);
+    return card("slowest", "The slowest kernels", "The roof is what this machine reaches for so many operations and bytes.", table);
+  }
+
+  plainRow(name, ns, columns, about = "") {
+    const cells = [el("td", { textContent: name }), el("td"), number(timeText(ns)), number(percent(ns / this.compilation.whole)), el("td", { colSpan: columns - 4, className: "dim", textContent: about })];
+    return el("tr", { className: "plain" }, cells);
   }
 
   roofline() {
@@ -109,7 +113,7 @@ class TimePage {
       const colour = strong(HUE[familyOf(step.kernel)]);
       return `<circle class="hit" data-kernel="${step.kernel}" data-tip="${about}" cx="${X(intensity(step))}" cy="${Y(speed(step))}" r="${3 + 13 * Math.sqrt(step.ns / most)}" fill="${colour}" fill-opacity=".55" stroke="${colour}"/>`;
     });
-    return card("Roofline", "Each kernel call; area: time. The lines are what this machine was measured to reach.", drawing(page, w, h, [...across, ...up, roof, names, ...dots].join(""), "roofline of the kernel calls"));
+    return card("roofline", "Roofline", "Each kernel call; area: time. The lines are what this machine was measured to reach.", drawing(page, w, h, [...across, ...up, roof, names, ...dots].join(""), "roofline of the kernel calls"));
   }
 
   histogram() {
@@ -123,7 +127,7 @@ class TimePage {
     const bars = counts.map((count, k) => (count ? `<rect class="hit" data-tip="${countText(count, "call")}" x="${20 + k * 25}" y="${150 - (130 * count) / top}" width="23" height="${(130 * count) / top}" rx="2" fill="${strong(220)}"/>` : ""));
     const figures = [["least", low], ["median", at(0.5)], ["p90", at(0.9)], ["most", ordered.at(-1)]].map(([name, ms], k) => `<text x="${20 + k * 160}" y="190"><tspan class="strong">${ms.toFixed(3)} ms</tspan> ${name}</text>`);
     const axis = `<line class="grid" x1="10" x2="630" y1="150" y2="150"/><text x="20" y="166">${low.toFixed(3)}</text><text x="${20 + bins * 25}" y="166" text-anchor="end">${high.toFixed(3)} ms</text>`;
-    return card(`Latency of ${countText(latency.length, "call")}`, "", drawing(this.page, 640, 196, [...bars, ...figures, axis].join(""), "histogram of latencies"));
+    return card("latency", `Latency of ${countText(latency.length, "call")}`, "", drawing(this.page, 640, 196, [...bars, ...figures, axis].join(""), "histogram of latencies"));
   }
 
   modules() {
@@ -136,16 +140,18 @@ class TimePage {
     return [...found];
   }
 
-  shares(title, rows, go) {
-    const { total } = this.compilation;
+  /** Rows of [name, ns]; what is between kernels is a row of its own, so that all of them are the whole call. */
+  shares(name, title, rows, go) {
+    const { total, between, whole } = this.compilation;
     const ordered = rows.sort((a, b) => b[1] - a[1]);
     const most = largest(ordered.map(([, ns]) => ns), 1);
-    const made = ordered.slice(0, 14).map(([name, ns]) => el("div", {}, go ? link(name, () => go(name)) : name, bar(ns / most, `${percent(ns / total)}`)));
+    const made = ordered.slice(0, 14).map(([name, ns]) => el("div", {}, go ? link(name, () => go(name)) : name, bar(ns / most, percent(ns / whole))));
     const rest = ordered.slice(14).reduce((sum, [, ns]) => sum + ns, 0);
-    if (rest) made.push(el("div", {}, dim(`${ordered.length - 14} others`), bar(rest / most, percent(rest / total))));
+    if (rest) made.push(el("div", {}, dim(`${ordered.length - 14} others`), bar(rest / most, percent(rest / whole))));
     const nameless = total - ordered.reduce((sum, [, ns]) => sum + ns, 0);
-    if (nameless > 1e-6 * total) made.push(el("div", {}, dim("kernels of no node"), bar(nameless / most, percent(nameless / total))));
-    return card(title, "", ...made);
+    if (nameless > 1e-6 * total) made.push(el("div", {}, dim("kernels of no node"), bar(nameless / most, percent(nameless / whole))));
+    if (between) made.push(el("div", {}, dim(BETWEEN), bar(between / most, percent(between / whole))));
+    return card(name, title, "", ...made);
   }
 
   predictions() {
@@ -153,7 +159,7 @@ class TimePage {
     const rows = steps.filter((step) => step.predicted && step.ns).sort((a, b) => b.ns - a.ns).slice(0, 20);
     const made = rows.map((step) => el("tr", {}, el("td", { textContent: step.kernel }), number(timeText(step.predicted)), number(timeText(step.ns)), number(`${(step.ns / step.predicted).toFixed(2)}×`)));
     const head = el("tr", {}, ["kernel", "predicted", "measured", "measured / predicted"].map((text, k) => el("th", { textContent: text, className: k ? "number" : "" })));
-    return card("Predicted and measured", "What the roof allows, and what was measured.", el("table", {}, el("thead", {}, head), el("tbody", {}, made)));
+    return card("predicted", "Predicted and measured", "What the roof allows, and what was measured.", el("table", {}, el("thead", {}, head), el("tbody", {}, made)));
   }
 
   /** Nodes in two compilations, those first that differ most. */
@@ -165,7 +171,7 @@ class TimePage {
     const made = rows.slice(0, 20).map(([node, one, two]) => el("tr", {}, el("td", {}, link(node, () => this.page.goNode(node))), number(timeText(one)), number(timeText(two)), number(timeText(Math.abs(two - one)).replace(/^/, two < one ? "−" : "+"))));
     const head = el("tr", {}, ["node", this.compilation.model.name, other.model.name, "difference"].map((text, k) => el("th", { textContent: text, className: k ? "number" : "" })));
     const text = `${timeText(this.compilation.total)} and ${timeText(other.total)} together`;
-    return card(`Beside ${other.model.name}`, text, el("table", {}, el("thead", {}, head), el("tbody", {}, made)));
+    return card("beside", `Beside ${other.model.name}`, text, el("table", {}, el("thead", {}, head), el("tbody", {}, made)));
   }
 }
 
