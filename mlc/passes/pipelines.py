@@ -99,7 +99,7 @@ def graph_passes(
         raise unknown(name)
     levels: list[tuple[int, Pass]] = [
         (2, FoldBatchNorm()),
-        (0, Decompose()),
+        (0, Decompose(target)),
         (1, Cse()),
         (1, Simplify()),
         (3, RelaxArithmetic()),

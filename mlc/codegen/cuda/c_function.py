@@ -69,6 +69,8 @@ class Function:
         self.spread, self.aligned = 1, True  # vectors lie over so many threads (lane_ops.py)
         self.together = 1  # so many threads share the steps of loops that are apart
         self.skipped: set[Operation] = set()  # products that a sum takes in
+        self.shared = ""  # the dynamic shared memory of the block
+        self.dynamic: dict[SSAValue, int] = {}  # arrays in it -> where, in bytes
         self.undeclared: dict[str, str] = {}  # variables whose first store declares them -> type
 
     # Arguments -------------------------------------------------------------------------------------------------------

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xdsl.dialects import func, gpu, scf
-from xdsl.dialects.builtin import IndexType, MemRefType, VectorType
+from xdsl.dialects.builtin import IndexType, IntegerAttr, MemRefType, VectorType
 from xdsl.ir import Block, Operation, Region, SSAValue
 
 from mlc.codegen.cuda import lane_ops, polynomial
 from mlc.codegen.cuda.c_function import Function, prints
 from mlc.ir.kernel.kernel import open_axes
 from mlc.ir.kernel.tensor_cores import FragmentOp, MmaOp
+from mlc.ir.kernel.warp_ops import FoldLanesOp, PairOp, SyncWarpOp
 
 
 @prints("scf.yield", "scf.condition", "scf.reduce", "func.return")
@@ -26,8 +27,8 @@ def _(f: Function, op: scf.ForOp) -> None:
     outside = set(f.taken)
     name = f.fresh(iv.name_hint or "i")
     f.positions[iv] = polynomial.name(name)
-    if "unroll" in op.attributes:
-        f.line("#pragma unroll")
+    if (unroll := op.attributes.get("unroll")) is not None:
+        f.line("#pragma unroll" + (f" {unroll.value.data}" if isinstance(unroll, IntegerAttr) else ""))
     start, step = f.value(op.lb), f.value(op.step)
     if "apart" in op.attributes and f.together > 1:
         start, step = "(int)threadIdx.x" if start == "0" else f"{start} + (int)threadIdx.x", str(f.together)
@@ -160,6 +161,23 @@ def _(f: Function, op: MmaOp) -> None:
     total, lhs, rhs = (f.pointer(value) for value in op.operands)
     rows = f"mlc_row<float, 4>({total}), mlc_row<unsigned, 4>({lhs}), mlc_row<unsigned, 2>({rhs})"
     f.line(f"mlc_mma_{op.instruction.data}({rows});")
+
+
+@prints("kernel.fold_lanes")
+def _(f: Function, op: FoldLanesOp) -> None:
+    how = f"mlc_{op.kind.data}_of, {op.lanes.value.data}"
+    f.define(op.result, f"mlc_fold_lanes<{how}>({f.value(op.x)})", inline=False)
+
+
+@prints("kernel.sync_warp")
+def _(f: Function, op: SyncWarpOp) -> None:
+    f.line("__syncwarp();")
+
+
+@prints("kernel.pair")
+def _(f: Function, op: PairOp) -> None:
+    place = f.element(op.memory, list(op.indices))
+    f.define(op.result, f"mlc_bits<int32_t>(mlc_load<2>(&{place}))", inline=False)
 
 
 @prints("func.call")

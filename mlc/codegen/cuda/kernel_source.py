@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from xdsl.dialects import arith, func, scf
+from xdsl.dialects import arith, func, memref, scf
 from xdsl.dialects.builtin import DictionaryAttr, IntegerAttr, StringAttr
 from xdsl.ir import Attribute, Operation, SSAValue
 
@@ -21,12 +21,14 @@ import mlc.codegen.cuda.control_ops
 import mlc.codegen.cuda.memory_ops
 import mlc.codegen.cuda.value_ops  # noqa: F401  fill the table of what ops print
 from mlc.codegen.cuda import lane_ops, polynomial
-from mlc.codegen.cuda.c_function import Function, View, enclosed, written_buffers
+from mlc.codegen.cuda.c_function import Function, View, enclosed, is_shared, written_buffers
 from mlc.codegen.cuda.launches import Launch, trimmed
 from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
+from mlc.ir.kernel.cuda_target import STATIC_SHARED
 from mlc.ir.kernel.extents import tile_count
+from mlc.ir.kernel.kernel import static_bytes
 from mlc.ir.kernel.planner import KernelSignature
 from mlc.ir.kernel.schedule import Grid, Schedule
 
@@ -158,11 +160,27 @@ class Writer:
             raise InternalError(f"kernel '{self.name}': a block of {block} threads")
         threads = prod(count for count in block if isinstance(count, int))
         f, arguments = self.function()
+        shared = self.dynamic_memory(f)
         f.block(self.op.body.block)
         resident = self.resident()
         texts = [str(count) for count in grid]
-        self.launches.append(Launch(self.name, (texts[0], texts[1], texts[2]), tuple(block)))  # type: ignore[arg-type]
+        self.launches.append(Launch(self.name, (texts[0], texts[1], texts[2]), tuple(block), shared))  # type: ignore[arg-type]
         return self.global_text(self.name, arguments, threads, f, resident)
+
+    def dynamic_memory(self, f: Function) -> int:
+        """Arrays that a block shares are dynamic memory where they are more than needs no word to the driver: so many bytes of it."""
+        arrays = [op for op in self.op.body.block.ops if isinstance(op, memref.AllocOp) and is_shared(op.memref)]
+        total = 0
+        places: dict[SSAValue, int] = {}
+        for array in arrays:
+            places[array.memref] = total
+            total += -(-(static_bytes(array) or 0) // 16) * 16  # each begins where 16 bytes can be moved at a time
+        if total <= STATIC_SHARED:
+            return 0
+        f.dynamic = places
+        f.shared = f.fresh("shared")
+        f.line(f"MLC_DYNAMIC_SHARED(unsigned char, {f.shared});")
+        return total
 
     def resident(self) -> int:
         schedule = Schedule.parse(_text(self.op.attributes.get("kernel.schedule")))

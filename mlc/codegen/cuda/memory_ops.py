@@ -148,6 +148,10 @@ def _(f: Function, op: memref.AllocaOp) -> None:
     spans = (extent * stride for extent, stride in zip(shape, strides, strict=True))
     size = max(1, max(spans, default=1))
     name = f.fresh(op.memref.name_hint or "t")
+    if op.memref in f.dynamic:
+        f.line(f"{type} *const {name} = reinterpret_cast<{type} *>({f.shared} + {f.dynamic[op.memref]});")
+        f.views[op.memref] = View(name, {}, tuple(map(polynomial.number, strides)))
+        return
     where = (
         "__shared__ __align__(16) " if is_shared(op.memref) else "alignas(16) " if moved_by_vectors(op.memref) else ""
     )

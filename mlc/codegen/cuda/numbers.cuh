@@ -204,6 +204,14 @@ static __device__ __forceinline__ T mlc_fold(const mlc_vector<T, N> &v) {
   return x;
 }
 
+// One value of LANES neighbouring lanes of a warp; every one of them has it.
+template <typename How, int LANES, typename T>
+static __device__ __forceinline__ T mlc_fold_lanes(T x) {
+#pragma unroll
+  for (int apart = 1; apart < LANES; apart <<= 1) x = How::fold(x, __shfl_xor_sync(0xffffffffu, x, apart));
+  return x;
+}
+
 // Registers that one instruction of a tensor core takes, out of a thread's array of them.
 template <typename T, int N, typename From>
 static __device__ __forceinline__ T (&mlc_row(From *p))[N] {

@@ -25,6 +25,7 @@ from mlc.ir.types import Shape, dtype_of, itemsize, shape_of, shape_text, tensor
 WHOLE = 8 << 20  # bytes of scores up to which they are computed as a whole
 BLOCK = 8 << 20  # bytes of a block of them
 ROWS = 8  # queries in a block are a multiple of it
+SIZES, QUERIES = 256, 16  # of a kernel for attention: the largest head, and queries below which few threads have work
 BANDS = 4  # of causal attention, with code of their own: 5/8 of all scores are computed
 
 
@@ -84,6 +85,14 @@ class AttentionOp(CompositeOp):
             return None
         rows = BLOCK // (math.prod(sizes) // sizes[2] * itemsize(dtype_of(q))) // ROWS * ROWS
         return rows if (rows := max(rows, ROWS)) < sizes[2] else None
+
+    @property
+    def fits_a_kernel(self) -> bool:
+        """Whether a kernel that keeps scores in registers pays: rows of known size that fit there, and more than a few queries, as far as is known."""
+        (_, _, length, size), out = shape_of(self.inputs[0]), shape_of(self.result)[3]
+        sizes = all(isinstance(e, int) and 1 < e <= SIZES for e in (size, out))
+        few = isinstance(length, int) and length < QUERIES
+        return sizes and not few and dtype_of(self.result) != "f64"
 
     @property
     def by_parts(self) -> bool:

@@ -18,7 +18,7 @@ from mlc.errors import TargetUnavailable
 from mlc.ir.kernel.target import Lowering
 from mlc.ir.spelling import nearest
 
-# 48 KiB of shared memory need no word to the driver; what a kernel may have beyond is `shared_block`.
+# 48 KiB of shared memory need no word to the driver: what a kernel has beyond, `shared_block` at most, is given to it by its launch.
 STATIC_SHARED = 48 << 10
 
 
@@ -34,7 +34,7 @@ class CudaTarget:
     blocks_sm     blocks that it holds
     registers_sm  32-bit registers that they share
     shared_sm     bytes of shared memory that they share
-    shared_block  bytes of them that one block may have
+    shared_block  bytes of them that one block may have, on this GPU and on those that its PTX is for
     l1            bytes of the cache that shared memory is cut from
     l2            bytes
     bandwidth     of device memory, in GB/s
@@ -62,7 +62,7 @@ class CudaTarget:
     lanes: int = 32
     precision: str = "f32"
     kind: ClassVar[str] = "cuda"
-    lowering: ClassVar[Lowering] = Lowering(
+    _lowering: ClassVar[Lowering] = Lowering(
         spaces=("workgroup", "register"),
         binds=tuple(f"{what}.{axis}" for what in ("block", "thread") for axis in "xyz"),
         pads=True,
@@ -70,12 +70,16 @@ class CudaTarget:
         stack=1024,
         math="keep",
         threads=1024,
-        shared=STATIC_SHARED,
+        online=True,
         precisions=("tf32", "bf16"),  # f16 ends at 65504, and f32 operands may be larger
     )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "archs", tuple(self.archs))  # a package has a list
+
+    @property
+    def lowering(self) -> Lowering:
+        return replace(self._lowering, shared=self.shared_block)
 
     @property
     def capability(self) -> int:
@@ -140,7 +144,7 @@ def cuda_target(name: str = "native") -> CudaTarget:
     """The target called `name`. Raises TargetUnavailable for any other name."""
     if name in ("native", "cuda"):
         found = _at_hand()
-        return _GPUS[found] if found else replace(_GPUS["sm_80"], archs=("sm_80", "sm_90a", "compute_80"))
+        return cuda_target(found or "sm_80,sm_90a")
     names = [part.strip() for part in name.split(",")]
     for each in names:
         if each not in _GPUS:
@@ -150,7 +154,8 @@ def cuda_target(name: str = "native") -> CudaTarget:
             )
     # PTX of the oldest, which the driver compiles for whatever comes later
     oldest = min(names, key=lambda each: _GPUS[each].capability)
-    return replace(_GPUS[names[0]], archs=(*dict.fromkeys(names), _GPUS[oldest].archs[-1]))
+    later = [gpu.shared_block for gpu in _GPUS.values() if gpu.capability >= _GPUS[oldest].capability]
+    return replace(_GPUS[names[0]], archs=(*dict.fromkeys(names), _GPUS[oldest].archs[-1]), shared_block=min(later))
 
 
 def _advice(name: str) -> str:

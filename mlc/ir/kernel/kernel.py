@@ -418,6 +418,15 @@ def element_bytes(element: Attribute) -> int:
     return {f64: 8, f32: 4}.get(element, 8 if isinstance(element, IndexType) else 2)  # type: ignore[call-overload]
 
 
+def static_bytes(op: memref.AllocOp) -> int | None:
+    """Bytes of an allocation, padded rows included, if they are known."""
+    type = op.memref.type
+    if DYNAMIC_INDEX in type.get_shape():
+        return None
+    spans = zip(type.get_shape(), strides_of(op.memref), strict=True)
+    return max((n * s for n, s in spans if s is not None), default=1) * element_bytes(type.element_type)
+
+
 def allocation(sizes: Sequence[SSAValue | int], element: Attribute) -> memref.AllocOp:
     open_sizes = [size for size in sizes if not isinstance(size, int)]
     shape = [size if isinstance(size, int) else DYNAMIC_INDEX for size in sizes]

@@ -58,6 +58,7 @@ from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.tensor_cores import FragmentOp, MmaOp
+from mlc.ir.kernel.warp_ops import FoldLanesOp, PairOp, SyncWarpOp
 from mlc.ir.types import DimsAttr, Shape
 
 index = IndexType()
@@ -478,4 +479,5 @@ def _sizes_of(flag: SSAValue) -> dict[str, int]:
     return {}
 
 
-KernelDialect = Dialect("kernel", [SizeOp, WeightOp, BufferOp, ViewOp, RowOp, CountOp, CallOp, FragmentOp, MmaOp])
+OF_MAIN: list[type[Operation]] = [SizeOp, WeightOp, BufferOp, ViewOp, RowOp, CountOp, CallOp]
+KernelDialect = Dialect("kernel", [*OF_MAIN, FragmentOp, MmaOp, FoldLanesOp, PairOp, SyncWarpOp])

@@ -13,6 +13,7 @@ schedules a whole group (contraction and epilogue, or the stages of a softmax). 
     stage    := buffer (',' buffer)* '->' space ['[' axis (',' axis)* ']'] ['+' number] ['ahead' number]
     space    := 'panel' | 'workgroup' | 'register'
     leaf     := 'Scalar' | 'Vector(' loop ('/' loop)* 'x' number (',' option)* ')' | 'Grid(' number ')' | 'Mma(' instruction ')'
+              | 'Online(' loop 'x' number [',' instruction] ')'
     instruction := 'm16n8k8_tf32' | 'm16n8k16_bf16' | 'm16n8k16_f16'
     option   := 'unroll' loop ('*' loop)* | 'interleave' number | 'pieces' number
 
@@ -130,6 +131,20 @@ class Mma:
         return f"Mma({self.instruction})"
 
 
+@dataclass(frozen=True)
+class Online:
+    """Leaf: attention by `keys` of its loop over keys at a time, whose scores stay in registers: the softmax of a row is that of the keys so far,
+    and what was added up is rescaled where a larger score comes. A warp has 16 rows, and computes with `instruction` or, without one, on
+    ordinary cores."""
+
+    loop: str
+    keys: int
+    instruction: Instruction | None = None
+
+    def __str__(self) -> str:
+        return f"Online({self.loop} x {self.keys}{f', {self.instruction}' if self.instruction else ''})"
+
+
 def multiplied(instruction: str) -> str:
     """The type of the numbers that an instruction multiplies: tf32 of m16n8k8_tf32."""
     return instruction.rpartition("_")[2]
@@ -145,7 +160,7 @@ class Grid:
         return f"Grid({self.threads})"
 
 
-Leaf = Vector | Scalar | Grid | Mma
+Leaf = Vector | Scalar | Grid | Mma | Online
 
 
 @dataclass(frozen=True)
@@ -198,6 +213,7 @@ _STAGE = re.compile(
     r"(?:\s*\bahead\s+(?P<ahead>-?\d+))?"
 )
 _MMA = re.compile(r"Mma\s*\(\s*(?P<instruction>\w+)\s*\)")
+_ONLINE = re.compile(rf"Online\s*\(\s*(?P<loop>{_NAME})\s+x\s+(?P<keys>-?\d+)\s*(?:,\s*(?P<instruction>\w+)\s*)?\)")
 _GRID = re.compile(r"Grid\s*\(\s*(?P<threads>-?\d+)\s*\)")
 _VECTOR = re.compile(
     rf"Vector\s*\(\s*(?P<loops>{_NAME}(?:\s*/\s*{_NAME})*)\s+x\s+(?P<lanes>-?\d+)\s*(?P<options>(?:,[^,()]*)*)\)"
@@ -254,13 +270,17 @@ def _leaf(text: str) -> Leaf:
         return Scalar()
     if mma := _MMA.fullmatch(text):
         return Mma(_choice(mma["instruction"], Instruction, "instruction of a tensor core"))
+    if online := _ONLINE.fullmatch(text):
+        what = online["instruction"]
+        instruction = _choice(what, Instruction, "instruction of a tensor core") if what else None
+        return Online(online["loop"], _number(online["keys"], "the number of keys"), instruction)
     if grid := _GRID.fullmatch(text):
         return Grid(_number(grid["threads"], "the number of threads"))
     leaf = _match(
         _VECTOR,
         text,
         "leaf",
-        "Scalar, Mma(m16n8k8_tf32), Vector(n x 16) or Vector(n x 16, unroll m*n, interleave 2, pieces 64)",
+        "Scalar, Mma(m16n8k8_tf32), Online(t x 64), Vector(n x 16) or Vector(n x 16, unroll m*n, interleave 2, pieces 64)",
     )
     given: dict[str, str] = {}
     for part in list(_parts(leaf["options"], ","))[1:]:

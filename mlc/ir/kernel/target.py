@@ -20,6 +20,7 @@ class Lowering:
     shared   bytes of workgroup memory that the arrays of a block may take
     precisions  below f32, to which operands of products are rounded where that is asked for; a machine with some has a field `precision`
     winograd  whether its rules schedule graph.winograd
+    online  whether they schedule graph.attention, whose softmax goes along with its keys
     math     whether functions such as exp are written out; otherwise whoever prints the loops has them
     """
 
@@ -33,6 +34,7 @@ class Lowering:
     shared: int = 0
     precisions: tuple[str, ...] = ()
     winograd: bool = False
+    online: bool = False
 
 
 class Target(Protocol):
@@ -47,8 +49,9 @@ class Target(Protocol):
     """
 
     kind: ClassVar[str]
-    lowering: ClassVar[Lowering]
 
+    @property
+    def lowering(self) -> Lowering: ...
     @property
     def name(self) -> str: ...
     @property

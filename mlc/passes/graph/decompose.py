@@ -4,7 +4,7 @@
     call(x) {exp, neg}                  -> neg(exp(x))
     stop_gradient(x)                    -> x
 
-A call with `checkpoint` stays for write-checkpoints, behind all that merges equal values: its body computes again what others have
+An attention that the rules of the machine `target` schedule as one kernel stays as it is. A call with `checkpoint` stays for write-checkpoints, behind all that merges equal values: its body computes again what others have
 computed, so that it need not be kept.
 """
 
@@ -16,18 +16,26 @@ from typing import ClassVar
 
 from xdsl.ir import SSAValue
 
+from mlc.ir.graph.attention import AttentionOp
 from mlc.ir.graph.composites import CompositeOp
 from mlc.ir.graph.control import CallOp, inlined
 from mlc.ir.graph.custom import CustomOp
 from mlc.ir.module import Module
 from mlc.passes.base import Pass
 from mlc.passes.graph.rewrite import rewrite, rule
+from mlc.passes.kernel.rules.by_target import AT_HAND, target_of
 
 
 @rule(CompositeOp)
 def decompose(op: CompositeOp, module: Module) -> SSAValue | Sequence[SSAValue]:
     """An op -> its decomposition."""
     return op.decompose(*op.operands)
+
+
+@rule(CompositeOp)
+def decompose_but_attention(op: CompositeOp, module: Module) -> SSAValue | Sequence[SSAValue] | None:
+    """The same, but for what has a kernel of its own."""
+    return None if isinstance(op, AttentionOp) and op.fits_a_kernel else op.decompose(*op.operands)
 
 
 @rule(CallOp)
@@ -53,9 +61,11 @@ class Decompose(Pass):
     """Write composites (softmax, layer_norm, gelu, ...) as primitives, and calls as the ops of their bodies."""
 
     name: ClassVar[str] = "decompose"
+    target: str = AT_HAND
 
     def run(self, module: Module) -> None:
-        rewrite(module, [decompose, write_out, write_out_custom])
+        whole = target_of(self.target).lowering.online
+        rewrite(module, [decompose_but_attention if whole else decompose, write_out, write_out_custom])
 
 
 @dataclass(frozen=True)

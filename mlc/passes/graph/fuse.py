@@ -21,6 +21,7 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.ir import work
+from mlc.ir.graph.attention import AttentionOp
 from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.control import ControlOp, GroupOp, YieldOp
 from mlc.ir.graph.convolution import ConvolutionOp
@@ -83,7 +84,7 @@ def is_map(op: Operation | Block | None) -> bool:
 def reads_memory(op: Operation, operand: SSAValue) -> bool:
     """Must this operand be memory: does the kernel compute addresses in it, or not look through views of it?"""
     match op:
-        case PointwiseOp() | ReduceOp() | ConcatenateOp() | PadOp():
+        case PointwiseOp() | ReduceOp() | ConcatenateOp() | PadOp() | AttentionOp():
             return False
         case GatherOp():
             return operand is op.x
@@ -418,7 +419,7 @@ class Fusion:
                     continue
                 self.new("elementwise", op)
             elif not isinstance(op, ReshapeOp):
-                group = self.new("single", op)
+                group = self.new("online_attention" if isinstance(op, AttentionOp) else "single", op)
                 if isinstance(op, ConcatenateOp):
                     self.take_border(group, op)
 

@@ -37,6 +37,7 @@ from mlc.ir.kernel.kernel import Body
 from mlc.ir.types import dtype_of, is_float, is_half, rank_of, shape_of
 from mlc.passes.kernel.arg_reduce import arg_reduce
 from mlc.passes.kernel.draft import Access, Context, Draft, DraftOp, Memory
+from mlc.passes.kernel.online_draft import draft_online
 from mlc.passes.kernel.phases import Every, Phase, phases
 from mlc.passes.kernel.scalar_expression import Expression, place, widen
 from mlc.passes.kernel.winograd_draft import Band, Blocks, bands
@@ -66,6 +67,8 @@ def draft_group(
 
     What is joined has a kernel for each `part`, as parts_of gives them. `starts` stand in for those of slices of operands.
     """
+    if group.kind.data == "online_attention":
+        return draft_online(group, name, starts or {})
     return GroupDraft(group, name, part, starts or {}).build()
 
 

@@ -17,7 +17,7 @@ from math import prod
 
 import numpy as np
 from xdsl.dialects import arith, memref, scf, vector
-from xdsl.dialects.builtin import DYNAMIC_INDEX, FloatAttr, IntegerAttr, IntegerType, UnitAttr, VectorType
+from xdsl.dialects.builtin import DYNAMIC_INDEX, FloatAttr, IntegerAttr, IntegerType, UnitAttr, VectorType, i64
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Attribute, BlockArgument, SSAValue
 from xdsl.rewriter import InsertPoint
@@ -29,6 +29,7 @@ from mlc.passes.loops.lanes import vector_type
 from mlc.passes.loops.scf_blocks import branch, choice, for_loop
 
 BYTES = 16  # that a thread moves at a time
+UNDER_WAY = 16  # loads of a thread that are written out: more addresses than these do not stay in registers
 LEAST = 8  # of a row that neighbouring threads read next to each other
 Indices = list[SSAValue]
 
@@ -98,7 +99,7 @@ class Copy:
                     part = b.insert(arith.AddiOp(part, at[axis])).result
                 at[axis] = part
                 part.name_hint = f"i{axis}"
-            self.move(b, [at[axis] for axis in range(len(self.shape))])
+            self.move(b, [at.get(axis, const(0)) for axis in range(len(self.shape))])
 
         def some(b: Builder, start: SSAValue) -> None:
             number = b.insert(arith.AddiOp(start, first)).result
@@ -110,7 +111,7 @@ class Copy:
                 b.insert(scf.IfOp(there, [], [branch(lambda b: place(b, number))]))
 
         loop = for_loop(const(0), const(total), const(step), "e", some)
-        loop.attributes["unroll"] = UnitAttr()
+        loop.attributes["unroll"] = UnitAttr() if total <= UNDER_WAY * step else IntegerAttr(UNDER_WAY, i64)
         b.insert(loop)
 
     def near(self) -> int:
@@ -122,7 +123,7 @@ class Copy:
 
     def order(self, near: int) -> list[tuple[int, int]]:
         """Axes with their extents as threads are counted, the last fastest."""
-        others = [(axis, extent) for axis, extent in enumerate(self.shape) if axis != self.axis]
+        others = [(axis, extent) for axis, extent in enumerate(self.shape) if axis != self.axis and extent > 1]
         row = self.shape[self.axis]
         return [*([(self.axis, row // near)] if near < row else []), *others, (self.axis, near)]
 
@@ -214,12 +215,27 @@ def aligned(kernel: Kernel, value: SSAValue, lanes: int, axis: int) -> bool:
             value = view.src
             continue
         dynamic = iter(view.offsets)
-        for start, stride in zip(view.static_offsets.get_values(), strides_of(view.source), strict=True):
+        rows = zip(view.static_offsets.get_values(), strides_of(view.source), strict=True)
+        for axis_of, (start, stride) in enumerate(rows):
             offset = next(dynamic) if start == DYNAMIC_INDEX else start
-            if stride is None or stride % lanes and not is_multiple(offset, lanes):
+            if stride is None:
+                stride = known_factor(kernel, view.source, axis_of)
+            if stride % lanes and not is_multiple(offset, lanes):
                 return False
         value = view.source
     return value is root
+
+
+def known_factor(kernel: Kernel, value: SSAValue, axis: int) -> int:
+    """A number that the run-time stride of an axis is a multiple of: rows have no gaps, and some of their extents are known."""
+    while (
+        isinstance(value.owner, memref.SubviewOp)
+        and type_of(value.owner.source).get_num_dims() == type_of(value).get_num_dims()
+    ):
+        value = value.owner.source
+    if value not in kernel.block.args:
+        return 1
+    return prod(size for size in type_of(value).get_shape()[axis + 1 :] if size != DYNAMIC_INDEX)
 
 
 def is_multiple(value: SSAValue | int, of: int) -> bool:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 
 from mlc.ir.collection import without_collections
 from mlc.ir.kernel.kernel import Kernel
-from mlc.ir.kernel.schedule import Grid, Leaf, Level, Mma, Scalar, Schedule, Vector
+from mlc.ir.kernel.schedule import Grid, Leaf, Level, Mma, Online, Scalar, Schedule, Vector
 from mlc.ir.kernel.target import Target
 from mlc.passes.loops.ahead import fetched_at
 from mlc.passes.loops.binds import verify_shared
 from mlc.passes.loops.copies import lower_copies
 from mlc.passes.loops.grid_leaf import lower_grid
 from mlc.passes.loops.leaves import give_lanes, outline_leaves
+from mlc.passes.loops.online_leaf import lower_online
 from mlc.passes.loops.scalar_leaf import lower_scalar
 from mlc.passes.loops.scratch import place_scratch
 from mlc.passes.loops.tensor_core_leaf import lower_tensor_cores
@@ -29,6 +30,7 @@ LEAVES: Mapping[type, Callable[[Kernel, Leaf, Target], None]] = {
     Scalar: lower_scalar,  # type: ignore[dict-item]
     Grid: lower_grid,  # type: ignore[dict-item]
     Mma: lower_tensor_cores,  # type: ignore[dict-item]
+    Online: lower_online,  # type: ignore[dict-item]
 }
 
 
@@ -74,5 +76,7 @@ def steps(kernel: Kernel, schedule: Schedule, target: Target) -> Iterator[Level 
             lower_copies(kernel)
         LEAVES[type(leaf)](kernel, leaf, target)
         place_scratch(kernel, target.lowering.stack)
+        if kernel.launch:
+            verify_workgroup_memory(kernel, leaf, target)
         kernel.applied += 1
         yield leaf

@@ -14,7 +14,7 @@ from xdsl.rewriter import InsertPoint, Rewriter
 
 from mlc.ir import dims
 from mlc.ir.dims import Extent
-from mlc.ir.kernel.kernel import Kernel, element_bytes, space_of, strides_of, type_of
+from mlc.ir.kernel.kernel import Kernel, element_bytes, space_of, static_bytes, strides_of, type_of
 from mlc.ir.kernel.located import Builder
 from mlc.passes.loops.refused import Refused
 
@@ -32,7 +32,8 @@ def place_scratch(kernel: Kernel, stack: int) -> None:
     small: list[memref.AllocOp] = []
     used = 0
     for op in sorted((op for op in allocs if static_bytes(op) is not None), key=lambda op: static_bytes(op) or 0):
-        used += _rounded(static_bytes(op) or 0)
+        bytes = static_bytes(op) or 0
+        used += bytes if kernel.launch else _rounded(bytes)  # registers have no places
         if used <= stack:
             small.append(op)
     for op in small:
@@ -42,15 +43,6 @@ def place_scratch(kernel: Kernel, stack: int) -> None:
         raise Refused(f"'{large[0].memref.name_hint}' does not fit in the registers of a thread")
     if large:
         place_in_scratch(kernel, large)
-
-
-def static_bytes(op: memref.AllocOp) -> int | None:
-    """Bytes of an allocation, padded rows included, if they are known."""
-    type = op.memref.type
-    if DYNAMIC_INDEX in type.get_shape():
-        return None
-    spans = zip(type.get_shape(), strides_of(op.memref), strict=True)
-    return max((n * s for n, s in spans if s is not None), default=1) * element_bytes(type.element_type)
 
 
 def _rounded(bytes: int) -> int:

@@ -11,10 +11,10 @@ f32, rounded to the type of the instruction once, when a fragment is read, or of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from xdsl.dialects import arith, memref, scf
-from xdsl.dialects.builtin import MemRefType, UnitAttr, f32, i32
+from xdsl.dialects.builtin import MemRefType, f32, i32
 from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Attribute, SSAValue
 from xdsl.rewriter import InsertPoint
@@ -27,12 +27,12 @@ from mlc.ir.kernel.target import Target
 from mlc.ir.kernel.tensor_cores import FragmentOp, MmaOp
 from mlc.passes.loops.copies import inside_of
 from mlc.passes.loops.refused import Refused
-from mlc.passes.loops.scf_blocks import branch, for_loop
+from mlc.passes.loops.scf_blocks import branch
 from mlc.passes.loops.tile import reduced
 from mlc.passes.loops.tile_view import accesses, valid_sizes
+from mlc.passes.loops.unrolled import At, summed, unrolled
 
 ROWS, COLUMNS = 16, 8
-At = Mapping[str, SSAValue]
 
 
 def lower_tensor_cores(kernel: Kernel, leaf: Mma, target: Target) -> None:
@@ -115,17 +115,17 @@ class Warp:
 
         def element(b: Builder, at: At) -> None:
             places = {
-                m: self.sum(b, (at["i"], ROWS), (at["e0"], 8), (self.group, 1)),
-                n: self.sum(b, (at["j"], COLUMNS), (at["e1"], 1), (self.member, 2)),
+                m: summed(self.kernel, b, (at["i"], ROWS), (at["e0"], 8), (self.group, 1)),
+                n: summed(self.kernel, b, (at["j"], COLUMNS), (at["e1"], 1), (self.member, 2)),
             }
-            register = [at["i"], at["j"], self.sum(b, (at["e0"], 2), (at["e1"], 1))]
+            register = [at["i"], at["j"], summed(self.kernel, b, (at["e0"], 2), (at["e1"], 1))]
             inside = inside_of(b, {places.get(name, zero): size for name, size in limits.items()})
             if inside is None:
                 self.point(b, op, places, register)
             else:
                 b.insert(scf.IfOp(inside, [], [branch(lambda b: self.point(b, op, places, register))]))
 
-        self.nest(b, {"i": rows // ROWS, "e0": 2, "j": columns // COLUMNS, "e1": 2}, element)
+        unrolled(self.kernel, b, {"i": rows // ROWS, "e0": 2, "j": columns // COLUMNS, "e1": 2}, element)
 
     def point(self, b: Builder, op: GenericOp, places: At, register: Sequence[SSAValue]) -> None:
         values: dict[SSAValue, SSAValue] = {}
@@ -153,7 +153,7 @@ class Warp:
 
     def index(self, b: Builder, form: Affine, places: At) -> SSAValue:
         terms = [(places[name], c) for name, c in form.terms.items() if name in places]
-        total = self.sum(b, *terms) if terms else self.kernel.const(form.constant)
+        total = summed(self.kernel, b, *terms) if terms else self.kernel.const(form.constant)
         return (
             b.insert(arith.AddiOp(total, self.kernel.const(form.constant))).result if terms and form.constant else total
         )
@@ -202,19 +202,19 @@ class Warp:
 
             def of_rows(b: Builder, at: At) -> None:
                 place = {
-                    m: self.sum(b, (at["i"], ROWS), (at["e0"], 8), (self.group, 1)),
-                    k: self.sum(b, (first, 1), (at["e1"], apart), (self.member, wide)),
+                    m: summed(self.kernel, b, (at["i"], ROWS), (at["e0"], 8), (self.group, 1)),
+                    k: summed(self.kernel, b, (first, 1), (at["e1"], apart), (self.member, wide)),
                 }
                 b.insert(
                     memref.StoreOp.get(
-                        rounded(b, lhs, left, place), a, [at["i"], self.sum(b, (at["e0"], 1), (at["e1"], 2))]
+                        rounded(b, lhs, left, place), a, [at["i"], summed(self.kernel, b, (at["e0"], 1), (at["e1"], 2))]
                     )
                 )
 
             def of_columns(b: Builder, at: At) -> None:
                 place = {
-                    n: self.sum(b, (at["j"], COLUMNS), (self.group, 1)),
-                    k: self.sum(b, (first, 1), (at["e1"], apart), (self.member, wide)),
+                    n: summed(self.kernel, b, (at["j"], COLUMNS), (self.group, 1)),
+                    k: summed(self.kernel, b, (first, 1), (at["e1"], apart), (self.member, wide)),
                 }
                 b.insert(memref.StoreOp.get(rounded(b, rhs, right, place), w, [at["j"], at["e1"]]))
 
@@ -222,39 +222,11 @@ class Warp:
                 d, x, y = row(b, total, [at["i"], at["j"]]), row(b, a, [at["i"]]), row(b, w, [at["j"]])
                 b.insert(MmaOp(d, x, y, self.leaf.instruction))
 
-            self.nest(b, {"i": tiles["i"], "e0": 2, "e1": 2}, of_rows)
-            self.nest(b, {"j": tiles["j"], "e1": 2}, of_columns)
-            self.nest(b, tiles, instruction)
+            unrolled(self.kernel, b, {"i": tiles["i"], "e0": 2, "e1": 2}, of_rows)
+            unrolled(self.kernel, b, {"j": tiles["j"], "e1": 2}, of_columns)
+            unrolled(self.kernel, b, tiles, instruction)
 
-        self.nest(b, {"k": depth // self.depth}, step)
-
-    # Code ------------------------------------------------------------------------------------------------------------
-    def sum(self, b: Builder, *terms: tuple[SSAValue, int]) -> SSAValue:
-        total: SSAValue | None = None
-        for value, by in terms:
-            term = value if by == 1 else b.insert(arith.MuliOp(value, self.kernel.const(by))).result
-            total = term if total is None else b.insert(arith.AddiOp(total, term)).result
-        assert total is not None
-        return total
-
-    def nest(
-        self, b: Builder, counts: Mapping[str, int], fill: Callable[[Builder, At], None], at: At | None = None
-    ) -> None:
-        """Loops that are written out; one of a single step is no loop."""
-        at = at or {}
-        if not counts:
-            fill(b, at)
-            return
-        (name, count), *rest = counts.items()
-        const = self.kernel.const
-        if count == 1:
-            self.nest(b, dict(rest), fill, {**at, name: const(0)})
-            return
-        loop = for_loop(
-            const(0), const(count), const(1), name, lambda b, iv: self.nest(b, dict(rest), fill, {**at, name: iv})
-        )
-        loop.attributes["unroll"] = UnitAttr()
-        b.insert(loop)
+        unrolled(self.kernel, b, {"k": depth // self.depth}, step)
 
 
 def multiplies(op: GenericOp) -> bool:

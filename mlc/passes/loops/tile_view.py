@@ -93,7 +93,7 @@ def slice_of(
         elif all(isinstance(size, int) and size >= 0 for size in valid.values()):
             found.counts.append(found.shape[-1])
         elif inside.loop() is not None:
-            found.counts.append(*valid.values())
+            found.counts.append(valid[inside.loop() or ""])
         else:  # a window: what is there now, less what the tile leaves out of each loop
             count: Size = present
             for name, c in tiled.items():
@@ -112,8 +112,10 @@ def within(access: Sequence[Affine], parts: Mapping[str, Part], extents: Mapping
 
 
 def _inside(form: Affine, parts: Mapping[str, Part], extents: Mapping[str, Extent]) -> Affine:
-    if list(form.terms.values()) == [1] and form.terms.keys() <= parts.keys():
-        return Affine(form.terms)
+    if form.terms.keys() <= parts.keys():  # beside one such loop all others may be in one place
+        moving = {name: c for name, c in form.terms.items() if parts[name].bound > 1} or form.terms
+        if list(moving.values()) == [1]:
+            return Affine(moving)
     constant = form.constant
     for name in (name for name, c in form.terms.items() if c < 0 and name in parts):
         extent, size = extents[name], parts[name].valid

@@ -23,13 +23,12 @@ from xdsl.ir import Attribute
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.kernel.fit import Facts, error, verify_fit
-from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, space_of, type_of
-from mlc.ir.kernel.schedule import Level, Schedule, Vector
+from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, space_of, static_bytes, type_of
+from mlc.ir.kernel.schedule import Leaf, Level, Schedule, Vector
 from mlc.ir.kernel.target import Target
 from mlc.passes.loops.body import BodyOps
 from mlc.passes.loops.byte_products import byte_factors
 from mlc.passes.loops.refused import Refused
-from mlc.passes.loops.scratch import static_bytes
 
 COPIES = (
     512  # of the ops of a kernel: peeled rests, and a tile for each size of a run-time loop; the rules stay below 64
@@ -105,7 +104,7 @@ def _verify_threads(facts: Facts, schedule: Schedule, target: Target) -> None:
         )
 
 
-def verify_workgroup_memory(kernel: Kernel, level: Level, target: Target) -> None:
+def verify_workgroup_memory(kernel: Kernel, part: Level | Leaf, target: Target) -> None:
     """What is staged so far fits in the memory of a block. Raises MlcError."""
     arrays = [op for op in kernel.op.walk() if isinstance(op, memref.AllocOp) and space_of(op.memref) == "workgroup"]
     bytes = sum(static_bytes(op) or 0 for op in arrays)
@@ -113,10 +112,10 @@ def verify_workgroup_memory(kernel: Kernel, level: Level, target: Target) -> Non
         most = max(arrays, key=lambda op: static_bytes(op) or 0)
         raise error(
             kernel,
-            level,
+            part,
             f"{bytes} bytes are staged in workgroup memory, {static_bytes(most)} of them for "
             f"'{(most.memref.name_hint or '').removesuffix('_shared')}', and a block of {target.name} has {target.lowering.shared}",
-            f"Write smaller tiles of {', '.join(level.tiles)}.",
+            f"Write smaller tiles{f' of {names}' if (names := ', '.join(getattr(part, 'tiles', {}))) else ''}.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Products of tensor cores: the lanes of each warp of a block, 32 neighbouring threads, put their registers together."""
+"""What the lanes of each warp of a block, 32 neighbouring threads, do together: products of tensor cores, folds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from mlc.ir.kernel.interpreter.engine import Action, Compiler, Frame, steps
 from mlc.ir.kernel.interpreter.memory import label
 from mlc.ir.kernel.interpreter.thread_blocks import GridCompiler, Team, TeamAction, team_steps
 from mlc.ir.kernel.tensor_cores import FragmentOp, MmaOp
+from mlc.ir.kernel.warp_ops import LANES, FoldLanesOp, PairOp, SyncWarpOp
 from mlc.ir.types import numpy_dtype
-
-LANES = 32
 
 
 @steps("kernel.fragment")
@@ -63,3 +62,41 @@ def _product(c: GridCompiler, op: MmaOp) -> TeamAction:
                 view.array()[...] = values
 
     return run
+
+
+@team_steps("kernel.fold_lanes")
+def _fold_lanes(c: GridCompiler, op: FoldLanesOp) -> TeamAction:
+    x, result, count = c.slot(op.x), c.slot(op.result), op.lanes.value.data
+    fold = np.maximum if op.kind.data == "max" else np.add
+
+    def run(team: Team) -> None:
+        values = np.array([frame[x] for frame in team], np.float32).reshape(-1, count)
+        apart = 1
+        while apart < count:  # every lane adds what it has to what its partner has
+            values = fold(values, values[:, np.arange(count) ^ apart])
+            apart *= 2
+        for frame, value in zip(team, values.ravel(), strict=True):
+            frame[result] = value
+
+    return run
+
+
+@team_steps("kernel.sync_warp")
+def _sync_warp(c: GridCompiler, op: SyncWarpOp) -> TeamAction:
+    """Warps are told apart by nobody here: what orders the lanes of one is taken to order a block."""
+    return lambda team: c.next_phase()
+
+
+@steps("kernel.pair")
+def _pair(c: Compiler, op: PairOp) -> Action:
+    memory, at, result = c.slot(op.memory), c.slots(op.indices), c.slot(op.result)
+    watched = c.machine.watched
+
+    def step(frame: Frame) -> None:
+        view = frame[memory]
+        where = view.run([frame[slot] for slot in at], 2, 2, op)
+        if watched:
+            view.storage.read(np.arange(where.start, where.start + 2), 2)
+        frame[result] = view.elements[where].copy().view(np.int32)[0]
+
+    return step

@@ -1,5 +1,6 @@
 """The schedule of a kernel on an NVIDIA GPU, from its loops and accesses alone.
 
+    online.py       the scores of some keys at a time in registers
     contraction.py  tiles in shared memory and in registers
     warp_tiles.py   the same for the tensor cores, with a tile in the registers of each warp
     pixels.py       that of contraction.py with pixels for rows, each with its window in shared memory
@@ -22,6 +23,7 @@ from mlc.ir.kernel.target import Target
 from mlc.passes.kernel.rules.cuda.columns import columns
 from mlc.passes.kernel.rules.cuda.contraction import contraction
 from mlc.passes.kernel.rules.cuda.generic import generic, written_as_loops
+from mlc.passes.kernel.rules.cuda.online import online
 from mlc.passes.kernel.rules.cuda.pixels import convolution
 from mlc.passes.kernel.rules.cuda.pointwise import pointwise
 from mlc.passes.kernel.rules.cuda.rows import rows
@@ -29,6 +31,7 @@ from mlc.passes.kernel.rules.cuda.warp_tiles import says, tensor_cores
 from mlc.passes.kernel.rules.loop_facts import LoopFacts
 
 SPECIAL: tuple[Callable[[LoopFacts, CudaTarget], Schedule | None], ...] = (
+    online,
     tensor_cores,
     contraction,
     convolution,

@@ -18,7 +18,7 @@ from xdsl.dialects.builtin import f32
 
 from mlc.ir.kernel.cuda_target import CudaTarget
 from mlc.ir.kernel.kernel import loops_of, type_of
-from mlc.ir.kernel.schedule import Binding, Instruction, Level, Mma, Schedule, Stage, multiplied
+from mlc.ir.kernel.schedule import Binding, Instruction, Level, Mma, Online, Schedule, Stage, multiplied
 from mlc.passes.kernel.rules.cuda.contraction import Product, across, size
 from mlc.passes.kernel.rules.loop_facts import LoopFacts
 from mlc.passes.loops.tensor_core_leaf import multiplies
@@ -91,11 +91,11 @@ def instruction_of(product: Product, target: CudaTarget) -> Instruction | None:
 
 def says(group: LoopFacts, schedule: Schedule, target: CudaTarget) -> list[str]:
     """In which precision a kernel's products are taken, where that is a question: on tensor cores, or with leave to use them."""
-    if isinstance(schedule.leaf, Mma):
-        type = multiplied(schedule.leaf.instruction)
-        products = Product.of(group)
-        assert products is not None
-        rounded = type_of(products.panel.value).element_type == f32
+    leaf = schedule.leaf
+    if isinstance(leaf, Mma | Online) and leaf.instruction:
+        type = multiplied(leaf.instruction)
+        product = next(number for number, op in enumerate(group.ops) if multiplies(op))
+        rounded = type_of(group.used(product)[0].value).element_type == f32
         what = f"f32 operands rounded to {type}" if rounded else f"{type} operands as they are"
         return [f"products on tensor cores, {what}, sums in f32"]
     sums = [n for n, op in enumerate(group.ops) if group.is_product(n) and group.reduced & loops_of(op).keys()]
