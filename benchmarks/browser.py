@@ -48,7 +48,8 @@ class Browser:
             f"--window-size={size[0]},{size[1]}",
             "about:blank",
         ]
-        plumbed = ["sh", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "sh", *command]  # it wants these numbers
+        # It wants the numbers 3 and 4; sh dups no number of two digits.
+        plumbed = ["sh", "-c", f'exec "$@" 3</dev/fd/{to_browser} 4>/dev/fd/{from_browser}', "sh", *command]
         self._process = subprocess.Popen(
             plumbed, pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -91,7 +92,9 @@ class Browser:
             left = end - time.monotonic()
             if left <= 0 or not select.select([self._in], [], [], left)[0]:
                 raise TimeoutError(f"{method}: no answer in {seconds:.0f} s")
-            self._buffer += os.read(self._in, 1 << 20)
+            if not (read := os.read(self._in, 1 << 20)):
+                raise RuntimeError(f"{method}: the browser has ended")
+            self._buffer += read
 
 
 class Page:

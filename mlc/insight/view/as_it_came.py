@@ -8,6 +8,7 @@ from typing import Any
 from mlc.frontends.onnx.node import node_name
 from mlc.frontends.onnx.origins import origin_of
 from mlc.frontends.onnx.reader import read
+from mlc.insight.view.user_lines import relative_lines
 
 
 def onnx_graph(source: str | os.PathLike[str] | bytes, until: str | None) -> tuple[list[list[Any]], dict[str, Any]]:
@@ -35,4 +36,4 @@ def onnx_graph(source: str | os.PathLike[str] | bytes, until: str | None) -> tup
         nodes[name] = {"op": proto.op_type, "path": path, "line": origin.line if origin else ""}
     for value in graph.output:
         add("output", value.name, [value.name], [])
-    return rows, nodes
+    return rows, relative_lines(nodes)

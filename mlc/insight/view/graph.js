@@ -2,6 +2,7 @@
 /* The graph page: the passes in a row, one or two panes, the list of nodes, and what is known of the chosen one. */
 
 const LISTED = 300; // nodes that the list shows at once
+const TELLING = ["product", "kernel", "reduction", "elementwise"]; // of the ops of one node, those that do its work
 
 class GraphPage {
   constructor(page) {
@@ -176,15 +177,18 @@ class GraphPage {
     if (box) pane.centre(box);
   }
 
-  /** Go to a node of the user's model. */
+  /** Go to a node of the user's model. Whether an op of the pass comes from it. */
   goNode(node) {
     this.page.show("graph");
     const pane = this.panes.at(-1);
     const boxes = [...pane.byUid.values()];
-    const box = boxes.find((one) => !one.inside.length && one.record[ORIGIN].split("\n").includes(node)) ?? boxes.find((one) => one.nodes.has(node));
-    if (!box) return;
+    const own = boxes.filter((one) => !one.inside.length && one.record[ORIGIN].split("\n").includes(node));
+    const telling = TELLING.map((family) => own.find((one) => familyOf(one.record[KIND]) === family));
+    const box = telling.find(Boolean) ?? own[0] ?? boxes.find((one) => one.nodes.has(node));
+    if (!box) return false;
     this.select(box.record, pane, node);
     pane.centre(box);
+    return true;
   }
 
   select(record, pane, node) {
@@ -200,6 +204,7 @@ class GraphPage {
       other.draw();
     }
     for (const row of this.list.querySelectorAll("[aria-current]")) row.removeAttribute("aria-current");
+    this.page.remember();
   }
 
   // Details -------------------------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ class KernelPage {
     const kernel = this.compilation.kernel(name);
     if (!kernel) return;
     this.shown = name;
+    this.at = null; // the line that was chosen: {kind, line}
     for (const made of this.list.querySelectorAll("button")) {
       const on = made.dataset.kernel === name;
       if (on) {
@@ -82,6 +83,7 @@ class KernelPage {
         verdict ? el("p", { textContent: verdict }) : null,
         ...kernel.ops.map((op) => this.marked(el("p", { className: "mono" }), op)),
       ),
+      group("what takes its time", hintsOf(compilation, kernel).map((line) => el("p", { textContent: line }))),
       group("schedule", el("div", { className: "chips mono" }, kernel.schedule.split(" | ").map((part) => this.marked(el("span"), part))), reasons(kernel)),
       group("computes", this.computes(kernel)),
       group("why it ends here", kernel.fusion.map((line) => el("p", { textContent: line })), kernel.copies.map((line) => el("p", { textContent: `copies ${line}` })), kernel.code.map((line) => el("p", { textContent: line }))),
@@ -116,22 +118,44 @@ class KernelPage {
     for (const [kind, title, share] of COLUMNS) {
       if (!text[kind]) continue;
       const name = kind === "code" ? text.language : title;
-      const column = new CodeColumn(kind, name, text[kind].split("\n"), share, (line, act) => this.light(kind, line, act), this.loops);
+      const column = new CodeColumn(kind, name, text[kind].split("\n"), share, (line, act) => this.light(kind, line, act, act), this.loops);
       this.columns.set(kind, column);
       host.append(column.element);
     }
     for (const column of this.columns.values()) column.render();
-    const { assembly, loops } = this.columns.size ? Object.fromEntries(this.columns) : {};
-    const first = (pattern) => assembly?.lines.findIndex((line) => pattern.test(line)) ?? -1;
-    const hot = [/fmadd|vdpbusd/, /vmulps|vmaxps|vaddps/].map(first).find((line) => line > 0) ?? -1;
-    if (hot > 0) {
+    const hot = this.busiest();
+    const loops = this.columns.get("loops");
+    if (hot >= 0) {
       this.light("assembly", hot, true);
-      assembly.scrollTo(hot);
+      this.columns.get("assembly").scrollTo(hot);
     } else loops?.scrollTo(loops.lines.findIndex((line) => line.startsWith("func.func @")));
   }
 
+  /** The line of assembly that is likely to do most of the work; -1 without assembly. */
+  busiest() {
+    const lines = this.columns?.get("assembly")?.lines ?? [];
+    const first = (pattern) => lines.findIndex((line) => pattern.test(line));
+    return [/fmadd|vdpbusd|fmla/, /vmulps|vmaxps|vaddps|fmul|fadd/].map(first).find((line) => line > 0) ?? -1;
+  }
+
+  /** Choose a line of a text, by its number from 1 on or as the one that belongs to the busiest. Whether there is one. */
+  go(kind, number) {
+    const column = this.columns?.get(kind);
+    if (!column) return false;
+    const hot = this.busiest();
+    const lit = hot < 0 ? null : linkedLines(this.links, "assembly", hot)[kind];
+    const line = number ? Number(number) - 1 : lit?.size ? Math.min(...lit) : 0;
+    if (!(line >= 0 && line < column.lines.length)) return false;
+    column.choose(line);
+    return true;
+  }
+
   /** The lines of every text that belong to a line of one. */
-  light(kind, line, scroll) {
+  light(kind, line, scroll, chosen = false) {
+    if (chosen) {
+      this.at = { kind, line };
+      this.page.remember();
+    }
     const lit = linkedLines(this.links, kind, line);
     for (const [name, column] of this.columns) {
       column.light(lit[name] ?? new Set());
@@ -173,6 +197,7 @@ class CodeColumn {
   constructor(kind, title, lines, share, onLine, loops) {
     Object.assign(this, { kind, lines, loops });
     this.lit = new Set();
+    this.current = 0;
     const widest = largest(lines.map((line) => line.length));
     this.rows = el("div", { className: "rows", vars: { lines: lines.length, wide: `${widest + 2}ch` } });
     this.pre = el("pre", { tabIndex: 0, aria: { label: title } }, this.rows);
@@ -186,15 +211,17 @@ class CodeColumn {
       this.under = line;
       onLine(line, false);
     };
+    this.choose = (line) => {
+      this.current = line;
+      onLine(line, true);
+      this.scrollTo(line);
+    };
     this.pre.onclick = (event) => onLine(Math.min(lines.length - 1, at(event)), true);
     this.pre.onscroll = () => this.render();
-    this.current = 0;
     this.pre.onkeydown = (event) => {
       const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
       if (!by) return;
-      this.current = Math.min(lines.length - 1, Math.max(0, this.current + by));
-      onLine(this.current, true);
-      this.scrollTo(this.current);
+      this.choose(Math.min(lines.length - 1, Math.max(0, this.current + by)));
       event.preventDefault();
     };
     new ResizeObserver(() => this.render()).observe(this.pre);
@@ -268,16 +295,4 @@ function reasons(kernel) {
 
 function clippedText(text, length) {
   return text.length > length ? `${text.slice(0, length - 1)}…` : text;
-}
-
-/** What a kernel reaches of what the machine can do for work like its own, in words. */
-function verdictOf(compilation, kernel) {
-  const { machine } = compilation.times;
-  const bytes = kernel.steps.reduce((sum, step) => sum + step.bytes * step.turns, 0);
-  if (!machine || !bytes || !kernel.ns) return "";
-  const memory = bytes / machine.gbs;
-  const compute = kernel.flops / machine.gflops;
-  const least = Math.max(memory, compute);
-  const bound = memory > compute ? `moving ${bytesText(bytes)} at ${machine.gbs} GB/s` : `arithmetic at ${machine.gflops} GFLOP/s`;
-  return `${percent(least / kernel.ns)} of the roof: ${bound} alone would take ${timeText(least)}`;
 }

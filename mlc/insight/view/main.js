@@ -4,7 +4,8 @@
 class Page {
   constructor(compilations) {
     this.compilations = compilations;
-    this.asked = location.hash.slice(1); // before the page writes where it is
+    this.asked = location.hash; // before the page writes where it is
+    this.missing = ""; // of what its address names
     this.side = 0;
     this.tab = "graph";
     this.pages = { graph: new GraphPage(this), kernels: new KernelPage(this), memory: new MemoryPage(this), time: new TimePage(this) };
@@ -33,7 +34,7 @@ class Page {
     document.body.append(this.header, this.main, tip.box);
     this.fillHeader();
     this.startPages();
-    this.restore();
+    addEventListener("hashchange", () => this.restore(location.hash));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.recolour());
     addEventListener("keydown", (event) => this.key(event));
   }
@@ -51,7 +52,7 @@ class Page {
     const counts = compilation.kernels.length ? `${countText(compilation.kernels.length, "kernel")}, ${countText(compilation.steps.length, "call")}` : "";
     const facts = [target, inputs.join(", "), counts, compilation.timed ? timeText(compilation.whole) : ""].filter(Boolean);
     const title = this.other ? this.sideChoice() : el("b", { textContent: name });
-    const problem = compilation.failure?.message ?? compilation.broken;
+    const problem = compilation.failure?.message ?? compilation.broken ?? this.missing;
     this.header.replaceChildren(
       ...[
         title,
@@ -110,28 +111,20 @@ class Page {
     this.pages.graph.goNode(node);
   }
 
-  /** Places have addresses: #kernels/contraction_0, #graph/fuse/NODE. */
+  /** Write into the address what is shown. */
   remember() {
-    if (this.restoring) return;
-    const parts = [this.tab];
-    if (this.tab === "kernels" && this.pages.kernels.shown) parts.push(this.pages.kernels.shown);
-    if (this.tab === "graph") parts.push(this.compilation.passes[this.pass]?.name ?? "");
-    history.replaceState(null, "", `${location.search}#${parts.map(encodeURIComponent).join("/")}`);
+    if (!this.restoring) history.replaceState(null, "", `${location.search}${Places.of(this)}`);
   }
 
-  restore() {
-    const [tab, what, node] = this.asked.split("/").map(decodeURIComponent);
-    if (!(tab in this.pages)) return;
+  /** Show what an address names, and say what there is not. */
+  async restore(address) {
     this.restoring = true;
-    if (tab === "kernels" && what) this.showKernel(what);
-    else this.show(tab);
-    const pass = this.compilation.passes.findIndex((one) => one.name === what);
-    if (tab === "graph" && pass >= 0) {
-      this.pass = pass;
-      this.pages.graph.refresh();
-    }
-    if (tab === "graph" && node) this.goNode(node);
+    this.missing = await Places.go(this, address);
     this.restoring = false;
+    if (address) history.replaceState(null, "", `${location.search}${address}`);
+    this.fillHeader();
+    document.body.dataset.missing = this.missing;
+    document.body.dataset.place = address;
   }
 
   turn() {
@@ -259,6 +252,7 @@ addEventListener("DOMContentLoaded", async () => {
     for (const pane of page.pages.graph.panes) pane.render();
     const ready = performance.now();
     document.body.dataset.ready = ready.toFixed(0);
+    await page.restore(page.asked);
     if (location.search === "?selftest") await walkThrough(page, ready);
   } catch (error) {
     document.body.append(el("pre", { className: "bad", textContent: `This page could not be shown: ${error.stack}` }));

@@ -21,10 +21,12 @@ SCRIPTS = (
     "pane.js",
     "draw.js",
     "graph.js",
+    "verdict.js",
     "kernels.js",
     "plots.js",
     "memory.js",
     "time.js",
+    "places.js",
     "main.js",
 )
 STYLE = "view.css"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlc.errors import MlcError, UnsupportedOp
+from mlc.insight.view.user_lines import relative_lines
 from mlc.insight.view.page import FORMAT, PageFile
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def nodes_of(module: Module) -> dict[str, dict[str, Any]]:
             found[name] = {"path": list(origin.path), "line": origin.line}
         elif "/" in name.strip("/") and ":" not in name:
             found[name] = {"path": [part for part in name.split("/")[:-1] if part]}
-    return found
+    return relative_lines(found)
 
 
 def _shares(group: Any, sizes: Mapping[str, int]) -> dict[str, float]:

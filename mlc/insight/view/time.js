@@ -40,7 +40,7 @@ class TimePage extends PlotPage {
       const about = `${BETWEEN}: ${timeText(compilation.between)}, ${percent(compilation.between / compilation.whole)}\n${WHAT_IS_BETWEEN}`;
       blocks.push(`<rect data-tip="${about}" x="${x}" y="6" width="${Math.max(0.4, w - left - x)}" height="46" rx="2" fill="${paint.dim}" fill-opacity=".35"/>`);
     }
-    const marks = ticks(compilation.whole / 1e6, 8).map((t) => `<text x="${left + ((w - 2 * left) * t * 1e6) / compilation.whole}" y="70" text-anchor="${t ? "middle" : "start"}">${+t.toFixed(4)} ms</text>`);
+    const marks = ticks(compilation.whole / 1e6, 8).map((t) => `<text x="${left + ((w - 2 * left) * t * 1e6) / compilation.whole}" y="70" text-anchor="${t ? "middle" : "start"}">${timeText(t * 1e6)}</text>`);
     const whole = compilation.times.end_to_end;
     const between = `${timeText(compilation.between)} between them: ${WHAT_IS_BETWEEN}`;
     const text = `A whole call takes ${timeText(whole)} (median): ${countText(compilation.steps.length, "kernel call")}, ${timeText(compilation.total)} together, and ${between}.`;
@@ -78,7 +78,7 @@ class TimePage extends PlotPage {
     rows.push(this.plainRow("the whole call", compilation.whole, head.length));
     const header = el("tr", {}, head.map((text, k) => el("th", { textContent: text, className: k > 0 && k < 7 ? "number" : "", scope: "col" })));
     const table = el("table", {}, el("thead", {}, header), el("tbody", {}, rows));
-    return card("slowest", "The slowest kernels", "The roof is what this machine reaches for so many operations and bytes.", table);
+    return card("slowest", "The slowest kernels", "The roof is what this machine reaches for so many operations, and bytes that come from memory: what lies in its caches can be faster.", table);
   }
 
   plainRow(name, ns, columns, about = "") {
