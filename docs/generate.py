@@ -27,7 +27,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-NOT_RUN = ("pip ", "make ", "python ", "git ", "pytest ")  # other programs, shown only
+NOT_RUN = ("pip ", "make ", "python ", "git ", "pytest ", "mpiexec ", "until ")  # other programs, shown only
 
 
 def pages() -> list[Path]:

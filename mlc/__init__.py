@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 BEGAN = time.time()  # when the first of these files was imported: those that change later may not be what runs
 
 if TYPE_CHECKING:
-    from mlc import data, nn, numpy, optim, random, tree
+    from mlc import data, dist, nn, numpy, optim, random, tree
     from mlc.backends import Backend, register_backend
     from mlc.comparison import compare
     from mlc.compiler import compile, load, load_executable
@@ -93,7 +93,7 @@ _HOMES = {
     "mlc.training.step": ("train_step",),
     "mlc.tuning": ("tune",),
 }
-_MODULES = ("data", "nn", "numpy", "optim", "random", "tree")
+_MODULES = ("data", "dist", "nn", "numpy", "optim", "random", "tree")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -127,6 +127,7 @@ __all__ = [
     "custom_vjp",
     "data",
     "dim",
+    "dist",
     "enable_grad",
     "export_onnx",
     "export_python",

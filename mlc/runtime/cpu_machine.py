@@ -14,6 +14,7 @@ from mlc.ir.processors import thread_count
 from mlc.runtime.arrays import Memory, address, in_place
 from mlc.runtime.artifact import Artifact
 from mlc.runtime.binding import Binding
+from mlc.runtime.engine_table import table
 from mlc.runtime.machines import Run, Workspace
 from mlc.runtime.space import HOST
 
@@ -71,7 +72,7 @@ class CpuMachine:
         self.threads = self.pool.start(thread_count(threads))
         self.grain = self.pool.grain(self.threads)
         self._current = [Weights(self.plan.weights, artifact.weights.__getitem__)]  # one: those of the next call
-        self._library = load(artifact.objects, {"mlc_pool_run": self.pool.run})
+        self._library = load(artifact.objects, {"mlc_pool_run": self.pool.run, **table().imports})
         self.run = self._run_of(self._library.address(self.entry))
 
     @property

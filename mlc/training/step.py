@@ -23,6 +23,8 @@ import mlc.numpy as mnp
 from mlc import random
 from mlc.compiler import Compilation, Inspection
 from mlc.differentiation import hvp, value_and_grad
+from mlc.dist.parallel import DataParallel, digest
+from mlc.dist.processes import agreed, barrier, require_done
 from mlc.errors import MlcError
 from mlc.frontends.trace.pytree import Tree, difference, flatten, flatten_named
 from mlc.frontends.trace.tensor import Tensor, array_of, wrap
@@ -32,6 +34,7 @@ from mlc.ir.alias import ALIAS
 from mlc.ir.dims import Extent
 from mlc.ir.files import require_path
 from mlc.ir.graph.base import role
+from mlc.ir.graph.collective import AllReduceOp
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
 from mlc.jitted import Jitted, traced_call
@@ -65,8 +68,10 @@ class TrainStep:
         shapes: Mapping[str, Sequence[Extent | str]],
         options: CompileOptions,
         nan_check: bool = False,
+        parallel: DataParallel | None = None,
     ):
-        self.nan_check = nan_check
+        self.nan_check, self.parallel = nan_check, parallel
+        options = options if parallel is None else parallel.compile_options(options)
         self.objective, self.optimizer, self.options = objective, optimizer, options
         # what a batch consists of, and what is known of its shapes, by names that no part of the state has
         apart = dict(zip(objective.inputs, names_apart(objective.inputs, _STATE), strict=True))
@@ -114,6 +119,8 @@ class TrainStep:
                     self._seen[seen] = compiled
             before = dict(self._state) if self.nan_check else {}
             loss, more = compiled(leaves)
+            if self.parallel is not None:
+                require_done(compiled.sums)
             if self.nan_check:
                 self._require_numbers(compiled, leaves, loss, before)
         return (loss, *more) if more else loss
@@ -208,10 +215,16 @@ class TrainStep:
         return int(self._read("count"))
 
     def save(self, path: Any) -> None:
-        """Write all of the state: parameters, the optimiser's, buffers, count and key. A step that loads it goes on bit by bit as this one would."""
+        """Write all of the state: parameters, the optimiser's, buffers, count and key. A step that loads it goes on bit by bit as this one would.
+
+        Of several ranks, which have one state, rank 0 writes it, and all wait for that.
+        """
         with self._lock:
             state = dict(self._state)
-        checkpoint.write(path, state)
+        if self.parallel is None or self.parallel.rank == 0:
+            checkpoint.write(path, state)
+        if self.parallel is not None:
+            barrier(f"{path} is written")
 
     def export(self, path: Any, *batch: Any, header: Any = None, report: Recorder | None = None) -> None:
         """Write the step for batches like this one, to go on without this model and its Python code.
@@ -226,6 +239,12 @@ class TrainStep:
         path = require_path(path)
         if header is not None and path.suffix != ".so":
             raise MlcError(f"a header is for libraries, and {path} is none", remedy="Name it libNAME.so.")
+        if self.parallel is not None and self.parallel.ranks > 1:
+            raise MlcError(
+                f"a step of {self.parallel.ranks} ranks is not exported: what is exported runs in one process",
+                file=user_line(),
+                remedy="Save the state, load it into a step without parallel=, and export that.",
+            )
         with self._lock:
             traced = self._traced(self._arguments(batch))
             stateful = _CompiledStep(traced, self._names, self.options, report).stateful
@@ -257,7 +276,10 @@ class TrainStep:
     def load(self, path: Any) -> None:
         """Take the state that `save` wrote. Raises MlcError where it is of another model or optimiser, and changes nothing then."""
         with self._lock:
-            for name, array in checkpoint.read(path, dict(self._state)).items():
+            found = checkpoint.read(path, dict(self._state))
+            if self.parallel is not None:
+                agreed({"state": digest(found)}, f"the state in {path}")
+            for name, array in found.items():
                 self._state[name] = array
 
     def _read(self, part: str) -> Any:
@@ -321,7 +343,10 @@ class TrainStep:
             def loss(params: Any) -> tuple[Any, Any]:
                 value, more = objective.loss(params, buffers, now, *batch)
                 require_number(value, objective.name, line)
-                return value, more
+                if self.parallel is None:
+                    return value, more
+                value, changed, others = self.parallel.over_ranks(value, *more, batch)
+                return value, (changed, others)
 
             loss.__name__ = objective.name
             at = optimizer.point(state, params) if hasattr(optimizer, "point") else params
@@ -367,8 +392,11 @@ class TrainStep:
             call = self._arguments(batch)
             traced = self._traced(call)
             rows = list(zip(self._batch_names(batch), specs, strict=True))
-            _log.info("%s: a step is compiled for %s", self.objective.name, ", ".join(f"{n} {s}" for n, s in rows))
+            shown = ", ".join(f"{n} {s}" for n, s in rows)
+            _log.info("%s: a step is compiled for %s", self.objective.name, shown)
             self._warn_of_wide(rows)
+            if self.parallel is not None:
+                self.parallel.require_same(traced.module.text(), shown, self.options, self._state)
             found = self._compiled[key] = _CompiledStep(traced, self._names, self.options)
             if len(self._compiled) > SIGNATURES:
                 del self._compiled[next(iter(self._compiled))]
@@ -401,6 +429,8 @@ class _CompiledStep:
         kept = {name: output if output in made else None for name, output in follows.items()}
         executable = Compilation(options, inspection=Inspection(report=report)).finish(traced.module)
         self.stateful = Stateful(executable, kept)
+        ops = traced.module.main.body.block.ops
+        self.sums = sum(isinstance(op, AllReduceOp) for op in ops)  # over ranks, before they are gathered into buckets
         self._dtypes = [numpy_dtype(spec.dtype) for spec in traced.specs[len(names) :]]
         parts = dict(zip(traced.results.names, traced.results.children, strict=True))
         self._more: Tree = parts[".more"]
@@ -457,6 +487,7 @@ def train_step(
     nan_check: bool = False,
     freeze: str | Sequence[str] = "",
     train_statistics: bool = False,
+    parallel: DataParallel | None = None,
     **options: Any,
 ) -> TrainStep:
     """Forward, backward and update as one compiled function with state: `step(x, y)` gives the loss, and the parameters have moved.
@@ -471,6 +502,7 @@ def train_step(
     nan_check  test each step for NaN, which costs a copy of the state: the error names the first op that made one, and the state is as before
     freeze     names of an imported model's weights that stay, as in ["conv1.*", "bn*"] or "conv1.*;bn*"
     train_statistics  whether an imported model's batch normalisations use the statistics of the batch and follow them, instead of keeping theirs
+    parallel   mlc.dist.data(): each rank steps with its rows of a batch, and all with the gradient of the whole (docs/distributed.md)
     options    those of mlc.CompileOptions
 
     A step is compiled at the first call for each signature of the batch. Raises MlcError where something does not fit, NoDerivative
@@ -488,6 +520,8 @@ def train_step(
             file=user_line(),
             remedy="Give one that is not bound to parameters: mlc.optim.Adam(lr=1e-3).",
         )
+    if parallel is not None:
+        _require_parallel(parallel, nan_check)
     return TrainStep(
         objective_of(model, loss, params, freeze if isinstance(freeze, str) else ";".join(freeze), train_statistics),
         optimizer,
@@ -495,4 +529,17 @@ def train_step(
         shapes or {},
         CompileOptions.of(**options),
         nan_check,
+        parallel,
     )
+
+
+def _require_parallel(parallel: Any, nan_check: bool) -> None:
+    if not isinstance(parallel, DataParallel):
+        raise MlcError(f"parallel is {parallel!r}", file=user_line(), remedy="Give mlc.dist.data().")
+    parallel.require_group()
+    if nan_check and parallel.ranks > 1:
+        raise MlcError(
+            "nan_check looks for the op that made a NaN on one rank, and it may have been on another",
+            file=user_line(),
+            remedy="Leave it out, or look for it on one rank, without parallel=.",
+        )

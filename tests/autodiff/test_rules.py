@@ -20,7 +20,7 @@ WITHOUT = {
     "bitcast": "bits are no numbers",
     "non_max_suppression": "its results are positions",
     "stop_gradient": "a constant to derivatives, whatever its value does",
-    "winograd": "it is made behind all derivatives",
+    **dict.fromkeys(("winograd", "all_reduce_start", "all_reduce_wait"), "it is made behind all derivatives"),
     "prefix": "no input can have the size of its results: see the test below",
 }
 # no rule yet, which is an error
@@ -120,12 +120,13 @@ INTEGERS = {
     "unpack",
     "dimension",
     "iota",
+    "rank",
 }
 REASONS = {
     **dict.fromkeys(INTEGERS, "its results are integers"),
     **dict.fromkeys(("constant", "weight"), "it has no operands"),
     **dict.fromkeys(("scan", "while", "if", "call", "yield"), "its bodies are differentiated (passes/autodiff)"),
-    **dict.fromkeys(("group", "winograd"), "it is made behind all derivatives"),
+    **dict.fromkeys(("group", "winograd", "all_reduce_start", "all_reduce_wait"), "it is made behind all derivatives"),
     "bitcast": "bits are no numbers: an error",
 }
 

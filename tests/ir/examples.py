@@ -17,12 +17,13 @@ from xdsl.ir import Block, SSAValue
 from mlc.ir import builder as g
 from mlc.ir.dtypes import TABLE, unpacked
 from mlc.ir.graph.base import building, emit
+from mlc.ir.graph.collective import AllReduceStartOp, AllReduceWaitOp
 from mlc.ir.graph.control import YieldOp
 from mlc.ir.graph.custom import CustomOp
 from mlc.ir.graph.random import PhiloxOp
 from mlc.ir.graph.winograd import windows, winograd
 from mlc.ir.module import Module
-from mlc.ir.types import numpy_dtype
+from mlc.ir.types import numpy_dtype, tensor_type
 
 Spec = tuple[Sequence[int | str], str]
 
@@ -363,6 +364,11 @@ def _structural() -> list[Example]:
         Example("clip", [(("N", 3), f)], lambda x: g.clip(x, g.scalar(-0.5, f), g.scalar(0.5, f)), lambda x: np.clip(x, np.float32(-0.5), np.float32(0.5)), {"N": 4}),
         Example("custom", [(("N", 3), f)], _named_function, lambda x: np.exp(x), {"N": 4}),
         Example("stop_gradient", [(("N", 3), f)], g.stop_gradient, lambda x: x, {"N": 4}),
+        Example("replicate", [(("N", 3), f)], g.replicate, lambda x: x, {"N": 4}),
+        Example("all_reduce", [((3, 5), f)], lambda x: g.neg(g.all_reduce(g.exp(x))), lambda x: -np.exp(x), {}),
+        Example("all_reduce_start", [((3, 5), f), ((2,), f)], _on_their_way, lambda x, y: (-x, np.exp(y)), {}),
+        Example("all_reduce_wait", [((0, 5), f), ((1,), f)], _on_their_way, lambda x, y: (-x, np.exp(y)), {}),
+        Example("rank", [((3,), "u32")], lambda x: g.add(x, g.broadcast(g.rank(), (3,), [])), lambda x: x, {}),
         Example("softmax", [(("M", "K"), f)], lambda x: g.softmax(x, 1), lambda x: _softmax(x, 1), {"M": 4, "K": 9}),
         Example("softmax", [((2, "N", 3), f)], lambda x: g.softmax(x, 1), lambda x: _softmax(x, 1), {"N": 5}, label="softmax of columns"),
         Example("log_softmax", [(("N", 9), f)], lambda x: g.log_softmax(x, -1), lambda x: np.log(_softmax(x.astype(np.float64), -1)).astype(x.dtype), {"N": 4}),
@@ -450,6 +456,12 @@ def _recurrent(x: np.ndarray, w: np.ndarray, r: np.ndarray, h: np.ndarray, gates
         ys.append(h)
     found = (np.stack(ys), h, c)[: gates - 1]
     return tuple(v.astype(x.dtype) for v in found)
+
+
+def _on_their_way(x: SSAValue, y: SSAValue) -> list[SSAValue]:
+    (flight,) = emit(AllReduceStartOp([x, y]))
+    xs, ys = emit(AllReduceWaitOp(flight, [tensor_type(v) for v in (x, y)]))
+    return [g.neg(xs), g.exp(ys)]
 
 
 def _named_function(x: SSAValue) -> SSAValue:

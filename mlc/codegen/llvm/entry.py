@@ -25,9 +25,11 @@ from mlc.codegen.llvm.dimensions import extent_text, symbols_of
 from mlc.codegen.llvm.float_mode import FloatMode
 from mlc.codegen.llvm.launch import POOL, TIMES, NativeKernel, launch, typed
 from mlc.codegen.llvm.main_ops import HANDLERS
+from mlc.codegen.llvm.rank_table import COLLECTIVES
 from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
+from mlc.ir.kernel.all_reduce import AllReduceStartOp, AllReduceWaitOp, RankOp
 from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.kernel import element_bytes
 from mlc.ir.kernel.plan import Argument, Plan, Step
@@ -36,10 +38,12 @@ from mlc.ir.kernel.program import (
     BufferOp,
     CallOp,
     CountOp,
+    PartOp,
     RowOp,
     SizeOp,
     ViewOp,
     WeightOp,
+    buffer_shape,
     memref_of,
     viewed,
 )
@@ -48,7 +52,7 @@ from mlc.ir.module import Module
 PART = 256  # calls and copies of a function
 
 # Written where they are read: no function needs to have them from another.
-SPELLED = (SizeOp, WeightOp, BufferOp, ViewOp, arith.ConstantOp)
+SPELLED = (SizeOp, WeightOp, BufferOp, ViewOp, PartOp, arith.ConstantOp)
 
 # Marks the place of a count until the sizes that depend on it are known.
 _COUNT = "; count "
@@ -84,6 +88,7 @@ class Emitter:
         self.label = "entry"
         self.done = 0  # calls
         self.count = 0
+        self.flying: list[int] = []  # slots of sums over ranks that have started
         self.names: dict[SSAValue, str] = {}
         self.sizes = {extent: number for number, extent in enumerate(self.plan.sizes)}
         self.places = Places(self.main, self.plan.weights)
@@ -119,6 +124,8 @@ class Emitter:
         declared += [launch(kernel, self.mode) for kernel in kernels]
         if any("@llvm.memmove" in line for line in self.lines):
             declared.append("declare void @llvm.memmove.p0.p0.i64(ptr, ptr, i64, i1)")
+        if any("@collective." in line for line in self.lines):
+            declared.append(COLLECTIVES)
         for number, lines in enumerate(parts):
             declared += [
                 f"define internal void @{self.name}.part{number}(ptr %table, ptr %arena, ptr %io, ptr %times) nounwind {{",
@@ -205,6 +212,9 @@ class Emitter:
         return self.define(f"load ptr, ptr {self.define(f'getelementptr ptr, ptr %io, i64 {number}')}")
 
     def pointer(self, value: SSAValue) -> str:
+        value = viewed(value)
+        if isinstance(value.owner, PartOp):
+            return self.define(f"getelementptr i8, ptr {self.pointer(value.owner.base)}, i64 {value.owner.bytes}")
         argument = self.places[value]
         return self.scalar(viewed(value)) if argument.kind == "computed" else self.memory(argument)
 
@@ -218,7 +228,7 @@ class Emitter:
 
     def op(self, op: Operation) -> None:
         match op:
-            case SizeOp() | WeightOp() | BufferOp() | ViewOp():
+            case SizeOp() | WeightOp() | BufferOp() | ViewOp() | PartOp():
                 return  # spelled where it is used
             case RowOp():
                 elements = self.extent(strides(op.base)[0])
@@ -230,6 +240,17 @@ class Emitter:
                 self.call(op)
             case CountOp():
                 self.counting(op)
+            case AllReduceStartOp():
+                count = self.extent(dims.prod(list(buffer_shape(op.bucket))))
+                slot = op.slot.value.data
+                passed = f"i64 {slot}, ptr {self.pointer(op.bucket)}, i64 {count}, i64 {op.element}"
+                self.line(f"call void @collective.start({passed})")
+                self.flying.append(slot)
+            case AllReduceWaitOp():
+                self.line(f"call void @collective.wait(i64 {op.slot.value.data})")
+                self.flying.remove(op.slot.value.data)
+            case RankOp():
+                self.line(f"call void @collective.rank(ptr {self.pointer(op.buffer)})")
             case _:
                 handler = HANDLERS.get(op.name)
                 if handler is None:
@@ -250,6 +271,8 @@ class Emitter:
             arguments += self.shares(step, kernel, op)
         passed = typed([*types, "ptr", "i64"], [*arguments, "%times", str(self.done)])
         self.line(f"call void @{kernel.symbol}.launch({passed})")
+        if self.flying:  # engines get on while they are asked
+            self.line(f"call void @collective.test(i64 {self.flying[0]})")
         self.done += 1
 
     def kernel(self, name: str) -> NativeKernel:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlc.codegen.llvm.dimensions import extent_text
+from mlc.codegen.llvm.rank_table import OWN, SYMBOL
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE
@@ -36,6 +37,7 @@ def emit_interface(plan: Plan, symbols: Sequence[str], name: str, entry: str, we
             f"@{name}_weights = external hidden constant i8",
             f"@weights = internal constant {constant}",
             "@helpers = internal global i64 0",
+            f"@{SYMBOL} = hidden global [{OWN} x i64] zeroinitializer",  # a library is of one process
             f"declare void @{entry}(ptr, ptr, ptr)",
             "declare i64 @mlc_pool_start(i64)",
             "declare i32 @posix_memalign(ptr, i64, i64)",

@@ -33,6 +33,7 @@ _FREE = {
     "kernel.buffer",
     "kernel.view",
     "kernel.row",
+    "kernel.part",
     "kernel.size",
 }
 

@@ -144,28 +144,45 @@ def bits_of(number: SSAValue, key: SSAValue, stream: SSAValue) -> SSAValue:
     return emit(PhiloxOp(apply_cast(shifted(2), "u32"), high, *pairs, word))[0]
 
 
+def bits_of_part(op: RandomBitsOp, axis: int, parts: int, number: SSAValue) -> SSAValue:
+    """What `op` draws, as the part of this number, a u32 scalar, of a draw that is so many times as long along an axis: parts of one draw that lie
+    side by side have the bits of the whole."""
+    shape = shape_of(op.result)
+    whole = [e * parts if a == axis else e for a, e in enumerate(shape)]
+    return bits_of(_numbers(shape, whole, axis, number), op.key, op.stream)
+
+
 def _require_pair(what: str, value: SSAValue) -> None:
     if dtype_of(value) != "u32" or shape_of(value) != (2,):
         raise DTypeError(f"{what} is {type_text(tensor_type(value))}, not {_PAIR}")
 
 
-def _numbers(shape: Sequence[Extent]) -> SSAValue:
-    """The number of each element in row-major order: u32 where there are fewer than 2**32, else u64."""
-    total = dims.prod(list(shape))
+def _numbers(
+    shape: Sequence[Extent], whole: Sequence[Extent] | None = None, along: int = 0, part: SSAValue | None = None
+) -> SSAValue:
+    """The number of each element in row-major order: u32 where there are fewer than 2**32, else u64. Of a part of a `whole` that is as long
+    `along` one axis as several parts, the numbers that its elements have there; `part` is a u32 scalar."""
+    whole = shape if whole is None else whole
+    total = dims.prod(list(whole))
     dtype = "u32" if isinstance(total, int) and total < 1 << 32 else "u64"
     number = shapes.full(shape, 0, dtype)
     for axis in range(len(shape)):
-        stride = dims.prod(list(shape[axis + 1 :]))
+        stride = dims.prod(list(whole[axis + 1 :]))
         place = constants.iota(shape, axis, dtype)
+        if part is not None and axis == along:
+            begin = apply("mul", apply_cast(part, dtype), _size(shape[axis], dtype))
+            place = apply("add", place, shapes.broadcast(begin, shape, []))
         if stride != 1:
-            factor = (
-                constants.scalar(stride, dtype)
-                if isinstance(stride, int)
-                else apply_cast(constants.dimension(stride), dtype)
-            )
-            place = apply("mul", place, shapes.broadcast(factor, shape, []))
+            place = apply("mul", place, shapes.broadcast(_size(stride, dtype), shape, []))
         number = apply("add", number, place) if axis else place
     return number
+
+
+def _size(extent: Extent, dtype: str) -> SSAValue:
+    """A number of elements as a scalar."""
+    return (
+        constants.scalar(extent, dtype) if isinstance(extent, int) else apply_cast(constants.dimension(extent), dtype)
+    )
 
 
 def _word(pair: SSAValue, k: int, shape: Sequence[Extent]) -> SSAValue:

@@ -20,12 +20,14 @@ from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.alias import KERNEL_ALIAS, KERNEL_FRONT
 from mlc.ir.dims import Dim, Extent
+from mlc.ir.kernel.all_reduce import AllReduceStartOp, AllReduceWaitOp, RankOp
 from mlc.ir.kernel.kernel import element_bytes, open_axes
 from mlc.ir.kernel.plan import Argument, Copy, Equality, Launch, Lifetime, Plan, Step, TensorSpec
 from mlc.ir.kernel.program import (
     BufferOp,
     CallOp,
     CountOp,
+    PartOp,
     RowOp,
     SizeOp,
     ViewOp,
@@ -192,6 +194,19 @@ class _Planner:
                 elements = self.size(strides(op.base)[0])
                 far = Argument("size", self.size(elements * element_bytes(memref_of(op.base).element_type)))
                 self.instruct("row", op.results, [self.read(op.base), self.read(op.position), far])
+            case PartOp():
+                self.instruct("row", op.results, [self.read(op.base), Argument("size", 1), Argument("size", op.bytes)])
+            case AllReduceStartOp() | AllReduceWaitOp():
+                self.straight = False
+                for extent in buffer_shape(op.bucket):
+                    self.size(extent)
+                which = op.name.removeprefix("kernel.")
+                self.instruct(
+                    which, (), [self.read(op.bucket)], str(memref_of(op.bucket).element_type), op.slot.value.data
+                )
+            case RankOp():
+                self.straight = False
+                self.instruct("rank", (), [self.read(op.buffer)])
             case CountOp():
                 name = op.symbol.data
                 self.straight = False

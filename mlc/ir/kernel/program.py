@@ -28,6 +28,7 @@ from xdsl.dialects import arith, func, scf
 from xdsl.dialects.builtin import (
     DYNAMIC_INDEX,
     ArrayAttr,
+    FixedBitwidthType,
     IndexType,
     IntAttr,
     IntegerAttr,
@@ -57,6 +58,7 @@ from xdsl.utils.exceptions import VerifyException
 from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
+from mlc.ir.kernel.all_reduce import AllReduceStartOp, AllReduceWaitOp, RankOp
 from mlc.ir.kernel.tensor_cores import FragmentOp, MmaOp
 from mlc.ir.kernel.warp_ops import FoldLanesOp, PairOp, SyncWarpOp
 from mlc.ir.types import DimsAttr, Shape
@@ -78,7 +80,7 @@ def buffer_shape(value: SSAValue) -> Shape:
     """The extents of a memref in @main: of an argument by its attributes, of a result by its op, of what a loop carries or a branch
     gives by what comes in."""
     op = value.owner
-    if isinstance(op, BufferOp | ViewOp):
+    if isinstance(op, BufferOp | ViewOp | PartOp):
         return op.dims.extents()
     if isinstance(op, RowOp):
         return buffer_shape(op.base)[1:]
@@ -313,11 +315,64 @@ class RowOp(IRDLOperation):
         printer.print_attribute(self.result.type)
 
 
+@irdl_op_definition
+class PartOp(IRDLOperation):
+    """The elements of a flat buffer from `offset` on, as many as the extents have: a member of a bucket (mlc/ir/kernel/all_reduce.py)."""
+
+    name = "kernel.part"
+    base = operand_def(MemRefType)
+    offset = prop_def(IntAttr)
+    dims = prop_def(DimsAttr)
+    result = result_def(MemRefType)
+    traits = traits_def(Pure())
+
+    def __init__(self, base: SSAValue, offset: int, shape: Sequence[Extent]):
+        type = memref_type(shape, memref_of(base).element_type)
+        properties = {"offset": IntAttr(offset), "dims": DimsAttr.of(shape)}
+        super().__init__(operands=[base], properties=properties, result_types=[type])
+
+    @property
+    def bytes(self) -> int:
+        """How far behind the first byte of the buffer it begins."""
+        element = self.result.type.element_type
+        assert isinstance(element, FixedBitwidthType), element
+        return self.offset.data * element.size
+
+    def verify_(self) -> None:
+        shape = self.dims.extents()
+        _check(self.result.type, shape)
+        if memref_of(self.base).element_type != self.result.type.element_type:
+            raise VerifyException(f"{self.base.type} and {self.result.type} differ in their elements")
+        have, end = dims.prod(buffer_shape(self.base)), self.offset.data + dims.prod(shape)
+        if self.offset.data < 0 or (isinstance(have, int) and isinstance(end, int) and have < end):
+            raise VerifyException(f"{self.base.type} has {have} elements, and its part ends behind {end}")
+
+    @classmethod
+    def parse(cls, parser: Parser) -> PartOp:
+        unresolved = parser.parse_unresolved_operand()
+        offset = parser.parse_integer(allow_boolean=False, allow_negative=False)
+        attr = _parse_dims(parser)
+        parser.parse_characters(":")
+        base = parser.resolve_operand(unresolved, parser.parse_type())
+        parser.parse_keyword("to")
+        properties = {"offset": IntAttr(offset), "dims": attr}
+        return cls.create(operands=[base], properties=properties, result_types=[parser.parse_type()])
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(" ")
+        printer.print_ssa_value(self.base)
+        printer.print_string(f" {self.offset.data}")
+        _print_dims(printer, self.dims)
+        _print_type(printer, self.base.type)
+        printer.print_string(" to ")
+        printer.print_attribute(self.result.type)
+
+
 def memory_of(value: SSAValue) -> SSAValue:
     """What a view, a row, or what a loop carries lies in."""
     while True:
         owner = value.owner
-        if isinstance(owner, ViewOp | RowOp):
+        if isinstance(owner, ViewOp | RowOp | PartOp):
             value = owner.base
         elif (
             isinstance(value, BlockArgument) and isinstance(loop := value.block.parent_op(), scf.ForOp) and value.index
@@ -479,5 +534,17 @@ def _sizes_of(flag: SSAValue) -> dict[str, int]:
     return {}
 
 
-OF_MAIN: list[type[Operation]] = [SizeOp, WeightOp, BufferOp, ViewOp, RowOp, CountOp, CallOp]
+OF_MAIN: list[type[Operation]] = [
+    SizeOp,
+    WeightOp,
+    BufferOp,
+    ViewOp,
+    RowOp,
+    PartOp,
+    CountOp,
+    CallOp,
+    AllReduceStartOp,
+    AllReduceWaitOp,
+    RankOp,
+]
 KernelDialect = Dialect("kernel", [*OF_MAIN, FragmentOp, MmaOp, FoldLanesOp, PairOp, SyncWarpOp])

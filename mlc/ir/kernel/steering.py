@@ -23,6 +23,9 @@ class Instruction(NamedTuple):
               row                 address of a base, plus a position times so many bytes
               load, store         one element of the type `detail`: base, then pairs of a position and its stride in bytes; a store has the
                                   value in front
+              all_reduce_start    sum up the bucket at an address over all ranks, of the type `detail`, in the slot of this `number`
+              all_reduce_wait     and wait for it
+              rank                write the number of the rank to an address
               count               write the symbol `detail`: the i64 at a base, not below 0 and not above a bound
               for, if, while      as in scf; the blocks are theirs
               addi, cmpi, ...     as in arith, on integers of the type `detail`; a cmpi has the predicate behind it, "i64 slt"

@@ -28,6 +28,7 @@ from mlc.ir import dims, work
 from mlc.ir.dims import Extent
 from mlc.ir.dtypes import TABLE
 from mlc.ir.graph.base import GraphOp, building, emit, node_name
+from mlc.ir.graph.collective import CollectiveOp
 from mlc.ir.graph.constants import IN_TEXT, ConstantOp, DimensionOp, IotaOp, WeightOp
 from mlc.ir.graph.control import ControlOp
 from mlc.ir.graph.elementwise import CastOp
@@ -116,6 +117,8 @@ def _learn(op: Operation, known: dict[SSAValue, Known], weights: WeightStore) ->
             known[op.result] = _at_once(np.array(value, np.int64), 8, "")
         return
     if not isinstance(op, GraphOp) or op.regions or not op.has_trait(Pure) or len(op.results) != 1:
+        return
+    if isinstance(op, CollectiveOp):  # the constants of all ranks are not known
         return
     result = op.results[0]
     if any(operand not in known for operand in op.operands) or not is_static(shape_of(result)) or _asks_for_sizes(op):

@@ -22,6 +22,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.ir import work
 from mlc.ir.graph.attention import AttentionOp
+from mlc.ir.graph.collective import CollectiveOp
 from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.control import ControlOp, GroupOp, YieldOp
 from mlc.ir.graph.convolution import ConvolutionOp
@@ -412,7 +413,11 @@ class Fusion:
     def rest(self) -> None:
         """Views that somebody needs as memory become copies; every other op is a kernel of its own."""
         for op in self.ops:
-            if op in self.group_of or isinstance(op, (WeightOp, ControlOp, GroupOp, PrefixOp)) or is_stored(op):
+            if (
+                op in self.group_of
+                or isinstance(op, (WeightOp, ControlOp, GroupOp, PrefixOp, CollectiveOp))
+                or is_stored(op)
+            ):
                 continue
             if is_view(op):
                 if isinstance(op, ReshapeOp) or not self.needed_as_memory(op):

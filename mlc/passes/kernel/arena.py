@@ -17,7 +17,7 @@ from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.kernel.kernel import element_bytes
 from mlc.ir.kernel.plan import Lifetime
-from mlc.ir.kernel.program import BufferOp, RowOp, ViewOp, buffer_shape, clock, memref_of
+from mlc.ir.kernel.program import BufferOp, PartOp, RowOp, ViewOp, buffer_shape, clock, memref_of
 from mlc.ir.module import counted_sizes
 
 
@@ -46,11 +46,11 @@ def _users(value: SSAValue) -> list[Operation]:
     users, waiting, seen = [], [value], {value}
     while waiting:
         for use in waiting.pop().uses:
-            if not isinstance(use.operation, ViewOp | RowOp | arith.SelectOp):
+            if not isinstance(use.operation, ViewOp | RowOp | PartOp | arith.SelectOp):
                 users.append(use.operation)
             aliases: list[SSAValue] = []
             match use.operation:
-                case ViewOp() | RowOp() | arith.SelectOp():
+                case ViewOp() | RowOp() | PartOp() | arith.SelectOp():
                     aliases = list(use.operation.results)
                 case scf.ForOp() as loop:
                     if use.index >= 3:  # behind the bounds and the step

@@ -25,6 +25,7 @@ from mlc.ir import dims, work
 from mlc.ir.alias import KERNEL_ALIAS, KERNEL_FRONT, fronts_of
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.graph.base import GraphOp
+from mlc.ir.graph.collective import AllReduceOp, AllReduceStartOp, AllReduceWaitOp, RankOp, bucket_places
 from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.control import ControlOp, GroupOp, IfOp, ScanOp, WhileOp, YieldOp, source_of, yielded
 from mlc.ir.graph.counted import PrefixOp
@@ -32,7 +33,7 @@ from mlc.ir.graph.index import ScatterOp
 from mlc.ir.graph.parts import ConcatenateOp, PadOp, SliceOp
 from mlc.ir.graph.shape import ReshapeOp
 from mlc.ir.graph.views import has_fixed_offsets
-from mlc.ir.kernel import program
+from mlc.ir.kernel import all_reduce, program
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.module import Module
 from mlc.ir.types import DimsAttr, dtype_of, shape_of, signless
@@ -82,6 +83,15 @@ class Drafts:
     overwrites: dict[Hashable, bool] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Bucket:
+    """Memory that is summed up over ranks in one piece, the slot of that, and where its members lie."""
+
+    memory: SSAValue
+    slot: int
+    members: list[SSAValue]
+
+
 MANY = 32  # kernels that differ in where they begin to read; where there are more, that is an argument of one
 
 
@@ -123,6 +133,7 @@ class Outline:
         self.counted = module.counted.keys()
         self.weights: dict[str, SSAValue] = {}
         self.places: dict[Hashable, set[Hashable]] = {}  # where the slices of groups begin that have else one structure
+        self.buckets: dict[Operation, _Bucket] = {}  # by the op that starts to sum it up
         self.start = "start"  # of the names of such places in kernels, and of no symbol
         while any(symbol.startswith(self.start) for symbol in module.symbols):
             self.start += "_"
@@ -167,6 +178,9 @@ class Outline:
         }
         self.found_there: set[SSAValue] = set()  # results of which kernels write what is behind an argument
         self.targets: dict[SSAValue, SSAValue] = {value: places[n] for value, n in placement.direct.items()}
+        for op in main.body.block.ops:
+            if isinstance(op, AllReduceOp | AllReduceStartOp):
+                self.buckets[op] = self._bucket(op)
         late = {move.result for move in placement.late}
         saved: dict[int, SSAValue] = {}
         for item in placement.order:
@@ -208,6 +222,15 @@ class Outline:
                     self.values[result] = self._view(self.values[x], shape_of(result))
             case GroupOp():
                 self.group(op)
+            case AllReduceOp():
+                self.start_sum(op)
+                self.wait_for_sum(self.buckets[op], op.outputs)
+            case AllReduceStartOp():
+                self.start_sum(op)
+            case AllReduceWaitOp() if isinstance(op.flight.owner, AllReduceStartOp):
+                self.wait_for_sum(self.buckets[op.flight.owner], op.outputs)
+            case RankOp():
+                self.b.insert(all_reduce.RankOp(self._result(op.result)))
             case ScanOp():
                 self.scan(op)
             case WhileOp():
@@ -344,6 +367,34 @@ class Outline:
         by_name = dict(zip(kernel.extents, extents, strict=True))
         shapes = [tuple(dims.substitute(e, by_name) for e in kernel.shapes[buffer]) for buffer in buffers]
         return Made(self._shared(kernel), order, shapes, extents, spare)
+
+    # Sums over ranks ----------------------------------------------------------------------------------------------------
+    def _bucket(self, op: AllReduceOp | AllReduceStartOp) -> _Bucket:
+        """Memory for a bucket. Who computes a member for it alone writes it there."""
+        shapes = [shape_of(x) for x in op.xs]
+        memory = self._buffer((bucket_places(shapes)[1],), dtype_of(op.xs[0]))
+        members: list[SSAValue] = []
+        for x, shape, start in zip(op.xs, shapes, bucket_places(shapes)[0], strict=True):
+            root = _unshaped(x)
+            own = isinstance(root.owner, GroupOp) and root not in self.targets and _read_by(root, op)
+            shown = shape_of(root) if own else shape
+            part = self.top.insert(program.PartOp(memory, start, shown)).result
+            self.shapes[part] = shown
+            if own:
+                self.targets[root] = part
+            members.append(self._view(part, shape))
+        return _Bucket(memory, len(self.buckets), members)
+
+    def start_sum(self, op: AllReduceOp | AllReduceStartOp) -> None:
+        bucket = self.buckets[op]
+        for x, member in zip(op.xs, bucket.members, strict=True):
+            if self._root(self.values[x]) is not self._root(member):
+                self._copy(self.values[x], member)
+        self.b.insert(all_reduce.AllReduceStartOp(bucket.memory, bucket.slot))
+
+    def wait_for_sum(self, bucket: _Bucket, results: Sequence[SSAValue]) -> None:
+        self.b.insert(all_reduce.AllReduceWaitOp(bucket.memory, bucket.slot))
+        self.values.update(zip(results, bucket.members, strict=True))
 
     # Loops and branches -------------------------------------------------------------------------------------------------
     def scan(self, op: ScanOp) -> None:
@@ -555,6 +606,14 @@ def _unshaped(value: SSAValue) -> SSAValue:
     while isinstance(value.owner, ReshapeOp):
         value = value.owner.x
     return value
+
+
+def _read_by(value: SSAValue, reader: Operation) -> bool:
+    """Whether an op, and nothing else, reads a value, once, views looked through."""
+    uses = list(value.uses)
+    while len(uses) == 1 and isinstance(uses[0].operation, ReshapeOp):
+        uses = list(uses[0].operation.result.uses)
+    return len(uses) == 1 and uses[0].operation is reader
 
 
 def _require_alone(module: ModuleOp, main: func.FuncOp) -> None:

@@ -20,6 +20,7 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from mlc.ir.alias import aliases_of
+from mlc.ir.graph.collective import AllReduceOp, AllReduceStartOp, AllReduceWaitOp
 from mlc.ir.graph.control import ControlOp, GroupOp, ScanOp, WhileOp
 from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.graph.shape import ReshapeOp
@@ -117,11 +118,15 @@ class _Order:
 
     def _dependences(self, ops: list[Operation]) -> None:
         count: Operation | None = None
+        collective: Operation | None = None
         for item in self.items:
             operands = item.operands if isinstance(item, Operation) else [item.value]
             needed = {operand.owner for operand in operands}
             if count is not None:  # a size means something behind the op that counts it
                 needed.add(count)
+            if isinstance(item, AllReduceOp | AllReduceStartOp | AllReduceWaitOp):  # all ranks have one order
+                needed |= set() if collective is None else {collective}
+                collective = item
             for owner in needed:
                 if isinstance(owner, Operation) and owner in self.position:
                     self.followers[self.position[owner]].append(self.position[item])

@@ -1,6 +1,7 @@
 """How each op of the graph dialect is said in NumPy, by family. Importing this enters them all in the registry."""
 
 from mlc.codegen.python.forms import (
+    collective,
     composites,
     control,
     elementwise,
@@ -12,4 +13,15 @@ from mlc.codegen.python.forms import (
     window,
 )
 
-__all__ = ["composites", "control", "elementwise", "index", "linear", "reduce", "shape", "storage", "window"]
+__all__ = [
+    "collective",
+    "composites",
+    "control",
+    "elementwise",
+    "index",
+    "linear",
+    "reduce",
+    "shape",
+    "storage",
+    "window",
+]

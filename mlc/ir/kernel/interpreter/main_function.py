@@ -15,6 +15,7 @@ from mlc.ir import dims
 from mlc.ir.alias import fronts_of
 from mlc.ir.dims import Extent
 from mlc.ir.interpreter import require, require_writable, solve_symbols
+from mlc.ir.kernel.all_reduce import AllReduceStartOp, AllReduceWaitOp, RankOp
 from mlc.ir.kernel.interpreter import thread_blocks
 from mlc.ir.kernel.interpreter.engine import Action, Compiler, Frame, Machine, steps
 from mlc.ir.kernel.interpreter.memory import (
@@ -30,7 +31,18 @@ from mlc.ir.kernel.interpreter.memory import (
 )
 from mlc.ir.kernel.interpreter.one_kernel import Argument, evaluated, packed_view
 from mlc.ir.kernel.pack import Pack, pack
-from mlc.ir.kernel.program import BufferOp, CallOp, CountOp, RowOp, SizeOp, ViewOp, WeightOp, buffer_shape, memref_of
+from mlc.ir.kernel.program import (
+    BufferOp,
+    CallOp,
+    CountOp,
+    PartOp,
+    RowOp,
+    SizeOp,
+    ViewOp,
+    WeightOp,
+    buffer_shape,
+    memref_of,
+)
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
 
@@ -205,6 +217,35 @@ def _row(c: Compiler, op: RowOp) -> Action:
         v = View(whole.storage, whole.elements, whole.offset, shape, row_major(shape))
         start = v.position([frame[position]] + [0] * (len(v.shape) - 1), op) if 0 not in v.shape else v.offset
         frame[result] = View(v.storage, v.elements, start, v.shape[1:], v.strides[1:])
+
+    return step
+
+
+@steps("kernel.part")
+def _part(c: Compiler, op: PartOp) -> Action:
+    run, base, result, extents = _run_of(c), c.slot(op.base), c.slot(op.result), op.dims.extents()
+
+    def step(frame: Frame) -> None:
+        whole: View = frame[base]
+        shape = run.shape(extents)
+        frame[result] = View(whole.storage, whole.elements, whole.offset + op.offset.data, shape, row_major(shape))
+
+    return step
+
+
+@steps("kernel.all_reduce_start", "kernel.all_reduce_wait")
+def _all_reduce(c: Compiler, op: AllReduceStartOp | AllReduceWaitOp) -> Action:
+    """Of one rank: a sum is what it sums up."""
+    return lambda frame: None
+
+
+@steps("kernel.rank")
+def _rank(c: Compiler, op: RankOp) -> Action:
+    buffer = c.slot(op.buffer)
+
+    def step(frame: Frame) -> None:
+        v: View = frame[buffer]
+        v.elements[v.offset] = 0
 
     return step
 
