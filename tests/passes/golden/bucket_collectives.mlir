@@ -17,14 +17,14 @@ func.func @main(%x: tensor<2xf32> {graph.name = "x"}, %w: tensor<2xf32> {graph.n
 builtin.module {
   func.func @main(%x: tensor<2xf32> {graph.name = "x"}, %w: tensor<2xf32> {graph.name = "w"}) -> (tensor<2xf32> {graph.name = "a"}, tensor<2xf32> {graph.name = "b"}, tensor<2xf32> {graph.name = "c"}) {
     %m = graph.all_reduce %x : tensor<2xf32> -> tensor<2xf32>
-    %g = graph.mul %x, %m : tensor<2xf32>, tensor<2xf32> -> tensor<2xf32>
-    %h = graph.exp %g : tensor<2xf32> -> tensor<2xf32>
+    %g = graph.mul %x, %m : tensor<2xf32>
+    %h = graph.exp %g : tensor<2xf32>
     %sg, %sh = graph.all_reduce %g, %h : tensor<2xf32>, tensor<2xf32> -> tensor<2xf32>, tensor<2xf32>
-    %k = graph.exp %h : tensor<2xf32> -> tensor<2xf32>
+    %k = graph.exp %h : tensor<2xf32>
     %sk = graph.all_reduce %k : tensor<2xf32> -> tensor<2xf32>
-    %a = graph.sub %w, %sg : tensor<2xf32>, tensor<2xf32> -> tensor<2xf32>
-    %b = graph.sub %w, %sh : tensor<2xf32>, tensor<2xf32> -> tensor<2xf32>
-    %c = graph.sub %w, %sk : tensor<2xf32>, tensor<2xf32> -> tensor<2xf32>
+    %a = graph.sub %w, %sg : tensor<2xf32>
+    %b = graph.sub %w, %sh : tensor<2xf32>
+    %c = graph.sub %w, %sk : tensor<2xf32>
     func.return %a, %b, %c : tensor<2xf32>, tensor<2xf32>, tensor<2xf32>
   }
 }

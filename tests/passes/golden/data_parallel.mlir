@@ -17,13 +17,13 @@ builtin.module {
     %t_1 = graph.transpose %0 {permutation = array<i64: 1, 0>} : tensor<2x4xf32> -> tensor<4x2xf32>
     %y = graph.contract %x, %t_1 "mk,kn->mn" : tensor<3x4xf32>, tensor<4x2xf32> -> tensor<3x2xf32>
     %l = graph.reduce %y "sum" {axes = array<i64: 0, 1>} : tensor<3x2xf32> -> tensor<f32>
-    %s = graph.mul %w, %w : tensor<2x4xf32>, tensor<2x4xf32> -> tensor<2x4xf32>
+    %s = graph.mul %w, %w : tensor<2x4xf32>
     %p = graph.reduce %s "sum" {axes = array<i64: 0, 1>} : tensor<2x4xf32> -> tensor<f32>
     %1 = graph.replicate %p : tensor<f32> -> tensor<f32>
-    %loss = graph.add %l, %1 : tensor<f32>, tensor<f32> -> tensor<f32>
+    %loss = graph.add %l, %1 : tensor<f32>
     %2 = graph.all_reduce %loss : tensor<f32> -> tensor<f32>
     %3 = graph.constant "1.0" : tensor<f32>
-    %4 = graph.mul %2, %3 : tensor<f32>, tensor<f32> -> tensor<f32>
+    %4 = graph.mul %2, %3 : tensor<f32>
     func.return %4 : tensor<f32>
   }
 }
