@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlc.errors import MlcError, UnsupportedOp
-from mlc.insight.view.user_lines import relative_lines
 from mlc.insight.view.page import FORMAT, PageFile
+from mlc.insight.view.user_lines import relative_lines
 
 if TYPE_CHECKING:
     import numpy as np
