@@ -13,9 +13,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlc.dist.over_ranks import all_reduce
     from mlc.dist.parallel import DataParallel, data
     from mlc.dist.processes import barrier, finish, init, rank, size
-    from mlc.dist.over_ranks import all_reduce
 
 _HOMES = {
     "mlc.dist.parallel": ("DataParallel", "data"),

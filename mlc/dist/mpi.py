@@ -110,6 +110,7 @@ def _end_all_by_errors(MPI: Any) -> None:
     def end(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         before(kind, error, trace)
         sys.stderr.flush()
+        time.sleep(0.2)  # the launcher passes on what was said before it ends all
         MPI.COMM_WORLD.Abort(1)
 
     sys.excepthook = end

@@ -15,7 +15,7 @@ from mlc.frontends.trace.pytree import flatten
 from mlc.frontends.trace.tensor import Tensor, symbolic, type_text
 from mlc.frontends.trace.tracing import current_trace, user_line
 from mlc.ir import builder as g
-from mlc.ir.types import dtype_of, is_float
+from mlc.ir.types import dtype_of, is_float, rank_of, shape_of
 from mlc.options import CompileOptions
 from mlc.passes.graph.buckets import BUCKET, BucketCollectives
 from mlc.passes.graph.data_parallel import is_number, partition
@@ -46,17 +46,25 @@ class DataParallel:
 
     def over_ranks(self, loss: Any, changed: Any, more: Any, batch: Sequence[Any]) -> tuple[Any, Any, Any]:
         """What a loss gives for the rows of one rank -> for those of all: means over the ranks of the loss, of buffers that follow the batch and
-        of other single floats. In the trace of the loss, whose ops become those of a rank."""
+        of other single floats. In the trace of the loss, whose ops become those of a rank. Where sizes differ from call to call they may differ
+        from rank to rank too, and a rank counts by its rows."""
         trace = current_trace()
         assert trace is not None
         given = [x.data for x in flatten(batch)[0] if isinstance(x, Tensor) and x.trace is not None]
+        rows = next((shape_of(x)[0] for x in given if rank_of(x)), 1)
         kinds = partition(trace.block, [trace.lifted[x] for x in given if x in trace.lifted], self.ranks)
+        total = None if isinstance(rows, int) else g.all_reduce(g.dimension(rows))
 
         def varying(leaf: Any) -> bool:
             return isinstance(leaf, Tensor) and leaf.trace is trace and kinds.get(leaf.data) == "varying"
 
         def mean(leaf: Tensor) -> Tensor:
-            return symbolic(g.mean_over_ranks(leaf.data, self.ranks), trace)
+            x = leaf.data
+            if total is None:
+                return symbolic(g.mean_over_ranks(x, self.ranks), trace)
+            own, whole = (g.cast(count, dtype_of(x)) for count in (g.dimension(rows), total))
+            weighted = g.all_reduce(g.mul(x, g.broadcast(own, shape_of(x), [])))
+            return symbolic(g.div(weighted, g.broadcast(whole, shape_of(x), [])), trace)
 
         def buffer(leaf: Any) -> Any:
             if varying(leaf) and not is_float(dtype_of(leaf.data)):

@@ -31,29 +31,24 @@ def run_ranks(
 ) -> list[list[np.ndarray]]:
     """The outputs of @main on each rank, for the inputs of each. `observe(rank, op, results)` sees all results.
 
-    Raises ShapeError where inputs do not fit the signature, MlcError where sizes differ from rank to rank, UnsupportedOp for sizes that
-    data decides.
+    Raises ShapeError where inputs do not fit the signature, MlcError where what is summed up differs in size, UnsupportedOp for sizes that data
+    decides.
     """
     arrays = [[np.asarray(x) for x in given] for given in inputs]
     bindings = [bind(module, given) for given in arrays]
-    if any(binding != bindings[0] for binding in bindings):
-        raise MlcError(f"the ranks have different sizes: {'; '.join(map(str, bindings))}")
     with np.errstate(all="ignore"):
-        found = _Ranks(module, arrays, bindings[0], observe).run()
+        found = _Ranks(module, arrays, bindings, observe).run()
     return [overwrite(results, given, module.aliases) for results, given in zip(found, arrays, strict=True)]
 
 
 class _Ranks:
     def __init__(
-        self, module: Runnable, arrays: list[list[np.ndarray]], binding: dict[str, int], observe: Observe | None
+        self, module: Runnable, arrays: list[list[np.ndarray]], bindings: list[dict[str, int]], observe: Observe | None
     ):
-        self.module, self.binding, self.observe = module, binding, observe
+        self.module, self.bindings, self.observe = module, bindings, observe
         args = module.main.body.block.args
         self.values: list[dict[SSAValue, np.ndarray]] = [dict(zip(args, given, strict=True)) for given in arrays]
         self.flights: dict[SSAValue, np.ndarray] = {}
-
-    def at(self, extent: Extent) -> int:
-        return dims.evaluate(extent, self.binding)
 
     def run(self) -> list[list[np.ndarray]]:
         for op in self.module.main.body.block.ops:
@@ -89,11 +84,16 @@ class _Ranks:
                 self.observe(number, op, results)
 
     def evaluated(self, number: int, op: GraphOp) -> tuple[np.ndarray, ...]:
+        def at(extent: Extent) -> int:
+            return dims.evaluate(extent, self.bindings[number])
+
         with as_rank(number):
-            result = op.evaluate(self.at, *(self.values[number][x] for x in op.operands))
+            result = op.evaluate(at, *(self.values[number][x] for x in op.operands))
         return result if isinstance(result, tuple) else (result,)
 
     def total(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        if len({part.shape for part in parts}) > 1:
+            raise MlcError(f"the ranks sum up {' and '.join(str(list(part.shape)) for part in parts)}")
         return np.asarray(reduce(np.add, parts))
 
 

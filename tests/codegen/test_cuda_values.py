@@ -51,7 +51,7 @@ def values_of(dtype: str) -> np.ndarray:
 
 def test_rows_of_the_graph_dialect_are_computed() -> None:
     """Every eighth: g++ takes a second for a few of them."""
-    rows = EXAMPLES[::8]
+    rows = [row for row in EXAMPLES if "all_reduce" not in row.op and row.op != "rank"][::8]
     module = together(rows)
     arrays = [array for row in rows for array in row.arrays(1)]
     exe = mlc.compile(module, target="cuda-on-cpu")

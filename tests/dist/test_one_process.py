@@ -10,11 +10,16 @@ import pytest
 
 import mlc
 import mlc.numpy as mnp
+from mlc.backends import backend
 from mlc.codegen.llvm.object import compile_text, load
-from mlc.codegen.llvm.rank_table import RANK, START, TEST, WAIT, mpi_adapters
+from mlc.codegen.llvm.rank_table import RANK, SIZE, START, TEST, WAIT, mpi_adapters
 from mlc.dist.parallel import DataParallel
 from mlc.errors import DTypeError, MlcError, TargetUnavailable
 from mlc.ir import builder as g
+from mlc.ir.ranks import run_ranks
+from mlc.passes.kernel.rules.by_target import option_of
+from mlc.passes.manager import PassManager
+from mlc.passes.pipelines import pipeline
 from mlc.runtime.engine_table import table
 
 
@@ -44,6 +49,28 @@ def test_a_group_of_one_trains_as_no_group(bucket: int) -> None:
         for found, want in zip(one(*batch(rows)), alone(*batch(rows)), strict=True):
             np.testing.assert_allclose(found, want, rtol=1e-6)
     assert mlc.dist.size() == 1 and mlc.dist.rank() == 0
+
+
+def test_where_sizes_are_symbolic_a_rank_counts_by_its_rows() -> None:
+    """The program of two ranks, run by the interpreter: 3 and 5 rows are as 8."""
+    table().words[SIZE] = 2
+    try:
+        names = {"x": ("N", 3), "target": ("N", 4)}
+        options = {"loss": "mse", "optimizer": mlc.optim.SGD(0.1), "params": {"w": np.ones((3, 4), np.float32)}}
+        linear = lambda params, x: x @ params["w"]
+        step = mlc.train_step(linear, **options, shapes=names, parallel=mlc.dist.data())
+        module = step.trace(*batch(8))
+    finally:
+        table().words[SIZE] = 1
+    x, y = batch(8)
+    alone = mlc.train_step(linear, **options, shapes=names)
+    value = alone(x, y)
+    state = [step._state[name] for name in module.input_names[: len(step._state)]]
+    inputs = [[*(np.array(s) for s in state), x[rows], y[rows]] for rows in (slice(0, 3), slice(3, 8))]
+    for outputs in run_ranks(module, inputs):
+        by_name = dict(zip(module.output_names, outputs, strict=True))
+        np.testing.assert_allclose(by_name["loss"], value, rtol=1e-6)
+        np.testing.assert_allclose(by_name["new.params.w"], alone.parameters["w"], rtol=1e-6)
 
 
 @pytest.fixture
@@ -121,6 +148,18 @@ def test_an_engine_is_asked_while_kernels_run(engine: dict) -> None:
         m.outputs([("y", g.add(y, total))])
     mlc.compile(m.finish(), cache=False)(np.eye(8, dtype=np.float32))
     assert engine["asked"] == 2  # the third product adds the sum
+
+
+def test_sums_over_ranks_are_refused_on_gpus() -> None:
+    m = g.module_builder("main")
+    with m.function(inputs=[("x", (5,), "f32")]) as (x,):
+        m.outputs([("y", g.neg(g.all_reduce(x)))])
+    gpu = backend("cuda")
+    target = gpu.rules.target("sm_80")
+    passes = pipeline(2, option_of("cuda", "sm_80", "f32"), ranks=True)
+    lowered = PassManager(passes).run(m.finish())
+    with pytest.raises(TargetUnavailable, match="not made on GPUs"):
+        gpu.generator.compile(lowered, target, cache=False)
 
 
 @pytest.mark.parametrize("handle", ["i32", "ptr"])

@@ -23,6 +23,7 @@ from mlc.codegen.cuda.launches import FileCode, KernelCode, LaunchTable, Resourc
 from mlc.codegen.cuda.machine_code import compile_files, compile_one
 from mlc.codegen.cuda.source_files import Sources, file_text, sources
 from mlc.codegen.llvm.cache import ObjectCache
+from mlc.errors import TargetUnavailable
 from mlc.ir.kernel.cuda_target import CudaTarget
 from mlc.ir.kernel.plan import Plan
 from mlc.ir.kernel.planner import plan_of
@@ -54,6 +55,7 @@ class CudaGenerator:
         gpu = _gpu(target)
         made = sources(module, gpu)
         plan = _shared(plan_of(module), made)
+        _require_one_process(plan)
         kept = ObjectCache() if cache else None
         files = [file.text for file in made.files]
         compiled = self.machine_code(files, gpu, denormals, kept)
@@ -131,6 +133,18 @@ def _shared(plan: Plan, made: Sources) -> Plan:
         for step in plan.steps
     )
     return replace(plan, steps=steps, scratch=tuple(dict.fromkeys(s.scratch for s in steps if s.scratch != 0)))
+
+
+def _require_one_process(plan: Plan) -> None:
+    """Raises TargetUnavailable for sums over ranks: the engine of GPUs has no table yet."""
+    waiting = [] if plan.steered is None else [plan.steered]
+    while waiting:
+        for each in waiting.pop().body:
+            if each.op in ("all_reduce_start", "all_reduce_wait", "rank"):
+                raise TargetUnavailable(
+                    "sums over ranks are not made on GPUs yet", remedy="Compile for CPUs: leave out target=."
+                )
+            waiting += each.blocks
 
 
 def _gpu(target: Target) -> CudaTarget:
