@@ -171,7 +171,7 @@ def work(path: Path) -> dict[str, float]:
     peak = Peak()
     for _ in range(PEAK_TURNS):
         peak.turn()
-    return {"gflop": sum(flops for flops, _ in work_of_calls(executable, shapes)) / 1e9, "peak_gflops": peak.best}
+    return {"gflop": sum(call.flops for call in work_of_calls(executable, shapes)) / 1e9, "peak_gflops": peak.best}
 
 
 def relative_error(got: list[np.ndarray], want: list[np.ndarray]) -> float:

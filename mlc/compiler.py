@@ -289,7 +289,7 @@ class Compilation:
     ) -> Module:
         """The module after the pipeline of the options (or after `passes`); the one given stays as it is. `watch` sees it after each pass.
         Kernels that are `known` become stubs, which only `generate` with the same cache can use."""
-        from mlc.insight.decisions import buffer_users, composites, describe
+        from mlc.insight.decisions import buffer_users, composites, describe, weight_bytes
         from mlc.insight.footprint import memory_lines
         from mlc.insight.fusion import boundaries
         from mlc.insight.pages import write_index
@@ -322,7 +322,8 @@ class Compilation:
                 if done.name == Rematerialise.name:
                     self.report["memory"] = memory_record(changed)
                 if done.gives == "schedules":
-                    self.report["kernels"] = describe(changed, fusion, whole)
+                    self.report["kernels"] = describe(changed, self.target, fusion, whole)
+                    self.report["weight_bytes"] = weight_bytes(changed)
                     self.report["buffers"] = buffer_users(changed.main, functions_of(changed))
                 if recorder is not None:
                     recorder.after(done, manager.records[-1], changed)

@@ -235,14 +235,17 @@ def _number(rate: float) -> str:
 
 def _print_kernels(breakdown: Breakdown, console: Console) -> None:
     console.print(
-        f"{'#':>3}  {'kernel':<24} {'median ms':>9} {'p90':>8} {'%':>6} {'turns':>6} {'GFLOP/s':>9} {'GB/s':>7}  source nodes"
+        f"{'#':>3}  {'kernel':<24} {'median ms':>9} {'p90':>8} {'%':>6} {'predicted':>9} {'of roof':>7} {'bound by':<8} {'turns':>6} "
+        f"{'GFLOP/s':>9} {'GB/s':>7}  source nodes"
     )
     for number, row in enumerate(breakdown.kernels[:SHOWN], 1):
         source = ", ".join(row.source)
         shown = source if len(source) <= 60 else source[:57] + "..."
+        predicted = "" if row.predicted is None else f"{row.predicted:.4f}"
+        roofline = "" if row.of_roofline is None else f"{100 * row.of_roofline:.0f} %"
         console.print(
-            f"{number:>3}  {row.kernel:<24} {row.ms:>9.4f} {row.p90:>8.4f} {100 * row.share:>6.1f} {row.turns:>6,.0f} "
-            f"{row.gflops:>9.1f} {row.gbytes:>7.1f}  {shown}"
+            f"{number:>3}  {row.kernel:<24} {row.ms:>9.4f} {row.p90:>8.4f} {100 * row.share:>6.1f} {predicted:>9} {roofline:>7} {row.bound or '':<8} "
+            f"{row.turns:>6,.0f} {row.gflops:>9.1f} {row.gbytes:>7.1f}  {shown}"
         )
     if len(breakdown.kernels) > SHOWN:
         console.print(f"     and {len(breakdown.kernels) - SHOWN} more")
@@ -250,3 +253,7 @@ def _print_kernels(breakdown: Breakdown, console: Console) -> None:
         f"     {'all kernels':<24} {breakdown.total:>9.4f}   of {breakdown.end_to_end:.4f} ms end to end "
         f"({breakdown.runs} calls of each, in turn)"
     )
+    known = [row for row in breakdown.kernels if row.predicted is not None]
+    if known:
+        expected, measured = sum(row.predicted or 0.0 for row in known), sum(row.ms for row in known)
+        console.print(f"     {'predicted':<24} {expected:>9.4f}   for {len(known)} of them, which took {measured:.4f}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlc.cli import flags
 from mlc.cli.command_line import Parser, UsageError
 from mlc.cli.console import Console
 from mlc.cli.session import open_session, require_file
 from mlc.cli.source import model, require_as_compiled
+
+if TYPE_CHECKING:
+    from mlc.ir.kernel.target import Target
 
 
 def configure(parser: Parser) -> None:
@@ -36,7 +39,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         from mlc.runtime.package import read
 
         require_as_compiled(args, source)
-        report = read(require_file(source)).report
+        package = read(require_file(source))
+        report, machine = package.report, package.target
     else:
         session = open_session(args, console, source=source)
         compilation = session.compilation
@@ -48,7 +52,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
             except TargetUnavailable as error:
                 unknown = f"registers and shared memory are not known: {error.message}"
         report = {**compilation.report, "target": str(compilation.target)}
-    kernels = report.get("kernels", [])
+        machine = compilation.target
+    kernels = _with_predictions(report, machine)
     chosen = kernels if args.op is None else _about(args.op, kernels)
     memory = report.get("memory")
     console.result("explain", model=source.name, target=report.get("target"), kernels=chosen, memory=memory)
@@ -62,6 +67,26 @@ def run(args: argparse.Namespace, console: Console) -> int:
     for kernel in chosen:
         _print(kernel, console)
     return 0
+
+
+def _with_predictions(report: dict[str, Any], target: Target) -> list[dict[str, Any]]:
+    """The kernels of a report; each call whose sizes are known also says how long it is expected to take on one thread of the machine at hand."""
+    from dataclasses import asdict
+
+    from mlc.insight.decisions import work_of
+    from mlc.insight.prediction import core_at_hand, predict
+    from mlc.ir import dims
+
+    kernels = [{**kernel, "calls": [dict(call) for call in kernel["calls"]]} for kernel in report.get("kernels", [])]
+    core = core_at_hand(target) if any(kernel.get("cost") for kernel in kernels) else None
+    for kernel in kernels if core is not None else ():
+        for call in kernel["calls"] if kernel.get("cost") else ():
+            texts = (*call.get("extents", {}).values(), call["flops"], call["bytes"])
+            if core is not None and all(isinstance(dims.parse(text), int) for text in texts):
+                work = work_of(kernel, call, {})
+                found = predict(work.cost or {}, core, work.extents, report.get("weight_bytes", 0))
+                call["prediction"] = asdict(found)
+    return kernels
 
 
 def _about(name: str, kernels: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -99,6 +124,11 @@ def _print(kernel: dict[str, Any], console: Console) -> None:
         console.print(f"  {'loops' if not number else '':<9} {op}")
     console.print(f"  schedule  {kernel['schedule']}")
     console.print(f"  work      {calls[0]['flops']} operations, {calls[0]['bytes']} bytes")
+    if found := calls[0].get("prediction"):
+        share = found["roofline"] / found["nanoseconds"]
+        console.print(
+            f"  predicted {found['nanoseconds'] / 1e6:.4f} ms on one thread, {share:.0%} of the roofline, bound by {found['bound']}"
+        )
     for number, fact in enumerate(kernel.get("code", [])):
         console.print(f"  {'code' if not number else '':<9} {fact}")
     for note in kernel["notes"]:

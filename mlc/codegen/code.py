@@ -10,6 +10,7 @@ from xdsl.dialects import func
 from xdsl.ir import Operation
 
 from mlc.errors import InternalError
+from mlc.ir.kernel.machine_rates import Core
 from mlc.ir.kernel.plan import Plan
 from mlc.ir.kernel.planner import functions_of
 from mlc.ir.kernel.program import CallOp
@@ -111,3 +112,6 @@ class Inspector(Protocol):
 
     def peaks(self, threads: int) -> Peaks:
         """As the machine was measured; it is where it was not."""
+
+    def core(self, target: Target) -> Core | None:
+        """One core of the machine at hand, measured likewise; None where the target is another machine."""

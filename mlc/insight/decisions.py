@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, MemRefType, StringAttr
@@ -17,8 +18,10 @@ from mlc.ir.graph.base import location_name
 from mlc.ir.graph.composites import CompositeOp
 from mlc.ir.kernel import program
 from mlc.ir.kernel.kernel import element_bytes, loops_of
+from mlc.ir.kernel.target import Target
 from mlc.ir.kernel.writes import written_arguments
 from mlc.ir.module import Module
+from mlc.passes.kernel.cost import cost_of
 
 if TYPE_CHECKING:
     from mlc.runtime.executable import Executable
@@ -45,11 +48,12 @@ def composites(module: Module) -> dict[str, str]:
 
 def describe(
     module: Module,
+    target: Target | None = None,
     fusion: Mapping[tuple[str, ...], list[str]] | None = None,
     named: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """One entry per kernel of a scheduled module: its schedule, its notes, and its calls with source nodes, the sizes they are for (of a
-    variant), work, bytes, and what they copy.
+    variant), work, bytes, and what they copy; for a CPU what it takes of a core.
 
     `fusion` says, by the nodes of a call, why its results go through memory, `named` which composite a node is.
     """
@@ -58,8 +62,9 @@ def describe(
     copies = Copies(module)
     for call in (op for op in module.main.walk() if isinstance(op, program.CallOp)):
         function = kernels[call.kernel]
-        entry = found.setdefault(call.kernel, {**_facts(function), "calls": []})
-        flops, bytes = _work(function, call)
+        entry = found.setdefault(call.kernel, {**_facts(function, target), "calls": []})
+        known = _known(function, call)
+        flops, bytes = _work(function, call, known)
         source = [name.data for name in call.source.data]
         entry["calls"].append(
             {
@@ -67,6 +72,7 @@ def describe(
                 "group": program.group_of(call),
                 "composites": {node: named[node] for node in source if node in named} if named else {},
                 "sizes": program.sizes_asked(call),
+                "extents": {name: str(extent) for name, extent in known.items()},
                 "flops": str(flops),
                 "bytes": str(bytes),
                 "fusion": (fusion or {}).get(tuple(source), []),
@@ -96,13 +102,16 @@ def buffer_users(main: FuncOp, functions: Mapping[str, FuncOp]) -> list[dict[str
     return [found[number] for number in sorted(found)]
 
 
-def _facts(function: FuncOp) -> dict[str, Any]:
+def _facts(function: FuncOp, target: Target | None) -> dict[str, Any]:
+    on_cores = target is not None and "parallel" in target.lowering.binds
+    cost = cost_of(function, target) if target is not None and on_cores else None
     schedule, notes = function.attributes.get("kernel.schedule"), function.attributes.get("kernel.report")
     return {
         "name": function.sym_name.data,
         "schedule": schedule.data if isinstance(schedule, StringAttr) else "",
         "notes": [line.data for line in notes.data] if isinstance(notes, ArrayAttr) else [],
         "ops": [_op_text(op) for op in function.walk() if isinstance(op, GenericOp)],
+        "cost": None if cost is None else cost.facts(),
     }
 
 
@@ -113,11 +122,14 @@ def _op_text(op: GenericOp) -> str:
     return f"[{loops}] {', '.join(body) or 'copy'}"
 
 
-def _work(function: FuncOp, call: program.CallOp) -> tuple[Extent, Extent]:
-    """Operations and bytes of one call, as expressions of the module's symbols."""
+def _known(function: FuncOp, call: program.CallOp) -> dict[str, Extent]:
+    """The kernel's extents in a call, as expressions of the module's symbols."""
     values = [v for v in call.arguments if not isinstance(v.type, MemRefType)]
-    names = _extent_names(function)
-    known = {name: _size(value) for name, value in zip(names, values, strict=False)}
+    return {name: _size(value) for name, value in zip(_extent_names(function), values, strict=False)}
+
+
+def _work(function: FuncOp, call: program.CallOp, known: Mapping[str, Extent]) -> tuple[Extent, Extent]:
+    """Operations and bytes of one call, as expressions of the module's symbols."""
     flops: Extent = 0
     for op in (op for op in function.walk() if isinstance(op, GenericOp)):
         each = sum(1 for inner in op.body.block.ops if inner.name not in _FREE)
@@ -147,17 +159,41 @@ def _size(value: SSAValue) -> Extent:
     return constant.data if constant is not None else dims.symbol(value.name_hint or "unknown")
 
 
-def work_of_calls(executable: Executable, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
-    """(operations, bytes) of each call of an executable for inputs of these shapes, in the order of its plan."""
+def weight_bytes(module: Module) -> int:
+    """Of the weights that kernels read, each counted once."""
+    found = {op.key.data: op.result for op in module.main.walk() if isinstance(op, program.WeightOp)}
+    return sum(module.weights.nbytes(key) for key in found)
+
+
+@dataclass(frozen=True)
+class CallWork:
+    """Operations and bytes of a call of a kernel, what it takes of a core (None where nobody can tell) and the kernel's extents."""
+
+    flops: int
+    bytes: int
+    cost: Mapping[str, Any] | None
+    extents: Mapping[str, int]
+
+
+def work_of_calls(executable: Executable, shapes: Sequence[tuple[int, ...]]) -> list[CallWork]:
+    """Of each call of an executable for inputs of these shapes, in the order of its plan."""
     from mlc.runtime.binding import Solver
 
     symbols = Solver(executable.plan.inputs, executable.plan).solve(tuple(shapes))
-    waiting = {kernel["name"]: iter(kernel["calls"]) for kernel in executable.report.get("kernels", [])}
-    found = []
+    known = {**dict.fromkeys(executable.plan.counted, 0), **symbols}
+    return [work_of(kernel, call, known) for kernel, call in _calls_of(executable)]
+
+
+def _calls_of(executable: Executable) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """The kernel and the call of each step of a plan, as the report has them; nothing of a step that it does not have."""
+    kernels = {kernel["name"]: kernel for kernel in executable.report.get("kernels", [])}
+    waiting = {name: iter(kernel["calls"]) for name, kernel in kernels.items()}
     for step in executable.plan.steps:
-        call = next(waiting.get(step.kernel, iter(())), None)
-        texts = (call["flops"], call["bytes"]) if call else ("0", "0")
-        known = {**dict.fromkeys(executable.plan.counted, 0), **symbols}
-        flops, bytes = (dims.evaluate(dims.parse(text), known) for text in texts)
-        found.append((flops, bytes))
-    return found
+        yield kernels.get(step.kernel, {}), next(waiting.get(step.kernel, iter(())), {})
+
+
+def work_of(kernel: Mapping[str, Any], call: Mapping[str, Any], symbols: Mapping[str, int]) -> CallWork:
+    """Of a call in a report, at sizes of all symbols."""
+    at = lambda text: dims.evaluate(dims.parse(text), symbols)
+    extents = {name: at(text) for name, text in call.get("extents", {}).items()}
+    return CallWork(at(call.get("flops", "0")), at(call.get("bytes", "0")), kernel.get("cost"), extents)

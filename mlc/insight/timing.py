@@ -11,7 +11,9 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from mlc.insight.decisions import work_of_calls
+from mlc.insight.decisions import CallWork, work_of_calls
+from mlc.insight.prediction import core_at_hand, predict
+from mlc.ir.kernel.machine_rates import Core
 
 if TYPE_CHECKING:
     from mlc.runtime.executable import Executable, StepTime
@@ -96,7 +98,11 @@ def _turn_of_many(call: Callable[[], object], seconds: float, callers: int) -> t
 
 @dataclass(frozen=True)
 class KernelTime:
-    """One kernel call of a run: median milliseconds, those of all turns together where it stands in a loop, and what it gets done in them."""
+    """One kernel call of a run: median milliseconds, those of all turns together where it stands in a loop, and what it gets done in them.
+
+    `predicted` and `roofline` are milliseconds too (prediction.py), of as many turns, and `bound` says what the predicted ones are spent on; None where
+    the kernel or the machine tells too little.
+    """
 
     kernel: str
     source: tuple[str, ...]
@@ -110,6 +116,15 @@ class KernelTime:
     bytes: float
     gflops: float  # per second
     gbytes: float
+    threads: int = 1
+    predicted: float | None = None
+    roofline: float | None = None
+    bound: str | None = None
+
+    @property
+    def of_roofline(self) -> float | None:
+        """The share of what no schedule can beat."""
+        return None if self.roofline is None else self.roofline / max(self.ms, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -147,15 +162,32 @@ def kernels(executable: Executable, feeds: Mapping[str, Any], seconds: float) ->
         totals.append(sum(step.nanoseconds for step in steps) / 1e6)
         for step in steps:
             samples.setdefault(step.step, []).append(step)
-    work = work_of_calls(executable, [array.shape for array in arrays])
-    rows = [_row(found, *work[number]) for number, found in samples.items()]
+    shapes = [array.shape for array in arrays]
+    work, shares, core = work_of_calls(executable, shapes), executable.shares(*shapes), core_at_hand(executable.target)
+    resident = executable.report.get("weight_bytes", 0)
+    rows = [
+        {**_row(found, work[number]), **_predicted(found, work[number], core, resident, shares[number])}
+        for number, found in samples.items()
+    ]
     all_ms = sum(row["ms"] for row in rows) or 1.0
     ordered = sorted((KernelTime(**row, share=row["ms"] / all_ms) for row in rows), key=lambda row: -row.ms)
     return Breakdown(ordered, median(totals), median(whole), len(totals))
 
 
-def _row(samples: Sequence[StepTime], flops: int, bytes: int) -> dict[str, Any]:
-    """What is known of one kernel call; `flops` and `bytes` are those of one turn."""
+def _predicted(
+    samples: Sequence[StepTime], work: CallWork, core: Core | None, resident: int, threads: int
+) -> dict[str, Any]:
+    """What was to be expected of the call."""
+    if core is None or work.cost is None:
+        return {"threads": threads}
+    turns = sum(step.turns for step in samples) / len(samples)
+    found = predict(work.cost, core, work.extents, resident, threads, turns > 1)
+    predicted, roofline = (turns * ns / 1e6 for ns in (found.nanoseconds, found.roofline))
+    return {"threads": threads, "predicted": predicted, "roofline": roofline, "bound": found.bound}
+
+
+def _row(samples: Sequence[StepTime], work: CallWork) -> dict[str, Any]:
+    """What is known of one kernel call."""
     ordered = sorted(step.nanoseconds for step in samples)
     ns = median(ordered)
     turns = sum(step.turns for step in samples) / len(samples)
@@ -167,8 +199,8 @@ def _row(samples: Sequence[StepTime], flops: int, bytes: int) -> dict[str, Any]:
         "p10": ordered[len(ordered) // 10] / 1e6,
         "p90": ordered[min(len(ordered) - 1, 9 * len(ordered) // 10)] / 1e6,
         "turns": turns,
-        "flops": flops * turns,
-        "bytes": bytes * turns,
-        "gflops": flops * turns / max(ns, 1.0),
-        "gbytes": bytes * turns / max(ns, 1.0),
+        "flops": work.flops * turns,
+        "bytes": work.bytes * turns,
+        "gflops": work.flops * turns / max(ns, 1.0),
+        "gbytes": work.bytes * turns / max(ns, 1.0),
     }

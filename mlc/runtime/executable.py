@@ -278,6 +278,12 @@ class Executable:
             )
         return self._binder.bind(found).threads
 
+    def shares(self, *shapes: Sequence[int]) -> list[int]:
+        """How many threads work on each step of the plan in such a call."""
+        table = self._binder.bind(tuple(tuple(shape) for shape in shapes)).table
+        first = 1 + len(self.plan.sizes)  # behind scratch and sizes
+        return [1 if step.launch is None else 1 + int(table[first + step.launch]) for step in self.plan.steps]
+
     def trim(self) -> int:
         """Give back the memory that is kept for the next calls, and return how many bytes that were. Calls that are under way keep theirs;
         the next call asks for its own again."""

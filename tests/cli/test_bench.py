@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
+from mlc.ir.kernel.machine_rates import Core, MachineRates
+
 QUICK = ["--seconds", "0.02"]
 STEPS, BATCH, WIDTH, HIDDEN = 7, 3, 5, 16
 
@@ -95,3 +97,19 @@ def test_several_sizes_and_callers_are_measured_in_one_run(mlc: Callable, small:
 def test_what_cannot_be_measured_is_refused(mlc: Callable, small: Path, flags: list[str], message: str) -> None:
     outcome = mlc("bench", small, *flags)
     assert outcome.code == 1 and message in outcome.err
+
+
+def test_kernels_are_predicted_beside_what_is_measured(
+    mlc: Callable, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = Core(MachineRates(4.0, 2, 2, 200, 100, 40), 1 << 20, 32 << 20)
+    monkeypatch.setattr("mlc.insight.timing.core_at_hand", lambda target: core)
+    monkeypatch.setattr("mlc.insight.prediction.core_at_hand", lambda target: core)
+    (case,) = bench(mlc, small, "--per-op", "--threads", "1")["cases"]
+    for row in case["kernels"]:
+        assert row["predicted"] > row["roofline"] > 0 and row["bound"] and row["threads"] == 1
+    shown = mlc("bench", small, "--per-op", *QUICK).out
+    assert "predicted" in shown and "bound by" in shown and "of roof" in shown
+    shown = mlc("explain", small, "--dim", "N=2").out
+    assert "predicted 0." in shown and "of the roofline, bound by" in shown
+    assert "  predicted 0." not in mlc("explain", small).out  # at what size?

@@ -13,7 +13,8 @@ from mlc.codegen.llvm.calibration import rates
 from mlc.codegen.llvm.function import PRINT, FunctionPrinter
 from mlc.codegen.llvm.object import assembly
 from mlc.codegen.llvm.printer import attributes_of
-from mlc.ir.kernel.cpu_target import CpuTarget, cpu_target
+from mlc.ir.kernel.cpu_target import CpuTarget, cpu_target, last_cache
+from mlc.ir.kernel.machine_rates import Core
 from mlc.ir.kernel.target import Target
 
 Origins = list[Operation | None]
@@ -71,6 +72,9 @@ class LlvmInspector:
         measured, vector = rates(), 2 * cpu_target().lanes
         core = measured.memory or measured.l3
         return Peaks(measured.clock * measured.fma * vector * threads, core * threads)
+
+    def core(self, target: Target) -> Core | None:
+        return Core(rates(), target.l2, last_cache()) if target == cpu_target() else None
 
 
 _DIRECTIVE = re.compile(

@@ -86,6 +86,7 @@ class Compilation {
       step.ns = this.times?.ns[number] ?? 0;
       step.turns = this.times?.turns[number] ?? 1;
       step.predicted = this.times?.predicted?.[number] ?? 0;
+      step.bound = this.times?.bound?.[number] ?? "";
     });
     this.total = this.steps.reduce((sum, step) => sum + step.ns, 0);
     this.timed = this.total > 0;

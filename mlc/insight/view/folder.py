@@ -38,6 +38,6 @@ def add_dump(recorder: Recorder, folder: Path) -> None:
         scheduled = any("kernel.schedule" in op.attributes for op in module.op.ops)
         recorder.read(title, module, scheduled and not kernels)
         if scheduled and not kernels:
-            kernels = describe(module, fusion)
+            kernels = describe(module, fusion=fusion)
     assert module is not None
     recorder.kernels(module, kernels)

@@ -187,14 +187,20 @@ class Recorder:
         machine = None if inspector is None else inspector.peaks(executable.threads)
         steps: list[dict[str, Any]] = [{"ns": 0.0, "turns": 1.0} for _ in executable.plan.steps]
         for row in breakdown.kernels:
-            least = max(row.flops / machine.gflops, row.bytes / machine.gbytes) if machine and row.bytes else 0.0
-            steps[row.step] = {"ns": round(row.ms * 1e6), "turns": row.turns, "predicted": round(least)}
+            predicted = round((row.predicted or 0.0) * 1e6)
+            steps[row.step] = {
+                "ns": round(row.ms * 1e6),
+                "turns": row.turns,
+                "predicted": predicted,
+                "bound": row.bound,
+            }
         self.add(
             "times",
             {
                 "ns": [step["ns"] for step in steps],
                 "turns": [step["turns"] for step in steps],
                 "predicted": [step.get("predicted", 0) for step in steps],
+                "bound": [step.get("bound") or "" for step in steps],
                 "end_to_end": round(breakdown.end_to_end * 1e6),
                 "latency": [round(ms, 4) for ms in latencies(executable, feeds, seconds)],
                 "machine": machine and {"gflops": round(machine.gflops, 1), "gbs": round(machine.gbytes, 1)},

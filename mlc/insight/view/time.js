@@ -157,9 +157,9 @@ class TimePage extends PlotPage {
   predictions() {
     const { steps } = this.compilation;
     const rows = steps.filter((step) => step.predicted && step.ns).sort((a, b) => b.ns - a.ns).slice(0, 20);
-    const made = rows.map((step) => el("tr", {}, el("td", { textContent: step.kernel }), number(timeText(step.predicted)), number(timeText(step.ns)), number(`${(step.ns / step.predicted).toFixed(2)}×`)));
-    const head = el("tr", {}, ["kernel", "predicted", "measured", "measured / predicted"].map((text, k) => el("th", { textContent: text, className: k ? "number" : "" })));
-    return card("predicted", "Predicted and measured", "What the roof allows, and what was measured.", el("table", {}, el("thead", {}, head), el("tbody", {}, made)));
+    const made = rows.map((step) => el("tr", {}, el("td", { textContent: step.kernel }), number(timeText(step.predicted)), number(timeText(step.ns)), number(`${(step.ns / step.predicted).toFixed(2)}×`), el("td", { textContent: step.bound })));
+    const head = el("tr", {}, ["kernel", "predicted", "measured", "measured / predicted", "bound by"].map((text, k) => el("th", { textContent: text, className: 0 < k && k < 4 ? "number" : "" })));
+    return card("predicted", "Predicted and measured", "What schedules and the rates of this machine let expect, and what was measured.", el("table", {}, el("thead", {}, head), el("tbody", {}, made)));
   }
 
   /** Nodes in two compilations, those first that differ most. */

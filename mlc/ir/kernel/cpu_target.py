@@ -126,6 +126,19 @@ def _cache_sizes() -> tuple[int, int]:
     return found[1], found[2]
 
 
+def last_cache() -> int:
+    """Bytes of the largest data cache, which cores may share; of L2 where the system tells of no other."""
+    largest = _cache_sizes()[1]
+    for file in sorted(_CACHES.glob("index*/size")):
+        try:
+            size = file.read_text().strip()
+        except OSError:
+            continue
+        if size.endswith("K") and size[:-1].isdigit():
+            largest = max(largest, int(size[:-1]) << 10)
+    return largest
+
+
 def _lacks(host: CpuTarget, wanted: CpuTarget) -> list[str]:
     """What `wanted` needs and `host` has not, as words for a message."""
     missing = []

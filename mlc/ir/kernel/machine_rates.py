@@ -66,3 +66,12 @@ class MachineRates:
                 *rate("wake", self.wake, "ns"),
             ]
         )
+
+
+@dataclass(frozen=True)
+class Core:
+    """A core of a machine: its rates, bytes of its L2, and of the last cache, which cores may share."""
+
+    rates: MachineRates
+    l2: int
+    last: int
