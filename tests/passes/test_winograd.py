@@ -244,6 +244,8 @@ def test_a_weight_that_comes_with_the_call_is_transformed_in_the_call() -> None:
         m.outputs([("y", g.convolution(x, w, "n01c,01co->n01o"))])
     module, x, w = m.finish(), pixels(2, 12, 12, 32), pixels(3, 3, 32, 64)
     close(mlc.compile(module, settings={"winograd": "4"})(x, w), module.run(x, w)[0], 4)
+    close(mlc.compile(module)(x, w), module.run(x, w)[0], 2)
+    assert taken(module, target="x86-64-v4") == [2]  # the errors of tiles of 4 would add up over steps of training
 
 
 def test_what_does_not_fit_is_refused() -> None:
