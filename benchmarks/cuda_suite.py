@@ -69,7 +69,9 @@ def renamed(text: str, number: int) -> str:
 
 
 def refused(texts: Sequence[str], numbers: Sequence[int], arch: str) -> Iterator[tuple[int, str]]:
-    """The numbers of kernels that the compiler does not take or that spill, and what it says. Halves of a file are looked at apart."""
+    """The numbers of kernels that the compiler does not take or that spill, as mlc builds them, and what it says. Halves of a file are looked
+    at apart."""
+    from mlc.codegen.cuda.cuda_generator import without_tight_bounds
     from mlc.codegen.cuda.machine_code import compile_files
     from mlc.codegen.cuda.source_files import file_text
     from mlc.errors import InternalError
@@ -78,6 +80,8 @@ def refused(texts: Sequence[str], numbers: Sequence[int], arch: str) -> Iterator
     file = file_text([renamed(texts[n], n) for n in numbers], cuda_target(arch))
     try:
         (code,) = compile_files([file], (arch,), "flush", None)
+        if (looser := without_tight_bounds(file, code.resources)) != file:
+            (code,) = compile_files([looser], (arch,), "flush", None)
     except InternalError as error:
         if len(numbers) == 1:
             yield numbers[0], str(error)
