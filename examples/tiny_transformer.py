@@ -2,6 +2,7 @@
 
     python examples/tiny_transformer.py                 1,500 steps, then some text of its own
     python examples/tiny_transformer.py --steps 300
+    mpiexec -n 4 python -m mpi4py examples/tiny_transformer.py --mpi
 
 The text is what `help("topics")` shows (module pydoc_data ships with Python; some hundred thousand characters). Two blocks of causal attention read 64 characters and predict the next of each;
 the last tenth of the text, which is not trained on, is the test. The generator keeps keys and values of what it has read, so that each character costs one step.
@@ -10,6 +11,8 @@ the last tenth of the text, which is not trained on, is the test. The generator 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +76,21 @@ def generate(net: Transformer, characters: list[str], start: str, length: int) -
     return text
 
 
+def joined() -> mlc.dist.DataParallel:
+    """The ranks; but the first are silent from here on."""
+    mlc.dist.init("mpi")
+    if mlc.dist.rank() > 0:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  it stays open
+    return mlc.dist.data()
+
+
 def main(arguments: list[str] | None = None) -> float:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--plot", type=Path, metavar="loss.png", help="write the losses as a picture, by matplotlib")
+    parser.add_argument("--mpi", action="store_true", help="on the ranks that mpiexec has started, each with its rows")
     args = parser.parse_args(arguments)
+    parallel = joined() if args.mpi else None
 
     # 1. The text, as numbers of characters.
     text = documentation()
@@ -89,13 +102,15 @@ def main(arguments: list[str] | None = None) -> float:
     nn.seed(0)
     net = Transformer(len(characters))
     rate = Warmup(Cosine(3e-3, args.steps), args.steps // 20)
-    step = mlc.train_step(net, "cross_entropy", ClipByNorm(AdamW(rate, weight_decay=0.01), 1.0))
+    step = mlc.train_step(net, "cross_entropy", ClipByNorm(AdamW(rate, weight_decay=0.01), 1.0), parallel=parallel)
+    mine = slice(None) if parallel is None else parallel.part(ROWS, "a batch")
 
     # 3. Training.
     random, losses = np.random.default_rng(0), []
     with Monitor(args.steps, unit="characters", plot=args.plot) as monitor:
         for n in range(1, args.steps + 1):
-            losses.append(step(*batch(train, random)).item())
+            x, y = batch(train, random)
+            losses.append(step(x[mine], y[mine]).item())
             monitor.update(losses[-1], ROWS * CONTEXT)
             if n % 250 == 0 or n == args.steps:
                 monitor.say(f"step {n:4}  loss {np.mean(losses[-250:]):.3f} nats per character")
