@@ -15,6 +15,7 @@ from mlc.cli.console import Console
 from mlc.cli.reporting import add_run, reporting
 from mlc.cli.session import Session, open_session
 from mlc.cli.source import Model, model
+from mlc.cli.tables import table
 from mlc.cli.writing import files_read, require_outputs
 
 if TYPE_CHECKING:
@@ -234,26 +235,45 @@ def _number(rate: float) -> str:
 
 
 def _print_kernels(breakdown: Breakdown, console: Console) -> None:
-    console.print(
-        f"{'#':>3}  {'kernel':<24} {'median ms':>9} {'p90':>8} {'%':>6} {'predicted':>9} {'of roof':>7} {'bound by':<8} {'turns':>6} "
-        f"{'GFLOP/s':>9} {'GB/s':>7}  source nodes"
+    heads = (
+        ">#",
+        "kernel",
+        ">median ms",
+        ">p90",
+        ">%",
+        ">predicted",
+        ">of roof",
+        "bound by",
+        ">turns",
+        ">GFLOP/s",
+        ">GB/s",
     )
-    for number, row in enumerate(breakdown.kernels[:SHOWN], 1):
-        source = ", ".join(row.source)
-        shown = source if len(source) <= 60 else source[:57] + "..."
-        predicted = "" if row.predicted is None else f"{row.predicted:.4f}"
-        roofline = "" if row.of_roofline is None else f"{100 * row.of_roofline:.0f} %"
-        console.print(
-            f"{number:>3}  {row.kernel:<24} {row.ms:>9.4f} {row.p90:>8.4f} {100 * row.share:>6.1f} {predicted:>9} {roofline:>7} {row.bound or '':<8} "
-            f"{row.turns:>6,.0f} {row.gflops:>9.1f} {row.gbytes:>7.1f}  {shown}"
+    rows: list[tuple[str, ...]] = [
+        (
+            str(number),
+            row.kernel,
+            f"{row.ms:.4f}",
+            f"{row.p90:.4f}",
+            f"{100 * row.share:.1f}",
+            "" if row.predicted is None else f"{row.predicted:.4f}",
+            "" if row.of_roofline is None else f"{100 * row.of_roofline:.0f} %",
+            row.bound or "",
+            f"{row.turns:,.0f}",
+            f"{row.gflops:.1f}",
+            f"{row.gbytes:.1f}",
+            ", ".join(row.source),
         )
-    if len(breakdown.kernels) > SHOWN:
-        console.print(f"     and {len(breakdown.kernels) - SHOWN} more")
-    console.print(
-        f"     {'all kernels':<24} {breakdown.total:>9.4f}   of {breakdown.end_to_end:.4f} ms end to end "
-        f"({breakdown.runs} calls of each, in turn)"
-    )
+        for number, row in enumerate(breakdown.kernels[:SHOWN], 1)
+    ]
     known = [row for row in breakdown.kernels if row.predicted is not None]
-    if known:
-        expected, measured = sum(row.predicted or 0.0 for row in known), sum(row.ms for row in known)
-        console.print(f"     {'predicted':<24} {expected:>9.4f}   for {len(known)} of them, which took {measured:.4f}")
+    expected, measured = sum(row.predicted or 0.0 for row in known), sum(row.ms for row in known)
+    predicted = f"{expected:.4f}" if known else ""
+    rows.append(("", "all kernels", f"{breakdown.total:.4f}", "", "", predicted, *[""] * 6))
+    lines = table((*heads, "source nodes"), rows)
+    if len(breakdown.kernels) > SHOWN:
+        lines.insert(-1, f"    and {len(breakdown.kernels) - SHOWN} more")
+    lines.append(f"    {breakdown.end_to_end:.4f} ms end to end ({breakdown.runs} calls of each, in turn)")
+    if 0 < len(known) < len(breakdown.kernels):
+        lines.append(f"    predicted for {len(known)} of them, which took {measured:.4f} ms")
+    for line in lines:
+        console.print(line)

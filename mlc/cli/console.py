@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from mlc.progress import Event
 
 SCHEMA = 1  # of the JSON objects
-_BAR = 28
+REDRAWN = 0.05  # seconds between two pictures of a bar
 LONG = 10.0  # seconds of one stage after which it says what it is at
 
 
@@ -25,7 +26,8 @@ class Console:
         self.json = json
         self.verbosity = verbosity
         self._beside = False  # standard output is taken by what the command makes
-        self._open = False  # a bar stands on the last line of the terminal
+        self._bar: Any = None  # on the last line of the terminal
+        self._drawn = 0.0  # when it was last
         self._at: Event | None = None  # the last of a stage under way
         self._lock = threading.RLock()
         self._clock: threading.Timer | None = None  # until the next word about it
@@ -85,11 +87,14 @@ class Console:
         elif begins:
             self._wait(LONG)
         elif sys.stderr.isatty() and event.total:
-            filled = _BAR * event.done // event.total
-            bar = "#" * filled + " " * (_BAR - filled)
-            sys.stderr.write(f"\r\x1b[K{event.stage:<10} [{bar}] {event.done}/{event.total} {event.text[:60]}")
-            sys.stderr.flush()
-            self._open = True
+            if self._bar is None:
+                self._bar = _bar(event)
+            if self._bar is not None:
+                self._bar.n, self._bar.total = event.done, event.total
+                self._bar.set_postfix_str(event.text[:60], refresh=False)
+                if time.monotonic() - self._drawn > REDRAWN:
+                    self._bar.refresh()
+                    self._drawn = time.monotonic()
 
     def _wait(self, seconds: float) -> None:
         """Say after this time what is at work, then after twice as long."""
@@ -111,10 +116,9 @@ class Console:
 
     def close(self) -> None:
         """Wipe the bar, if there is one."""
-        if self._open:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-            self._open = False
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
     def stop(self) -> None:
         """No stage is under way any more."""
@@ -124,6 +128,18 @@ class Console:
             if self._clock is not None:
                 self._clock.cancel()
                 self._clock = None
+
+
+def _bar(event: Event) -> Any:
+    """The bar of a stage; none in an installation that was made without tqdm."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    shape = "{desc} [{bar:28}] {n_fmt}/{total_fmt} {elapsed}{postfix}"
+    return tqdm(
+        total=event.total, desc=f"{event.stage:<10}", bar_format=shape, ascii=" #", leave=False, file=sys.stderr
+    )
 
 
 def _advice(event: Event) -> str:

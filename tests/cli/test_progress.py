@@ -1,11 +1,13 @@
 """What commands tell of work that takes long."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from xdsl.ir import Operation
@@ -13,6 +15,7 @@ from xdsl.ir import Operation
 import mlc as mlc_package
 from mlc.cli import console as consoles
 from mlc.cli.console import Console
+from mlc.cli.tables import CUT, table
 from mlc.codegen.llvm import workers
 from mlc.ir import work
 from mlc.progress import Event, stage
@@ -126,3 +129,81 @@ def test_quiet_commands_tell_nothing(monkeypatch: pytest.MonkeyPatch, mlc: Calla
 def test_writing_is_a_stage(mlc: Callable, small: Path) -> None:
     err = mlc("compile", small, "-o", "a.mlc").err
     assert next(line for line in err.splitlines() if line.startswith("write")).split()[1:3] == ["a", "package"]
+
+
+class Bar:
+    """In the place of tqdm's."""
+
+    made: ClassVar[list["Bar"]] = []
+
+    def __init__(self, **given: object) -> None:
+        self.given, self.seen, self.closed = given, [], False
+        Bar.made.append(self)
+
+    def set_postfix_str(self, text: str, refresh: bool) -> None:
+        self.text = text
+
+    def refresh(self) -> None:
+        self.seen.append((self.n, self.total, self.text))  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def be_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called by the test itself: pytest gives it a standard error of its own."""
+    monkeypatch.setitem(sys.modules, "tqdm", SimpleNamespace(tqdm=Bar))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(consoles, "REDRAWN", 0.0)
+    Bar.made.clear()
+
+
+def test_a_terminal_has_a_bar_that_is_gone_before_anything_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    be_a_terminal(monkeypatch)
+    console = Console()
+    with stage("optimise", console.progress) as step:
+        step.at("fold", 3, 9)
+        step.at("fuse", 4, 10)
+        (bar,) = Bar.made
+        assert bar.given["desc"] == "optimise  " and bar.given["leave"] is False and bar.given["file"] is sys.stderr
+        assert bar.seen == [(3, 9, "fold"), (4, 10, "fuse")] and not bar.closed
+        console.note("a word")
+        assert bar.closed
+        step.at("dce", 5, 10)
+        assert len(Bar.made) == 2
+        step.text = "done"
+    assert all(bar.closed for bar in Bar.made)
+    assert [line.split()[:2] for line in capsys.readouterr().err.splitlines()] == [["a", "word"], ["optimise", "done"]]
+
+
+def test_nothing_of_a_bar_is_loaded_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)  # an import of it fails
+    made = []
+    monkeypatch.setattr(consoles, "_bar", made.append)
+    with stage("optimise", Console().progress) as step:
+        step.at("fold", 3, 9)
+    assert made == []
+
+
+def test_a_terminal_without_tqdm_gets_lines_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    be_a_terminal(monkeypatch)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with stage("optimise", Console().progress) as step:
+        step.at("fold", 3, 9)
+        step.text = "done"
+    assert capsys.readouterr().err.split()[:2] == ["optimise", "done"]
+
+
+@pytest.mark.parametrize("columns", [None, 60, 200])
+def test_numbers_of_a_table_stand_at_the_right(monkeypatch: pytest.MonkeyPatch, columns: int | None) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: columns is not None, raising=False)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    rows = [("a_long_name", "1.5", "node " * 30), ("b", "1,234.0", "")]
+    head, first, second = table(("name", ">ms", "nodes"), rows)
+    assert head.index("ms") + 2 == first.index("1.5") + 3 == second.index("1,234.0") + 7
+    assert len(first) <= (columns or 11 + 2 + 7 + 2 + CUT) and first.endswith("...") == (columns != 200)
+    assert table(("name", ">ms"), []) == ["name  ms"]
