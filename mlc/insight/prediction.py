@@ -18,7 +18,7 @@ from mlc.ir.kernel.machine_rates import Core
 from mlc.ir.kernel.target import Target
 from mlc.passes.kernel.cost import LINE
 
-CALL = 60.0  # nanoseconds of a call, with its clock
+CALL = 30.0  # nanoseconds of a call, with its clock
 TOGETHER = 1.3  # exponent of a norm of compute and memory: equal ones take 1.7 times one, a tenth beside the other next to nothing
 WRITTEN = 1.25  # times what is read: a line is fetched, changed, and goes back later
 HELD = 0.5  # of the last cache, which other cores use too

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import gcd, prod
 from typing import Any
 
-from xdsl.dialects import arith, memref, scf
+from xdsl.dialects import arith, math, memref, scf
 from xdsl.dialects.builtin import IntegerAttr
 from xdsl.dialects.func import FuncOp
 from xdsl.dialects.linalg.ops import IndexOp, YieldOp
@@ -45,9 +45,13 @@ INSTRUCTIONS: Mapping[str, int] = {
 }
 FREE = (arith.ConstantOp, IndexOp, YieldOp, arith.BitcastOp, arith.IndexCastOp)
 LATENCY = 4  # cycles until a sum can be added to again
+QUAD = 4  # products of bytes of an instruction, for each of its lanes
 SHUFFLES = 2  # loads that a vector costs which is read along another loop than it is written along: 16 of them transpose a square
 LOOP = 1  # cycles of an innermost loop of plain code beside its instructions
-TILE, TILE_OF_SUMS = 10, 30  # cycles of a tile beside its instructions: addresses, a call; what waits for its last sums
+TILE = 10  # cycles of a tile beside its instructions: addresses, a call
+SUMS = 20  # cycles until the last sums of a tile are there, for what waits for them
+STRAY = 6  # cycles in which ten elements are copied one by one
+CHAIN = 40  # cycles of a function between two sums, each of whose steps waits for the one before
 PAGE = 4096  # bytes between addresses that fall on one set of L1
 LINE = 64
 
@@ -120,6 +124,8 @@ class _Counter:
         op, operands = self.group.ops[number], self.group.operands[number]
         loops, across = loops_of(op), self.across(number)
         points = self.points(loops, across)
+        if self.group.quad(number) is not None:
+            points = dims.ceildiv(points, QUAD)
         loads: Extent = 0
         far: Extent = 0
         for operand, argument in zip(operands, op.body.block.args, strict=True):
@@ -137,7 +143,9 @@ class _Counter:
         waits: Extent = 0
         if self.runs(number):
             waits = dims.ceildiv(LATENCY * points, self.in_flight(result, loops, across))
-        return OpCost(self.arithmetic(number, loops, across), loads, stores, waits, far)
+        folds = self.group.is_product_of_bytes(number)
+        arithmetic = points if folds else self.arithmetic(number, loops, across)
+        return OpCost(arithmetic, loads, stores, waits, far)
 
     def across(self, number: int) -> str | None:
         """The loop of an op that runs across lanes; of scalar loops the innermost, which LLVM lays there where it can."""
@@ -190,11 +198,15 @@ class _Counter:
         )
 
     def runs(self, number: int) -> bool:
-        """Does an op add in a loop or across lanes, so that a sum waits for itself? Short ones that are unrolled overlap with those of the next tile."""
-        reduced = set(loops_of(self.group.ops[number])) - set(self.group.operands[number][-1].loops)
-        if self.leaf is None or self.across(number) in reduced:
-            return self.sums(number)
-        return self.sums(number) and not reduced <= set(self.leaf.unroll)
+        """Does an op add in a loop, so that a sum waits for itself? Short ones that are unrolled overlap with those of the next tile."""
+        return self.sums(number) and not (self.leaf is not None and self.reduced(number) <= set(self.leaf.unroll))
+
+    def ends(self, number: int) -> bool:
+        """Does every tile end with sums that something waits for: of a loop, or across lanes?"""
+        return self.runs(number) or (self.sums(number) and self.across(number) in self.reduced(number))
+
+    def reduced(self, number: int) -> set[str]:
+        return set(loops_of(self.group.ops[number])) - set(self.group.operands[number][-1].loops)
 
     def in_memory(self, operand: OperandFacts) -> bool:
         """Arguments are; temporaries stay in registers, or in a cache that costs as little."""
@@ -281,7 +293,9 @@ class _Counter:
         loops, result = loops_of(self.group.ops[self.group.main]), self.group.operands[self.group.main][-1]
         cut = {n: size for n, size in self.tile.items() if n in loops and n in result.loops}
         tiles = dims.prod([dims.ceildiv(loops[name], size) for name, size in cut.items()])
-        return tiles * (TILE_OF_SUMS if any(map(self.runs, range(len(self.group.ops)))) else TILE)
+        ends = sum(map(self.ends, range(len(self.group.ops))))
+        chain = CHAIN if ends and any(self.group.has(kind) for kind in (math.ExpOp, math.TanhOp, math.ErfOp)) else 0
+        return tiles * (TILE + SUMS * ends + chain)
 
     def copies(self) -> Iterator[OpCost]:
         """What a schedule copies while it runs: whole vectors, or element by element where the copy has another order."""
@@ -300,7 +314,7 @@ class _Counter:
                 loops = self.group.loops
                 again = [dims.ceildiv(loops[n], self.tile[n]) for n in cut if n not in reads[0].loops]
                 count = _elements(reads[0], loops) * dims.prod(again)
-                moved = count if stage.order else dims.ceildiv(count, self.lanes)
+                moved = dims.ceildiv(count * STRAY, 10) if stage.order else dims.ceildiv(count, self.lanes)
                 yield OpCost(loads=moved, stores=moved)
 
 
