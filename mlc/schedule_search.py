@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -42,7 +43,8 @@ class Variant(Protocol):
 
 @dataclass
 class Space:
-    """A kernel, and the schedules that wait for their turn. `best` is the one that won most so far, with its gain."""
+    """A kernel, and the schedules that wait for their turn: the `first`, then those around the rules', the most promising in front. `best` is the
+    one that won most so far, with its gain."""
 
     name: str
     rule: Schedule
@@ -50,24 +52,23 @@ class Space:
     first: Sequence[Schedule] = ()
     best: Schedule | None = None
     gain: float = 1.0
-    waiting: list[Schedule] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def waiting(self) -> list[Schedule]:
         self.seen.update(map(str, (self.rule, *self.first)))
-        self.grow(self.rule)
-        self.waiting = [*self.first, *self.waiting]
+        return [*self.first, *self._fresh(self.rule)]
 
-    def grow(self, schedule: Schedule) -> None:
-        """What lies around a schedule is tried next."""
-        fresh = [other for other in self.around(schedule) if str(other) not in self.seen]
-        self.seen.update(map(str, fresh))
-        self.waiting = [*fresh, *self.waiting]
+    def _fresh(self, schedule: Schedule) -> list[Schedule]:
+        found = [other for other in self.around(schedule) if str(other) not in self.seen]
+        self.seen.update(map(str, found))
+        return found
 
     def won(self, schedule: Schedule, gain: float) -> None:
+        """What lies around a schedule that won is tried next."""
         if gain > self.gain:
             self.best, self.gain = schedule, gain
-            self.grow(schedule)
+            self.waiting[:0] = self._fresh(schedule)
 
 
 @dataclass(frozen=True)

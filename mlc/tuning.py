@@ -21,6 +21,8 @@ from xdsl.dialects.builtin import StringAttr
 
 from mlc.compiler import Compilation
 from mlc.errors import MlcError, TargetUnavailable
+from mlc.insight.decisions import work_of
+from mlc.insight.prediction import core_at_hand, predict
 from mlc.ir.interpreter import bind
 from mlc.ir.kernel.kernel import Kernel
 from mlc.ir.kernel.schedule import Schedule
@@ -29,6 +31,7 @@ from mlc.ir.processors import thread_count
 from mlc.ir.samples import random_inputs
 from mlc.numeric import compare_outputs
 from mlc.options import CompileOptions
+from mlc.passes.kernel.cost import cost_of
 from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, kernels, lowered, lowered_once
 from mlc.passes.kernel.rules.by_target import RULES, target_of
 from mlc.passes.kernel.rules.neighbours import neighbours
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
     from mlc.ir.kernel.target import Target
     from mlc.ir.module import Module
     from mlc.runtime.executable import Executable
+
+HOPELESS = 1.5  # times the prediction of where a search stands, beyond which a schedule is not tried
 
 _log = logging.getLogger("mlc.tune")
 
@@ -157,10 +162,13 @@ class _Model:
         if place is None:
             raise MlcError("tune: the kernels of this module have schedules already", remedy="Give the model itself.")
         self.options, self.target, self.arrays = compilation.options, compilation.target, arrays
+        self.symbols, self.resident = bind(module, list(arrays)), 0
         self.module, self.steps = compilation.lower(module, steps[:place]), steps[place:]
         self.keys: dict[str, str] = {}
         self.rules: dict[str, str] = {}
-        self.described: dict[str, Mapping[str, Any]] = {}  # kernels as reports have them, once there is a variant
+        self.described: dict[
+            str, Mapping[str, Any]
+        ] = {}  # kernels as reports have them, once there is a variant of the rules
 
     def spaces(self, store: ScheduleStore) -> dict[str, Space]:
         """What is in a store already is tried first."""
@@ -172,11 +180,30 @@ class _Model:
             self.keys[kernel.name] = kernel.key()
             rule = RULES[self.target.kind].choose(kernel, self.target)
             self.rules[kernel.name] = str(rule)
-            around = partial(neighbours, kernel, target=self.target)
+            around = partial(self.around, kernel)
             entry = store.find(self.target, self.keys[kernel.name])
             first = [Schedule.parse(entry.schedule)] if entry is not None and entry.rule == str(rule) else []
             found[kernel.name] = Space(kernel.name, rule, around, first)
         return found
+
+    def around(self, kernel: Kernel, schedule: Schedule) -> list[Schedule]:
+        """Schedules around one, those first that are predicted to be fastest; without those that are predicted to be far slower."""
+        core, facts = core_at_hand(self.target), self.described[kernel.name]
+        found = neighbours(kernel, schedule, self.target)
+        if core is None:
+            return found
+        extents, resident = work_of(facts, facts["calls"][0], self.symbols).extents, self.resident
+
+        def predicted(other: Schedule) -> float:
+            copy = kernel.clone()
+            copy.schedule = str(other)
+            copy.finish()
+            cost = cost_of(copy.op, self.target)
+            return 0.0 if cost is None else predict(cost.facts(), core, extents, resident).nanoseconds
+
+        times = {str(other): predicted(other) for other in (schedule, *found)}
+        likely = [other for other in found if times[str(other)] <= HOPELESS * times[str(schedule)]]
+        return sorted(likely, key=lambda other: times[str(other)])
 
     def variant(self, schedules: Mapping[str, Schedule]) -> Compiled:
         compilation = Compilation(self.options)
@@ -191,7 +218,9 @@ class _Model:
         ]
         lowered = compilation.lower(self.module, steps, known=known)
         made = compilation.link(self.module, lowered, compilation.generate(lowered, known))
-        self.described = self.described or {kernel["name"]: kernel for kernel in made.report["kernels"]}
+        if not self.described:
+            self.described = {kernel["name"]: kernel for kernel in made.report["kernels"]}
+            self.resident = made.report["weight_bytes"]
         return Compiled(made, self.arrays, frozenset(refused))
 
     def entry(self, row: Row, threads: int) -> StoredSchedule:

@@ -240,7 +240,9 @@ def model_of(module: Module) -> tuple[_Model, list[np.ndarray]]:
     sizes = {name: 5 for name in module.symbols}
     shapes = [[sizes.get(str(e), e) for e in shape] for shape, _ in module.input_types]
     arrays = [RNG.standard_normal(shape).astype(np.float32) for shape in shapes]
-    return _Model(Compilation(CompileOptions(arch="x86-64-v3")), module, arrays), arrays
+    model = _Model(Compilation(CompileOptions(arch="x86-64-v3")), module, arrays)
+    model.variant({})
+    return model, arrays
 
 
 @pytest.mark.parametrize("make", [product, rows, convolution])
@@ -263,7 +265,6 @@ def test_what_a_search_tries_computes_the_same(make: Callable[[], Module]) -> No
 def stored(module: Module, number: int = 0) -> tuple[ScheduleStore, StoredSchedule]:
     """A store with the one schedule around the rule's that has a number."""
     model, _ = model_of(module)
-    model.variant({})
     ((name, space),) = model.spaces(ScheduleStore()).items()
     entry = StoredSchedule(machine(model.target), model.keys[name], str(space.waiting[number]), str(space.rule), 1.5)
     return ScheduleStore((entry,)), entry
@@ -311,7 +312,9 @@ def test_a_store_is_a_part_of_the_keys_of_the_cache() -> None:
 def test_a_search_of_a_model_finds_what_the_times_of_its_kernels_say(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times are injected: of three schedules around the rules' the second is fast."""
     module = product()
-    ((name, space),) = _Model(Compilation(), module, []).spaces(ScheduleStore()).items()
+    model = _Model(Compilation(), module, [np.ones((37, 48), np.float32)])
+    model.variant({})
+    ((name, space),) = model.spaces(ScheduleStore()).items()
     few = space.waiting[:3]
 
     def times(self: Compiled) -> dict[str, float]:
