@@ -29,6 +29,7 @@ from mlc.ir.kernel.schedule import Schedule
 from mlc.ir.kernel.schedule_store import ScheduleStore, StoredSchedule, machine
 from mlc.ir.processors import thread_count
 from mlc.ir.samples import random_inputs
+from mlc.ir.work import Part, watched
 from mlc.numeric import compare_outputs
 from mlc.options import CompileOptions
 from mlc.passes.kernel.cost import cost_of
@@ -60,13 +61,19 @@ class Compiled:
     arrays: Sequence[np.ndarray]
     refused: frozenset[str]
 
+    def _inputs(self) -> list[np.ndarray]:
+        """Copies of those that a call writes its results into."""
+        names = [spec.name for spec in self.executable.get_inputs()]
+        given = self.executable.unshared(dict(zip(names, self.arrays, strict=True)))
+        return [given[name] for name in names]
+
     def run(self) -> Sequence[np.ndarray]:
-        found = self.executable(*self.arrays)
+        found = self.executable(*self._inputs())
         return found if isinstance(found, tuple | list) else [found]
 
     def times(self) -> Times:
         found: dict[str, float] = {}
-        for step in self.executable.profile(*self.arrays):
+        for step in self.executable.profile(*self._inputs()):
             found[step.kernel] = found.get(step.kernel, 0.0) + step.nanoseconds
         return found
 
@@ -140,13 +147,14 @@ def tune_module(
         search.told = lambda text, tried: step.at(
             text, min(int(time.perf_counter() - start), int(seconds)), int(seconds)
         )
-        rows = search.run()
+        with watched(None, Part()):  # what compiles variants is not what the stage is at
+            rows = search.run()
         threads = thread_count(options.threads)
         found = [model.entry(row, threads) for row in rows]
         store = before.merged(ScheduleStore.of(found))
         took = time.perf_counter() - start
         tuned = Tuned(store, rows, search.tried, search.wrong, took, search.interrupted)
-        step.text = f"{search.tried} schedules tried, {len(rows)} kernels faster, together {tuned.gain:.2f}x"
+        step.text = f"{search.tried} schedules tried, {len(rows)} kernel{'s' * (len(rows) != 1)} faster, together {tuned.gain:.2f}x"
         step.text += "; interrupted" if search.interrupted else ""
     if search.wrong:
         _log.warning("%d variants computed something else and were left: this is a bug of mlc", search.wrong)

@@ -262,6 +262,16 @@ def test_what_a_search_tries_computes_the_same(make: Callable[[], Module]) -> No
         assert variant.times().keys() == spaces.keys()
 
 
+def test_results_in_the_memory_of_inputs_leave_them_as_they_are_for_the_next_variant() -> None:
+    m = g.module_builder("counter")
+    with m.function(inputs=[("x", (64,), "f32")]) as (x,):
+        m.outputs([("next", g.add(x, g.full((64,), 1.0, "f32")))], {"next": "x"})
+    model = _Model(Compilation(), m.finish(), [np.zeros(64, np.float32)])
+    for _ in range(2):
+        variant = model.variant({})
+        assert variant.times() and variant.run()[0].tolist() == [1.0] * 64
+
+
 def stored(module: Module, number: int = 0) -> tuple[ScheduleStore, StoredSchedule]:
     """A store with the one schedule around the rule's that has a number."""
     model, _ = model_of(module)
