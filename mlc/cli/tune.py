@@ -94,12 +94,14 @@ def facts(tuned: Tuned) -> dict[str, Any]:
 
 
 def lines(tuned: Tuned) -> Sequence[str]:
+    """As mlc explain has kernels: schedules are too long for a table."""
     if not tuned.rows:
         return [f"{tuned.tried} schedules tried, none faster than the rules'"]
-    found = [f"{'kernel':<24} {'% of time':>9} {'faster':>7}  schedule"]
+    found = []
     for row in tuned.rows:
         found += [
-            f"{row.kernel:<24} {100 * row.share:>9.1f} {row.gain:>6.2f}x  {row.schedule}",
-            f"{'':<24} {'':>9} {'rules':>7}  {row.rule}",
+            f"{row.kernel}  {100 * row.share:.1f} % of the time, {row.gain:.2f} times as fast",
+            f"  schedule  {row.schedule}",
+            f"  rules     {row.rule}",
         ]
-    return [*found, f"{tuned.tried} schedules tried; all kernels together {tuned.gain:.2f}x"]
+    return [*found, f"{tuned.tried} schedules tried; all kernels together {tuned.gain:.2f} times as fast"]
