@@ -8,14 +8,15 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
+from xdsl.ir import SSAValue
 
 from mlc.dist import processes
 from mlc.errors import DTypeError, MlcError, TargetUnavailable
 from mlc.frontends.trace.pytree import flatten
 from mlc.frontends.trace.tensor import Tensor, symbolic, type_text
-from mlc.frontends.trace.tracing import current_trace, user_line
+from mlc.frontends.trace.tracing import Trace, current_trace, user_line
 from mlc.ir import builder as g
-from mlc.ir.types import dtype_of, is_float, rank_of, shape_of
+from mlc.ir.types import dtype_of, is_float, shape_of
 from mlc.options import CompileOptions
 from mlc.passes.graph.buckets import BUCKET, BucketCollectives
 from mlc.passes.graph.data_parallel import is_number, partition
@@ -50,9 +51,10 @@ class DataParallel:
         from rank to rank too, and a rank counts by its rows."""
         trace = current_trace()
         assert trace is not None
-        given = [x.data for x in flatten(batch)[0] if isinstance(x, Tensor) and x.trace is not None]
-        rows = next((shape_of(x)[0] for x in given if rank_of(x)), 1)
-        kinds = partition(trace.block, [trace.lifted[x] for x in given if x in trace.lifted], self.ranks)
+        given = [x for x in flatten(batch)[0] if isinstance(x, Tensor) and x.trace is not None]
+        rows = next((x.shape[0] for x in given if x.shape), 1)
+        used = [x for x in (_within(trace, each) for each in given) if x is not None]
+        kinds = partition(trace.block, used, self.ranks)
         total = None if isinstance(rows, int) else g.all_reduce(g.dimension(rows))
 
         def varying(leaf: Any) -> bool:
@@ -118,6 +120,19 @@ class DataParallel:
             )
         share = count // self.ranks
         return slice(self.rank * share, (self.rank + 1) * share)
+
+
+def _within(trace: Trace, x: Tensor) -> SSAValue | None:
+    """A tensor of a trace around as a value of this one; None where nothing in here uses it."""
+    bodies: list[Trace] = []
+    around: Trace | None = trace
+    while around is not None and around is not x.trace:
+        bodies.append(around)
+        around = around.outer
+    found: SSAValue | None = x.data
+    for body in reversed(bodies):
+        found = None if found is None else body.lifted.get(found)
+    return found
 
 
 def data(*, bucket_bytes: int = BUCKET) -> DataParallel:

@@ -13,11 +13,10 @@ from typing import Literal, Protocol
 from mlc.errors import MlcError, TargetUnavailable
 from mlc.frontends.trace.tracing import user_line
 from mlc.ir.processors import available_cpus
-from mlc.runtime.engine_table import table
+from mlc.runtime.engine_table import TIMEOUT, table
 
 Engine = Literal["mpi", "nccl"]
 ENGINES = ("mpi", "nccl")
-TIMEOUT = "MLC_DIST_TIMEOUT"  # seconds, in the environment
 _PATIENCE = 300.0
 
 
@@ -139,15 +138,6 @@ def agreed(said: Mapping[str, bytes], what: str) -> None:
         raise MlcError(
             f"the ranks do not do the same: {what}",
             remedy="\n".join([*different, "All ranks run one program, of one version, on batches of one shape, from one seed."]),
-        )
-
-
-def require_done(sums: int) -> None:
-    """Raises MlcError where a sum of the last step, of so many, came to no end."""
-    if (slot := table().failed) is not None:
-        raise MlcError(
-            f"rank {rank()} of {size()} gave up: the sum of bucket {slot + 1} of {sums} was not complete after {table().limit:g} s",
-            remedy=f"Another rank ended, or does not take part in this step. {TIMEOUT}=SECONDS in the environment waits longer. The state of this rank is of no use: start again from the last checkpoint.",
         )
 
 

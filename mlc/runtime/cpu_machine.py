@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from mlc.codegen.llvm.object import check_runs_here, load
+from mlc.codegen.llvm.rank_table import SYMBOL
 from mlc.codegen.llvm.threads import pool
 from mlc.errors import InternalError, MlcError
 from mlc.ir.processors import thread_count
 from mlc.runtime.arrays import Memory, address, in_place
 from mlc.runtime.artifact import Artifact
 from mlc.runtime.binding import Binding
-from mlc.runtime.engine_table import table
+from mlc.runtime.engine_table import table as engine_table
 from mlc.runtime.machines import Run, Workspace
 from mlc.runtime.space import HOST
 
@@ -72,7 +73,8 @@ class CpuMachine:
         self.threads = self.pool.start(thread_count(threads))
         self.grain = self.pool.grain(self.threads)
         self._current = [Weights(self.plan.weights, artifact.weights.__getitem__)]  # one: those of the next call
-        self._library = load(artifact.objects, {"mlc_pool_run": self.pool.run, **table().imports})
+        self._library = load(artifact.objects, {"mlc_pool_run": self.pool.run, **engine_table().imports})
+        self._sums = any(SYMBOL.encode() in item for item in artifact.objects)  # whether it adds up over ranks
         self.run = self._run_of(self._library.address(self.entry))
 
     @property
@@ -93,6 +95,7 @@ class CpuMachine:
         """Runs the entry at an address. A closure, and as little as can be, for it is a part of every call. It does not know the machine,
         whose memory would wait for a collection."""
         entry, pool, threads, current = _ENTRY(address), self.pool, self.threads, self._current
+        engine = engine_table()
 
         def run(workspace: CpuWorkspace, binding: Binding, table: int) -> None:
             if threads > 1 and not pool.workers:  # this is the child of a fork
@@ -101,7 +104,11 @@ class CpuMachine:
                 workspace.take(current[0], binding)
             entry(table, workspace.arena, workspace.place)
 
-        return run
+        def run_with_others(workspace: CpuWorkspace, binding: Binding, table: int) -> None:
+            run(workspace, binding, table)
+            engine.require_done()
+
+        return run_with_others if self._sums else run
 
     def timed(self) -> tuple[Run, Callable[[], Sequence[tuple[float, float]]]]:
         try:

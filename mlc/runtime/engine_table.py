@@ -8,7 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from mlc.codegen.llvm.rank_table import FAILED, LIMIT, RANK, SIZE, SYMBOL, WORDS
+from mlc.errors import MlcError
 from mlc.runtime.arrays import address
+
+TIMEOUT = "MLC_DIST_TIMEOUT"  # seconds, in the environment
 
 _SECOND = 1_000_000_000
 
@@ -38,11 +41,6 @@ class Table:
         return int(self.words[SIZE])
 
     @property
-    def failed(self) -> int | None:
-        """The slot of a sum that came to no end."""
-        return int(self.words[FAILED]) - 1 if self.words[FAILED] else None
-
-    @property
     def limit(self) -> float:
         """Seconds that a wait takes at most."""
         return float(self.words[LIMIT]) / _SECOND
@@ -50,6 +48,15 @@ class Table:
     @limit.setter
     def limit(self, seconds: float) -> None:
         self.words[LIMIT] = min(int(seconds * _SECOND), 1 << 62)
+
+    def require_done(self) -> None:
+        """Raises MlcError where a sum came to no end, now or before."""
+        if failed := int(self.words[FAILED]):
+            raise MlcError(
+                f"rank {self.rank} of {self.size} gave up: the sum of bucket {failed} was not complete after {self.limit:g} s",
+                remedy=f"Another rank ended, or does not take part in this call. {TIMEOUT}=SECONDS in the environment waits longer."
+                " What this rank has computed is of no use: start again from the last checkpoint.",
+            )
 
 
 _table = Table()

@@ -24,7 +24,7 @@ from mlc import random
 from mlc.compiler import Compilation, Inspection
 from mlc.differentiation import hvp, value_and_grad
 from mlc.dist.parallel import DataParallel, digest
-from mlc.dist.processes import agreed, barrier, require_done
+from mlc.dist.processes import agreed, barrier
 from mlc.errors import MlcError
 from mlc.frontends.trace.pytree import Tree, difference, flatten, flatten_named
 from mlc.frontends.trace.tensor import Tensor, array_of, wrap
@@ -34,7 +34,6 @@ from mlc.ir.alias import ALIAS
 from mlc.ir.dims import Extent
 from mlc.ir.files import require_path
 from mlc.ir.graph.base import role
-from mlc.ir.graph.collective import AllReduceOp
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
 from mlc.jitted import Jitted, traced_call
@@ -119,8 +118,6 @@ class TrainStep:
                     self._seen[seen] = compiled
             before = dict(self._state) if self.nan_check else {}
             loss, more = compiled(leaves)
-            if self.parallel is not None:
-                require_done(compiled.sums)
             if self.nan_check:
                 self._require_numbers(compiled, leaves, loss, before)
         return (loss, *more) if more else loss
@@ -429,8 +426,6 @@ class _CompiledStep:
         kept = {name: output if output in made else None for name, output in follows.items()}
         executable = Compilation(options, inspection=Inspection(report=report)).finish(traced.module)
         self.stateful = Stateful(executable, kept)
-        ops = traced.module.main.body.block.ops
-        self.sums = sum(isinstance(op, AllReduceOp) for op in ops)  # over ranks, before they are gathered into buckets
         self._dtypes = [numpy_dtype(spec.dtype) for spec in traced.specs[len(names) :]]
         parts = dict(zip(traced.results.names, traced.results.children, strict=True))
         self._more: Tree = parts[".more"]
