@@ -14,7 +14,7 @@ from mlc.backends import backend
 from mlc.codegen.llvm.object import compile_text, load
 from mlc.codegen.llvm.rank_table import RANK, SIZE, START, TEST, WAIT, mpi_adapters
 from mlc.dist.parallel import DataParallel
-from mlc.errors import DTypeError, MlcError, TargetUnavailable
+from mlc.errors import DTypeError, MlcError, TargetUnavailable, UnsupportedOp
 from mlc.ir import builder as g
 from mlc.ir.ranks import run_ranks
 from mlc.passes.kernel.rules.by_target import option_of
@@ -51,22 +51,30 @@ def test_a_group_of_one_trains_as_no_group(bucket: int) -> None:
     assert mlc.dist.size() == 1 and mlc.dist.rank() == 0
 
 
-def test_where_sizes_are_symbolic_a_rank_counts_by_its_rows() -> None:
-    """The program of two ranks, run by the interpreter: 3 and 5 rows are as 8."""
+@pytest.mark.parametrize(
+    ("optimizer", "cut", "shapes"),
+    [
+        (mlc.optim.SGD(0.1), 4, None),
+        (mlc.optim.DiagonalNewton(0.1), 4, None),  # by products with the Hessian
+        (mlc.optim.SGD(0.1), 3, {"x": ("N", 3), "target": ("N", 4)}),  # a rank counts by its rows
+    ],
+    ids=["gradients", "Hessian", "symbolic rows"],
+)
+def test_the_program_of_two_ranks_steps_as_one_with_the_whole_batch(optimizer, cut: int, shapes: dict | None) -> None:
+    """The interpreter runs both ranks."""
+    options = {"loss": "mse", "optimizer": optimizer, "params": {"w": np.ones((3, 4), np.float32)}, "shapes": shapes}
+    linear = lambda params, x: mnp.tanh(x @ params["w"])
+    x, y = batch(8)
     table().words[SIZE] = 2
     try:
-        names = {"x": ("N", 3), "target": ("N", 4)}
-        options = {"loss": "mse", "optimizer": mlc.optim.SGD(0.1), "params": {"w": np.ones((3, 4), np.float32)}}
-        linear = lambda params, x: x @ params["w"]
-        step = mlc.train_step(linear, **options, shapes=names, parallel=mlc.dist.data())
-        module = step.trace(*batch(8))
+        step = mlc.train_step(linear, **options, parallel=mlc.dist.data())
+        module = step.trace(x[:cut], y[:cut])
     finally:
         table().words[SIZE] = 1
-    x, y = batch(8)
-    alone = mlc.train_step(linear, **options, shapes=names)
+    alone = mlc.train_step(linear, **options)
     value = alone(x, y)
     state = [step._state[name] for name in module.input_names[: len(step._state)]]
-    inputs = [[*(np.array(s) for s in state), x[rows], y[rows]] for rows in (slice(0, 3), slice(3, 8))]
+    inputs = [[*(np.array(s) for s in state), x[rows], y[rows]] for rows in (slice(0, cut), slice(cut, 8))]
     for outputs in run_ranks(module, inputs):
         by_name = dict(zip(module.output_names, outputs, strict=True))
         np.testing.assert_allclose(by_name["loss"], value, rtol=1e-6)
@@ -160,6 +168,13 @@ def test_sums_over_ranks_are_refused_on_gpus() -> None:
     lowered = PassManager(passes).run(m.finish())
     with pytest.raises(TargetUnavailable, match="not made on GPUs"):
         gpu.generator.compile(lowered, target, cache=False)
+
+
+def test_a_sum_in_a_loop_is_refused_where_it_is_compiled() -> None:
+    looped = mlc.jit(lambda x: mlc.scan(lambda c, t: (mlc.dist.all_reduce(c), c), x, mnp.arange(3))[0])
+    with pytest.raises(UnsupportedOp, match="in a loop or branch") as caught:
+        looped(np.ones(3, np.float32))
+    assert "test_one_process.py" in str(caught.value)
 
 
 @pytest.mark.parametrize("handle", ["i32", "ptr"])

@@ -20,11 +20,11 @@ from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IndexType, IntegerA
 from xdsl.ir import Block, BlockArgument, Operation, Region, SSAValue
 from xdsl.rewriter import InsertPoint
 
-from mlc.errors import InternalError, InvalidModel
+from mlc.errors import InternalError, InvalidModel, UnsupportedOp
 from mlc.ir import dims, work
 from mlc.ir.alias import KERNEL_ALIAS, KERNEL_FRONT, fronts_of
 from mlc.ir.dims import Dim, Extent
-from mlc.ir.graph.base import GraphOp
+from mlc.ir.graph.base import GraphOp, location_file, location_name
 from mlc.ir.graph.collective import AllReduceOp, AllReduceStartOp, AllReduceWaitOp, RankOp, bucket_places
 from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.control import ControlOp, GroupOp, IfOp, ScanOp, WhileOp, YieldOp, source_of, yielded
@@ -386,7 +386,14 @@ class Outline:
         return _Bucket(memory, len(self.buckets), members)
 
     def start_sum(self, op: AllReduceOp | AllReduceStartOp) -> None:
-        bucket = self.buckets[op]
+        bucket = self.buckets.get(op)
+        if bucket is None:
+            raise UnsupportedOp(
+                "a sum over the ranks in a loop or branch: the ranks may not take the same way",
+                node=location_name(op),
+                file=location_file(op),
+                remedy="Take it out of the loop or branch.",
+            )
         for x, member in zip(op.xs, bucket.members, strict=True):
             if self._root(self.values[x]) is not self._root(member):
                 self._copy(self.values[x], member)
