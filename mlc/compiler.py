@@ -286,9 +286,10 @@ class Compilation:
         passes: Sequence[Pass] | None = None,
         watch: Watch | None = None,
         known: KnownKernels | None = None,
+        code: bool = True,
     ) -> Module:
         """The module after the pipeline of the options (or after `passes`); the one given stays as it is. `watch` sees it after each pass.
-        Kernels that are `known` become stubs, which only `generate` with the same cache can use."""
+        Kernels that are `known` become stubs, which only `generate` with the same cache can use; the others too, once their `code` is made."""
         from mlc.insight.decisions import buffer_users, composites, describe, weight_bytes
         from mlc.insight.footprint import memory_lines
         from mlc.insight.fusion import boundaries
@@ -303,7 +304,8 @@ class Compilation:
                 self.report["specialise"] = list(self.options.specialise)
         module = self._with_indices(module)
         if known is not None:
-            passes = [LowerNewKernels(step.target, known) if type(step) is LowerKernels else step for step in passes]
+            new = partial(LowerNewKernels, known=known, wanted=code)
+            passes = [new(step.target) if type(step) is LowerKernels else step for step in passes]
         if (store := self.options.tune_store) is not None:
             passes = [ChooseStoredSchedules(s.target, store) if type(s) is ChooseSchedules else s for s in passes]
         self.portable = None
@@ -400,7 +402,7 @@ class Compilation:
         from mlc.insight.footprint import call_memory
         from mlc.ir.kernel.planner import plan_of
 
-        lowered = self.lower(module, known=self.known())
+        lowered = self.lower(module, known=self.known(), code=False)
         with self._of_text():
             plan, weights = plan_of(lowered), lowered.weights
         bytes = {key: weights.nbytes(key) for key in plan.weights}

@@ -101,7 +101,7 @@ class Console:
         if self._clock is not None:
             self._clock.cancel()
         self._clock = threading.Timer(seconds, self._tell, [2 * seconds])
-        self._clock.daemon = True
+        self._clock.name, self._clock.daemon = "mlc progress", True
         self._clock.start()
 
     def _tell(self, following: float) -> None:

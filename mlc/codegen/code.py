@@ -77,8 +77,7 @@ class Generator(Protocol):
         cache: bool = True,
         denormals: str = "flush",
     ) -> Code:
-        """The code of a module, from the cache where it is there. Stubs stand for kernels that `known` has found; those that were looked for
-        in vain are remembered there."""
+        """The code of a module, from the cache where it is there. Stubs stand for kernels that `known` has."""
 
     def write(self, what: str, module: Module, target: Target, denormals: str = "flush") -> bytes:
         """One of `emits`."""

@@ -1,12 +1,10 @@
 """What commands tell of work that takes long."""
 
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -16,7 +14,6 @@ import mlc as mlc_package
 from mlc.cli import console as consoles
 from mlc.cli.console import Console
 from mlc.cli.tables import CUT, table
-from mlc.codegen.llvm import workers
 from mlc.ir import work
 from mlc.progress import Event, stage
 
@@ -92,33 +89,6 @@ def test_a_pass_that_takes_long_names_the_op_that_it_is_at(small: Path) -> None:
         assert f"{name}: product" in places[name]
     assert all(place.startswith(name) for name, found in places.items() for place in found)
     assert latest[-1].place() == latest[-1].text
-
-
-def test_a_kernel_that_a_helper_process_compiles_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[str, int, int]] = []
-    gate = threading.Event()
-
-    def ask(process: object, text: str, optimise: bool) -> bytes:
-        assert gate.wait(60)
-        return b"object"
-
-    monkeypatch.setattr(workers, "_ask", ask)
-    monkeypatch.setattr(workers, "compile_text", lambda *_: b"object")
-    monkeypatch.setattr(workers, "_start_process", lambda _: SimpleNamespace(communicate=lambda: None))
-    monkeypatch.setattr(workers, "WORTH_A_HELPER", 0)
-
-    def watch(*event: object) -> None:
-        told.append(event)  # type: ignore[arg-type]
-        if event[0] == "away":
-            gate.set()
-
-    with work.watched(watch), workers.ObjectCompiler(helpers=1) as compiler:
-        compiler.submit("text", name="away")
-        while not compiler._away:
-            time.sleep(0.001)
-        compiler.submit("other text", name="here")
-        assert compiler.finish() == [b"object", b"object"]
-    assert ("away", 1, 2) in told and compiler.helped == 1
 
 
 def test_quiet_commands_tell_nothing(monkeypatch: pytest.MonkeyPatch, mlc: Callable, small: Path) -> None:

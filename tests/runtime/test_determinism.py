@@ -64,13 +64,9 @@ def test_an_item_has_the_same_bits_in_any_batch(path: Path) -> None:
 PACKAGES = """
 import hashlib, os, sys
 import mlc
-import mlc.codegen.llvm.workers as workers
 from mlc.ir import builder as g
-for setting in sys.argv[4:]:
-    if setting == "helpers":
-        workers.WORTH_A_HELPER = 0
-    else:
-        os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
+if "one" in sys.argv[4:]:
+    os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
 m = g.module_builder("sizes")
 with m.function(inputs=[("x", ("beta*alpha + gamma", "alpha"), "f32"), ("y", ("gamma", "beta"), "f32")]) as (x, y):
     m.outputs([("p", g.relu(x)), ("q", g.exp(y)), ("r", g.matmul(g.transpose(x, [1, 0]), x))])
@@ -99,6 +95,7 @@ def test_equal_models_give_equal_packages_in_any_process(tmp_path: Path) -> None
 
     want = packages(1, "none")
     assert len(set(want)) == 3
-    assert packages(2, "none", "helpers", "one", MLC_NUM_THREADS="3") == want
+    assert packages(2, "none", "one", MLC_NUM_THREADS="3") == want
     assert packages(3, "cache", MLC_NUM_THREADS="1") == want  # nothing is in it
-    assert packages(4, "cache", "helpers") == want  # all is in it
+    assert packages(4, "cache") == want  # all is in it
+    assert packages(5, "cache", "one", MLC_CACHE_DIR=str(tmp_path / "empty")) == want

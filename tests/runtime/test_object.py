@@ -1,16 +1,15 @@
-"""Text to objects, the cache on disk, helper processes, loading."""
+"""Text to objects, the cache on disk, loading."""
 
 import ctypes
 import os
-import time
 
 import pytest
 from xdsl.dialects.func import FuncOp
 
 from mlc.codegen.llvm.cache import ObjectCache, cache_directory
 from mlc.codegen.llvm.object import assembly, check_runs_here, compile_text, load
+from mlc.codegen.llvm.object_compiler import LlvmText, compile_all
 from mlc.codegen.llvm.printer import emit
-from mlc.codegen.llvm.workers import ObjectCompiler, compile_all
 from mlc.errors import InternalError, TargetUnavailable
 from mlc.ir.kernel.cpu_target import CpuTarget, cpu_target
 from mlc.ir.module import Module
@@ -40,14 +39,6 @@ def run(address: int, values: list[float]) -> list[float]:
     array = (ctypes.c_float * len(values))(*values)
     ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(address)(ctypes.addressof(array), len(values))
     return list(array)
-
-
-def wait_until(done) -> None:
-    for _ in range(3000):
-        if done():
-            return
-        time.sleep(0.01)
-    raise AssertionError("waited 30 s in vain")
 
 
 @pytest.mark.parametrize("optimise", [False, True])
@@ -113,11 +104,11 @@ def test_code_for_another_cpu_is_refused_by_name():
 
 
 def test_the_second_compilation_comes_from_the_cache(tmp_path):
-    modules = [(scale(f"f{i}", 2.0), False) for i in range(4)]
+    modules = [LlvmText(scale(f"f{i}", 2.0)) for i in range(4)]
     first, second = ObjectCache(tmp_path), ObjectCache(tmp_path)
-    objects = compile_all(modules, cache=first)
-    assert (first.hits, first.misses) == (0, 4)
-    assert compile_all(modules, cache=second) == objects
+    objects, compiled = compile_all(modules, cache=first)
+    assert (first.hits, first.misses, compiled) == (0, 4, 4)
+    assert compile_all(modules, cache=second) == (objects, 0)
     assert (second.hits, second.misses) == (4, 0)
 
 
@@ -131,12 +122,12 @@ def test_keys_tell_text_target_and_passes_apart():
 
 
 def test_a_damaged_object_is_compiled_again(tmp_path):
-    modules = [(scale("f", 2.0), False)]
-    objects = compile_all(modules, cache=ObjectCache(tmp_path))
+    modules = [LlvmText(scale("f", 2.0))]
+    objects, _ = compile_all(modules, cache=ObjectCache(tmp_path))
     (path,) = (path for _, _, path in ObjectCache(tmp_path).entries())
     path.write_bytes(path.read_bytes()[:-5])
     cache = ObjectCache(tmp_path)
-    assert compile_all(modules, cache=cache) == objects
+    assert compile_all(modules, cache=cache) == (objects, 1)
     assert cache.misses == 1
     assert path.stat().st_size == len(objects[0]) + 32
 
@@ -156,7 +147,7 @@ def test_the_cache_drops_what_was_used_longest_ago(tmp_path):
 def test_a_folder_that_cannot_be_written_costs_the_cache_only(tmp_path, caplog):
     (tmp_path / "objects").write_text("a file in the way")
     cache = ObjectCache(tmp_path)
-    compile_all([(scale("f", 2.0), False), (scale("g", 2.0), False)], cache=cache)
+    compile_all([LlvmText(scale("f", 2.0)), LlvmText(scale("g", 2.0))], cache=cache)
     assert [r.getMessage().split(":")[0] for r in caplog.records] == ["compiled code is not kept"]
 
 
@@ -169,30 +160,15 @@ def test_the_cache_directory_follows_the_environment(monkeypatch, tmp_path):
 
 
 def test_equal_modules_are_compiled_once():
-    text = scale("f", 2.0)
-    with ObjectCompiler() as compiler:
-        assert [compiler.submit(text), compiler.submit(scale("g", 2.0)), compiler.submit(text)] == [0, 1, 0]
-        assert len(compiler.finish()) == 2
-    assert compiler.compiled == 2
+    f, g = LlvmText(scale("f", 2.0)), LlvmText(scale("g", 2.0))
+    objects, compiled = compile_all([f, g, f])
+    assert compiled == 2 and objects[0] == objects[2] != objects[1]
 
 
-def test_helpers_give_the_same_objects(monkeypatch):
-    monkeypatch.setattr("mlc.codegen.llvm.workers.WORTH_A_HELPER", 100)
-    texts = [scale(f"f{i}", i + 0.5) for i in range(6)]
-    with ObjectCompiler(helpers=1) as compiler:
-        numbers = [compiler.submit(text) for text in texts]
-        wait_until(lambda: compiler.helped)  # the helper has all the work until finish() is called
-        objects = compiler.finish()
-    assert [objects[n] for n in numbers] == [compile_text(text) for text in texts]
-
-
-def test_an_error_in_a_helper_reaches_the_caller(monkeypatch):
-    monkeypatch.setattr("mlc.codegen.llvm.workers.WORTH_A_HELPER", 10)
-    with ObjectCompiler(helpers=1) as compiler:
-        compiler.submit("define void @f() { ret i32 0 }")
-        wait_until(lambda: compiler._error)
-        with pytest.raises(InternalError, match="LLVM refuses"):
-            compiler.finish()
+def test_an_error_of_llvm_reaches_the_caller_from_any_process():
+    wrong = LlvmText("define void @f() { ret i32 0 }")
+    with pytest.raises(InternalError, match="LLVM refuses"):
+        compile_all([LlvmText(scale(f"f{i}", 2.0)) for i in range(3)] + [wrong])
 
 
 def test_a_shuffle_may_leave_lanes_open():

@@ -99,6 +99,9 @@ def write_map(access: Sequence[Affine], names: Sequence[str]) -> AffineMapAttr:
 
 def read_map(attr: AffineMapAttr, names: Sequence[str]) -> tuple[Affine, ...]:
     """The access that an affine map over the loops `names` stands for. Raises MlcError for one that divides."""
+    known = _READ.get(id(attr))
+    if known is not None and known[0] is attr and known[1] == list(names):
+        return known[2]
     found = []
     for expr in attr.data.results:
         factors, constant = [0] * len(names), 0
@@ -119,4 +122,13 @@ def read_map(attr: AffineMapAttr, names: Sequence[str]) -> tuple[Affine, ...]:
                 case _:
                     raise MlcError(f"{expr} is no sum of multiples of loops, as the places that a kernel reads are")
         found.append(Affine({name: f for name, f in zip(names, factors, strict=True) if f}, constant))
+    if len(_READ) >= _MANY:
+        _READ.clear()
+    _READ[id(attr)] = attr, list(names), tuple(found)
     return tuple(found)
+
+
+# Maps by identity, which are held so that their place is not used again: every level of a schedule asks several times for the same ones, and
+# comparing them takes longer than reading them.
+_READ: dict[int, tuple[AffineMapAttr, list[str], tuple[Affine, ...]]] = {}
+_MANY = 4096

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from itertools import chain, count
 from math import prod
@@ -251,21 +251,21 @@ class Kernel:
 
     # Values at the entry ---------------------------------------------------------------------------------------------
     def const(self, value: int) -> SSAValue:
-        return self.shared(value, lambda: arith.ConstantOp(IntegerAttr(value, index)))
+        return self.shared(value, lambda: constant(IntegerAttr(value, index)))
 
     def number(self, attr: FloatAttr | IntegerAttr) -> SSAValue:
         """A constant at the entry. By its text, because 0.0 equals -0.0 and NaN does not equal itself."""
-        return self.shared(("number", str(attr)), lambda: arith.ConstantOp(attr))
+        return self.shared(("number", repr(attr.value.data), attr.type), lambda: constant(attr))
 
     def shared(self, key: object, make: Callable[[], Operation]) -> SSAValue:
         """A value computed once, at the entry, after the shared values it may use."""
-        if key not in self._shared:
+        if (found := self._shared.get(key)) is None:
             op = make()
             last = next((v.owner for v in reversed(self._shared.values())), None)
             point = InsertPoint.after(last) if isinstance(last, Operation) else InsertPoint.at_start(self.block)
             Builder(point).insert(op)
-            self._shared[key] = op.results[0]
-        return self._shared[key]
+            found = self._shared[key] = op.results[0]
+        return found
 
     def shared_first(self) -> None:
         """Move the shared values in front of everything else at the entry: they use arguments and one another alone."""
@@ -378,8 +378,19 @@ def buffer_type(
     if strides is None and DYNAMIC_INDEX in sizes[1:]:
         rows = [sizes[axis + 1 :] for axis in range(len(sizes))]
         strides = [None if DYNAMIC_INDEX in row else prod(row) for row in rows]
-    layout = NoneAttr() if strides is None else StridedLayoutAttr(list(strides), offset)
     element = signless(dtype) if isinstance(dtype, str) else dtype
+    return _memref(element, tuple(sizes), None if strides is None else tuple(strides), space, offset)
+
+
+@lru_cache(4096)
+def _memref(
+    element: Attribute,
+    sizes: tuple[int, ...],
+    strides: tuple[int | None, ...] | None,
+    space: str | None,
+    offset: int | None,
+) -> MemRefType:
+    layout = NoneAttr() if strides is None else StridedLayoutAttr(list(strides), offset)
     return MemRefType(element, sizes, layout, NoneAttr() if space is None else StringAttr(space))
 
 
@@ -404,6 +415,10 @@ def open_axes(type: Attribute) -> list[int]:
 def space_of(value: SSAValue) -> str | None:
     space = type_of(value).memory_space
     return space.data if isinstance(space, StringAttr) else None
+
+
+def constant(attr: FloatAttr | IntegerAttr) -> arith.ConstantOp:
+    return arith.ConstantOp.create(result_types=[attr.type], properties={"value": attr})
 
 
 def float_attr(value: float, element: Attribute) -> FloatAttr:
@@ -446,7 +461,7 @@ def loops_of(op: Operation) -> dict[str, Extent]:
     """Name -> extent of a structured op's loops, outermost first."""
     attr = op.attributes["loops"]
     assert isinstance(attr, DictionaryAttr)
-    return {n: named(e.data) if isinstance(e, StringAttr) else e.value.data for n, e in attr.data.items()}  # type: ignore[attr-defined]
+    return {n: e.value.data if type(e) is IntegerAttr else named(e.data) for n, e in attr.data.items()}  # type: ignore[attr-defined]
 
 
 def loops_attr(extents: Mapping[str, Extent]) -> DictionaryAttr:

@@ -12,8 +12,9 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 from xdsl import builder
+from xdsl.dialects import arith
 from xdsl.dialects.builtin import LocationAttr, UnknownLoc
-from xdsl.ir import Operation
+from xdsl.ir import Operation, SSAValue
 from xdsl.rewriter import InsertPoint
 
 OpT = TypeVar("OpT", bound=Operation)
@@ -37,4 +38,15 @@ class Builder(builder.Builder):
         place = _place.get()
         if place is not _UNKNOWN and isinstance(op.location, UnknownLoc):
             op.location = place
-        return super().insert(op, insertion_point)
+        point = insertion_point or self.insertion_point  # as xDSL does, for one op and without names and listeners
+        if point.insert_before is None:
+            point.block.add_op(op)
+        else:
+            point.block.insert_op_before(op, point.insert_before)
+        return op
+
+
+def index_op(b: Builder, kind: type[arith.AddiOp | arith.MuliOp], lhs: SSAValue, rhs: SSAValue) -> SSAValue:
+    """A sum or product of indices. There are so many that the general constructor, which looks at types and flags, takes a part of the time of
+    a compilation."""
+    return b.insert(kind.create(operands=[lhs, rhs], result_types=[lhs.type])).results[0]

@@ -9,6 +9,7 @@ the entry) works as with the kernel itself. Stubs stand only on the way to machi
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from xdsl.dialects import func
@@ -27,6 +28,10 @@ class KnownKernels(Protocol):
 
     def find(self, key: str) -> str | None:
         """The text of the stub, where the code is there."""
+
+    def make(self, kernels: Mapping[str, func.FuncOp], lower: Callable[[func.FuncOp], Sequence[func.FuncOp]]) -> None:
+        """Make the code of kernels, which are found by their keys from then on. `lower` gives the functions of one as loops, the kernel itself
+        last, and may be called in another process."""
 
 
 def stub_of(function: func.FuncOp, name: str) -> func.FuncOp:

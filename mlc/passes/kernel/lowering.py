@@ -191,31 +191,45 @@ def _put(module: Module, function: FuncOp, kernel: Kernel, calls: Mapping[str, l
 
 
 class LowerNewKernels(LowerKernels):
-    """The same, with stubs in place of the kernels whose machine code is known."""
+    """The same, with stubs in place of the kernels whose machine code is known. That of the others is made here too, several at a time, unless
+    nobody wants it: then they become loops."""
 
     known: KnownKernels
+    wanted: bool
 
-    def __init__(self, target: str, known: KnownKernels):
+    def __init__(self, target: str, known: KnownKernels, wanted: bool = True):
         super().__init__(target)
-        object.__setattr__(self, "known", known)  # no option of the pass: it does not change what a module means
+        for name, value in (("known", known), ("wanted", wanted)):
+            object.__setattr__(self, name, value)  # no options of the pass: they do not change what a module means
 
-    def kernel(self, function: FuncOp) -> Kernel:
-        return lowered_once(function, target_of(self.target), self.known)
+    def run(self, module: Module) -> None:
+        calls, target = _calls(module), target_of(self.target)
+        keys = {function: self.known.key(Kernel.from_func(function).key()) for function in list(kernels(module))}
+        missing = {key: function for function, key in keys.items() if self.known.find(key) is None}
+        if self.wanted:
+            self.known.make(missing, lambda function: lowered(function, target).functions())
+        for function, key in keys.items():
+            work.at(function.sym_name.data)
+            text = self.known.find(key)
+            kernel = lowered(function, target) if text is None else _stub(function, key, text)
+            _put(module, function, kernel, calls)
 
 
 def lowered_once(function: FuncOp, target: Target, known: KnownKernels) -> Kernel:
-    """A kernel as loops, or its stub; either says under which key its machine code is kept."""
+    """The stub of a kernel whose machine code is known, or made here."""
     key = known.key(Kernel.from_func(function).key())
-    text = known.find(key)
-    if text is None:
-        kernel = lowered(function, target)
-    else:
-        stub = Parser(context(), text).parse_op()
-        assert isinstance(stub, FuncOp)
-        kernel = Kernel.from_func(stub)
-        stub.properties["sym_name"] = function.sym_name
-    kernel.op.attributes[KNOWN] = StringAttr(key)
-    return kernel
+    if known.find(key) is None:
+        known.make({key: function}, lambda function: lowered(function, target).functions())
+    return _stub(function, key, known.find(key) or "")
+
+
+def _stub(function: FuncOp, key: str, text: str) -> Kernel:
+    """In the place of a function, by the text of the stub."""
+    stub = Parser(context(), text).parse_op()
+    assert isinstance(stub, FuncOp)
+    stub.properties["sym_name"] = function.sym_name
+    stub.attributes[KNOWN] = StringAttr(key)
+    return Kernel.from_func(stub)
 
 
 def lowered(function: FuncOp, target: Target) -> Kernel:

@@ -33,6 +33,14 @@ class BodyOps:
             if addend is not None or moving.intersection(step.operands):
                 moving.update(step.results)
 
+    def factors(self) -> list[SSAValue]:
+        """The arguments that are multiplied by each other and added to the last one, where that is all there is to it."""
+        if [addend for _, addend in self.steps] != [self.block.args[-1]]:
+            return []
+        (product,) = (v.owner for v in self.steps[0][0].operands if v is not self.block.args[-1])
+        assert isinstance(product, arith.MulfOp)
+        return [product.lhs, product.rhs]
+
     def evaluate(
         self, b: Builder, lanes: Lanes, arguments: Mapping[SSAValue, SSAValue], captured: Mapping[SSAValue, SSAValue]
     ) -> SSAValue:
@@ -85,7 +93,7 @@ def _multiply_add(
         return simple
     if any(isinstance(v.type, VectorType) for v in (x, y, z)):
         x, y, z = (lanes.broadcast(b, v) for v in (x, y, z))
-        return b.insert(vector.FMAOp(x, y, z)).results[0]
+        return b.insert(vector.FMAOp.create(operands=[x, y, z], result_types=[z.type])).results[0]
     return b.insert(math.FmaOp.create(operands=[x, y, z], result_types=[z.type])).results[0]
 
 
@@ -96,11 +104,16 @@ def _known_factor(b: Builder, lanes: Lanes, factor: SSAValue, x: SSAValue, adden
         return None
     if c == 0:
         return addend
+    if start == 0 and c == 1:
+        return x
+    kind: type[arith.AddfOp | arith.MulfOp | arith.SubfOp]
     if start == 0:
-        return x if c == 1 else b.insert(arith.MulfOp(lanes.broadcast(b, factor), x)).result
-    if c in (1, -1):
-        return b.insert((arith.AddfOp if c == 1 else arith.SubfOp)(lanes.broadcast(b, addend), x)).result
-    return None
+        kind, operands = arith.MulfOp, [lanes.broadcast(b, factor), x]
+    elif c in (1, -1):
+        kind, operands = arith.AddfOp if c == 1 else arith.SubfOp, [lanes.broadcast(b, addend), x]
+    else:
+        return None
+    return b.insert(kind.create(operands=operands, result_types=[x.type])).results[0]
 
 
 def _contracted(op: GenericOp) -> Iterator[tuple[Operation, SSAValue | None]]:

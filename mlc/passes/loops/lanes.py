@@ -19,6 +19,7 @@ class Lanes:
     def __init__(self, function: Kernel, element: Attribute, width: int, over_threads: bool = False):
         """`over_threads`: of a GPU, which have exp and the like, and any vector of which may end early."""
         self.function, self.element, self.width, self.over_threads = function, element, width, over_threads
+        self._numbers: dict[str, SSAValue] = {}
 
     def type(self, element: Attribute | None = None, each: int = 1) -> VectorType:
         """A vector of the lanes, of `each` elements in every lane."""
@@ -30,10 +31,16 @@ class Lanes:
         one = self.function.number(attr)
         return self.everywhere(one) if isinstance(type, VectorType) else one
 
+    def number(self, value: float) -> SSAValue:
+        """A constant, made once. By its text, because 0.0 equals -0.0."""
+        text = repr(value)
+        if (found := self._numbers.get(text)) is None:
+            found = self._numbers[text] = self.function.number(float_attr(value, self.element))
+        return found
+
     def splat(self, value: float) -> SSAValue:
         """A constant in every lane."""
-        one = self.function.number(float_attr(value, self.element))
-        return self.everywhere(one)
+        return self.everywhere(self.number(value))
 
     def everywhere(self, one: SSAValue, each: int = 1) -> SSAValue:
         type = self.type(one.type, each)

@@ -14,8 +14,8 @@ from xdsl.ir import Operation, SSAValue
 
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import read_map
-from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, element_bytes, float_attr, space_of, strides_of, type_of
-from mlc.ir.kernel.located import Builder
+from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, element_bytes, space_of, strides_of, type_of
+from mlc.ir.kernel.located import Builder, index_op
 from mlc.ir.kernel.prefetch import PrefetchOp
 from mlc.passes.loops.byte_products import QUAD
 from mlc.passes.loops.lanes import Lanes
@@ -74,11 +74,20 @@ class Operand:
         self.step, self.number = step, number
         self.value = step.op.operands[number]
         self.access = read_map(step.op.indexing_maps.data[number], step.names)
+        self.forms = tuple((form.constant, tuple(sorted(form.terms.items()))) for form in self.access)
         self.spans = any(step.across in form.terms for form in self.access)  # does it move with the vector loop?
+        self.in_registers = step.tile.in_registers(self.value)
+        self.constant = step.tile.constants.get(self.value)
+        self.runs_through = next((n for form in self.access for n in form.terms if n in step.sequential), None)
 
     def position(self, point: Point, chunk: Chunk | None) -> tuple[int, ...]:
-        at = {**point, **({self.step.across: chunk.position} if chunk and self.step.across else {})}
-        return tuple(form.constant + sum(c * at.get(n, 0) for n, c in form.terms.items()) for form in self.access)
+        at = {**point, self.step.across: chunk.position} if chunk and self.step.across else point
+        found = []
+        for total, terms in self.forms:
+            for name, c in terms:
+                total += c * at.get(name, 0)
+            found.append(total)
+        return tuple(found)
 
     def indices(self, b: Builder, point: Point, chunk: Chunk | None, ivs: Mapping[str, SSAValue]) -> list[SSAValue]:
         const, found = self.step.tile.function.const, []
@@ -89,32 +98,35 @@ class Operand:
             total: SSAValue | None = None
             for name, c in form.terms.items():
                 if name in moving:
-                    term = moving[name] if c == 1 else b.insert(arith.MuliOp(moving[name], const(c))).result
-                    total = term if total is None else b.insert(arith.AddiOp(total, term)).result
+                    term = moving[name] if c == 1 else index_op(b, arith.MuliOp, moving[name], const(c))
+                    total = term if total is None else index_op(b, arith.AddiOp, total, term)
             if total is None:
                 total = const(fixed)
             elif fixed:
-                total = b.insert(arith.AddiOp(total, const(fixed))).result
+                total = index_op(b, arith.AddiOp, total, const(fixed))
             found.append(total)
         return found
+
+    def at(self, point: Point, chunk: Chunk | None) -> float:
+        """A number of a constant."""
+        assert self.constant is not None
+        return float(self.constant[self.position(point, chunk)])
 
     # Reading ---------------------------------------------------------------------------------------------------------
     def read(self, b: Builder, point: Point, chunk: Chunk | None, ivs: Mapping[str, SSAValue], seen: dict) -> SSAValue:
         tile, lanes = self.step.tile, self.step.lanes
         mine = chunk if self.spans else None
+        if self.constant is not None:
+            return lanes.number(self.at(point, mine))  # a scalar: body.py looks at it
         where = self.position(point, mine)
-        if self.value in tile.constants:
-            attr = float_attr(float(tile.constants[self.value][where]), lanes.element)
-            return tile.function.number(attr)  # a scalar: body.py looks at it
-        if tile.in_registers(self.value) and (
-            loops := [n for form in self.access for n in form.terms if n in self.step.sequential]
-        ):
-            raise Refused(f"temporary '{self.value.name_hint}' is in registers, and loop {loops[0]} runs through it")
-        if (self.value, where) in tile.registers:
-            return tile.registers[self.value, where]
-        key = (self.value, self.access, where, mine)
+        if self.in_registers and self.runs_through:
+            name = self.value.name_hint
+            raise Refused(f"temporary '{name}' is in registers, and loop {self.runs_through} runs through it")
+        if (held := tile.registers.get((self.value, where))) is not None:
+            return held
+        key = (self.value, self.forms, where, mine)
         if key not in seen:
-            if tile.in_registers(self.value):
+            if self.in_registers:
                 raise Refused(f"temporary '{self.value.name_hint}' is read before it is written")
             if mine is not None and (row := self.row_loop()) is not None:
                 self.read_square(b, row, point, mine, ivs, seen)
@@ -133,7 +145,8 @@ class Operand:
         source = self.step.tile.buffers[self.value]
         where = self.indices(b, point, chunk, ivs)
         if chunk is None:
-            return b.insert(memref.LoadOp.get(source, where)).results[0]
+            element = type_of(source).element_type
+            return b.insert(memref.LoadOp.create(operands=[source, *where], result_types=[element])).results[0]
         type = lanes.type(type_of(source).element_type)
         if self.contiguous(source):
             if self.whole(source, chunk):
@@ -149,9 +162,9 @@ class Operand:
         """Four neighbouring bytes for each lane, the same ones in all lanes where the operand does not move with the vector loop."""
         tile, lanes = self.step.tile, self.step.lanes
         mine = chunk if self.spans else None
-        if chunk is None or tile.in_registers(self.value):
+        if chunk is None or self.in_registers:
             raise Refused(f"'{self.value.name_hint}' is multiplied by words, which have no vector loop or no memory")
-        key = (self.value, self.access, self.position(point, mine), mine, "words")
+        key = (self.value, self.forms, self.position(point, mine), mine, "words")
         if key not in seen:
             source, where = tile.buffers[self.value], self.indices(b, point, mine, ivs)
             bytes = lanes.type(i8, QUAD)
@@ -257,7 +270,7 @@ class Operand:
         found += [lanes.nothing(type.element_type)] * (width - len(found))
         for position, value in enumerate(transposed(b, found)[:here]):
             where = self.position({**point, row: first + position}, chunk)
-            seen[self.value, self.access, where, chunk] = value
+            seen[self.value, self.forms, where, chunk] = value
 
     def each_lane(self, b: Builder, where: list[SSAValue], chunk: Chunk) -> Iterator[list[SSAValue]]:
         """Where each lane of a strided read lies; behind a run-time end the last lane again."""
@@ -298,14 +311,14 @@ class Operand:
         where = self.position(point, chunk)
         if chunk is None and isinstance(value.type, VectorType):
             raise Refused(f"'{self.value.name_hint}' does not have the vector loop {step.across}")
-        if tile.in_registers(self.value) and not (chunk is not None and step.across_looped):
+        if self.in_registers and not (chunk is not None and step.across_looped):
             if moving := step.result_loops & ivs.keys():
                 name = self.value.name_hint
                 raise Refused(f"temporary '{name}' is indexed by the loops {sorted(moving)}: a level must tile them")
             tile.registers[self.value, where] = value
             return
-        seen[self.value, self.access, where, chunk] = value
-        if tile.in_registers(self.value):  # read only by the ops that share this loop
+        seen[self.value, self.forms, where, chunk] = value
+        if self.in_registers:  # read only by the ops that share this loop
             return
         target = tile.buffers[self.value]
         at = self.indices(b, point, chunk, ivs)

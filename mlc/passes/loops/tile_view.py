@@ -19,7 +19,7 @@ from xdsl.ir import SSAValue
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine, read_map
 from mlc.ir.kernel.kernel import DYNAMIC, Kernel, buffer_type, loops_of, space_of, type_of
-from mlc.ir.kernel.located import Builder
+from mlc.ir.kernel.located import Builder, index_op
 from mlc.passes.loops.refused import Refused
 
 Size = SSAValue | int
@@ -168,10 +168,10 @@ def add(kernel: Kernel, b: Builder, lhs: Size, rhs: Size) -> Size:
     if isinstance(rhs, int) and rhs == 0:
         return lhs
     left, right = (kernel.const(x) if isinstance(x, int) else x for x in (lhs, rhs))
-    return b.insert(arith.AddiOp(left, right)).result
+    return index_op(b, arith.AddiOp, left, right)
 
 
 def scaled(kernel: Kernel, b: Builder, value: Size, by: int) -> Size:
     if isinstance(value, int):
         return value * by
-    return value if by == 1 else b.insert(arith.MuliOp(value, kernel.const(by))).result
+    return value if by == 1 else index_op(b, arith.MuliOp, value, kernel.const(by))

@@ -75,12 +75,15 @@ def verify_bounds(kernel: Kernel) -> None:
             continue
         for value, access in zip(op.operands, accesses(op), strict=True):
             for axis, (form, size) in enumerate(zip(access, type_of(value).get_shape(), strict=True)):
-                extents = {name: extent for name in form.terms if isinstance(extent := loops[name], int)}
-                if size == DYNAMIC_INDEX or len(extents) < len(form.terms):
-                    continue
-                ends = [c * (extents[name] - 1) for name, c in form.terms.items()]
-                first, last = (form.constant + sum(f(e, 0) for e in ends) for f in (min, max))
-                if first < 0 or last >= size:
+                first = last = form.constant
+                for name, c in form.terms.items():
+                    if not isinstance(extent := loops[name], int):
+                        size = DYNAMIC_INDEX
+                    elif c > 0:
+                        last += c * (extent - 1)
+                    else:
+                        first += c * (extent - 1)
+                if size != DYNAMIC_INDEX and (first < 0 or last >= size):
                     raise InternalError(
                         f"kernel '{kernel.name}': [{first}, {last}] on axis {axis} of '{value.name_hint}' lies outside of its {size} elements"
                     )

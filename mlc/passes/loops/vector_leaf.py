@@ -26,7 +26,7 @@ from xdsl.dialects import arith
 from xdsl.dialects.builtin import VectorType
 from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from mlc.ir.dims import Dim
 from mlc.ir.kernel.kernel import Kernel, float_attr, loops_of
@@ -151,6 +151,10 @@ class LeafOp:
                 f"'{self.result.value.name_hint}' is reduced over {folded[0]}, which is unrolled, and over {', '.join(n for n in looped if n not in self.result_loops)}, which is not"
             )
         self.body = BodyOps(op)
+        factors = {arg.index for arg in self.body.factors() if isinstance(arg, BlockArgument)}
+        self.scales = [
+            self.operands[n] for n in factors if self.operands[n].constant is not None
+        ]  # of what is added up
         self.by_pieces = self.carries and self.leaf.pieces > 0 and is_sum(op)
 
     def may_precede(self, later: LeafOp) -> bool:
@@ -298,6 +302,8 @@ class LeafOp:
         if self.fetched is not None:
             self.fetched.fetch(b, ivs)
         for number, (point, chunk) in enumerate(grid):
+            if acc is None and any(not scale.at(point, chunk) for scale in self.scales):
+                continue  # nothing is added
             values: dict[SSAValue, SSAValue] = {}
             for operand, arg in zip(self.operands, arguments, strict=True):
                 if not arg.uses.get_length():
