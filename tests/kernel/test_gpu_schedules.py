@@ -79,11 +79,12 @@ READS: dict[str, dict[int, int]] = {
     "short rows": {0: 9 * 60, 1: 9 * 60},
     "transpose": {0: 50 * 70},
 }
-# family -> the arguments whose layout allows 16 bytes for a thread at a time: rows of a multiple of four elements
+# family -> the arguments whose layout allows 16 bytes for a thread at a time: rows of a multiple of four elements. What is transposed on the way
+# while others are multiplied is copied element by element
 WIDE: dict[str, set[int]] = {
     "product": {1, 2},
-    "batched": {0, 1, 2},
-    "transposed": {0, 1, 2},
+    "batched": {1, 2},
+    "transposed": {2},
     "one row": {1, 2},
     "convolution": {0, 1, 2},
     "strided": {1, 2},

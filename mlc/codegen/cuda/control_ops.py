@@ -10,7 +10,8 @@ from xdsl.ir import Block, Operation, Region, SSAValue
 
 from mlc.codegen.cuda import lane_ops, polynomial
 from mlc.codegen.cuda.c_function import Function, prints
-from mlc.ir.kernel.kernel import open_axes
+from mlc.ir.kernel.async_copies import AwaitCopiesOp, CommitCopiesOp, CopyAsyncOp
+from mlc.ir.kernel.kernel import element_bytes, open_axes, type_of
 from mlc.ir.kernel.tensor_cores import FragmentOp, MmaOp
 from mlc.ir.kernel.warp_ops import FoldLanesOp, PairOp, SyncWarpOp
 
@@ -177,7 +178,26 @@ def _(f: Function, op: SyncWarpOp) -> None:
 @prints("kernel.pair")
 def _(f: Function, op: PairOp) -> None:
     place = f.element(op.memory, list(op.indices))
-    f.define(op.result, f"mlc_bits<int32_t>(mlc_load<2>(&{place}))", inline=False)
+    f.define(op.result, f"mlc_pair(&{place})")
+
+
+@prints("kernel.copy_async")
+def _(f: Function, op: CopyAsyncOp) -> None:
+    count, size = op.elements.value.data, element_bytes(type_of(op.source).element_type)
+    source, target = f.element(op.source, list(op.at)), f.element(op.target, list(op.to))
+    valid = f.value(op.valid)
+    given = "" if valid == str(count) else f", {valid}" if size == 1 else f", ({valid}) * {size}"
+    f.line(f"mlc_cp_async{count * size}(&{target}, &{source}{given});")
+
+
+@prints("kernel.commit_copies")
+def _(f: Function, op: CommitCopiesOp) -> None:
+    f.line("mlc_cp_async_commit();")
+
+
+@prints("kernel.await_copies")
+def _(f: Function, op: AwaitCopiesOp) -> None:
+    f.line(f"mlc_cp_async_wait<{op.groups.value.data}>();")
 
 
 @prints("func.call")

@@ -218,7 +218,8 @@ static __device__ __forceinline__ T (&mlc_row(From *p))[N] {
   return *reinterpret_cast<T(*)[N]>(p);
 }
 
-// Two numbers of 16 bits in a register, the first in its lower half.
+// Two numbers of 16 bits in a register, the first in its lower half: as they lie in memory, or rounded.
+static __device__ __forceinline__ int32_t mlc_pair(const uint16_t *p) { return *reinterpret_cast<const int32_t *>(p); }
 static __device__ __forceinline__ unsigned mlc_pack_bf16(float x, float y) {
   return (unsigned)mlc_f32_to_bf16(x) | (unsigned)mlc_f32_to_bf16(y) << 16;
 }

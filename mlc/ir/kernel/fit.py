@@ -227,6 +227,13 @@ def _verify_stage(facts: Facts, level: Level, name: str, stage: Stage, before: I
         raise error(kernel, level, f"{name} is staged in {stage.space} already", "Leave out one of the two.")
     if level.fits:
         raise error(kernel, level, "a level with <= stages nothing", "Stage in a level with = or ~.")
+    if stage.buffers > 1 and stage.space != "workgroup":
+        raise error(
+            kernel,
+            level,
+            f"{name} is copied to {stage.space}, which nothing does behind a thread's back",
+            f"Leave out 'async {stage.buffers}': it is for workgroup.",
+        )
     if not facts.loops_along[name] & level.tiles.keys():
         along = ", ".join(sorted(facts.loops_along[name])) or "no loop"
         raise error(kernel, level, f"none of its loops runs through {name}", f"{name} is indexed by {along}.")

@@ -59,6 +59,7 @@ from mlc.errors import InternalError
 from mlc.ir import dims
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.all_reduce import AllReduceStartOp, AllReduceWaitOp, RankOp
+from mlc.ir.kernel.async_copies import AwaitCopiesOp, CommitCopiesOp, CopyAsyncOp
 from mlc.ir.kernel.tensor_cores import FragmentOp, MmaOp
 from mlc.ir.kernel.warp_ops import FoldLanesOp, PairOp, SyncWarpOp
 from mlc.ir.types import DimsAttr, Shape
@@ -547,4 +548,6 @@ OF_MAIN: list[type[Operation]] = [
     AllReduceWaitOp,
     RankOp,
 ]
-KernelDialect = Dialect("kernel", [*OF_MAIN, FragmentOp, MmaOp, FoldLanesOp, PairOp, SyncWarpOp])
+KernelDialect = Dialect(
+    "kernel", [*OF_MAIN, FragmentOp, MmaOp, FoldLanesOp, PairOp, SyncWarpOp, CopyAsyncOp, CommitCopiesOp, AwaitCopiesOp]
+)

@@ -10,7 +10,7 @@ schedules a whole group (contraction and epilogue, or the stages of a softmax). 
     level    := 'Level(' tile (',' tile)* ['by' number] (';' stage)* ')'
     tile     := loop ('=' | '~' | '<=') number [bind] ['beside' number loop]            one sign in a level
     bind     := 'parallel' | 'block.x' | 'block.y' | 'block.z' | 'thread.x' | 'thread.y' | 'thread.z'
-    stage    := buffer (',' buffer)* '->' space ['[' axis (',' axis)* ']'] ['+' number] ['ahead' number]
+    stage    := buffer (',' buffer)* '->' space ['[' axis (',' axis)* ']'] ['+' number] ['ahead' number | 'async' number]
     space    := 'panel' | 'workgroup' | 'register'
     leaf     := 'Scalar' | 'Vector(' loop ('/' loop)* 'x' number (',' option)* ')' | 'Grid(' number ')' | 'Mma(' instruction ')'
               | 'Online(' loop 'x' number [',' instruction] ')'
@@ -39,16 +39,19 @@ LARGEST = 1 << 24  # elements of a tile, axes of a stage and the like: beyond it
 @dataclass(frozen=True)
 class Stage:
     """Copy an operand's tile into `space`. `order` permutes its axes there (last = contiguous); `pad` lengthens its rows. `ahead`: while the
-    panel of a weight is in use, each of so many tiles of rows fetches its share of the next panel into L2."""
+    panel of a weight is in use, each of so many tiles of rows fetches its share of the next panel into L2. `buffers`: so many tiles have room at
+    a time, and are copied while one of them is in use."""
 
     space: Space
     order: tuple[int, ...] = ()
     pad: int = 0
     ahead: int = 0
+    buffers: int = 1
 
     def __str__(self) -> str:
         order, pad = str(list(self.order)) if self.order else "", f"+{self.pad}" if self.pad else ""
-        return self.space + order + pad + (f" ahead {self.ahead}" if self.ahead else "")
+        more = f" ahead {self.ahead}" if self.ahead else f" async {self.buffers}" if self.buffers > 1 else ""
+        return self.space + order + pad + more
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,7 @@ _TILE = re.compile(
 )
 _STAGE = re.compile(
     rf"(?P<names>{_NAME}(?:\s*,\s*{_NAME})*)\s*->\s*(?P<space>\w+)\s*(?:\[(?P<order>[\d,\s]*)\])?\s*(?:\+\s*(?P<pad>\d+))?"
-    r"(?:\s*\bahead\s+(?P<ahead>-?\d+))?"
+    r"(?:\s*\bahead\s+(?P<ahead>-?\d+)|\s*\basync\s+(?P<buffers>-?\d+))?"
 )
 _MMA = re.compile(r"Mma\s*\(\s*(?P<instruction>\w+)\s*\)")
 _ONLINE = re.compile(rf"Online\s*\(\s*(?P<loop>{_NAME})\s+x\s+(?P<keys>-?\d+)\s*(?:,\s*(?P<instruction>\w+)\s*)?\)")
@@ -261,7 +264,8 @@ def _level(text: str) -> Level:
                 raise _error(f"'{text}' stages {name} twice", "A level copies a buffer once.")
             pad = _number(stage["pad"] or "0", "the length of '+'", least=0)
             ahead = _number(stage["ahead"], "the number behind 'ahead'") if stage["ahead"] else 0
-            stages[name] = Stage(space, order, pad, ahead)
+            buffers = _number(stage["buffers"], "the number behind 'async'", least=2) if stage["buffers"] else 1
+            stages[name] = Stage(space, order, pad, ahead, buffers)
     return Level(tiles, bind, stages, "<=" in signs, "~" in signs, block, beside)
 
 

@@ -12,7 +12,7 @@ by side, as far as what they store lies in banks of shared memory of its own: a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -23,6 +23,7 @@ from xdsl.ir import Attribute, BlockArgument, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.address_maps import LANES, bank_ways
+from mlc.ir.kernel.async_copies import CopyAsyncOp
 from mlc.ir.kernel.kernel import Kernel, element_bytes, erase, float_attr, space_of, strides_of, type_of
 from mlc.ir.kernel.located import Builder, located
 from mlc.passes.loops.lanes import vector_type
@@ -38,15 +39,15 @@ def lower_copies(kernel: Kernel) -> None:
     """Every staged copy of the kernel."""
     for op in [op for op in kernel.op.walk() if isinstance(op, GenericOp) and "copy" in op.attributes]:
         with located(op):
-            Copy(kernel, op.inputs[0], op.outputs[0]).lower(Builder(InsertPoint.before(op)))
+            Copy(kernel, op.inputs[0], op.outputs[0], "ahead" in op.attributes).lower(Builder(InsertPoint.before(op)))
         erase([op])
 
 
 class Copy:
     """One tile; what the source does not have is zero in the target, and a target that is there in part gets that part."""
 
-    def __init__(self, kernel: Kernel, source: SSAValue, target: SSAValue):
-        self.kernel, self.source, self.target = kernel, source, target
+    def __init__(self, kernel: Kernel, source: SSAValue, target: SSAValue, ahead: bool = False):
+        self.kernel, self.source, self.target, self.ahead = kernel, source, target, ahead
         self.element: Attribute = type_of(source).element_type
         whole = target if DYNAMIC_INDEX not in type_of(target).get_shape() else source
         self.pads = whole is target
@@ -57,8 +58,17 @@ class Copy:
         along = [axis for axis, n in enumerate(self.shape) if strides[axis] == 1 and n > 1]
         self.axis = along[-1] if along else len(self.shape) - 1
         lanes = BYTES // element_bytes(self.element)
-        self.width = lanes if self.moves_whole(lanes) else 1
+        self.width = self.width_ahead if ahead else lanes if self.moves_whole(lanes) else 1
         self.type: Attribute = vector_type(self.element, self.width) if self.width > 1 else self.element
+
+    @property
+    def width_ahead(self) -> int:
+        """Elements that are copied at once while the thread computes; 0 where it has to move them itself: 4 bytes are the least."""
+        for bytes in (16, 8, 4):
+            lanes = bytes // element_bytes(self.element)
+            if lanes == 1 or lanes > 1 and self.moves_whole(lanes) and self.whole_rows(self.target, lanes):
+                return lanes
+        return 0
 
     def moves_whole(self, lanes: int) -> bool:
         """Are rows of the slower memory contiguous and aligned, and do they end between two such groups of elements?"""
@@ -88,12 +98,22 @@ class Copy:
         first = kernel.shared(("first", self.width), lambda: arith.MuliOp(thread_number(kernel), const(self.width)))
         first.name_hint = "first"
         order = self.order(self.near())
+        mine = self.digits(order, step, first)
 
-        def place(b: Builder, number: SSAValue) -> None:
+        def place(b: Builder, start: SSAValue, number: SSAValue) -> None:
             at: dict[int, SSAValue] = {}
+            faster = 1
             for position, (axis, extent) in reversed(list(enumerate(order))):
-                part = b.insert(arith.RemUIOp(number, const(extent))).result if position else number
-                number = b.insert(arith.DivUIOp(number, const(extent))).result if position else number
+                if mine is None:
+                    part = b.insert(arith.RemUIOp(number, const(extent))).result if position else number
+                    number = b.insert(arith.DivUIOp(number, const(extent))).result if position else number
+                else:
+                    part = mine[position] if faster < step else const(0)
+                    if faster * extent > step:  # the start is at no digit that only threads count
+                        count = b.insert(arith.DivUIOp(start, const(faster))).result if faster > 1 else start
+                        count = b.insert(arith.RemUIOp(count, const(extent))).result if position else count
+                        part = b.insert(arith.AddiOp(count, part)).result if faster < step else count
+                    faster *= extent
                 if axis in at:  # a piece of the row, behind those before it
                     part = b.insert(arith.MuliOp(part, const(order[-1][1]))).result
                     part = b.insert(arith.AddiOp(part, at[axis])).result
@@ -105,14 +125,34 @@ class Copy:
             number = b.insert(arith.AddiOp(start, first)).result
             number.name_hint = "at"
             if total % step == 0:
-                place(b, number)
+                place(b, start, number)
             else:
                 there = b.insert(arith.CmpiOp(number, const(total), "slt")).result
-                b.insert(scf.IfOp(there, [], [branch(lambda b: place(b, number))]))
+                b.insert(scf.IfOp(there, [], [branch(lambda b: place(b, start, number))]))
 
         loop = for_loop(const(0), const(total), const(step), "e", some)
         loop.attributes["unroll"] = UnitAttr() if total <= UNDER_WAY * step else IntegerAttr(UNDER_WAY, i64)
         b.insert(loop)
+
+    def digits(self, order: Sequence[tuple[int, int]], step: int, first: SSAValue) -> list[SSAValue] | None:
+        """Where the elements of the first step that a thread has begin along each of the axes, so that a later step adds a number to one of them that
+        is known when the code is compiled. None where a sum of both would carry."""
+        kernel, faster = self.kernel, 1
+        found: list[SSAValue] = []
+        for _, extent in reversed(order):
+            if step % faster if faster < step else False:
+                return None
+            here = step // faster
+            if faster < step and (extent % here if extent > here else here % extent):
+                return None
+            by = kernel.const(faster)
+            part = kernel.shared((first, "by", faster), lambda: arith.DivUIOp(first, by)) if faster > 1 else first  # noqa: B023
+            if extent < here:
+                size, whole = kernel.const(extent), part
+                part = kernel.shared((first, "by", faster, "of", extent), lambda: arith.RemUIOp(whole, size))  # noqa: B023
+            found.insert(0, part)
+            faster *= extent
+        return found
 
     def near(self) -> int:
         """How much of a row neighbouring threads have: all of it or, if its stores conflict, the longest part that does least."""
@@ -132,7 +172,7 @@ class Copy:
         number = np.arange(LANES) * self.width
         there = number < prod(self.shape)
         strides, bytes = strides_of(self.target), element_bytes(self.element)
-        whole = self.width > 1 and self.whole_rows(self.target)
+        whole = self.width > 1 and self.whole_rows(self.target, self.width)
         place, step = np.zeros(LANES, np.int64), 1
         for axis, extent in reversed(self.order(near)):
             stride = strides[axis]
@@ -145,7 +185,11 @@ class Copy:
 
     def move(self, b: Builder, at: Indices) -> None:
         inside = inside_of(b, {at[axis]: size for axis, size in self.limits.items()})
-        if inside is None:
+        if self.ahead:
+            all, none = self.kernel.const(self.width), self.kernel.const(0)
+            valid: SSAValue = all if inside is None else b.insert(arith.SelectOp(inside, all, none)).result
+            b.insert(CopyAsyncOp(self.source, at, self.target, at, valid, self.width))
+        elif inside is None:
             self.store(b, self.load(b, at), at)
         elif self.pads:
             read = choice(inside, [self.type], lambda b: [self.load(b, at)], lambda b: [self.zero(b)])
@@ -176,17 +220,17 @@ class Copy:
     def store(self, b: Builder, value: SSAValue, at: Indices) -> None:
         if not isinstance(self.type, VectorType):
             b.insert(memref.StoreOp.get(value, self.target, at))
-        elif self.whole_rows(self.target):
+        elif self.whole_rows(self.target, self.width):
             b.insert(vector.StoreOp.create(operands=[value, self.target, *at]))
         else:  # transposed on the way
             for lane, place in enumerate(self.each(b, at)):
                 one = b.insert(vector.ExtractOp(value, [lane], self.element)).results[0]
                 b.insert(memref.StoreOp.get(one, self.target, place))
 
-    def whole_rows(self, value: SSAValue) -> bool:
+    def whole_rows(self, value: SSAValue, lanes: int) -> bool:
         strides = strides_of(value)
         others = [s for axis, s in enumerate(strides) if axis != self.axis and self.shape[axis] > 1]
-        return strides[self.axis] == 1 and all(s is not None and s % self.width == 0 for s in others)
+        return strides[self.axis] == 1 and all(s is not None and s % lanes == 0 for s in others)
 
     def each(self, b: Builder, at: Indices) -> list[Indices]:
         """Where each lane lies."""

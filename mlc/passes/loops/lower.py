@@ -17,6 +17,7 @@ from mlc.passes.loops.copies import lower_copies
 from mlc.passes.loops.grid_leaf import lower_grid
 from mlc.passes.loops.leaves import give_lanes, outline_leaves
 from mlc.passes.loops.online_leaf import lower_online
+from mlc.passes.loops.overlap import overlap
 from mlc.passes.loops.scalar_leaf import lower_scalar
 from mlc.passes.loops.scratch import place_scratch
 from mlc.passes.loops.tensor_core_leaf import lower_tensor_cores
@@ -73,6 +74,7 @@ def steps(kernel: Kernel, schedule: Schedule, target: Target) -> Iterator[Level 
         if kernel.launch:
             verify_shared(kernel)
             give_lanes(kernel, leaf)
+            overlap(kernel)
             lower_copies(kernel)
         LEAVES[type(leaf)](kernel, leaf, target)
         place_scratch(kernel, target.lowering.stack)

@@ -20,7 +20,7 @@ from xdsl.rewriter import InsertPoint
 
 from mlc.ir.dims import Extent
 from mlc.ir.kernel.access import Affine
-from mlc.ir.kernel.kernel import Kernel, buffer_type, loops_of, strides_of, structured, type_of
+from mlc.ir.kernel.kernel import Kernel, buffer_type, element_bytes, loops_of, strides_of, structured, type_of
 from mlc.ir.kernel.located import Builder
 from mlc.ir.kernel.pack import Pack, panel_strides
 from mlc.ir.kernel.schedule import Level, Stage
@@ -69,23 +69,38 @@ def packed(
 
 
 def staged(
-    kernel: Kernel, b: Builder, part: SSAValue, shape: Sequence[int | SSAValue], stage: Stage, lanes: int
+    kernel: Kernel,
+    b: Builder,
+    part: SSAValue,
+    shape: Sequence[int | SSAValue],
+    stage: Stage,
+    lanes: int,
+    turn: SSAValue | None = None,
 ) -> SSAValue:
     """A buffer for a tile in a faster memory, its axes in the order the stage asks for: registers where they are used, other memory at the
-    entry."""
+    entry. `turn`: the number of the buffer, where tiles have several."""
     fixed = [size for size in shape if isinstance(size, int)]
     name = kernel.name_of(part)
     if len(fixed) < len(shape) or name is None:
         raise Refused(f"'{part.name_hint}' cannot be staged in {stage.space}")
     strides = panel_strides(fixed, stage.order, lanes) if stage.space == "panel" else padded_strides(fixed, stage)
-    op = memref.AllocOp([], [], buffer_type(fixed, type_of(part).element_type, strides, stage.space))
+    element, buffers = type_of(part).element_type, stage.buffers if turn is not None else 1
+    sizes, places = list(fixed), list(strides)
+    if buffers > 1:
+        whole = max((n * s for n, s in zip(fixed, strides, strict=True)), default=1)
+        lines = ALIGNED // element_bytes(element)  # each begins where 16 bytes can be moved at a time
+        sizes, places = [buffers, *fixed], [-(-whole // lines) * lines, *strides]
+    op = memref.AllocOp([], [], buffer_type(sizes, element, places, stage.space))
     op.attributes["stages"] = StringAttr(name)
     at_entry = Builder(InsertPoint.at_start(kernel.block))
     value = (b if stage.space == "register" else at_entry).insert(op).memref
     value.name_hint = f"{name}_{SUFFIX[stage.space]}"
-    return value
+    if turn is None or buffers == 1:
+        return value
+    return subview(b, value, [turn, *[0] * len(fixed)], [1, *fixed], drop=1)
 
 
+ALIGNED = 16  # bytes
 SUFFIX = {"panel": "panel", "workgroup": "shared", "register": "reg"}
 
 

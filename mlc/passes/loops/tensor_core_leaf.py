@@ -13,26 +13,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.dialects import arith, memref, scf
-from xdsl.dialects.builtin import MemRefType, f32, i32
+from xdsl.dialects import arith, memref, scf, vector
+from xdsl.dialects.builtin import IntegerAttr, MemRefType, f32, i32, i64
 from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Attribute, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from mlc.ir.kernel.access import Affine
-from mlc.ir.kernel.kernel import Kernel, buffer_type, erase, loops_of, space_of, type_of
+from mlc.ir.kernel.kernel import Kernel, buffer_type, erase, loops_of, space_of, strides_of, type_of
 from mlc.ir.kernel.located import Builder, located
 from mlc.ir.kernel.schedule import Mma, multiplied
 from mlc.ir.kernel.target import Target
 from mlc.ir.kernel.tensor_cores import FragmentOp, MmaOp
+from mlc.ir.kernel.warp_ops import PairOp
 from mlc.passes.loops.copies import inside_of
+from mlc.passes.loops.lanes import vector_type
 from mlc.passes.loops.refused import Refused
-from mlc.passes.loops.scf_blocks import branch
+from mlc.passes.loops.scf_blocks import branch, for_loop
 from mlc.passes.loops.tile import reduced
 from mlc.passes.loops.tile_view import accesses, valid_sizes
 from mlc.passes.loops.unrolled import At, summed, unrolled
 
 ROWS, COLUMNS = 16, 8
+TOGETHER = 2  # steps of a sum that are written out
 
 
 def lower_tensor_cores(kernel: Kernel, leaf: Mma, target: Target) -> None:
@@ -187,7 +190,16 @@ class Warp:
             return number if number.type == f32 else b.insert(arith.ExtFOp(number, f32)).result
 
         def rounded(b: Builder, source: SSAValue, access: Sequence[Affine], at: dict[str, SSAValue]) -> SSAValue:
-            found = [read(b, source, access, at)]
+            place = [self.index(b, form, at) for form in access]
+            neighbours = halves and is_neighbour(source, access, k)
+            if neighbours and type_of(source).element_type != f32:
+                return b.insert(PairOp(source, place)).result
+            if neighbours:
+                both = vector.LoadOp.create(operands=[source, *place], result_types=[vector_type(f32, 2)])
+                two = b.insert(both).results[0]
+                pair = [b.insert(vector.ExtractOp(two, [lane], f32)).result for lane in (0, 1)]
+                return b.insert(FragmentOp(pair, self.leaf.instruction)).result
+            found: list[SSAValue] = [read(b, source, access, at)]
             if halves:
                 behind = b.insert(arith.AddiOp(at[k], self.kernel.const(1))).result
                 found.append(read(b, source, access, {**at, k: behind}))
@@ -226,7 +238,10 @@ class Warp:
             unrolled(self.kernel, b, {"j": tiles["j"], "e1": 2}, of_columns)
             unrolled(self.kernel, b, tiles, instruction)
 
-        unrolled(self.kernel, b, {"k": depth // self.depth}, step)
+        const, steps = self.kernel.const, depth // self.depth
+        loop = for_loop(const(0), const(steps), const(1), "k", lambda b, iv: step(b, {"k": iv}))
+        loop.attributes["unroll"] = IntegerAttr(min(steps, TOGETHER), i64)  # fragments of more do not stay in registers
+        b.insert(loop)
 
 
 def multiplies(op: GenericOp) -> bool:
@@ -241,6 +256,14 @@ def multiplies(op: GenericOp) -> bool:
         return False
     factors = [v.owner.input if isinstance(v.owner, arith.ExtFOp) else v for v in product.operands]
     return set(factors) == set(operands) and len(operands) == 2
+
+
+def is_neighbour(value: SSAValue, access: Sequence[Affine], loop: str) -> bool:
+    """Does a step of a loop go to the next element, and lie two steps on a boundary of two?"""
+    strides = strides_of(value)
+    steps = [s for form, s in zip(access, strides, strict=True) if form.terms.get(loop) == 1]
+    others = [s for form, s in zip(access, strides, strict=True) if loop not in form.terms and form.terms]
+    return steps == [1] and all(s is not None and s % 2 == 0 for s in others)
 
 
 def row(b: Builder, value: SSAValue, at: Sequence[SSAValue]) -> SSAValue:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from xdsl.dialects import arith, gpu, memref, scf
-from xdsl.dialects.builtin import DYNAMIC_INDEX, ArrayAttr, StringAttr, UnitAttr
+from xdsl.dialects.builtin import DYNAMIC_INDEX, ArrayAttr, IntegerAttr, StringAttr, UnitAttr, i64
 from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Operation, Region, SSAValue
@@ -111,6 +111,7 @@ class TileRun:
         self.ahead = ahead
         self.guarded = target.lowering.partial == "guard"
         self.on_grid = level.on_grid or bool(kernel.launch)
+        self.turn: tuple[SSAValue, int] | None = None  # position and step of the innermost loop over tiles
         self.repeated = in_loop(run[0])  # does the code of a tile run again and again?
         self.offsets: dict[str, SSAValue] = {}  # where this block's or thread's tile of a loop begins
         self.extents = {name: extent for op in run for name, extent in loops_of(op).items()}
@@ -277,7 +278,12 @@ class TileRun:
 
     def loop(self, b: Builder, name: str, stop: Size, step: int, fill: Callable[[Builder, SSAValue], None]) -> None:
         const, self.repeated = self.kernel.const, True
-        loop = for_loop(const(0), const(stop) if isinstance(stop, int) else stop, const(step), name, fill)
+
+        def inner(b: Builder, iv: SSAValue) -> None:
+            self.turn = iv, step
+            fill(b, iv)
+
+        loop = for_loop(const(0), const(stop) if isinstance(stop, int) else stop, const(step), name, inner)
         staged = any(stage.space == "workgroup" for stage in self.level.stage.values())
         if self.on_grid and not staged and isinstance(stop, int) and stop <= UNROLLED * step:
             loop.attributes["unroll"] = UnitAttr()  # registers have no addresses
@@ -395,6 +401,7 @@ class TileRun:
     def body(self, b: Builder, parts: Mapping[str, Part]) -> None:
         views: dict[object, SSAValue] = {}  # ops of a run that read the same tile share its view
         self.views: dict[tuple, SSAValue] = {}
+        self.numbers: dict[int, SSAValue] = {}  # buffers of a tile -> that of this one
         self.gathered: dict[SSAValue, tuple[Affine, ...]] = {}  # copies of windows, and how their readers see them
         self.written: list[tuple[SSAValue, SSAValue, list[str]]] = []  # staged results: copy, tile, loops
         made: list[GenericOp] = []
@@ -563,7 +570,7 @@ class TileRun:
             return shown
         # the copy's loops keep their names, so that the vector leaf vectorises it
         names = [form.loop() or f"i{axis}" for axis, form in enumerate(within(access, parts, loops_of(op)))]
-        place = staged(self.kernel, b, shown, part.shape, stage, self.width())
+        place = staged(self.kernel, b, shown, part.shape, stage, self.width(), self.number(b, stage))
         if value in [v for o in self.run for v in o.outputs]:
             if stage.space != "register" or any(value in o.inputs for o in self.run):
                 raise Refused(f"'{name}' is written: only operands are staged")
@@ -571,6 +578,8 @@ class TileRun:
             return place
         op = copy(b, shown, place, {n: s for n, s in zip(names, part.shape, strict=True) if isinstance(s, int)})
         if stage.space != "panel":
+            if stage.buffers > 1 and self.turn is not None:
+                op.attributes["buffers"] = IntegerAttr(stage.buffers, i64)
             if DYNAMIC_INDEX in type_of(shown).get_shape():
                 op.attributes["zeros"] = UnitAttr()  # in place of what is not there
             return place
@@ -606,6 +615,18 @@ class TileRun:
         place, reads = gathered(self.kernel, b, value, access, part, loops, stage)
         self.gathered[place] = reads
         return place
+
+    def number(self, b: Builder, stage: Stage) -> SSAValue | None:
+        """Of the buffer of this tile, where tiles have several: those of the innermost loop take one after the other."""
+        if stage.buffers == 1 or self.turn is None:
+            return None
+        if stage.buffers not in self.numbers:
+            position, step = self.turn
+            tile = position if step == 1 else b.insert(arith.DivUIOp(position, self.kernel.const(step))).result
+            number = b.insert(arith.RemUIOp(tile, self.kernel.const(stage.buffers))).result
+            tile.name_hint, number.name_hint = tile.name_hint or "tile", "buffer"
+            self.numbers[stage.buffers] = number
+        return self.numbers[stage.buffers]
 
     def width(self) -> int:
         """Elements of a vector of the leaf."""

@@ -61,6 +61,10 @@ extern "C" __global__ void __launch_bounds__(64, 8) contraction_0(const float *_
   const int block_y = blockIdx.y;
   const int thread_y = threadIdx.y;
   const int thread_x = threadIdx.x;
+  const int i1 = (thread_y * 32 + thread_x * 4) % 8;
+  const int i0 = (thread_y * 32 + thread_x * 4) / 8;
+  const int i1_1 = (thread_y * 32 + thread_x * 4) % 32;
+  const int i0_1 = (thread_y * 32 + thread_x * 4) / 32;
   const int m_valid = min(s0 - block_x * 32, 32);
   #pragma unroll
   for (int m = 0; m < 4; ++m) {
@@ -71,8 +75,6 @@ extern "C" __global__ void __launch_bounds__(64, 8) contraction_0(const float *_
   }
   #pragma unroll
   for (int e = 0; e < 256; e += 256) {
-    const int i1 = (thread_y * 32 + thread_x * 4 + e) % 8;
-    const int i0 = (thread_y * 32 + thread_x * 4 + e) / 8;
     mlc_vector<float, 4> r;
     if (i0 < m_valid) {
       const mlc_vector<float, 4> x_1 = mlc_load<4>(x + block_x * 256 + i0 * 8 + i1);
@@ -91,10 +93,8 @@ extern "C" __global__ void __launch_bounds__(64, 8) contraction_0(const float *_
   }
   #pragma unroll
   for (int e = 0; e < 256; e += 256) {
-    const int i1 = (thread_y * 32 + thread_x * 4 + e) % 32;
-    const int i0 = (thread_y * 32 + thread_x * 4 + e) / 32;
-    const mlc_vector<float, 4> w_1 = mlc_load<4>(w + (block_y + i0) * 32 + i1);
-    mlc_store(w_shared + i0 * 32 + i1, w_1);
+    const mlc_vector<float, 4> w_1 = mlc_load<4>(w + (block_y + i0_1) * 32 + i1_1);
+    mlc_store(w_shared + i0_1 * 32 + i1_1, w_1);
   }
   __syncthreads();
   #pragma unroll

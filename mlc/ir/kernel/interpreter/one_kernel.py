@@ -11,7 +11,7 @@ from xdsl.dialects.func import FuncOp
 
 from mlc.errors import ShapeError
 from mlc.ir import dims
-from mlc.ir.kernel.interpreter import memref, scf, structured, thread_blocks, vectors, warps  # noqa: F401  their steps register themselves
+from mlc.ir.kernel.interpreter import asynchronous, memref, scf, structured, thread_blocks, vectors, warps  # noqa: F401  their steps register themselves
 from mlc.ir.kernel.interpreter.engine import Machine
 from mlc.ir.kernel.interpreter.memory import (
     Counters,

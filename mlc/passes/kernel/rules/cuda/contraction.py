@@ -1,6 +1,6 @@
 """Sums of products on a GPU: tiles of both operands in shared memory, a tile of the result in the registers of each thread.
 
-    Level(m = 128 block.x, n = 128 block.y) | Level(k = 16; A -> workgroup[1, 0]+4; B -> workgroup) | Level(k = 1) | Level(m = 64, n = 64)
+    Level(m = 128 block.x, n = 128 block.y) | Level(k = 16; A -> workgroup[1, 0]+4 async 2; B -> workgroup async 2) | Level(k = 1) | Level(m = 64, n = 64)
     | Level(m = 4 thread.y, n = 4 thread.x; A, B -> register) | Level(m = 1, n = 4; bias, D -> register) | Scalar | resident 2
 
 A thread has pieces of 4 x 4 elements as far apart as all threads reach with one piece, so that the 16 bytes which neighbouring threads read
@@ -10,8 +10,8 @@ rows 16 bytes longer. Which of the shapes below computes a kernel is decided by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import ceil, prod
 
 from xdsl.dialects.builtin import f32
@@ -23,6 +23,7 @@ from mlc.ir.kernel.schedule import Binding, Level, Scalar, Schedule, Stage
 from mlc.passes.kernel.rules.loop_facts import LoopFacts, OperandFacts
 
 PIECE = 4  # elements of 4 bytes that a thread moves at a time
+BUFFERS = 2  # of a tile: one in use, one under way
 DEPTH = 16  # products of a sum between two barriers
 UNKNOWN = 512  # what a run-time extent is taken for
 
@@ -118,7 +119,8 @@ class Product:
         order = tuple(axis for axis in range(len(operand.access)) if axis not in axes) + tuple(axes)
         transposed = operand.step(along) != 1
         plain = order == tuple(range(len(order)))
-        return Stage("workgroup", () if plain else order, PIECE if transposed else 0)
+        buffers = BUFFERS if type_of(operand.value).element_type == f32 else 1
+        return Stage("workgroup", () if plain else order, PIECE if transposed else 0, buffers=buffers)
 
     def beside(self) -> dict[str, Stage]:
         """What a thread reads and writes of the result's tile, by 16 bytes: operands of what comes after the sum, and results."""
@@ -153,8 +155,8 @@ def tiled(product: Product, shape: TileShape) -> Schedule:
     (m,), n = product.rows, product.n
     lhs, rhs = product.name(product.other), product.name(product.panel)
     assert lhs is not None and rhs is not None
-    stages = {lhs: product.k_major(product.other, m), rhs: product.k_major(product.panel, n)}
     depth = depths(product)
+    stages = buffered(product, {lhs: product.k_major(product.other, m), rhs: product.k_major(product.panel, n)}, depth)
     blocks: dict[str, Binding] = {**dict.fromkeys(product.batch, "block.x"), m: "block.x", n: across(product, shape.n)}
     pieces = (Level({m: shape.m // shape.rows, n: shape.n // shape.columns}),) if shape.rows * shape.columns > 1 else ()
     single = {name: 1 for name in product.sums}
@@ -167,6 +169,13 @@ def tiled(product: Product, shape: TileShape) -> Schedule:
         Level({m: 1, n: PIECE}, stage=product.beside()),
     )
     return Schedule(levels, Scalar(), shape.resident)
+
+
+def buffered(product: Product, stages: Mapping[str, Stage], depth: Mapping[str, int]) -> dict[str, Stage]:
+    """One buffer for each where the sum is one tile."""
+    extents = {name: product.group.fixed(name) for name in product.sums}
+    single = all(extent is not None and extent <= depth[name] for name, extent in extents.items())
+    return {name: replace(stage, buffers=1) if single else stage for name, stage in stages.items()}
 
 
 def across(product: Product, columns: int) -> Binding:

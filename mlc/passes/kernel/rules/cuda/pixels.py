@@ -10,6 +10,7 @@ fewest at the borders.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product as combinations
 from math import ceil, prod
 
@@ -81,7 +82,8 @@ def tiled(product: Product, shape: TileShape, image: str, weight: str) -> Schedu
     n, tile = product.n, pixels(product, shape.m)
     blocks: dict[str, Binding] = dict.fromkeys((*product.batch, *product.rows), "block.x")
     blocks[n] = across(product, shape.n)
-    stages = {image: staged(product), weight: product.k_major(product.panel, n)}
+    # an image is gathered pixel by pixel, and what is copied with it waits for it
+    stages = {image: staged(product), weight: replace(product.k_major(product.panel, n), buffers=1)}
     pieces: tuple[Level, ...] = ()
     piece = dict(tile)
     if shape.rows > 1:

@@ -1,11 +1,11 @@
 """Products by tensor cores: tiles of both operands in shared memory, a tile of the result in the registers of each warp.
 
-    Level(m = 128 block.x, n = 128 block.y) | Level(k = 16; A -> workgroup[1, 0]+8; B -> workgroup+8)
+    Level(m = 128 block.x, n = 128 block.y) | Level(k = 32; A -> workgroup+4 async 2; B -> workgroup+8 async 2)
     | Level(m = 64 thread.z, n = 32 thread.y) | Mma(m16n8k8_tf32) | resident 2
 
 Operands of f16 and bf16 get the instruction of their type: their products are exact in f32, in which they are summed. Operands of f32 are rounded
 to tf32 or bf16 where the target's precision says so, and never else. Rows of a staged tile are as long as the lanes of a warp, which read
-four or eight rows at once, find each in banks of its own. Windows of images and single rows are left to the ordinary cores.
+four or eight rows at once, find each in banks of its own. Two tiles have room: one is copied while the other is multiplied. Windows of images and single rows are left to the ordinary cores.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import get_args
 from xdsl.dialects.builtin import f32
 
 from mlc.ir.kernel.cuda_target import CudaTarget
-from mlc.ir.kernel.kernel import loops_of, type_of
+from mlc.ir.kernel.kernel import element_bytes, loops_of, type_of
 from mlc.ir.kernel.schedule import Binding, Instruction, Level, Mma, Online, Schedule, Stage, multiplied
-from mlc.passes.kernel.rules.cuda.contraction import Product, across, size
-from mlc.passes.kernel.rules.loop_facts import LoopFacts
+from mlc.passes.kernel.rules.cuda.contraction import Product, across, buffered, size
+from mlc.passes.kernel.rules.loop_facts import LoopFacts, OperandFacts
 from mlc.passes.loops.tensor_core_leaf import multiplies
 
+BUFFERS = 2  # of a tile: one in use, one under way
+ROW = 128  # bytes of products of a row of a tile: what the banks take at once
 BANKS = 32  # numbers that shared memory gives or takes in a cycle
 INSTRUCTIONS: dict[str, Instruction] = {multiplied(instruction): instruction for instruction in get_args(Instruction)}
 
@@ -108,33 +110,47 @@ def tiled(product: Product, shape: WarpShape, instruction: Instruction) -> Sched
     (m,), n = product.rows, product.n
     lhs, rhs = product.name(product.other), product.name(product.panel)
     assert lhs is not None and rhs is not None
-    stages = {lhs: staged(product, m, instruction), rhs: staged(product, n, instruction)}
+    depth = depths(product, instruction)
+    stages = buffered(product, {lhs: staged(product, m, instruction), rhs: staged(product, n, instruction)}, depth)
     blocks: dict[str, Binding] = {**dict.fromkeys(product.batch, "block.x"), m: "block.x"}
     blocks[n] = across(product, shape.columns)
     levels = (
         Level({**dict.fromkeys(product.batch, 1), m: shape.rows, n: shape.columns}, blocks),
-        Level(depths(product, instruction), stage=stages),
+        Level(depth, stage=stages),
         Level({m: shape.m, n: shape.n}, {m: "thread.z", n: "thread.y"}),
     )
     return Schedule(levels, Mma(instruction), shape.resident)
 
 
 def staged(product: Product, along: str, instruction: Instruction) -> Stage:
-    """A tile whose rows are products of one step of the sum. Lanes read rows that lie one apart for tf32, two for the others: 8 numbers of
-    4 bytes more than a multiple of the banks' 32, or 4, put them into banks of their own; 16 bytes are both."""
+    """A tile as it lies in memory, copied while the one before is multiplied, with longer rows: what lanes read at a time then lies in banks of its
+    own. Rows of products are read four or eight of them at a time, by one number (tf32) or two; rows of one step of the sum one (tf32) or two apart."""
     operand = product.panel if along == product.n else product.other
-    wide = type_of(operand.value).element_type == f32 and instruction != "m16n8k8_tf32"
-    return Stage("workgroup", product.k_major(operand, along).order, 4 if wide else 8)
+    wide = type_of(operand.value).element_type == f32
+    rows_of_products = operand.step(along) != 1
+    pad = 8 if not wide or (instruction == "m16n8k8_tf32") != rows_of_products else 4
+    if not wide and not moves_in_words(operand, product):  # two bytes are too few for such a copy
+        return Stage("workgroup", product.k_major(operand, along).order, pad)
+    return Stage("workgroup", pad=pad, buffers=BUFFERS)
+
+
+def moves_in_words(operand: OperandFacts, product: Product) -> bool:
+    """Are rows known to be of pairs of numbers of 16 bits?"""
+    axes = [form.loop() for form, stride in zip(operand.access, operand.strides, strict=True) if stride == 1]
+    extent = product.group.fixed(axes[0]) if axes and axes[0] else None
+    return extent is not None and extent % 2 == 0
 
 
 def depths(product: Product, instruction: Instruction) -> dict[str, int]:
-    """How much of each sum is staged at a time: of the last loop 64 bytes a row, or what one instruction takes, of the others one."""
+    """How much of each sum is staged at a time: of the last loop ROW bytes, or what fewer instructions take, of the others one."""
     found = dict.fromkeys(product.sums, 1)
     last = next((s for s in reversed(product.sums) if product.other.step(s) == 1), product.sums[-1])
     least = 8 if instruction == "m16n8k8_tf32" else 16
-    most = 16 if type_of(product.other.value).element_type == f32 else 32
+    most = ROW // element_bytes(type_of(product.other.value).element_type)
     extent = product.group.fixed(last)
-    found[last] = most if extent is None or extent > least else least
+    while least < most and (extent is None or extent > least):
+        least *= 2
+    found[last] = least
     return found
 
 
