@@ -118,11 +118,15 @@ def array(value: Any, dtype: Any = None) -> Tensor:
     if isinstance(value, list | tuple) and _holds_tensors(value):
         found = stack([array(row) for row in value])
         return found if dtype is None else found.astype(dtype)
+    if isinstance(value, Dim):
+        return bind(elementwise.astype, (value,), (("dtype", "i64" if dtype is None else dtype_text(dtype)),))
     return wrap(array_of(value, dtype, copy=True))
 
 
 def _holds_tensors(value: Sequence[Any]) -> bool:
-    return builtins.any(isinstance(v, Tensor) or (isinstance(v, list | tuple) and _holds_tensors(v)) for v in value)
+    return builtins.any(
+        isinstance(v, Tensor | Dim) or (isinstance(v, list | tuple) and _holds_tensors(v)) for v in value
+    )
 
 
 def asarray(value: Any, dtype: Any = None) -> Tensor:

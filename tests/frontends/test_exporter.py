@@ -113,6 +113,25 @@ CONVOLUTIONS = {
     "grouped": ("ngc01,goc01->ngo01", IMAGE.reshape(2, 2, 2, 7, 6), KERNEL[:, :2].reshape(2, 3, 2, 3, 3), {}),
     "depthwise": ("ng01,g01->ng01", IMAGE, KERNEL[0], {"padding": [(1, 1), (1, 1)]}),
     "cropped": ("nc01,oc01->no01", IMAGE, KERNEL, {"padding": [(-1, 0), (0, 1)]}),
+    "spread": ("nc01,oc01->no01", IMAGE, KERNEL, {"padding": [(1, 2), (2, 1)], "x_dilation": [2, 3]}),
+    "spread, with zeros around": (
+        "nc01,oc01->no01",
+        IMAGE,
+        KERNEL,
+        {"padding": [(5, 1), (0, 4)], "x_dilation": [2, 1]},
+    ),
+    "spread, in groups, dilated": (
+        "ngc01,goc01->ngo01",
+        IMAGE.reshape(2, 2, 2, 7, 6),
+        KERNEL[:, :2].reshape(2, 3, 2, 3, 3),
+        {"padding": [(2, 2), (1, 3)], "x_dilation": [2, 2], "dilations": [2, 1]},
+    ),
+    "spread, every second": (
+        "nc01,oc01->no01",
+        IMAGE,
+        KERNEL,
+        {"padding": [(2, 2), (-1, 2)], "x_dilation": [3, 2], "strides": [2, 1]},
+    ),
     "the gradient of a weight": ("nc01,no01->oc01", IMAGE, IMAGE[:, :3, :3, :2], {}),
 }
 
@@ -182,9 +201,76 @@ def test_a_weight_is_written_once_and_the_bundled_model_goes_there_and_back() ->
     assert [tuple(t.dims) for t in model.graph.initializer].count((5, 5)) == 1
 
 
+def steps_of(x, w):  # type: ignore[no-untyped-def]
+    shift = w.sum(0)
+
+    def step(state, row):  # type: ignore[no-untyped-def]
+        h = mnp.tanh(row @ w + state * shift)
+        return h, (h * 2, h.sum())
+
+    return mlc.scan(step, mnp.zeros(2), x), mlc.scan(step, mnp.ones(2), x, reverse=True)
+
+
+CONTROL: dict[str, Callable] = {
+    "scan": steps_of,
+    "scan of nothing": lambda x, w: mlc.scan(lambda s, _: (s @ w.T @ w, s[0]), x[0] @ w, length=3),
+    "sizes within a body": lambda x, w: mlc.scan(lambda s, r: (s + r.sum() * x.shape[0], None), 0.0, x)[0] + x.shape[0],
+    "branch": lambda x, w: [
+        mlc.cond(x[n, 0] > 0, lambda: {"a": x @ w, "b": x[0]}, lambda: {"a": -(x @ w), "b": x[1]}) for n in range(3)
+    ],
+    "branch in a loop": lambda x, w: mlc.scan(
+        lambda s, r: (mlc.cond(r[0] > 0, lambda: s + w[0], lambda: s * w[1]), s), w[2], x
+    ),
+    "while": lambda x, w: mlc.while_loop(
+        lambda s: mnp.logical_and(s[0] < 9, s[1].sum() < 40), lambda s: (s[0] + 1, s[1] + abs(x[0])), (0, abs(x[1]))
+    ),
+    "derivatives of a scan": lambda x, w: mlc.grad(lambda x, w: steps_of(x, w)[0][0].sum(), (0, 1))(x, w),
+}
+
+
+@pytest.mark.parametrize("name", CONTROL)
+@pytest.mark.parametrize("rows", [3, "N"])
+def test_loops_and_branches_have_bodies_there_too(name: str, rows: int | str) -> None:
+    model = mlc.export_onnx(CONTROL[name], None, mlc.TensorSpec((rows, 4)), W)
+    onnx.checker.check_model(model, full_check=True)
+    for x in (X, -X) if rows == 3 else (X, RNG.normal(size=(5, 4)).astype(np.float32)):
+        expected = mlc.tree.leaves(CONTROL[name](mlc.Tensor(x), mlc.Tensor(W)))
+        for found in (run(model, [x, W]), mlc.load(model).run(x, W)):
+            for one, other in zip(found, expected, strict=True):
+                assert one.dtype == other.dtype and one.shape == other.shape
+                np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [mlc.nn.LSTM, mlc.nn.GRU, mlc.nn.RNN])
+@pytest.mark.parametrize("bias", [True, False])
+def test_recurrent_layers_are_one_node_for_each_direction(kind: type, bias: bool) -> None:
+    layer = kind(4, 6, layers=2, bidirectional=True, bias=bias)
+    x = RNG.normal(size=(5, 3, 4)).astype(np.float32)
+    lengths = np.array([5, 1, 3])
+    for more in ((), (lengths,)):
+        function = lambda x, *lengths: layer(x, lengths=lengths[0] if lengths else None)
+        specs = [mlc.TensorSpec(("T", "N", 4)), *(mlc.TensorSpec(("N",), "i64") for _ in more)]
+        model = mlc.export_onnx(function, None, *specs)
+        onnx.checker.check_model(model, full_check=True)
+        wanted = "Scan" if kind is mlc.nn.RNN else kind.__name__
+        assert [node.op_type for node in model.graph.node].count(wanted) == 4
+        for one, other in zip(run(model, [x, *more]), mlc.tree.leaves(function(x, *more)), strict=True):
+            np.testing.assert_allclose(one, other.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_transposed_convolution_is_one_node() -> None:
+    layer = mlc.nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1)
+    model = mlc.export_onnx(layer, None, mlc.TensorSpec(("N", 4, "H", "W")))
+    assert [node.op_type for node in model.graph.node].count("ConvTranspose") == 1
+    np.testing.assert_allclose(run(model, [IMAGE])[0], layer(IMAGE).detach(), rtol=1e-4, atol=1e-5)
+
+
 def test_what_onnx_has_no_nodes_for_is_named() -> None:
-    with pytest.raises(mlc.UnsupportedOp, match="no ONNX nodes for scan") as error:
-        mlc.export_onnx(lambda x: mlc.scan(lambda s, r: (s + r, None), x[0], x), None, X)
-    assert error.value.kinds[0].op == "scan" and "test_exporter.py" in str(error.value)
+    with pytest.raises(mlc.UnsupportedOp, match="no ONNX nodes for nonzero") as error:
+        made = g.module_builder("main")
+        with made.function([("x", ("N",), "f32")]) as (x,):
+            made.outputs([("y", g.nonzero(g.cast(x, "bool")))])
+        mlc.export_onnx(made.finish(), None)
+    assert error.value.kinds[0].op == "nonzero"
     with pytest.raises(mlc.MlcError, match="exported as it is"):
         mlc.export_onnx(mlc.jit(lambda x: x).trace(X).module, None, X)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import onnx
-from xdsl.ir import Operation
+from xdsl.ir import Block, Operation
 
 from mlc.errors import UnsupportedOp
 from mlc.ir.dims import Dim, Extent
@@ -15,7 +15,6 @@ from mlc.ir.dtypes import TABLE
 from mlc.ir.graph import (
     composites,
     constants,
-    convolution,
     elementwise,
     index,
     linear,
@@ -35,6 +34,7 @@ class NodeWriter(Protocol):
     def node(
         self, kind: str, inputs: Sequence[str], outputs: Sequence[str] = (), count: int = 1, **attributes: Any
     ) -> str: ...
+    def body(self, block: Block, arguments: Sequence[str], given: int) -> onnx.GraphProto: ...
     def fresh(self, wanted: str) -> str: ...
     def constant(self, value: np.ndarray) -> str: ...
     def integers(self, values: Sequence[int]) -> str: ...
@@ -42,11 +42,13 @@ class NodeWriter(Protocol):
     def extent(self, extent: Extent) -> str: ...
 
 
-Handler = Callable[[NodeWriter, Any, list[str]], str | list[str]]
+Handler = Callable[
+    [NodeWriter, Any, list[str]], str | list[str] | None
+]  # None: of a composite, which is written as what it is made of
 HANDLERS: dict[type[Operation], Handler] = {}
 
 
-def _handles(*kinds: type[Operation]) -> Callable[[Handler], Handler]:
+def handles(*kinds: type[Operation]) -> Callable[[Handler], Handler]:
     def register(handler: Handler) -> Handler:
         HANDLERS.update(dict.fromkeys(kinds, handler))
         return handler
@@ -54,7 +56,7 @@ def _handles(*kinds: type[Operation]) -> Callable[[Handler], Handler]:
     return register
 
 
-def _refused(op: Operation, why: str) -> UnsupportedOp:
+def refused(op: Operation, why: str) -> UnsupportedOp:
     return UnsupportedOp(f"no ONNX nodes for {op.name.removeprefix('graph.')} {why}")
 
 
@@ -79,24 +81,24 @@ for _name, _kind in _SAME.items():
     HANDLERS[OPS[_name]] = lambda w, op, xs, kind=_kind: w.node(kind, xs)  # type: ignore[misc]
 
 
-@_handles(OPS["rsqrt"])
+@handles(OPS["rsqrt"])
 def _rsqrt(w: NodeWriter, op: Operation, xs: list[str]) -> str:
     return w.node("Reciprocal", [w.node("Sqrt", xs)])
 
 
-@_handles(OPS["ne"])
+@handles(OPS["ne"])
 def _ne(w: NodeWriter, op: Operation, xs: list[str]) -> str:
     return w.node("Not", [w.node("Equal", xs)])
 
 
-@_handles(OPS["expm1"])
+@handles(OPS["expm1"])
 def _expm1(w: NodeWriter, op: Operation, xs: list[str]) -> str:
     """2 exp(x/2) sinh(x/2), which keeps its digits where x is tiny."""
     half = w.node("Mul", [xs[0], _number(w, op, 0.5)])
     return w.node("Mul", [w.node("Mul", [w.node("Exp", [half]), w.node("Sinh", [half])]), _number(w, op, 2)])
 
 
-@_handles(OPS["log1p"])
+@handles(OPS["log1p"])
 def _log1p(w: NodeWriter, op: Operation, xs: list[str]) -> str:
     """Near 0 2 atanh(x / (x + 2)), which keeps its digits."""
     one, two = _number(w, op, 1), _number(w, op, 2)
@@ -105,7 +107,7 @@ def _log1p(w: NodeWriter, op: Operation, xs: list[str]) -> str:
     return w.node("Where", [near, exact, w.node("Log", [w.node("Add", [xs[0], one])])])
 
 
-@_handles(OPS["mod"])
+@handles(OPS["mod"])
 def _mod(w: NodeWriter, op: Operation, xs: list[str]) -> str:
     if not is_float(dtype_of(op.operands[0])):
         return w.node("Mod", xs)
@@ -115,19 +117,19 @@ def _mod(w: NodeWriter, op: Operation, xs: list[str]) -> str:
     return w.node("Where", [apart, w.node("Add", [rest, xs[1]]), rest])
 
 
-@_handles(OPS["fmod"])
+@handles(OPS["fmod"])
 def _fmod(w: NodeWriter, op: Operation, xs: list[str]) -> str:
     return w.node("Mod", xs, fmod=1)
 
 
 if "clip" in OPS:
 
-    @_handles(OPS["clip"])
+    @handles(OPS["clip"])
     def _clip(w: NodeWriter, op: Operation, xs: list[str]) -> str:
         return w.node("Min", [w.node("Max", xs[:2]), xs[2]])
 
 
-@_handles(elementwise.CastOp)
+@handles(elementwise.CastOp)
 def _cast(w: NodeWriter, op: elementwise.CastOp, xs: list[str]) -> str:
     return _as_type(w, xs[0], dtype_of(op.result))
 
@@ -139,14 +141,14 @@ def _as_type(w: NodeWriter, x: str, dtype: str) -> str:
 # Shapes ------------------------------------------------------------------------------------------------------------------
 
 
-@_handles(constants.DimensionOp)
+@handles(constants.DimensionOp)
 def _dimension(w: NodeWriter, op: constants.DimensionOp, xs: list[str]) -> str:
     from mlc.ir.types import extent
 
     return w.extent(extent(op.extent.data))
 
 
-@_handles(constants.IotaOp)
+@handles(constants.IotaOp)
 def _iota(w: NodeWriter, op: constants.IotaOp, xs: list[str]) -> str:
     sizes, axis = shape_of(op.result), op.axis.value.data
     line = w.node("Range", [w.extent(0), w.extent(sizes[axis]), w.extent(1)])
@@ -155,7 +157,7 @@ def _iota(w: NodeWriter, op: constants.IotaOp, xs: list[str]) -> str:
     return w.node("Expand", [placed, w.extents(sizes)])
 
 
-@_handles(shape.BroadcastOp)
+@handles(shape.BroadcastOp)
 def _broadcast(w: NodeWriter, op: shape.BroadcastOp, xs: list[str]) -> str:
     """Operands of element-wise ops are left to ONNX's broadcasting, which aligns the last axes."""
     sizes, axes = shape_of(op.result), list(op.axes.get_values())
@@ -176,24 +178,24 @@ def _broadcasts(op: Operation) -> bool:
     )
 
 
-@_handles(shape.ReshapeOp)
+@handles(shape.ReshapeOp)
 def _reshape(w: NodeWriter, op: shape.ReshapeOp, xs: list[str]) -> str:
     return w.node("Reshape", [xs[0], w.extents(shape_of(op.result))], allowzero=1)
 
 
-@_handles(shape.TransposeOp)
+@handles(shape.TransposeOp)
 def _transpose(w: NodeWriter, op: shape.TransposeOp, xs: list[str]) -> str:
     return w.node("Transpose", xs, perm=list(op.permutation.get_values()))
 
 
-@_handles(parts.SliceOp)
+@handles(parts.SliceOp)
 def _slice(w: NodeWriter, op: parts.SliceOp, xs: list[str]) -> str:
     starts, steps, ends = list(op.starts.extents()), op.steps.get_values(), []
     for axis, (start, size, step) in enumerate(zip(starts, shape_of(op.result), steps, strict=True)):
         end = start + size * step
         if step < 0 and (isinstance(end, Dim) or end < 0):
             if isinstance(end, Dim):
-                raise _refused(op, "backwards over a size that is not known")
+                raise refused(op, "backwards over a size that is not known")
             end = -(1 << 62)  # the beginning: -1 would be the last element
         if isinstance(size, int) and size == 0:
             starts[axis], end = 0, 0
@@ -204,14 +206,14 @@ def _slice(w: NodeWriter, op: parts.SliceOp, xs: list[str]) -> str:
     return w.node("Slice", [xs[0], w.extents(starts), w.extents(ends), axes, w.integers(steps)])
 
 
-@_handles(parts.PadOp)
+@handles(parts.PadOp)
 def _pad(w: NodeWriter, op: parts.PadOp, xs: list[str]) -> str:
     if any(op.between):
-        raise _refused(op, "between elements")
+        raise refused(op, "between elements")
     return w.node("Pad", [xs[0], w.extents([*op.low.extents(), *op.high.extents()]), xs[1]])
 
 
-@_handles(parts.ConcatenateOp)
+@handles(parts.ConcatenateOp)
 def _concatenate(w: NodeWriter, op: parts.ConcatenateOp, xs: list[str]) -> str:
     return w.node("Concat", xs, axis=op.axis.value.data)
 
@@ -219,71 +221,9 @@ def _concatenate(w: NodeWriter, op: parts.ConcatenateOp, xs: list[str]) -> str:
 # Products ----------------------------------------------------------------------------------------------------------------
 
 
-@_handles(linear.ContractOp)
+@handles(linear.ContractOp)
 def _contract(w: NodeWriter, op: linear.ContractOp, xs: list[str]) -> str:
     return w.node("Einsum", xs, equation=op.spec.data) if not linear.is_matmul(op.spec.data) else w.node("MatMul", xs)
-
-
-@_handles(convolution.ConvolutionOp)
-def _convolution(w: NodeWriter, op: convolution.ConvolutionOp, xs: list[str]) -> str:
-    """Axes are brought into ONNX's order, groups into the channels, and the result back."""
-    x, weight, out = linear.labels(op.spec.data)
-    if any(d != 1 for d in op.x_dilation.get_values()):
-        raise _refused(op, "with zeros between the elements of x")
-    letters = {c for c in x + weight + out if not c.isdigit()}
-    batch, inner, outer, group = (
-        [c for c in sorted(letters) if (c in x, c in weight, c in out) == where]
-        for where in ((True, False, True), (True, True, False), (False, True, True), (True, True, True))
-    )
-    if max(map(len, (batch, inner, outer, group))) > 1:
-        raise _refused(op, f"over {op.spec.data}")
-    spatial = sorted(c for c in x if c.isdigit())
-    sizes = dict(zip(x + weight, (*shape_of(op.x), *shape_of(op.weight)), strict=True))
-    taps = dict(zip(weight, shape_of(op.weight), strict=True))
-    places = dict(zip(x, shape_of(op.x), strict=True))
-    size = lambda names: [sizes[c] for c in names]
-    one = lambda names: size(names) or [1]
-    groups = one(group)[0]
-    if not isinstance(groups, int):
-        raise _refused(op, "of a number of groups that is not known")
-
-    def brought(name: str, axes: str, order: Sequence[str], into: Sequence[Extent]) -> str:
-        turned = _turned(w, name, [axes.index(c) for c in order])
-        own = places if axes == x else taps
-        same = [own[c] for c in order] == list(into)
-        return turned if same else w.node("Reshape", [turned, w.extents(into)], allowzero=1)
-
-    channels = groups * one(inner)[0]
-    data = brought(xs[0], x, [*batch, *group, *inner, *spatial], [*one(batch), channels, *(places[c] for c in spatial)])
-    kernel = brought(
-        xs[1],
-        weight,
-        [*group, *outer, *inner, *spatial],
-        [groups * one(outer)[0], *one(inner), *(taps[c] for c in spatial)],
-    )
-    edges = [edge for edge, _ in op.padding] + [edge for _, edge in op.padding]
-    if any(isinstance(e, Dim) or e < 0 for e in edges):
-        zero = w.constant(np.zeros((), numpy_dtype(dtype_of(op.x))))
-        low, high = edges[: len(spatial)], edges[len(spatial) :]
-        data = w.node("Pad", [data, w.extents([0, 0, *low, 0, 0, *high]), zero])
-        edges = [0] * len(edges)
-    result = w.node(
-        "Conv",
-        [data, kernel],
-        strides=list(op.strides.get_values()),
-        pads=edges,
-        dilations=list(op.dilations.get_values()),
-        group=groups,
-    )
-    order = [*batch, *group, *outer, *spatial]
-    whole = dict(zip(out, shape_of(op.result), strict=True))
-    if group or not (batch and outer):
-        result = w.node("Reshape", [result, w.extents([whole[c] for c in order])], allowzero=1)
-    return _turned(w, result, [order.index(c) for c in out])
-
-
-def _turned(w: NodeWriter, name: str, perm: list[int]) -> str:
-    return name if perm == sorted(perm) else w.node("Transpose", [name], perm=perm)
 
 
 # Along axes ----------------------------------------------------------------------------------------------------------------
@@ -298,29 +238,29 @@ _REDUCE = {
 }
 
 
-@_handles(reduce.ReduceOp)
+@handles(reduce.ReduceOp)
 def _reduce(w: NodeWriter, op: reduce.ReduceOp, xs: list[str]) -> str:
     axes, kind = list(op.axes.get_values()), _REDUCE[op.kind.data]
     return w.node(kind, [xs[0], w.integers(axes)], keepdims=0) if axes else xs[0]
 
 
-@_handles(reduce.ArgReduceOp)
+@handles(reduce.ArgReduceOp)
 def _arg_reduce(w: NodeWriter, op: reduce.ArgReduceOp, xs: list[str]) -> str:
     kind = "ArgMax" if op.kind.data == "max" else "ArgMin"
     return w.node(kind, xs, axis=op.axis.value.data, keepdims=0, select_last_index=int(op.last.value.data))
 
 
-@_handles(reduce.CumulativeOp)
+@handles(reduce.CumulativeOp)
 def _cumulative(w: NodeWriter, op: reduce.CumulativeOp, xs: list[str]) -> str:
     if op.kind.data != "sum":
-        raise _refused(op, op.kind.data)
+        raise refused(op, op.kind.data)
     axis = w.constant(np.array(op.axis.value.data, np.int64))
     return w.node(
         "CumSum", [xs[0], axis], exclusive=int(bool(op.exclusive.value.data)), reverse=int(bool(op.reverse.value.data))
     )
 
 
-@_handles(reduce.TopKOp)
+@handles(reduce.TopKOp)
 def _top_k(w: NodeWriter, op: reduce.TopKOp, xs: list[str]) -> list[str]:
     names = [w.fresh("values"), w.fresh("indices")]
     k = w.extents([op.k.extents()[0]])
@@ -328,12 +268,12 @@ def _top_k(w: NodeWriter, op: reduce.TopKOp, xs: list[str]) -> list[str]:
     return names
 
 
-@_handles(composites.SoftmaxOp, composites.LogSoftmaxOp)
+@handles(composites.SoftmaxOp, composites.LogSoftmaxOp)
 def _softmax(w: NodeWriter, op: composites.RowwiseOp, xs: list[str]) -> str:
     return w.node("Softmax" if isinstance(op, composites.SoftmaxOp) else "LogSoftmax", xs, axis=op.axis.value.data)
 
 
-@_handles(norms.LayerNormOp)
+@handles(norms.LayerNormOp)
 def _layer_norm(w: NodeWriter, op: norms.LayerNormOp, xs: list[str]) -> str:
     axes = op.axes.get_values()
     if len(xs) == 1:
@@ -343,7 +283,7 @@ def _layer_norm(w: NodeWriter, op: norms.LayerNormOp, xs: list[str]) -> str:
     return w.node("LayerNormalization", xs, axis=axes[0], epsilon=op.epsilon.value.data)
 
 
-@_handles(norms.BatchNormOp)
+@handles(norms.BatchNormOp)
 def _batch_norm(w: NodeWriter, op: norms.BatchNormOp, xs: list[str]) -> str:
     """Whole, so that whoever imports it can tell statistics from parameters. ONNX has channels on axis 1, parameters of one type, and statistics
     of one."""
@@ -362,12 +302,12 @@ def _batch_norm(w: NodeWriter, op: norms.BatchNormOp, xs: list[str]) -> str:
     return w.node("Squeeze", [w.node("Transpose", [y], perm=order), w.integers([0])])
 
 
-@_handles(composites.StopGradientOp)
+@handles(composites.StopGradientOp)
 def _stop_gradient(w: NodeWriter, op: Operation, xs: list[str]) -> str:
     return xs[0]
 
 
-@_handles(window.ReduceWindowOp)
+@handles(window.ReduceWindowOp)
 def _reduce_window(w: NodeWriter, op: window.ReduceWindowOp, xs: list[str]) -> str:
     """Pooling over the last axes, where the first two are whole."""
     sizes, strides, dilations = (list(v.get_values()) for v in (op.window, op.strides, op.dilations))
@@ -376,7 +316,7 @@ def _reduce_window(w: NodeWriter, op: window.ReduceWindowOp, xs: list[str]) -> s
     plain = len(sizes) > 2 and sizes[:2] == [1, 1] and strides[:2] == [1, 1] and op.x_dilation is None
     rank = len(sizes)
     if not plain or kind not in ("max", "sum") or any(isinstance(e, Dim) or e < 0 for e in edges):
-        raise _refused(op, f"({kind}) over windows of {sizes}")
+        raise refused(op, f"({kind}) over windows of {sizes}")
     pads = [*edges[2:rank], *edges[rank + 2 :]]
     options: dict[str, Any] = {
         "kernel_shape": sizes[2:],
@@ -393,7 +333,7 @@ def _reduce_window(w: NodeWriter, op: window.ReduceWindowOp, xs: list[str]) -> s
 # Positions -----------------------------------------------------------------------------------------------------------------
 
 
-@_handles(index.GatherOp)
+@handles(index.GatherOp)
 def _gather(w: NodeWriter, op: index.GatherOp, xs: list[str]) -> str:
     loops, axes, rank = list(op.loops.get_values()), list(op.axes.get_values()), rank_of(op.x)
     count, columns = len(loops), axes.count(-1)
@@ -417,10 +357,10 @@ def _gather(w: NodeWriter, op: index.GatherOp, xs: list[str]) -> str:
         range(count)
     ):
         return w.node("GatherND", [xs[0], where], batch_dims=lead)
-    raise _refused(op, f"by the maps {loops}, {axes}")
+    raise refused(op, f"by the maps {loops}, {axes}")
 
 
-@_handles(index.ScatterOp)
+@handles(index.ScatterOp)
 def _scatter(w: NodeWriter, op: index.ScatterOp, xs: list[str]) -> str:
     loops, axes, rank = list(op.loops.get_values()), list(op.axes.get_values()), rank_of(op.x)
     count, columns, kind = len(loops), axes.count(-1), op.kind.data
@@ -436,4 +376,4 @@ def _scatter(w: NodeWriter, op: index.ScatterOp, xs: list[str]) -> str:
     ):
         single = w.node("Squeeze", [where, w.integers([count])])
         return w.node("ScatterElements", [xs[0], single, xs[2]], axis=looked, reduction=reduction)
-    raise _refused(op, f"by the maps {loops}, {axes}")
+    raise refused(op, f"by the maps {loops}, {axes}")

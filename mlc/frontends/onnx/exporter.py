@@ -17,13 +17,14 @@ from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.errors import MlcError, UnsupportedKind, UnsupportedOp
+from mlc.frontends.onnx import export_control, export_convolution  # noqa: F401  their handlers register themselves
 from mlc.frontends.onnx.export_nodes import HANDLERS, NodeWriter
 from mlc.ir.dims import Dim, Extent
 from mlc.ir.dtypes import TABLE
 from mlc.ir.graph.base import location_name
 from mlc.ir.graph.composites import CompositeOp
 from mlc.ir.graph.constants import ConstantOp, WeightOp
-from mlc.ir.graph.control import CallOp
+from mlc.ir.graph.control import CallOp, yielded
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_name, dtype_of, shape_of
 
@@ -104,8 +105,7 @@ class Exporter(NodeWriter):
             self._names[op.result] = self._weight(op.weight_key)
         elif isinstance(op, ConstantOp):
             self._names[op.result] = self.constant(op.value)
-        elif (handler := HANDLERS.get(type(op))) is not None:
-            found = handler(self, op, [self.name(x) for x in op.operands])
+        elif (found := self._by_handler(op)) is not None:
             for result, name in zip(op.results, [found] if isinstance(found, str) else found, strict=True):
                 self._names[result] = name
         else:
@@ -118,6 +118,10 @@ class Exporter(NodeWriter):
             self._block(body)
             for result, value in zip(op.results, body.last_op.operands, strict=True):
                 self._names[result] = self.name(value)
+
+    def _by_handler(self, op: Operation) -> str | list[str] | None:
+        handler = HANDLERS.get(type(op))
+        return None if handler is None else handler(self, op, [self.name(x) for x in op.operands])
 
     # What handlers use ---------------------------------------------------------------------------------------------------
 
@@ -143,6 +147,19 @@ class Exporter(NodeWriter):
             made.doc_string = self._place
         self.nodes.append(made)
         return results[0]
+
+    def body(self, block: Block, arguments: Sequence[str], given: int) -> onnx.GraphProto:
+        """The graph of a body: its first arguments, `given` of them, are inputs; the others have these names from around it. Sizes that are computed in
+        it are its own."""
+        outside, known, self.nodes = self.nodes, dict(self._extents), []
+        inputs = [_value_info(self.fresh("argument"), x) for x in block.args[:given]]
+        for argument, name in zip(block.args, [*(i.name for i in inputs), *arguments[given:]], strict=True):
+            self._names[argument] = name
+        self._block(block)
+        outputs = [_value_info(self.node("Identity", [self.name(x)]), x) for x in yielded(block)]
+        made = helper.make_graph(self.nodes, self.fresh("body"), inputs, outputs)
+        self.nodes, self._extents = outside, known
+        return made
 
     def constant(self, value: np.ndarray) -> str:
         key = dtype_name(value.dtype), value.shape, value.tobytes()

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlc.errors import ShapeError
 
@@ -38,10 +38,11 @@ class TooLong(ShapeError):
 class UndecidedSize(ShapeError, TypeError):
     """Python asks for the number, the truth or the order of a size that is symbolic."""
 
-    def __init__(self, asked: str):
+    def __init__(self, asked: str, remedy: str | None = None):
         super().__init__(
             f"{asked} is not known: the size is symbolic",
-            remedy="Give the size as a number where code depends on it (without shapes=), or compute with tensors: mlc.cond, mlc.scan.",
+            remedy=remedy
+            or "Give the size as a number where code depends on it (without shapes=), or compute with tensors: mlc.cond, mlc.scan.",
         )
 
 
@@ -120,9 +121,28 @@ class Dim:
     def __ge__(self, other: object) -> bool:
         return self._ordered(">=", other)
 
+    def _beside(self, sign: str, other: object) -> Any:
+        """The result of an operation that gives no extent: that of a tensor is the tensor's own. Raises UndecidedSize beside a number of Python."""
+        if isinstance(other, int | float | complex | Dim):
+            raise UndecidedSize(
+                f"the number {self} {sign} {other}",
+                "The functions of mlc.numpy take sizes as numbers: divide(1, x.shape[0]), multiply(x.shape[0], 0.5), sqrt(x.shape[0]).",
+            )
+        return NotImplemented
+
+    def __truediv__(self, other: object) -> Any:
+        return self._beside("/", other)
+
+    __rtruediv__ = __truediv__
+
+    def __pow__(self, other: object) -> Any:
+        return self._beside("**", other)
+
+    __rpow__ = __pow__
+
     def __add__(self, other: Extent) -> Extent:
         if not _is_extent(other):
-            return NotImplemented  # a tensor, which has an addition of its own
+            return self._beside("+", other)
         total = dict(self.terms)
         for monomial, coefficient in _terms(other):
             total[monomial] = total.get(monomial, 0) + coefficient
@@ -130,7 +150,7 @@ class Dim:
 
     def __mul__(self, other: Extent) -> Extent:
         if not _is_extent(other):
-            return NotImplemented
+            return self._beside("*", other)
         total: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in _terms(other):
@@ -145,19 +165,19 @@ class Dim:
         return Dim(tuple((monomial, -coefficient) for monomial, coefficient in self.terms))
 
     def __sub__(self, other: Extent) -> Extent:
-        return self + -other if _is_extent(other) else NotImplemented
+        return self + -other if _is_extent(other) else self._beside("-", other)
 
     def __rsub__(self, other: Extent) -> Extent:
         return -self + other
 
     def __floordiv__(self, other: Extent) -> Extent:
-        return floordiv(self, other) if _is_extent(other) else NotImplemented
+        return floordiv(self, other) if _is_extent(other) else self._beside("//", other)
 
     def __rfloordiv__(self, other: Extent) -> Extent:
-        return floordiv(other, self)
+        return floordiv(other, self) if _is_extent(other) else self._beside("//", other)
 
     def __mod__(self, other: Extent) -> Extent:
-        return self - floordiv(self, other) * other if _is_extent(other) else NotImplemented
+        return self - floordiv(self, other) * other if _is_extent(other) else self._beside("%", other)
 
     def __rmod__(self, other: Extent) -> Extent:
         return other - floordiv(other, self) * self
