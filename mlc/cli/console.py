@@ -136,6 +136,7 @@ def _bar(event: Event) -> Any:
         from tqdm import tqdm
     except ImportError:
         return None
+    tqdm.monitor_interval = 0  # no thread of its own, beside which a compilation would not be shared among processes
     shape = "{desc} [{bar:28}] {n_fmt}/{total_fmt} {elapsed}{postfix}"
     return tqdm(
         total=event.total, desc=f"{event.stage:<10}", bar_format=shape, ascii=" #", leave=False, file=sys.stderr
