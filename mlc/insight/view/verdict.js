@@ -4,6 +4,17 @@
 const CLOSE = 0.7; // of the roof, which one core and one kernel alone reach
 const SHORT = 5000; // nanoseconds in which starting and ending count
 
+// What most of the predicted time of a kernel goes to.
+const SPENT_ON = {
+  compute: "arithmetic",
+  loads: "loads into registers, each of which serves few operations",
+  latency: "sums that wait for the one before",
+  L2: "bytes that come from the second cache",
+  L3: "bytes that come from the last cache",
+  memory: "bytes that come from memory",
+  call: "the call itself",
+};
+
 /** What the machine needs at least for the work of a kernel, in nanoseconds: moving its bytes, and its arithmetic. */
 function leastTimes(compilation, kernel) {
   const { machine } = compilation.times ?? {};
@@ -24,10 +35,10 @@ function verdictOf(compilation, kernel) {
 /** What may keep a kernel from the roof, by its time, its loops and its schedule; what to change, where it is there. */
 function hintsOf(compilation, kernel) {
   const found = leastTimes(compilation, kernel);
-  if (!found) return [];
+  if (!found) return expectation(kernel);
   const { memory, compute } = found;
   const each = kernel.ns / kernel.steps.reduce((sum, step) => sum + step.turns, 0);
-  const lines = [];
+  const lines = expectation(kernel);
   if (Math.max(memory, compute) / kernel.ns >= CLOSE) {
     lines.push(memory > compute ? "Close to the roof of memory: only less to move makes it faster." : "Close to the roof of arithmetic: only less to compute makes it faster.");
   } else {
@@ -37,6 +48,17 @@ function hintsOf(compilation, kernel) {
     if (memory <= compute && 2 * memory > compute) lines.push(`Moving its bytes through memory would take ${timeText(memory)} of its own, where they do not lie in caches.`);
   }
   return lines;
+}
+
+/** What its schedule and the rates of a core let expect, beside what was measured. */
+function expectation(kernel) {
+  const known = kernel.steps.filter((step) => step.predicted && step.ns);
+  if (!known.length) return [];
+  const predicted = known.reduce((sum, step) => sum + step.predicted, 0);
+  const measured = known.reduce((sum, step) => sum + step.ns, 0);
+  const { bound } = known.reduce((a, b) => (b.predicted > a.predicted ? b : a));
+  const beside = measured > 1.3 * predicted ? `; it took ${(measured / predicted).toFixed(1)} times that, for reasons that are not in its schedule` : "";
+  return [`Its schedule lets expect ${timeText(predicted)}, most of it for ${SPENT_ON[bound] ?? bound}${beside}.`];
 }
 
 /** loop -> extent, of those that are numbers, by what the kernel's ops say: [oh: 4, oc: 64] mulf, addf. */
