@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlc.options import CompileOptions
     from mlc.runtime.executable import Executable
 
-EXPORTS = {".dot": "Graphviz", ".onnx": "an ONNX model, for Netron"}
+EXPORTS = {".dot": "Graphviz", ".onnx": "an ONNX model, for Netron", ".json": "a graph for Model Explorer"}
 
 
 def configure(parser: Parser) -> None:
@@ -39,10 +39,10 @@ def configure(parser: Parser) -> None:
         "--output",
         default="view.html",
         metavar="OUT",
-        help="default view.html; NAME.dot writes one graph for Graphviz, NAME.onnx as an ONNX model",
+        help="default view.html; NAME.dot writes one graph for Graphviz, NAME.onnx as an ONNX model, NAME.json for Model Explorer",
     )
     group.add_argument(
-        "--after", metavar="PASS", help="with .dot or .onnx: the graph after this pass (default: as imported)"
+        "--after", metavar="PASS", help="with .dot, .onnx or .json: the graph after this pass (default: as imported)"
     )
     group.add_argument(
         "--seconds", type=flags.seconds, default=1.0, metavar="S", help="how long calls are timed (default 1)"
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return _export(suffix, args, sources, console)
     if args.after:
         raise UsageError(
-            "--after is for one graph", remedy="A page shows all passes; -o NAME.dot and -o NAME.onnx one."
+            "--after is for one graph", remedy="A page shows all passes; -o NAME.dot, NAME.onnx and NAME.json one."
         )
     from mlc.insight.view.recorder import Recorder, page
 
@@ -128,6 +128,10 @@ def _export(suffix: str, args: argparse.Namespace, sources: list[Model | None], 
         from mlc.insight.view.graphviz import dot
 
         write_text(args.output, dot(module))
+    elif suffix == ".json":
+        from mlc.insight.view.model_explorer import graph_json
+
+        write_text(args.output, graph_json(module, Path(sources[0].name).name, args.after or "input"))
     else:
         from mlc.onnx_export import export_onnx
 

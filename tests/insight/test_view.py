@@ -253,6 +253,26 @@ def test_dot_and_onnx_are_written_for_other_tools(tmp_path: Path) -> None:
     onnx.checker.check_model(onnx.load(model))
 
 
+def test_a_graph_for_model_explorer_has_the_form_that_its_loader_takes(tmp_path: Path) -> None:
+    """{label, graphs: [{id, nodes}]}: version 0.1.34 was seen to load it."""
+    path = tmp_path / "graph.json"
+    assert main(["view", str(DIGITS), "-o", str(path), "--after", "fuse", "-q"]) == 0
+    found = json.loads(path.read_text())
+    assert found["label"] == "digits.onnx" and [graph["id"] for graph in found["graphs"]] == ["fuse"]
+    nodes = {node["id"]: node for node in found["graphs"][0]["nodes"]}
+    kinds = [node["label"] for node in nodes.values()]
+    assert len(nodes) == len(kinds) and {"input", "convolution", "relu", "reduce", "output"} <= set(kinds)
+    assert "group" not in kinds and "weight" not in kinds
+    order = list(nodes)
+    for node in nodes.values():
+        sources = [edge["sourceNodeId"] for edge in node["incomingEdges"]]
+        assert all(order.index(source) < order.index(node["id"]) for source in sources), node
+        assert sources or node["label"] in ("input", "broadcast")  # of constants, which are left out
+    convolution = next(node for node in nodes.values() if node["label"] == "convolution")
+    assert re.fullmatch(r"features/features\.0/convolution \d+", convolution["namespace"])
+    assert {"key": "node", "value": "/features/features.0/Conv"} in convolution["attrs"]
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="there is no node to read JavaScript")
 def test_scripts_are_javascript(tmp_path: Path, run: Callable = subprocess.run) -> None:
     script = pages.head("x").split("<script>\n")[1].split("</script>")[0]
