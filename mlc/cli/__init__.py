@@ -20,6 +20,7 @@ VERBS = {
     "explain": "what was decided for each kernel, and why",
     "view": "write a page that shows what the compiler did: passes, kernels, memory, time",
     "trace": "print the graph of a Python function",
+    "dist": "predict how training on several processes scales",
     "opt": "run chosen passes on IR text",
     "demo": "compile, verify and time the bundled model",
     "doctor": "what this installation can do, and how to get the rest",
