@@ -194,7 +194,8 @@ class Jitted:
         options: CompileOptions,
     ):
         update_wrapper(self, function)
-        self.function, self.static, self.shapes, self.options = function, tuple(static), dict(shapes), options
+        self.function, self.static, self.options = function, tuple(static), options
+        self.shapes = known_shapes(shapes)
         self._signature = signature_of(function)
         self._compiled: OrderedDict[Any, Compiled] = OrderedDict()
         self._lock = RLock()
@@ -252,6 +253,19 @@ class Jitted:
                     SIGNATURES,
                 )
             return found
+
+
+def known_shapes(shapes: Any) -> dict[str, Sequence[Extent | str]]:
+    """What a user says of the shapes of arguments. Raises MlcError unless it is extents by name."""
+    rows = shapes.items() if isinstance(shapes, Mapping) else [("shapes", shapes)]
+    for name, shape in rows:
+        if not isinstance(shapes, Mapping) or not isinstance(shape, tuple | list):
+            raise MlcError(
+                f"shapes are extents by the names of arguments, and {name} is {shape!r}",
+                file=user_line(),
+                remedy='Write shapes={"x": ("N", 3)}: "N" is a size that differs from call to call.',
+            )
+    return dict(shapes)
 
 
 def jit(

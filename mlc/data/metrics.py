@@ -33,6 +33,9 @@ class Mean:
     def __str__(self) -> str:
         return f"{self.value:.4g}"
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self} of {self.count}>"
+
 
 class Accuracy(Mean):
     """The share of samples whose label is among the `top` highest logits; of equal logits the first counts as higher."""

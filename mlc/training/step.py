@@ -36,7 +36,7 @@ from mlc.ir.files import require_path
 from mlc.ir.graph.base import role
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
-from mlc.jitted import Jitted, traced_call
+from mlc.jitted import Jitted, known_shapes, traced_call
 from mlc.options import CompileOptions
 from mlc.runtime.executable import Executable
 from mlc.runtime.state import Stateful
@@ -75,7 +75,9 @@ class TrainStep:
         # what a batch consists of, and what is known of its shapes, by names that no part of the state has
         apart = dict(zip(objective.inputs, names_apart(objective.inputs, _STATE), strict=True))
         self._inputs = tuple(apart.values())
-        self.shapes = {apart.get(name, name): shape for name, shape in {**objective.shapes, **shapes}.items()}
+        self.shapes = {
+            apart.get(name, name): shape for name, shape in {**objective.shapes, **known_shapes(shapes)}.items()
+        }
         if not flatten(objective.params)[0]:
             raise MlcError(f"{objective.name} has no parameters to train", file=user_line())
         for path, leaf in zip(flatten(objective.params)[1].paths(), flatten(objective.params)[0], strict=True):

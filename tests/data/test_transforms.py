@@ -61,6 +61,12 @@ def test_random_crop_reaches_every_place_and_flip_half_of_them() -> None:
     assert abs(was.sum() - 1000) < 5 * np.sqrt(1000 * 0.75)
 
 
+def test_figures_show_what_they_are_of() -> None:
+    mean = Mean()
+    mean.update(0.5, 3)
+    assert repr(mean) == "<Mean 0.5 of 3>" and repr(Accuracy()) == "<Accuracy nan of 0>"
+
+
 def test_mean_and_accuracy_count_samples() -> None:
     mean = Mean()
     assert np.isnan(mean.value)

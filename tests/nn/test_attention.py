@@ -185,3 +185,11 @@ def test_what_does_not_fit_is_said() -> None:
         nn.RotaryEncoding(3)
     with pytest.raises(mlc.MlcError, match="a mask beside a cache"):
         layer(np.zeros((1, 2, 6), np.float32), mask=np.ones((2, 2), bool), cache=layer.empty_cache(1, 4))
+    with pytest.raises(mlc.MlcError, match="an activation is a function, and this is 'gelu'"):
+        nn.TransformerEncoderBlock(8, 2, 16, activation="gelu")
+    x = mlc.Tensor(np.ones((3, 5, 8), np.float32))
+    with pytest.raises(
+        mlc.MlcError, match=r"the mask is bool\[3, 5\], and has to broadcast to the scores, \[3, 2, 5, 5\]"
+    ) as error:
+        nn.MultiHeadAttention(8, 2)(x, mask=np.ones((3, 5), bool))
+    assert "mask[:, None, None, :]" in str(error.value) and "test_attention.py" in str(error.value)

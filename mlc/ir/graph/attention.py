@@ -290,5 +290,13 @@ def attention(
         heads = groups = require_equal(heads, groups, "attention: heads of q and k")
     q, k = shapes.reshape(q, (batch, heads, s, d)), shapes.reshape(k, (batch, groups, t, d))
     v = shapes.reshape(v, (batch, groups, t, out))
-    given = [] if mask is None else [shapes.broadcast_to(mask, (batch, heads, s, t))]
+    given = []
+    if mask is not None:
+        try:
+            given.append(shapes.broadcast_to(mask, (batch, heads, s, t)))
+        except ShapeError as error:
+            raise ShapeError(
+                f"attention: the mask is {type_text(tensor_type(mask))}, and has to broadcast to the scores, {shape_text((batch, heads, s, t))}",
+                remedy="They are [batch, heads, queries, keys]: a mask of keys for each of the batch is mask[:, None, None, :].",
+            ) from error
     return emit(AttentionOp(q, k, v, given, scale, causal))[0]

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from mlc import random
+from mlc.errors import MlcError
 from mlc.frontends.trace.tensor import Tensor
+from mlc.frontends.trace.tracing import user_line
 from mlc.nn import functional
 from mlc.nn.layers.attention import Cache, MultiHeadAttention
 from mlc.nn.layers.dropout import Dropout
@@ -37,6 +39,12 @@ class _Block(Module):
         dtype: Any = "f32",
         key: Any = None,
     ):
+        if not callable(activation):
+            raise MlcError(
+                f"an activation is a function, and this is {activation!r}",
+                file=user_line(),
+                remedy="Write activation=nn.functional.gelu.",
+            )
         keys = iter(random.split(default_rng.key() if key is None else key, 4))
         self.norm_first, self.activation = norm_first, activation
         self.self_attn = MultiHeadAttention(size, heads, kv_heads, True, dropout, rotary, dtype, next(keys))

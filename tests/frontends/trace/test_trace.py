@@ -75,6 +75,16 @@ def test_functions_take_symbolic_sizes_as_numbers() -> None:
     assert [str(each.dtype) for each in found] == ["float32", "float32", "int64", "int64", "float32"]
 
 
+def test_shapes_are_extents_by_name() -> None:
+    for wrong, name in (([("N",)], "shapes"), ({"x": "N"}, "x"), ({"x": 3}, "x")):
+        for refused in (
+            lambda: mlc.jit(lambda x: x, shapes=wrong),  # noqa: B023
+            lambda: mlc.train_step(mlc.nn.Linear(2, 2), "mse", mlc.optim.SGD(0.1), shapes=wrong),  # noqa: B023
+        ):
+            with pytest.raises(MlcError, match=f"shapes are extents by the names of arguments, and {name} is "):
+                refused()
+
+
 def test_a_number_is_an_argument_without_a_dtype_of_its_own() -> None:
     scale = mlc.jit(lambda x, rate: x * rate + 1)
     x = np.ones(3, np.float32)
