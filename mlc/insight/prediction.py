@@ -3,7 +3,8 @@
     compute    each op: instructions over their units, or sums that wait for each other, whichever is longer; and every tile's beginning and end
     memory     bytes over the bandwidth of where they lie: L2 or the last cache, as far as they hold what is between two uses of them, else memory
 
-What is far longer covers the other; what is about as long does not. Threads share both, and wait for a worker to begin. What the figures
+What is far longer covers the other; what is about as long does not. Threads share both, once they have begun; the caller waits for none that has
+not. What the figures
 below are was found by comparison with the kernels of eleven models, one thread, on a Zen 5: python -m benchmarks.prediction.
 """
 
@@ -84,11 +85,9 @@ def predict(
         bytes, of_all = value(text), int(value(whole))
         place, rate = level(core, resident if number in cost["weights"] and not repeated else of_all)
         memory[place] = memory.get(place, 0.0) + bytes * (WRITTEN if written else 1) / rate
-    compute, moving = sum(parts.values()) / threads, sum(memory.values()) / threads
+    compute, moving = sum(parts.values()), sum(memory.values())
     every = parts if compute >= moving else memory
     bound = max(every, key=lambda name: every[name])
-    spent = (compute**TOGETHER + moving**TOGETHER) ** (1 / TOGETHER)
-    if spent < CALL:
-        bound = "call"
-    starting = (rates.fork or 0.0) if threads > 1 else 0.0
-    return Prediction(CALL + starting + spent, bound, max(least / threads, moving))
+    alone = (compute**TOGETHER + moving**TOGETHER) ** (1 / TOGETHER)
+    spent = alone if threads == 1 else min(alone, (rates.fork or 0.0) + alone / threads)
+    return Prediction(CALL + spent, "call" if spent < CALL else bound, max(least, moving) / threads)

@@ -77,7 +77,7 @@ def test_symbolic_extents_are_those_of_the_call() -> None:
     fixed, symbolic = report(product(40, 32, 64)), report(product("M", 32, 64))
     (kernel_of_any,), (one,) = symbolic["kernels"], fixed["kernels"]
     (call,) = kernel_of_any["calls"]
-    for m in (1, 7, 40):
+    for m in (0, 1, 7, 40):
         work = work_of(kernel_of_any, call, {"M": m})
         assert work.flops == 2 * m * 32 * 64 and set(work.extents.values()) == {m}
         assert predict(work.cost or {}, ZEN5, work.extents).roofline >= m * 32 * 64 / LANES / 2 / 4.2
@@ -99,10 +99,12 @@ def test_what_bounds_a_kernel_follows_from_the_machine() -> None:
     assert predict(kernel(product(1, 8, 8))["cost"], ZEN5, {}).bound == "call"
 
 
-def test_threads_share_the_work_and_wait_for_each_other() -> None:
+def test_threads_share_the_work_once_they_have_begun_and_nobody_waits_for_one_that_has_not() -> None:
     cost = kernel(product(240, 256, 256))["cost"]
     one, two = (predict(cost, ZEN5, {}, threads=n).nanoseconds - prediction.CALL for n in (1, 2))
     assert two == pytest.approx(one / 2 + 280)
+    busy = dataclasses.replace(ZEN5, rates=dataclasses.replace(ZEN5.rates, fork=1e6))
+    assert predict(cost, busy, {}, threads=2).nanoseconds - prediction.CALL == pytest.approx(one)
 
 
 @pytest.mark.parametrize("name", ["clock", "fma", "load", "l2", "l3", "memory"])
