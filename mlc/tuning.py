@@ -33,7 +33,7 @@ from mlc.ir.work import Part, watched
 from mlc.numeric import compare_outputs
 from mlc.options import CompileOptions
 from mlc.passes.kernel.cost import cost_of
-from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, kernels, lowered, lowered_once
+from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, LowerNewKernels, kernels, lowered
 from mlc.passes.kernel.rules.by_target import RULES, target_of
 from mlc.passes.kernel.rules.neighbours import neighbours
 from mlc.progress import Progress, stage
@@ -271,17 +271,22 @@ class _LowerCandidates(LowerKernels):
         for name, value in (("known", known), ("rules", rules), ("refused", refused)):
             object.__setattr__(self, name, value)
 
-    def kernel(self, function: FuncOp) -> Kernel:
-        name = function.sym_name.data
-        try:
-            return self._lowered(function)
-        except MlcError:
-            if name not in self.rules:
-                raise
-            self.refused.add(name)
-            function.attributes["kernel.schedule"] = StringAttr(self.rules[name])
-            return self._lowered(function)
+    def run(self, module: Module) -> None:
+        for function in kernels(module):
+            name = function.sym_name.data
+            if name in self.rules and not self._goes(function, self.rules[name]):
+                self.refused.add(name)
+                function.attributes["kernel.schedule"] = StringAttr(self.rules[name])
+        lower = LowerKernels(self.target) if self.known is None else LowerNewKernels(self.target, self.known)
+        lower.run(module)
 
-    def _lowered(self, function: FuncOp) -> Kernel:
-        target = target_of(self.target)
-        return lowered(function, target) if self.known is None else lowered_once(function, target, self.known)
+    def _goes(self, function: FuncOp, rule: str) -> bool:
+        """Whether the kernel can be lowered as its schedule says; it can where its code is known."""
+        kernel = Kernel.from_func(function)
+        if kernel.schedule == rule or (self.known and self.known.find(self.known.key(kernel.key())) is not None):
+            return True
+        try:
+            lowered(function, target_of(self.target))
+        except MlcError:
+            return False
+        return True

@@ -215,14 +215,6 @@ class LowerNewKernels(LowerKernels):
             _put(module, function, kernel, calls)
 
 
-def lowered_once(function: FuncOp, target: Target, known: KnownKernels) -> Kernel:
-    """The stub of a kernel whose machine code is known, or made here."""
-    key = known.key(Kernel.from_func(function).key())
-    if known.find(key) is None:
-        known.make({key: function}, lambda function: lowered(function, target).functions())
-    return _stub(function, key, known.find(key) or "")
-
-
 def _stub(function: FuncOp, key: str, text: str) -> Kernel:
     """In the place of a function, by the text of the stub."""
     stub = Parser(context(), text).parse_op()
