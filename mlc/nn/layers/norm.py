@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import mlc.numpy as mnp
+from mlc import dist
 from mlc.errors import MlcError, ShapeError
 from mlc.frontends.trace.tensor import Tensor, type_text
 from mlc.frontends.trace.tracing import user_line
@@ -98,7 +99,8 @@ class _BatchNorm(Module):
 
     In training the statistics are the batch's; as in PyTorch the variance that normalises is the biased one (over n), and the running variance
     follows the unbiased one (over n - 1): running = (1 - momentum) * running + momentum * batch; without a momentum it is the mean of all
-    batches. Otherwise they are the running ones, if they are tracked.
+    batches. Otherwise they are the running ones, if they are tracked. With `sync` the batch is that of all ranks of a step with `parallel=`
+    (mlc.dist), each of which has as many rows: two small sums over the ranks in each direction.
     """
 
     ranks: ClassVar[tuple[int, ...]]
@@ -112,8 +114,9 @@ class _BatchNorm(Module):
         affine: bool = True,
         track_running_stats: bool = True,
         dtype: Any = "f32",
+        sync: bool = False,
     ):
-        self.channels, self.eps, self.momentum = channels, eps, momentum
+        self.channels, self.eps, self.momentum, self.sync = channels, eps, momentum, sync
         self.track_running_stats = track_running_stats
         self.weight = Parameter(mnp.ones(channels, dtype)) if affine else None
         self.bias = Parameter(mnp.zeros(channels, dtype)) if affine else None
@@ -135,18 +138,22 @@ class _BatchNorm(Module):
             return functional.batch_norm(x, self.running_mean, self.running_var, weight, bias, self.eps)
         wide = x.astype("f32") if TABLE[dtype_name(x.dtype)].wide else x
         axes = (0, *range(2, x.ndim))
-        mean = wide.mean(axes, keepdims=True)
+        mean = self._of_all(wide.mean(axes, keepdims=True))
         centred = wide - mean
-        variance = (centred**2).mean(axes, keepdims=True)
+        variance = self._of_all((centred**2).mean(axes, keepdims=True))
         if self.track_running_stats and self.training:
             self._follow(x, mean.reshape(-1), variance.reshape(-1))
         shape = (1, self.channels, *[1] * (x.ndim - 2))
         factor = weight.reshape(shape) / mnp.sqrt(variance + self.eps)
         return (centred * factor + bias.reshape(shape)).astype(x.dtype)
 
+    def _of_all(self, mean: Tensor) -> Tensor:
+        """The mean over the batch of all ranks, given that over the rows of one."""
+        return dist.all_reduce(mean) / dist.size() if self.sync and self.training and dist.size() > 1 else mean
+
     def _follow(self, x: Tensor, mean: Tensor, variance: Tensor) -> None:
         """Move the running statistics towards those of a batch."""
-        count = prod([x.shape[0], *x.shape[2:]])
+        count = prod([x.shape[0], *x.shape[2:]]) * (dist.size() if self.sync else 1)
         if isinstance(count, int) and count < 2:
             raise ShapeError(f"x is {type_text(x)}: one element per channel has no variance to learn", file=user_line())
         unbiased = variance.detach() * count / (count - 1)
@@ -157,7 +164,7 @@ class _BatchNorm(Module):
             setattr(self, name, (old + share * (value - old)).astype(old.dtype))
 
     def extra_repr(self) -> str:
-        return str(self.channels) + ("" if self.weight is not None else ", affine=False")
+        return str(self.channels) + ("" if self.weight is not None else ", affine=False") + ", sync=True" * self.sync
 
 
 class BatchNorm1d(_BatchNorm):
