@@ -15,6 +15,7 @@ from mlc.ir import outsiders
 from mlc.ir.spelling import nearest
 from mlc.passes.autodiff.differentiate import Autodiff
 from mlc.passes.base import Pass, require_pass
+from mlc.passes.graph.attention_blocks import ArrangeAttention
 from mlc.passes.graph.batch_norm import FoldBatchNorm
 from mlc.passes.graph.buckets import BucketCollectives, OverlapCollectives
 from mlc.passes.graph.cse import Cse
@@ -55,6 +56,7 @@ PASSES: dict[str, type[Pass]] = {
         RelaxArithmetic,
         MergeScales,
         SplitProjections,
+        ArrangeAttention,
         Winograd,
         FoldBatchNorm,
         SelectLayout,
@@ -116,6 +118,7 @@ def graph_passes(
         (2, MergeScales()),
         (1, Simplify()),
         (2, SplitProjections()),
+        (2, ArrangeAttention(target)),
         (2, Winograd(target, winograd)),
         (1, Fold()),
         (0, ExpandPadding()),

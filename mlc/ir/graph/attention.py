@@ -101,13 +101,23 @@ class AttentionOp(CompositeOp):
     def decompose(self, *operands: SSAValue) -> SSAValue:
         q, k, v, *masks = operands
         if (rows := self.rows) is not None:
-            return self._by_blocks(rows, q, k, v, masks)
-        return self._mixed(self._weights(q, k, masks), v)
+            return self._by_bands(rows, q, k, v, masks)
+        return self._mixed(self._grouped_weights(q, k, masks), v)
 
-    def _by_blocks(self, rows: int, q: SSAValue, k: SSAValue, v: SSAValue, masks: Sequence[SSAValue]) -> SSAValue:
+    def without_loop(self, *operands: SSAValue) -> SSAValue:
+        """The decomposition for machines on which a kernel computes a block of scores after the other anyway: all of them at once or, where large ones
+        are causal, by bands."""
+        q, k, v, *masks = operands
+        if self.causal.value.data and self.rows is not None:
+            return self._by_bands(ROWS, q, k, v, masks, loop=False)
+        return self._mixed(self._grouped_weights(q, k, masks), v)
+
+    def _by_bands(
+        self, rows: int, q: SSAValue, k: SSAValue, v: SSAValue, masks: Sequence[SSAValue], loop: bool = True
+    ) -> SSAValue:
         """Blocks of queries, each of which attends to all keys that it may see: a loop over them or, where it is causal, a loop for each of some bands,
         which leave out the keys behind their last query. A derivative computes the scores of a block again (as Dao 2023 does): no more than
-        a block of them is ever kept."""
+        a block of them is ever kept. Without the `loop` a band is one block."""
         length, keys, causal = shape_of(q)[2], shape_of(k)[2], self.causal.value.data
         assert isinstance(length, int) and isinstance(keys, int)
         found, kept = [], [_Repeated.of(mask) for mask in masks]
@@ -120,11 +130,11 @@ class AttentionOp(CompositeOp):
                 parts.slice_axis(q, 2, first, count),
                 [parts.slice_axis(x, 2, 0, seen) for x in (k, v)],
             )
-            found.append(self._band(rows, queries, before, values, band, first))
+            found.append(self._band(rows if loop else count, queries, before, values, band, first, loop))
         return _joined(found)
 
     def _band(
-        self, rows: int, q: SSAValue, k: SSAValue, v: SSAValue, masks: Sequence[_Repeated], first: int
+        self, rows: int, q: SSAValue, k: SSAValue, v: SSAValue, masks: Sequence[_Repeated], first: int, loop: bool
     ) -> SSAValue:
         """A loop over blocks of these queries, of which `first` is the place of the first."""
         (batch, heads, length, _), keys, causal = shape_of(q), shape_of(k)[2], self.causal.value.data
@@ -157,6 +167,8 @@ class AttentionOp(CompositeOp):
         def pieces(first: int, count: int) -> list[SSAValue]:
             return [parts.slice_axis(x, axis, first, count) for x, axis in cut]
 
+        if not loop:
+            return block(*(x for x, _ in cut), *shared)[0]
         (count, left), found = divmod(length, rows), []
         if count == 1:
             found.append(call(pieces(0, rows)))
@@ -188,35 +200,46 @@ class AttentionOp(CompositeOp):
 
     def _weights(self, q: SSAValue, k: SSAValue, masks: Sequence[SSAValue]) -> SSAValue:
         """softmax(q k' * scale + mask)"""
-        scores = self._scores(q, k)
+        shape = (*shape_of(q)[:3], shape_of(k)[2])
+        return shapes.reshape(self._grouped_weights(q, k, masks), shape)
+
+    def _grouped_weights(self, q: SSAValue, k: SSAValue, masks: Sequence[SSAValue]) -> SSAValue:
+        """The same, as [b, groups, heads of one, s, t] where heads share keys."""
+        scores = self._grouped_scores(q, k)
         minus = float("-inf")
         for mask in masks:
+            mask = self._split(mask, k)
             if dtype_of(mask) == "bool":
                 scores = _apply("select", mask, scores, shapes.full_like(scores, minus))
             else:
                 scores = _apply("add", scores, mask)
+        shape = shape_of(scores)
         if self.causal.value.data:
-            rows, columns = (constants.iota(shape_of(scores)[2:], axis, "i64") for axis in (0, 1))
-            keep = shapes.broadcast(_apply("ge", rows, columns), shape_of(scores), [2, 3])
+            rows, columns = (constants.iota(shape[-2:], axis, "i64") for axis in (0, 1))
+            keep = shapes.broadcast(_apply("ge", rows, columns), shape, [len(shape) - 2, len(shape) - 1])
             scores = _apply("select", keep, scores, shapes.full_like(scores, minus))
-        return softmax(scores, 3)
+        return softmax(scores, len(shape) - 1)
 
     def _scores(self, q: SSAValue, k: SSAValue) -> SSAValue:
         """q k' * scale"""
-        (b, heads, s, d), groups, t = shape_of(q), shape_of(k)[1], shape_of(k)[2]
-        q = _apply("mul", q, shapes.full_like(q, self.scale.value.data))
-        if heads == groups:
-            return linear.contract(q, k, "bhsd,bhtd->bhst")
-        split = shapes.reshape(q, (b, groups, dims.floordiv(heads, groups), s, d))
-        return shapes.reshape(linear.contract(split, k, "bghsd,bgtd->bghst"), (b, heads, s, t))
+        return shapes.reshape(self._grouped_scores(q, k), (*shape_of(q)[:3], shape_of(k)[2]))
+
+    def _grouped_scores(self, q: SSAValue, k: SSAValue) -> SSAValue:
+        q = self._split(_apply("mul", q, shapes.full_like(q, self.scale.value.data)), k)
+        return linear.contract(q, k, "bhsd,bhtd->bhst" if len(shape_of(q)) == 4 else "bghsd,bgtd->bghst")
+
+    def _split(self, x: SSAValue, k: SSAValue) -> SSAValue:
+        """[b, heads, ...] as [b, groups, heads of one, ...] where heads share keys."""
+        (b, heads, *rest), groups = shape_of(x), shape_of(k)[1]
+        return x if heads == groups else shapes.reshape(x, (b, groups, dims.floordiv(heads, groups), *rest))
 
     def _mixed(self, weights: SSAValue, v: SSAValue) -> SSAValue:
-        """weights v"""
-        (b, heads, s, t), groups, out = shape_of(weights), shape_of(v)[1], shape_of(v)[3]
-        if heads == groups:
-            return linear.contract(weights, v, "bhst,bhtd->bhsd")
-        split = shapes.reshape(weights, (b, groups, dims.floordiv(heads, groups), s, t))
-        return shapes.reshape(linear.contract(split, v, "bghst,bgtd->bghsd"), (b, heads, s, out))
+        """weights v; the weights of heads that share keys may stand apart."""
+        apart = weights if len(shape_of(weights)) == 5 else self._split(weights, v)
+        if len(shape_of(apart)) == 4:
+            return linear.contract(apart, v, "bhst,bhtd->bhsd")
+        b, groups, heads, s, _ = shape_of(apart)
+        return shapes.reshape(linear.contract(apart, v, "bghst,bgtd->bghsd"), (b, groups * heads, s, shape_of(v)[3]))
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ class CpuTarget:
     fma: bool = True
     arch: str = "x86_64"
     kind: ClassVar[str] = "cpu"
-    lowering: ClassVar[Lowering] = Lowering(("panel",), ("parallel",), False, "peel", 48 << 10, "expand", winograd=True)
+    lowering: ClassVar[Lowering] = Lowering(
+        ("panel",), ("parallel",), False, "peel", 48 << 10, "expand", winograd=True, attention=True
+    )
 
     @property
     def dot(self) -> Literal["dot", "pairs", "none"]:

@@ -21,6 +21,7 @@ class Lowering:
     precisions  below f32, to which operands of products are rounded where that is asked for; a machine with some has a field `precision`
     winograd  whether its rules schedule graph.winograd
     online  whether they schedule graph.attention, whose softmax goes along with its keys
+    attention  whether they schedule the ops of attention as one kernel that keeps the scores of a block of queries
     math     whether functions such as exp are written out; otherwise whoever prints the loops has them
     """
 
@@ -35,6 +36,7 @@ class Lowering:
     precisions: tuple[str, ...] = ()
     winograd: bool = False
     online: bool = False
+    attention: bool = False
 
 
 class Target(Protocol):

@@ -22,6 +22,7 @@ from mlc.ir.graph.control import CallOp, inlined
 from mlc.ir.graph.custom import CustomOp
 from mlc.ir.module import Module
 from mlc.passes.base import Pass
+from mlc.passes.graph.attention_blocks import one_kernel
 from mlc.passes.graph.rewrite import rewrite, rule
 from mlc.passes.kernel.rules.by_target import AT_HAND, target_of
 
@@ -58,14 +59,21 @@ def write_checkpoint(op: CallOp, module: Module) -> Sequence[SSAValue]:
 
 @dataclass(frozen=True)
 class Decompose(Pass):
-    """Write composites (softmax, layer_norm, gelu, ...) as primitives, and calls as the ops of their bodies."""
+    """Write composites (softmax, layer_norm, gelu, ...) as primitives, and calls as the ops of their bodies, for the machine `target`."""
 
     name: ClassVar[str] = "decompose"
     target: str = AT_HAND
 
     def run(self, module: Module) -> None:
-        whole = target_of(self.target).lowering.online
-        rewrite(module, [decompose_but_attention if whole else decompose, write_out, write_out_custom])
+        target = target_of(self.target)
+
+        @rule(AttentionOp)
+        def attention(op: AttentionOp, module: Module) -> SSAValue | None:
+            """Attention that is computed by blocks of queries in one kernel needs no loop over them"""
+            return op.without_loop(*op.operands) if one_kernel(op, target) else None
+
+        whole = target.lowering.online
+        rewrite(module, [attention, decompose_but_attention if whole else decompose, write_out, write_out_custom])
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@
     %b = graph.add %a, broadcast       ->
     %c = graph.relu %b
 
-Contractions, convolutions and pooling take the element-wise ops behind them; reductions grow into row groups (softmax, layer norm);
-what is left fuses with the only readers it has, and then with all that read it place by place, so that a cell of many gates, or a step of an
+Attention that is arranged for it (mlc/passes/graph/attention_blocks.py) is one group. Contractions, convolutions and pooling take the
+element-wise ops behind them; reductions grow into row groups (softmax, layer norm); what is left fuses with the only readers it has, and then with all that read it place by place, so that a cell of many gates, or a step of an
 optimiser, is one kernel of several results. Values that cost nothing (constants, broadcasts, transposes, static slices) are copied into each
 group that reads them. Reshapes stay outside: they are views of a buffer.
 Whether an op may join where others are computed is one question, asked wherever a group grows: mlc.ir.graph.fusion_rule.
@@ -41,6 +41,7 @@ from mlc.ir.graph.winograd import WinogradOp
 from mlc.ir.module import Module
 from mlc.ir.types import rank_of, shape_of
 from mlc.passes.base import Pass
+from mlc.passes.graph.attention_blocks import Attention
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ KIND: tuple[tuple[type[Operation], str], ...] = (
 def fuse_block(block: Block, max_ops: int) -> None:
     """Replace the ops of a block by groups. Loops, branches, weights and reshapes that are views stay."""
     fusion = Fusion(block, max_ops)
+    fusion.attentions()
     fusion.epilogues()
     fusion.rows()
     fusion.chains()
@@ -243,6 +245,17 @@ class Fusion:
         return op in self.order and op not in self.group_of and op is not self.block.last_op and not is_view(op)
 
     # Growing groups -----------------------------------------------------------------------------------------------------
+    def attentions(self) -> None:
+        """Attention whose scores are laid out for it is one kernel."""
+        for op in self.ops:
+            found = Attention.of(op)
+            if found is None or not found.arranged or len(found.ops) > self.max_ops:
+                continue
+            if all(self.free(member) for member in found.ops):
+                group = self.new("attention", found.product)
+                for member in found.ops[1:]:
+                    self.add(group, member)
+
     def epilogues(self) -> None:
         """Contractions take the chain of element-wise ops behind them; the last producer of an add takes it."""
         for op in reversed(self.ops):

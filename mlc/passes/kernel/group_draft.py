@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import prod
+from types import MappingProxyType
 
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import i64
@@ -36,6 +37,7 @@ from mlc.ir.kernel.access import Affine
 from mlc.ir.kernel.kernel import Body
 from mlc.ir.types import dtype_of, is_float, is_half, rank_of, shape_of
 from mlc.passes.kernel.arg_reduce import arg_reduce
+from mlc.passes.kernel.attention_draft import part_keys, queries_last
 from mlc.passes.kernel.draft import Access, Context, Draft, DraftOp, Memory
 from mlc.passes.kernel.online_draft import draft_online
 from mlc.passes.kernel.phases import Every, Phase, phases
@@ -146,6 +148,7 @@ class GroupDraft:
             raise InternalError(
                 f"outline: a group reads its own {dtype_of(value)}{list(shape_of(value))} at another place"
             )
+        self.attends = group.kind.data == "attention"
         self.draft = Draft(name)
         self.memory: dict[SSAValue, Memory] = {}
         self.arguments: list[Memory | None] = []
@@ -191,9 +194,12 @@ class GroupDraft:
         return found
 
     def _worth_keeping(self, op: Operation, value: SSAValue) -> bool:
-        """Read by several results of one kernel; or more than once across reductions, and dear enough not to be computed twice."""
+        """Read by several results of one kernel; or more than once across reductions, and dear enough not to be computed twice; or folded, as
+        scores of attention and their exponentials are."""
         if value in self.shared:
             return True
+        if self.attends:
+            return any(isinstance(use.operation, (ReduceOp, ContractOp)) for use in value.uses)
         if self.group.kind.data != "rows" or not isinstance(op, ElementwiseOp):
             return False
         readers = {use.operation for use in value.uses}
@@ -309,6 +315,8 @@ class GroupDraft:
         for node in self.nodes:
             node.axes = [taken[find(n)] for n in node.axes]
             node.folded = {taken[find(n)]: e for n, e in node.folded.items()}
+        if self.attends:
+            part_keys(self.nodes)
 
     def _sources(self, node: Node) -> list[tuple[SSAValue, Access]]:
         """What a node's step reads, and where."""
@@ -359,6 +367,8 @@ class GroupDraft:
                     memory.holds = tuple((every.first, every.step) for every in positions)
                 self._accumulate(node, memory)
                 self.memory[node.value] = memory
+                if self.attends and any(isinstance(use.operation, ReduceOp) for use in node.value.uses):
+                    self.memory[node.value] = self._kept(node)
                 if outputs_here:
                     outputs[node.value] = self._write(node, node.value)
             elif isinstance(node.value.owner, ConcatenateOp) and self.piece is None:
@@ -371,9 +381,7 @@ class GroupDraft:
                 outputs[node.value] = self._write(node, node.value)
                 self.memory[node.value] = outputs[node.value]
             else:
-                memory = self.draft.memory(shape_of(node.value), dtype_of(node.value), "t", temporary=True)
-                self._elementwise(node, node.value, memory)
-                self.memory[node.value] = memory
+                self.memory[node.value] = self._kept(node)
         self._forget_other_pieces()
         return self.draft, self.arguments, [outputs[v] for v in yielded(self.block)]
 
@@ -385,6 +393,12 @@ class GroupDraft:
     def _write(self, node: Node, value: SSAValue) -> Memory:
         memory = self.draft.memory(shape_of(value), dtype_of(value), "y")
         self._elementwise(node, value, memory)
+        return memory
+
+    def _kept(self, node: Node) -> Memory:
+        """A temporary that holds a value for the steps behind."""
+        memory = self.draft.memory(shape_of(node.value), dtype_of(node.value), "t", temporary=True)
+        self._elementwise(node, node.value, memory)
         return memory
 
     def _loops(self, node: Node) -> dict[str, Extent]:
@@ -482,12 +496,13 @@ class GroupDraft:
         self._compute(value, () if scalar_source else at, loops, memory, target)
 
     def _fill(self, node: Node, memory: Memory, value: float | bool) -> None:
+        """memory[d] = value; in front of all other steps of attention, whose sums go on while scores are computed."""
         at = tuple(Affine({n: 1}) for n in node.axes)
-        self.draft.steps.append(
-            DraftOp(
-                self._loops(node), [], (memory, at), lambda c, b, inputs, out: scalar.constant(b, memory.dtype, value)
-            )
+        fill = DraftOp(
+            self._loops(node), [], (memory, at), lambda c, b, inputs, out: scalar.constant(b, memory.dtype, value)
         )
+        first = self.attends and node is not self.nodes[0]
+        self.draft.steps.insert(0 if first else len(self.draft.steps), fill)
 
     def _accumulate(self, node: Node, memory: Memory) -> None:
         op = node.value.owner
@@ -498,6 +513,12 @@ class GroupDraft:
                 fold, _ = scalar.reduction(kind)
                 self._fill(node, memory, identity(op.kind.data, dtype_of(op.x)))
                 self._fold(node, memory, lambda b, out, xs: fold(b, dtype, out, xs[0]))
+            case ContractOp() if self.attends and node is self.nodes[0]:
+                at = queries_last(
+                    self.draft, self.memory, op, node.axes, dict(zip(_folded_labels(op), node.folded, strict=True))
+                )
+                self._fill(node, memory, 0)
+                self._fold(node, memory, _multiply_add(dtype), at)
             case ContractOp():
                 self._fill(node, memory, 0)
                 self._fold(node, memory, _multiply_add(dtype))
@@ -520,11 +541,17 @@ class GroupDraft:
                 self._fill(node, memory, 0)
                 self.draft.steps.append(arg_reduce(op, self.memory, node.axes, node.folded, memory))
 
-    def _fold(self, node: Node, memory: Memory, combine: Callable[..., SSAValue]) -> None:
-        """memory[d] = combine(memory[d], sources) over the folded loops."""
+    def _fold(
+        self,
+        node: Node,
+        memory: Memory,
+        combine: Callable[..., SSAValue],
+        copied: Mapping[SSAValue, tuple[Memory, Access]] = MappingProxyType({}),
+    ) -> None:
+        """memory[d] = combine(memory[d], sources) over the folded loops. Some sources may be read where they are `copied`."""
         at = tuple(Affine({n: 1}) for n in node.axes)
-        expression = Expression(dict(self.memory))
-        sources = self._sources(node)
+        expression = Expression({**self.memory, **{value: memory for value, (memory, _) in copied.items()}})
+        sources = [(v, copied[v][1] if v in copied else where) for v, where in self._sources(node)]
         for value, where in sources:
             expression.collect(value, where)
         self.draft.extents += expression.extents

@@ -47,19 +47,23 @@ from mlc.passes.loops.vector_leaf import Tile, rows_of_scratch
 def outline_leaves(kernel: Kernel, leaf: Vector, target: Target) -> None:
     """Replace every innermost tile by a call. Raises Refused where the vector leaf cannot compute one."""
     outliner = Outliner(kernel, leaf, bool(kernel.launch))
-    for run in list(tiles(kernel.op)):
+    for run in list(tiles(kernel, kernel.op)):
         with located(max(run, key=lambda op: len(loops_of(op)))):
             outliner.outline(run)
     kernel.leaves = [made.op for made in outliner.made.values()]
 
 
-def tiles(root: Operation) -> Iterator[list[GenericOp]]:
-    """Structured ops with nothing between them: what one leaf computes."""
+def tiles(kernel: Kernel, root: Operation) -> Iterator[list[GenericOp]]:
+    """Structured ops with nothing between them: what one leaf computes. One that sees memory otherwise than those that write it, or that writes it, is
+    in another leaf: the last tile of a loop stands in front of what reads all of them."""
     for region in root.regions:
         for block in region.blocks:
             run: list[GenericOp] = []
             for op in block.ops:
                 if isinstance(op, GenericOp) and "copy" not in op.attributes:
+                    if any(_otherwise(kernel, one, op) for one in run):
+                        yield run
+                        run = []
                     run.append(op)
                     continue
                 if run:
@@ -68,9 +72,19 @@ def tiles(root: Operation) -> Iterator[list[GenericOp]]:
                 if isinstance(op, GenericOp):  # a staged copy fills a buffer of its own
                     yield [op]
                 else:
-                    yield from tiles(op)
+                    yield from tiles(kernel, op)
             if run:
                 yield run
+
+
+def _otherwise(kernel: Kernel, first: GenericOp, second: GenericOp) -> bool:
+    """Do two ops touch one buffer through two views, and one of them writes it?"""
+    for one, other in ((first, second), (second, first)):
+        target = one.outputs[0]
+        root = kernel.root_of(target)
+        if any(value is not target and kernel.root_of(value) is root for value in other.operands):
+            return True
+    return False
 
 
 class Outliner:

@@ -303,9 +303,22 @@ class Operand:
         value = self.read(b, point, chunk, {}, {})
         return self.step.lanes.broadcast(b, value) if chunk is not None else value
 
+    def place(self, point: Point, chunk: Chunk | None) -> object:
+        """Equal for points that are written to the same elements."""
+        mine = chunk if self.spans else None
+        return self.position(point, mine), mine
+
     def write(
-        self, b: Builder, point: Point, chunk: Chunk | None, ivs: Mapping[str, SSAValue], value: SSAValue, seen: dict
+        self,
+        b: Builder,
+        point: Point,
+        chunk: Chunk | None,
+        ivs: Mapping[str, SSAValue],
+        value: SSAValue,
+        seen: dict,
+        final: bool = True,
     ) -> None:
+        """Memory gets the value if it is the final one of those that are folded there."""
         step, tile, lanes = self.step, self.step.tile, self.step.lanes
         chunk = chunk if self.spans else None
         where = self.position(point, chunk)
@@ -318,7 +331,7 @@ class Operand:
             tile.registers[self.value, where] = value
             return
         seen[self.value, self.forms, where, chunk] = value
-        if self.in_registers:  # read only by the ops that share this loop
+        if self.in_registers or not final:  # read only by the ops that share this loop
             return
         target = tile.buffers[self.value]
         at = self.indices(b, point, chunk, ivs)

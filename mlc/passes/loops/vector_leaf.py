@@ -299,6 +299,9 @@ class LeafOp:
     ) -> list[SSAValue]:
         results = []
         arguments = self.body.block.args
+        last: dict[object, int] = {}  # points that are folded into one element: the number of the last of them
+        if acc is None and self.reduced:
+            last = {self.result.place(point, chunk): number for number, (point, chunk) in enumerate(grid)}
         if self.fetched is not None:
             self.fetched.fetch(b, ivs)
         for number, (point, chunk) in enumerate(grid):
@@ -319,7 +322,8 @@ class LeafOp:
             else:
                 result = self.body.evaluate(b, self.lanes, values, self.tile.buffers)
             if acc is None:
-                self.result.write(b, point, chunk, ivs, result, seen)
+                final = not last or last[self.result.place(point, chunk)] == number
+                self.result.write(b, point, chunk, ivs, result, seen, final)
             elif chunk is not None and chunk.valid != self.lanes.width and self.reduces_across:
                 results.append(self.lanes.blend(b, self.lanes.broadcast(b, result), acc[number], chunk.valid))
             else:

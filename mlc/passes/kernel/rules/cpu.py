@@ -22,6 +22,8 @@ from mlc.ir.kernel.cpu_target import cpu_target
 from mlc.ir.kernel.kernel import Kernel, element_bytes, loops_of, type_of
 from mlc.ir.kernel.schedule import Binding, Level, Scalar, Schedule, Stage, Vector
 from mlc.ir.kernel.target import Target
+from mlc.passes.kernel.rules.attention_schedule import attention
+from mlc.passes.kernel.rules.even_tiles import even
 from mlc.passes.kernel.rules.loop_facts import LoopFacts, OperandFacts
 from mlc.passes.kernel.rules.winograd_schedule import winograd
 from mlc.passes.loops.sums import PIECE, is_sum, long_loop
@@ -57,6 +59,8 @@ def choose(kernel: Kernel, target: Target) -> Schedule:
     if found := winograd(group, target):
         return found
     rule = Rule(group, target)
+    if found := attention(group, target, rule.shape):
+        return found
     if group.integers_alone and not group.folds_bytes:
         if found := rule.transpose():
             return found
@@ -95,11 +99,6 @@ def scalar(group: LoopFacts) -> Schedule:
     for name in shared:  # the outermost loops, as long as every op has them
         bind[name] = "parallel"
     return Schedule((Level(dict.fromkeys(shared, 1), bind),) if shared else (), Scalar())
-
-
-def even(extent: int, largest: int) -> int:
-    """The tile that covers `extent` in as few tiles as `largest` would, nearly equal: 128 by 14 -> 13 (9 x 13 + 11)."""
-    return ceil(extent / ceil(extent / largest)) if extent else 1
 
 
 class Rule:
