@@ -25,7 +25,10 @@ Times = Mapping[str, float]  # nanoseconds by kernel, all of its calls in one ru
 ROUNDS = 5
 ROUND, RUNS = 0.02, 3  # seconds and runs, at least, of each side of a round: the least time of its runs counts
 GAIN = 1.03  # below it a difference is not worth a word
-SHARE = 0.01  # of all kernels' time, below which a kernel keeps its schedule
+SHARE, LEAST = (
+    0.01,
+    500.0,
+)  # of all kernels' time, and nanoseconds, below which a kernel keeps its schedule: clocks and chance are too much of it
 SEARCHED = 0.8  # of the time; the rest is for seeing it again
 
 
@@ -112,7 +115,8 @@ class Search:
         times = least([self._rule.times() for _ in range(3)])
         total = sum(times.values()) or 1.0
         self._shares = {name: ns / total for name, ns in times.items()}
-        worth = [s for name, s in self.spaces.items() if self._shares.get(name, 0.0) >= SHARE]
+        long = {name for name, ns in times.items() if ns >= max(SHARE * total, LEAST)}
+        worth = [space for name, space in self.spaces.items() if name in long]
         longest = 0.0
         while picks := {space.name: space.waiting.pop(0) for space in worth if space.waiting}:
             start = self.clock()

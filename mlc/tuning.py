@@ -136,8 +136,8 @@ def tune_module(
         raise TargetUnavailable(
             f"tune: schedules are measured on the CPU at hand, not {why}", remedy="Leave out --target and --arch."
         )
-    if seconds <= 0:
-        raise MlcError(f"tune: {seconds} seconds leave no time to measure", remedy="Give a time above 0, as 60.")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise MlcError(f"tune: seconds is {seconds!r}, which is no time to measure in", remedy="Give seconds, as 60.")
     start = time.perf_counter()
     with stage("tune", progress) as step:
         model = _Model(Compilation(replace(options, tune_store=None)), module, arrays)
@@ -161,6 +161,10 @@ def tune_module(
     return tuned
 
 
+def _scheduled() -> MlcError:
+    return MlcError("tune: the kernels of this module have schedules already", remedy="Give the model itself.")
+
+
 class _Model:
     """A model up to its kernels, before they have schedules; `compilation` has no store."""
 
@@ -168,7 +172,7 @@ class _Model:
         steps = compilation.passes(module)
         place = next((n for n, step in enumerate(steps) if isinstance(step, ChooseSchedules)), None)
         if place is None:
-            raise MlcError("tune: the kernels of this module have schedules already", remedy="Give the model itself.")
+            raise _scheduled()
         self.options, self.target, self.arrays = compilation.options, compilation.target, arrays
         self.symbols, self.resident = bind(module, list(arrays)), 0
         self.module, self.steps = compilation.lower(module, steps[:place]), steps[place:]
@@ -181,10 +185,10 @@ class _Model:
     def spaces(self, store: ScheduleStore) -> dict[str, Space]:
         """What is in a store already is tried first."""
         found = {}
-        for function in kernels(self.module):
-            kernel = Kernel.from_func(function)
-            if kernel.schedule:
-                continue  # somebody wrote it
+        every = [Kernel.from_func(function) for function in kernels(self.module)]
+        if every and all(kernel.schedule for kernel in every):
+            raise _scheduled()
+        for kernel in (kernel for kernel in every if not kernel.schedule):  # else somebody wrote it
             self.keys[kernel.name] = kernel.key()
             rule = RULES[self.target.kind].choose(kernel, self.target)
             self.rules[kernel.name] = str(rule)

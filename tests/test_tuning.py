@@ -121,7 +121,7 @@ def test_other_answers_and_refused_schedules_count_for_nothing() -> None:
 
 def test_the_search_ends_with_its_time_and_sees_again_what_it_took() -> None:
     found, measured = search(
-        lambda tile: 900.0 / tile, {size: [2 * size] for size in (32 * 2**n for n in range(20))}, seconds=1.0
+        lambda tile: 90_000.0 / tile, {size: [2 * size] for size in (32 * 2**n for n in range(20))}, seconds=1.0
     )
     (row,) = found.run()
     assert row.gain > 2 and 3 <= len(measured) < 20 and measured[-1] == measured[-2]
@@ -345,8 +345,12 @@ def test_a_search_of_a_model_finds_what_the_times_of_its_kernels_say(monkeypatch
 
 
 def test_tune_says_what_it_cannot_do() -> None:
-    with pytest.raises(MlcError, match="no time"):
-        mlc.tune(product(), seconds=0)
+    for seconds in (0, -1, float("nan"), "60", True):
+        with pytest.raises(MlcError, match="no time"):
+            mlc.tune(product(), seconds=seconds)  # type: ignore[arg-type]
+    scheduled = Compilation().lower(product(), Compilation().passes(product())[:-2])
+    with pytest.raises(MlcError, match="have schedules already"):
+        mlc.tune(scheduled)
     with pytest.raises(mlc.TargetUnavailable, match="on the CPU at hand"):
         mlc.tune(product(), target="cuda", arch="sm_80")
     with pytest.raises(MlcError, match="no array for the input 'x'"):

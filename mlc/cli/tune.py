@@ -95,6 +95,8 @@ def facts(tuned: Tuned) -> dict[str, Any]:
 
 def lines(tuned: Tuned) -> Sequence[str]:
     """As mlc explain has kernels: schedules are too long for a table."""
+    if not tuned.tried:
+        return ["there was no time to try a schedule, or there is none to try; --time gives more"]
     if not tuned.rows:
         return [f"{tuned.tried} schedules tried, none faster than the rules'"]
     found = []
