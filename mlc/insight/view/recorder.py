@@ -180,9 +180,12 @@ class Recorder:
     def times(self, executable: Executable, feeds: Mapping[str, np.ndarray], seconds: float) -> None:
         """The times of calls, and of each kernel in them."""
         from mlc.backends import backend
+        from mlc.insight.machine import LoadMeter
         from mlc.insight.timing import kernels, latencies
 
+        meter = LoadMeter()
         breakdown = kernels(executable, feeds, seconds)
+        load = meter.read()
         inspector = backend(executable.target.kind).inspector
         machine = None if inspector is None else inspector.peaks(executable.threads)
         steps: list[dict[str, Any]] = [{"ns": 0.0, "turns": 1.0} for _ in executable.plan.steps]
@@ -202,6 +205,7 @@ class Recorder:
                 "predicted": [step.get("predicted", 0) for step in steps],
                 "bound": [step.get("bound") or "" for step in steps],
                 "end_to_end": round(breakdown.end_to_end * 1e6),
+                "busy": str(load) if load is not None and load.busy else "",
                 "latency": [round(ms, 4) for ms in latencies(executable, feeds, seconds)],
                 "machine": machine and {"gflops": round(machine.gflops, 1), "gbs": round(machine.gbytes, 1)},
             },

@@ -43,8 +43,14 @@ class TimePage extends PlotPage {
     const marks = ticks(compilation.whole / 1e6, 8).map((t) => `<text x="${left + ((w - 2 * left) * t * 1e6) / compilation.whole}" y="70" text-anchor="${t ? "middle" : "start"}">${timeText(t * 1e6)}</text>`);
     const whole = compilation.times.end_to_end;
     const between = `${timeText(compilation.between)} between them: ${WHAT_IS_BETWEEN}`;
-    const text = `A whole call takes ${timeText(whole)} (median): ${countText(compilation.steps.length, "kernel call")}, ${timeText(compilation.total)} together, and ${between}.`;
+    const text = `A whole call takes ${timeText(whole)} (median): ${countText(compilation.steps.length, "kernel call")}, ${timeText(compilation.total)} together, and ${between}.${this.busy()}`;
     return card("call", "One call, kernel by kernel", text, drawing(page, w, 76, blocks.join("") + marks.join(""), "kernels of one call on a line"));
+  }
+
+  /** Whole calls wait for others, which shows between kernels: the middle time of a kernel is one in which it did not. */
+  busy() {
+    const { busy } = this.compilation.times;
+    return busy ? ` While this was measured ${busy}, for which whole calls waited.` : "";
   }
 
   /** The slowest kernels: what each reaches, what holds it back, and which line of the model it is. */
