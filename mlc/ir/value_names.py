@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import BlockArgument, OpResult, SSAValue
+from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 
 from mlc.ir.graph.base import node_name
 from mlc.ir.graph.constants import WeightOp
@@ -32,15 +33,31 @@ class ValueNames:
         self._names: dict[SSAValue, str] = {}
         self._counts: dict[str, int] = {}
         self._taken: set[str] = set()
+        self._readers: dict[SSAValue, tuple[Operation, int]] = {}  # of each value, as it was in the last text
 
     def begin(self, module: ModuleOp) -> None:
-        """The next text is of this module: values that are gone from it leave their names to others, as an op to its copy in a group."""
-        values = list(_values(module))
-        self._names = {value: self._names[value] for value in values if value in self._names}
-        self._taken, self._counts = set(self._names.values()), {}
+        """The next text is of this module. What has taken the place of a value has its name; names of others that are gone are free, for an op's
+        copy in a group."""
+        values = dict.fromkeys(_values(module))
+        kept = {value: name for value, name in self._names.items() if value in values}
+        for value, name in self._names.items():
+            if (
+                value not in values
+                and (heir := self._heir(value)) in values
+                and heir not in kept
+                and not heir.name_hint
+            ):
+                kept[heir] = name
+        self._names, self._taken, self._counts = kept, set(kept.values()), {}
+        self._readers = {value: (use.operation, use.index) for value in values for use in islice(value.uses, 1)}
         for value in values:
             if value.name_hint is not None:
                 self.of(value)
+
+    def _heir(self, value: SSAValue) -> SSAValue | None:
+        """What the first reader of a value reads in its place now."""
+        reader, place = self._readers.get(value, (None, 0))
+        return reader.operands[place] if reader is not None and place < len(reader.operands) else None
 
     def of(self, value: SSAValue) -> str:
         name = self._names.get(value)

@@ -67,6 +67,19 @@ def test_a_value_keeps_its_name_when_others_go():
     assert [line.split()[1] for line in change] == ["%second.Thing7.tanh"]
 
 
+def test_what_takes_the_place_of_a_value_takes_its_name(tmp_path):
+    m = g.module_builder("main")
+    with m.function(inputs=[("x", (2, 3), "f32")]) as (x,):
+        with g.location("/scale/Div"):
+            y = g.div(x, g.scalar_like(x, 4.0))
+        m.outputs([("y", g.exp(y)), ("z", g.tanh(y))])
+    PassManager("cse,simplify,dce", dump=tmp_path).run(m.finish())
+    before, after = (path.read_text().splitlines() for path in sorted(tmp_path.glob("*-[cs]*.mlir")))
+    change = [line.split(" : ")[0] for line in difflib.ndiff(before, after) if line[0] in "+-"]
+    assert [line.split(" = ")[1].split()[0] for line in change if "scale.Div = " in line] == ["graph.div", "graph.mul"]
+    assert not any("exp" in line or "tanh" in line for line in change)
+
+
 def test_names_of_a_model_do_not_hang_on_what_stands_before():
     one, two = (module(extra).text(names=ValueNames()).splitlines() for extra in (False, True))
     assert len(set(two) - set(one)) == 1 and not set(one) - set(two)

@@ -56,7 +56,7 @@ class MemoryPage extends PlotPage {
       const alive = buffer.first <= peak && peak <= buffer.last;
       return `<rect class="hit" x="${x}" y="${y}" width="${width}" height="${height}" fill="${strong(hue)}" fill-opacity="${alive ? 0.95 : 0.5}" data-tip="${escaped(text)}" data-kernel="${maker?.kernel ?? ""}"/>`;
     });
-    const mark = peak >= 0 ? `<line x1="${X(peak + 0.5)}" x2="${X(peak + 0.5)}" y1="6" y2="${h - 30}" stroke="${paint.bad}" stroke-dasharray="4 3"/><text x="${X(peak + 0.5) + 4}" y="16" fill="${paint.bad}">peak ${bytesText(memory.peak)}</text>` : "";
+    const mark = peak >= 0 ? `<line x1="${X(peak + 0.5)}" x2="${X(peak + 0.5)}" y1="6" y2="${h - 30}" stroke="${paint.bad}" stroke-dasharray="4 3"/><text x="${X(peak + 0.5) + 4}" y="${h - 34}" style="fill: ${paint.bad}">peak ${bytesText(memory.peak)}</text>` : "";
     const axis = `<text x="${left}" y="${h - 8}">first step</text><text x="${w - 10}" y="${h - 8}" text-anchor="end">last step</text>`;
     return card("arena", "The arena over one call", "Each rectangle is a buffer: across, from the first to the last step that touches it; up, where it lies. Full colour: alive at the peak.", drawing(this.page, w, h, grid + rectangles.join("") + mark + axis, "buffers of the arena over the steps of a call"));
   }
@@ -70,7 +70,7 @@ class MemoryPage extends PlotPage {
     const points = alive.map((bytes, k) => `L${X(k)},${Y(bytes)} L${X(k + 1)},${Y(bytes)}`).join(" ");
     const area = alive.length ? `<path d="M${X(0)},${Y(0)} ${points} L${X(steps.length)},${Y(0)} Z" fill="${strong(28)}" fill-opacity=".45" stroke="${strong(28)}"/>` : "";
     const hits = steps.map((step, k) => `<rect x="${X(k)}" y="6" width="${Math.max(0.5, X(k + 1) - X(k))}" height="${h - 30}" fill="transparent" data-kernel="${step.kernel}" data-tip="${escaped(`${stepText(step)}\n${bytesText(alive[k])} alive`)}"/>`).join("");
-    const line = (bytes, text, colour) => `<line x1="${left}" x2="${w - 10}" y1="${Y(bytes)}" y2="${Y(bytes)}" stroke="${colour}" stroke-dasharray="4 3"/><text x="${w - 12}" y="${Y(bytes) - 4}" text-anchor="end">${text} ${bytesText(bytes)}</text>`;
+    const line = (bytes, text, colour) => `<line x1="${left}" x2="${w - 10}" y1="${Y(bytes)}" y2="${Y(bytes)}" stroke="${colour}" stroke-dasharray="4 3"/><text x="${w - 12}" y="${Math.max(10, Y(bytes) - 4)}" text-anchor="end">${text} ${bytesText(bytes)}</text>`;
     const arena = line(memory.arena - memory.scratch, "arena", paint.dim);
     const before = memory.before ? line(memory.before.peak, "without the budget", paint.bad) : "";
     return card("alive", "Alive at each step", "", drawing(this.page, w, h, area + arena + before + hits, "bytes alive at each step"));

@@ -81,7 +81,7 @@ class TimePage extends PlotPage {
     const more = others.reduce((sum, kernel) => sum + kernel.ns, 0);
     if (others.length) rows.push(this.plainRow(countText(others.length, "other kernel"), more, head.length));
     rows.push(this.plainRow(BETWEEN, compilation.between, head.length, WHAT_IS_BETWEEN));
-    rows.push(this.plainRow("the whole call", compilation.whole, head.length));
+    rows.push(this.plainRow("the whole call", compilation.times.end_to_end, head.length));
     const header = el("tr", {}, head.map((text, k) => el("th", { textContent: text, className: k > 0 && k < 7 ? "number" : "", scope: "col" })));
     const table = el("table", {}, el("thead", {}, header), el("tbody", {}, rows));
     return card("slowest", "The slowest kernels", "The roof is what this machine reaches for so many operations, and bytes that come from memory: what lies in its caches can be faster.", table);
