@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import mlc.numpy as mnp
 from mlc.errors import MlcError, ShapeError
@@ -23,6 +24,7 @@ from mlc.other_frameworks import check_keywords
 Rate = float | Callable[[Tensor], Any]  # a number, or a function of how many updates there were, an i64 scalar
 Number = Tensor | float
 Slots = dict[str, Any]
+_COMPILED: WeakSet[Any] = WeakSet()  # optimisers that are parts of steps, whose options are constants of their code
 Hessian = Callable[[Any], Any]
 
 
@@ -54,6 +56,15 @@ class Optimizer:
         if not callable(lr):
             require("lr", lr, isinstance(lr, int | float) and lr >= 0, "a number of at least 0, or a schedule")
         self.lr = lr
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self in _COMPILED and name in vars(self):
+            raise MlcError(
+                f"{name} of {self!r} is a constant of a compiled step",
+                file=user_line(),
+                remedy="A rate that changes is a schedule, a function of how many updates there were: lr=lambda step: 1e-3 / (1 + step / 100).",
+            )
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if name != "slots")
@@ -112,6 +123,15 @@ class Optimizer:
     def rule(self, p: Tensor, g: Tensor, kept: Slots, now: Mapping[str, Any]) -> tuple[Tensor, Slots]:
         """One parameter and its slots after the update, given the gradient and the numbers, all of one dtype."""
         raise NotImplementedError(type(self).__name__)
+
+
+def keep_options(optimizer: Any) -> None:
+    """Refuse, from here on, to change the options of an optimiser and of those inside of it: compiled code would not see it."""
+    if isinstance(optimizer, Optimizer) and optimizer not in _COMPILED:
+        _COMPILED.add(optimizer)
+        for value in vars(optimizer).values():
+            for each in value.values() if isinstance(value, dict) else [value]:
+                keep_options(each)
 
 
 class Numbers:

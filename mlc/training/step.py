@@ -37,6 +37,7 @@ from mlc.ir.graph.base import role
 from mlc.ir.module import Module
 from mlc.ir.types import numpy_dtype
 from mlc.jitted import Jitted, known_shapes, traced_call
+from mlc.optim.update_rule import keep_options
 from mlc.options import CompileOptions
 from mlc.runtime.executable import Executable
 from mlc.runtime.state import Stateful
@@ -84,6 +85,7 @@ class TrainStep:
             require_float(path, leaf)
         params, buffers = (_as_tensors(tree) for tree in (objective.params, objective.buffers))
         values = (params, _as_tensors(optimizer.init(params)), buffers, mnp.zeros((), "i64"), random.key(seed))
+        keep_options(optimizer)
         leaves, self._tree = flatten_named(dict(zip(_STATE, values, strict=True)))
         self._names = checkpoint.plain_names([path.lstrip(".") for path in self._tree.paths()])
         arrays = [np.array(leaf.data) for leaf in leaves]

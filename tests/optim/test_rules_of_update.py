@@ -6,7 +6,7 @@ import pytest
 import mlc
 import mlc.numpy as mnp
 from mlc.errors import MlcError
-from mlc.optim import SGD, Accumulate, Adam, AdamW, Averaged, Bound
+from mlc.optim import SGD, Accumulate, Adam, AdamW, Averaged, Bound, Groups
 from tests.optim.trajectories import CASES, MATRICES, expected, parameters, taken
 
 STEPS = 7
@@ -88,6 +88,16 @@ def test_wrappers_count_in_f32_for_parameters_of_16_bits() -> None:
     state = optimizer.init({"w": mnp.full(2, 511.0, "f16")})
     _, state = optimizer.update(params, state, params)
     np.testing.assert_allclose(state["average"]["w"], np.full(2, 511.001), rtol=1e-7)
+
+
+def test_options_of_a_compiled_optimiser_stay() -> None:
+    inner, free = SGD(0.1), SGD(0.1)
+    mlc.train_step(mlc.nn.Linear(2, 2), "mse", Groups({"*": Averaged(inner)}))
+    with pytest.raises(MlcError, match=r"lr of SGD\(lr=0.1, .*\) is a constant of a compiled step") as error:
+        inner.lr = 0.2
+    assert "a schedule" in str(error.value) and "test_rules_of_update.py" in str(error.value)
+    free.lr, inner.note = 0.2, "mine"
+    assert free.lr == 0.2 and inner.lr == 0.1
 
 
 def test_a_bound_optimiser_updates_its_parameters_by_their_gradients() -> None:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from xdsl.ir import SSAValue
 
-from mlc.errors import DTypeError, MlcError, OutOfRange, ShapeError
+from mlc.errors import DTypeError, MlcError, OutOfRange, ShapeError, UnsupportedOp
 from mlc.frontends.trace import eager, tape
 from mlc.frontends.trace.eager import GraphFunction
 from mlc.frontends.trace.functions import arrangement, elementwise, linear, reductions
@@ -440,13 +440,37 @@ class Tensor:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         function = UFUNCS.get(ufunc)
-        if function is None or method != "__call__" or options:
-            return NotImplemented
-        return function(*inputs)
+        if function is not None and method == "__call__" and not options:
+            return function(*inputs)
+        if not all(isinstance(x, Tensor | np.ndarray | np.generic | int | float) for x in inputs):
+            return NotImplemented  # a type of someone else may know
+        if options.get("out") is not None:
+            raise NotForTensors(
+                f"numpy.{ufunc.__name__} would write its result into an array, and tensors are values",
+                file=user_line(),
+                remedy="Write a = a + x in place of a += x, or a += x.numpy().",
+            )
+        raise _no_counterpart(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}")
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         ours = FUNCTIONS.get(function)
-        return NotImplemented if ours is None else ours(*args, **kwargs)
+        if ours is not None:
+            return ours(*args, **kwargs)
+        if not all(issubclass(kind, Tensor | np.ndarray) for kind in types):
+            return NotImplemented
+        raise _no_counterpart(f"{function.__module__}.{function.__name__}".removeprefix("numpy."))
+
+
+class NotForTensors(UnsupportedOp, TypeError):
+    """NumPy is asked for what tensors have not; a TypeError, as NumPy's own refusals are."""
+
+
+def _no_counterpart(name: str) -> NotForTensors:
+    return NotForTensors(
+        f"numpy.{name} has no counterpart for tensors",
+        file=user_line(),
+        remedy=f"Outside of traced functions x.numpy() is an array, which numpy.{name} takes.",
+    )
 
 
 class At:

@@ -117,6 +117,21 @@ def test_a_tensor_is_formatted_as_a_number_or_as_text() -> None:
         print(f"{x:.2f}")
 
 
+def test_functions_of_numpy_without_a_counterpart_are_named() -> None:
+    x, array = mlc.Tensor([1.0, 2.0]), np.zeros(2)
+    for use, name in (
+        (lambda: np.linalg.inv(x), "linalg.inv"),
+        (lambda: np.add.reduce(x), "add.reduce"),
+        (lambda: mlc.jit(np.spacing)(x), "spacing"),
+    ):
+        with pytest.raises(MlcError, match=f"numpy.{name} has no counterpart for tensors") as error:
+            use()
+        assert "test_trace.py" in str(error.value)
+    with pytest.raises(MlcError, match=r"numpy.add would write its result into an array"):
+        array += x
+    assert array.tolist() == [0, 0]
+
+
 def test_a_traced_value_is_no_use_outside() -> None:
     kept = []
     mlc.jit(lambda x: kept.append(x) or x).trace(np.ones(2))
