@@ -41,12 +41,10 @@ class ValueNames:
         values = dict.fromkeys(_values(module))
         kept = {value: name for value, name in self._names.items() if value in values}
         for value, name in self._names.items():
-            if (
-                value not in values
-                and (heir := self._heir(value)) in values
-                and heir not in kept
-                and not heir.name_hint
-            ):
+            heir = None if value in values else self._heir(value)
+            if heir is None or heir not in values or heir in kept or heir.name_hint:
+                continue
+            if not isinstance(heir.owner, WeightOp):  # which has a name of its own
                 kept[heir] = name
         self._names, self._taken, self._counts = kept, set(kept.values()), {}
         self._readers = {value: (use.operation, use.index) for value in values for use in islice(value.uses, 1)}
