@@ -9,7 +9,7 @@ import builtins
 import math
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,7 +20,19 @@ from mlc.frontends.trace.functions import arrangement, elementwise, linear, redu
 from mlc.frontends.trace.functions import index as indexing
 from mlc.frontends.trace.functions.promotion import joined
 from mlc.frontends.trace.parameters import axes_from, dtype_text, shape_from
-from mlc.frontends.trace.tensor import FUNCTIONS, UFUNCS, Tensor, array_of, bind, clipped, raised, record, reduced, wrap
+from mlc.frontends.trace.tensor import (
+    FUNCTIONS,
+    UFUNCS,
+    Tensor,
+    array_of,
+    bind,
+    clipped,
+    raised,
+    record,
+    reduced,
+    type_text,
+    wrap,
+)
 from mlc.frontends.trace.tracing import current_trace, user_line
 from mlc.ir import dims
 from mlc.ir.dims import Dim, Extent
@@ -549,6 +561,129 @@ def result_type(*xs: Any) -> np.dtype:
     except DTypeError as error:
         error.file = user_line()
         raise
+
+
+# Made of others ----------------------------------------------------------------------------------------------------------------
+
+
+@_ours()
+def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
+    a, b = asarray(a), asarray(b)
+    near = logical_and(isfinite(b), abs(a - b) <= atol + rtol * abs(b))
+    near = logical_or(near, a == b)
+    return logical_or(near, logical_and(isnan(a), isnan(b))) if equal_nan else near
+
+
+@_ours()
+def diff(a: Any, n: int = 1, axis: int = -1) -> Tensor:
+    """The differences of neighbours, n times over."""
+    a = moveaxis(a, axis, -1)
+    for _ in range(n):
+        a = not_equal(a[..., 1:], a[..., :-1]) if a.dtype == np.bool_ else a[..., 1:] - a[..., :-1]
+    return moveaxis(a, -1, axis)
+
+
+@_ours()
+def average(a: Any, axis: int | None = None, weights: Any = None) -> Tensor:
+    """The mean, by weights of the shape of `a` or, along one axis, of its length."""
+    a = asarray(a)
+    if weights is None:
+        return mean(a, axis)
+    weights = asarray(weights)
+    if weights.ndim == 1 and axis is not None and a.ndim > 1:
+        weights = weights.reshape([-1 if n == axis % a.ndim else 1 for n in range(a.ndim)])
+    weights = broadcast_to(weights, a.shape)
+    return sum(a * weights, axis) / sum(weights, axis)
+
+
+@_ours()
+def nansum(a: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    return sum(nan_to_num(a), axis, keepdims=keepdims)
+
+
+@_ours()
+def nanmean(a: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The mean of what is no NaN; NaN where all are."""
+    total = nansum(a, axis, keepdims)
+    return total / count_nonzero(logical_not(isnan(a)), axis, keepdims).astype(total.dtype)
+
+
+@_ours()
+def nanmax(a: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The largest of what is no NaN; NaN where all are."""
+    largest = max(where(isnan(a), -inf, a), axis, keepdims)
+    return where(all(isnan(a), axis, keepdims), nan, largest)
+
+
+@_ours()
+def nanmin(a: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    return -nanmax(-asarray(a), axis, keepdims)
+
+
+@_ours()
+def median(a: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The middle, or the mean of the two in the middle; NaN where one is. The length is a number that is not 0."""
+    a = asarray(a)
+    rows = moveaxis(a, axis, 0) if axis is not None else ravel(a)
+    if isinstance(rows.shape[0], Dim) or rows.shape[0] == 0:
+        raise ShapeError(
+            f"the median along {rows.shape[0]} elements", file=user_line(), remedy="Give a length of at least 1."
+        )
+    ordered, count = sort(rows, 0), rows.shape[0]
+    middle = mean(ordered[(count - 1) // 2 : count // 2 + 1], 0)
+    if rows.dtype.kind not in "iub":
+        middle = where(any(isnan(rows), 0), nan, middle)
+    if not keepdims:
+        return middle
+    return expand_dims(middle, axis) if axis is not None else middle.reshape([1] * a.ndim)
+
+
+def meshgrid(*xs: Any, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
+    """The coordinates of a grid: tensors of as many axes as there are coordinates; "xy" has the first two exchanged."""
+    lines = [ravel(x) for x in xs]
+    order = [1, 0, *range(2, len(lines))] if indexing == "xy" and len(lines) > 1 else list(range(len(lines)))
+    sizes = [lines[n].shape[0] for n in order]
+    placed = [line.reshape([-1 if n == own else 1 for n in order]) for own, line in enumerate(lines)]
+    return [broadcast_to(line, sizes) for line in placed]
+
+
+@_ours()
+def diag(v: Any, k: int = 0) -> Tensor:
+    """The diagonal of a matrix, or the matrix that has this one and else zeros."""
+    v = asarray(v)
+    if v.ndim == 2:
+        return diagonal(v, k)
+    if v.ndim != 1:
+        raise ShapeError(f"diag takes a vector or a matrix, not {type_text(v)}", file=user_line())
+    line = pad(v, (builtins.max(-k, 0), builtins.max(k, 0)))
+    return where(eye(line.shape[0], k=k, dtype="bool"), line[:, None], zeros((), v.dtype))
+
+
+@_ours()
+def kron(a: Any, b: Any) -> Tensor:
+    """Each element of a times b, in blocks."""
+    a, b = asarray(a), asarray(b)
+    rank = builtins.max(a.ndim, b.ndim)
+    a, b = (x.reshape([1] * (rank - x.ndim) + list(x.shape)) for x in (a, b))
+    rows = a.reshape([e for size in a.shape for e in (size, 1)]) * b.reshape([e for size in b.shape for e in (1, size)])
+    return rows.reshape([one * other for one, other in zip(a.shape, b.shape, strict=True)])
+
+
+@_ours()
+def vdot(a: Any, b: Any) -> Tensor:
+    return dot(ravel(a), ravel(b))
+
+
+@_ours()
+def atleast_1d(*xs: Any) -> Any:
+    found = tuple([x if x.ndim else x.reshape(1) for x in map(asarray, xs)])
+    return found[0] if len(found) == 1 else found
+
+
+@_ours()
+def atleast_2d(*xs: Any) -> Any:
+    found = tuple([x if x.ndim > 1 else x.reshape(1, -1) for x in map(asarray, xs)])
+    return found[0] if len(found) == 1 else found
 
 
 @_ours()

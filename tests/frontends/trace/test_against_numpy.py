@@ -264,6 +264,49 @@ def test_functions_that_arrange_and_multiply(number: int) -> None:
         same(ARRANGED[number], np.arange(12, dtype=dtype).reshape(3, 4))
 
 
+MADE = {
+    "diff": lambda n, x: (n.diff(x), n.diff(x, 2, 0)),
+    "average": lambda n, x: (
+        n.average(x),
+        n.average(x, 0),
+        n.average(x, 1, abs(x[0]) + 1),
+        n.average(x, None, abs(x) + 1),
+    ),
+    "nan": lambda n, x: [
+        f(n.where(x > 1, n.nan, x), a) for f in (n.nansum, n.nanmean, n.nanmax, n.nanmin) for a in (None, 0)
+    ],
+    "median": lambda n, x: (
+        n.median(x),
+        n.median(x, 0),
+        n.median(x, 1, keepdims=True),
+        n.median(n.where(x > 2, n.nan, x), 1),
+    ),
+    "meshgrid": lambda n, x: [
+        *n.meshgrid(x[0], x[:, 0]),
+        *n.meshgrid(x[0], x[:, 0], x[0], indexing="ij"),
+        *n.meshgrid(x[0]),
+    ],
+    "diag": lambda n, x: (n.diag(x), n.diag(x, 1), n.diag(x[0], 2), n.diag(x[:, 0], -1)),
+    "kron": lambda n, x: (n.kron(x, x[:2]), n.kron(x[0], x)),
+    "vdot": lambda n, x: (n.vdot(x, x), *n.atleast_1d(x[0, 0], x), *n.atleast_2d(x[0], x, x[0, 0])),
+    "isclose": lambda n, x: (
+        n.isclose(x, x * 1.000001),
+        n.isclose(n.sqrt(x), n.sqrt(x), equal_nan=True),
+        n.isclose(x / 0, x / 0),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:All-NaN")  # of NumPy
+@pytest.mark.parametrize("name", MADE)
+@settings(max_examples=6, deadline=None)
+@given(data=st.data(), rows=st.sampled_from([1, 2, 5]), columns=st.sampled_from([1, 4, 5]), dtype=FLOATS)
+def test_functions_that_are_made_of_others(
+    name: str, data: st.DataObject, rows: int, columns: int, dtype: type
+) -> None:
+    same(MADE[name], data.draw(arrays((rows, columns), dtype)))
+
+
 def test_numpys_own_functions_on_tensors_are_ours() -> None:
     x = mlc.Tensor(np.arange(6.0).reshape(2, 3))
     for found in (
