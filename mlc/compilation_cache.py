@@ -128,6 +128,21 @@ def keep(asked: Request, record: CompilationRecord) -> str | None:
     return None
 
 
+def checksums(asked: Request, record: CompilationRecord) -> dict[str, str] | None:
+    """Of the weights of a record in packages, if a package was written of it: they hold for files that are what the record says."""
+    content = stored().get(_of_weights(asked, record))
+    found = None if content is None else json.loads(content)
+    return found if isinstance(found, dict) and found.keys() == {row.key for row in record.rows} else None
+
+
+def keep_checksums(asked: Request, record: CompilationRecord, found: Mapping[str, str]) -> None:
+    stored().put(_of_weights(asked, record), json.dumps(dict(found)).encode())
+
+
+def _of_weights(asked: Request, record: CompilationRecord) -> str:
+    return _key(asked.key, "checksums", json.dumps(sorted(record.files.items())))
+
+
 def array_digest(array: np.ndarray) -> str:
     """SHA-256 of an array's type, shape and bytes."""
     digest = hashlib.sha256(f"{array.dtype.str} {array.dtype.name} {array.shape}\0".encode())

@@ -346,6 +346,25 @@ def test_the_command_writes_the_same_package_and_imports_none_of_what_compiles(t
     assert (tmp_path / "cold.mlc").read_bytes() == (tmp_path / "warm.mlc").read_bytes()
 
 
+def test_checksums_of_weights_are_taken_once_for_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def package(path: str) -> bytes:
+        out = tmp_path / "m.mlc"
+        assert main(["compile", path, "-q", "-o", str(out)]) == 0
+        mlc.load_executable(out, verify=True)
+        return out.read_bytes()
+
+    def refuse(content: memoryview) -> str:
+        raise AssertionError
+
+    path = written(tmp_path)
+    cold, warm = package(path), package(path)
+    with monkeypatch.context() as patch:
+        patch.setattr("mlc.runtime.package._checksum", refuse)
+        assert package(path) == warm == cold
+    written(tmp_path, model(changed("fc")))
+    assert len({package(path) for _ in range(3)} - {cold}) == 1
+
+
 def test_who_looks_at_the_passes_has_them_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = written(tmp_path), str(tmp_path / "m.mlc")
     for flags in ([], ["--print-ir-after", "fuse"], ["--time-passes"], ["--dump-ir", str(tmp_path / "ir")]):

@@ -203,9 +203,12 @@ def _from_cache(asked: Request, out: Path, args: argparse.Namespace, source: Mod
     console.note(_headline(artifact.target, args.threads))
     try:
         with stage("cache", console.progress, seconds) as step, writing(out) as path:
-            package.save(artifact, path)
+            known = compilation_cache.checksums(asked, record)
+            written = package.save(artifact, path, checksums=known)
             if not found.confirm():
                 raise _Changed
+            if known is None:
+                compilation_cache.keep_checksums(asked, record, written)
             step.text = f"warm: {compilation_cache.WARM}; {len(artifact.plan.steps)} kernel calls"
     except _Changed:
         return False

@@ -52,10 +52,16 @@ _PADDING_FIELD = 0xD935  # the extra field that zip alignment tools use
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # same input, same bytes out
 
 
-def save(artifact: Artifact, path: str | os.PathLike[str], state: Mapping[str, str | None] | None = None) -> None:
-    """Write a package, with what it keeps between calls. The file appears complete or not at all. Raises MlcError where it cannot be written."""
+def save(
+    artifact: Artifact,
+    path: str | os.PathLike[str],
+    state: Mapping[str, str | None] | None = None,
+    checksums: Mapping[str, str] | None = None,
+) -> Mapping[str, str]:
+    """Write a package, with what it keeps between calls. The file appears complete or not at all. Returns the checksums of its weights, which are
+    not taken again where the caller knows them. Raises MlcError where it cannot be written."""
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
-        _write(artifact, file, Path(path), state)
+        return _write(artifact, file, Path(path), state, checksums)
 
 
 def to_bytes(artifact: Artifact) -> bytes:
@@ -79,11 +85,15 @@ def from_bytes(content: bytes) -> Package:
 
 
 def _write(
-    artifact: Artifact, file: zipfile.ZipFile, path: Path, state: Mapping[str, str | None] | None = None
-) -> None:
+    artifact: Artifact,
+    file: zipfile.ZipFile,
+    path: Path,
+    state: Mapping[str, str | None] | None = None,
+    checksums: Mapping[str, str] | None = None,
+) -> Mapping[str, str]:
     target = artifact.target
     header, sizes = _header(types_of(artifact.weights))
-    checksums = _put_aligned(file, header, sizes, artifact.weights)
+    checksums = _put_aligned(file, header, sizes, artifact.weights, checksums)
     plan = artifact.plan if state is None else replace(artifact.plan, state=dict(state))
     manifest = {
         "format": FORMAT,
@@ -112,6 +122,7 @@ def _write(
         info = zipfile.ZipInfo(name, _EPOCH)
         info.compress_type = zipfile.ZIP_DEFLATED
         file.writestr(info, content)
+    return checksums
 
 
 def digest(members: Mapping[str, bytes], header: bytes) -> str:
@@ -136,10 +147,14 @@ def _lasting(report: Any) -> Any:
 
 
 def _put_aligned(
-    file: zipfile.ZipFile, header: bytes, sizes: Sequence[int], weights: Mapping[str, np.ndarray]
+    file: zipfile.ZipFile,
+    header: bytes,
+    sizes: Sequence[int],
+    weights: Mapping[str, np.ndarray],
+    known: Mapping[str, str] | None,
 ) -> dict[str, str]:
-    """The weights as a stored entry whose bytes begin at a multiple of ALIGNMENT in the file. Returns the checksum of each: taken beside, for it
-    takes as long as writing."""
+    """The weights as a stored entry whose bytes begin at a multiple of ALIGNMENT in the file. Returns the checksum of each, those that are `known` as
+    they are. While one is written the next is made, where they are made one by one, and its checksum taken: two at a time are in memory."""
     size = len(header) + sum(map(_aligned, sizes))
     large = size >= 1 << 31
     info = zipfile.ZipInfo(_WEIGHTS, _EPOCH)
@@ -149,20 +164,24 @@ def _put_aligned(
     before = file.fp.tell() + _LOCAL_HEADER + len(_WEIGHTS) + 4 + (_ZIP64_FIELD if large else 0)
     room = -before % ALIGNMENT
     info.extra = _PADDING_FIELD.to_bytes(2, "little") + room.to_bytes(2, "little") + bytes(room)
-    checksums: dict[str, Future[str]] = {}
-    last = ""
-    with file.open(info, "w", force_zip64=large) as out, ThreadPoolExecutor(1, "mlc checksums") as beside:
+    checksums: dict[str, str] = {}
+
+    def made(key: str) -> tuple[memoryview, str]:
+        content = _bytes(weights[key])
+        return content, known[key] if known else _checksum(content)
+
+    with file.open(info, "w", force_zip64=large) as out, ThreadPoolExecutor(1, "mlc weights") as beside:
         out.write(header)
-        for number, (key, array) in enumerate(weights.items()):
+        waiting = (beside.submit(made, key) for key in weights)
+        ahead: Future[tuple[memoryview, str]] | None = next(waiting, None)
+        for number, key in enumerate(weights):
             work.at("weights", number, len(sizes))
-            content = _bytes(array)
-            checksums[key] = beside.submit(_checksum, content)
+            assert ahead is not None
+            content, checksums[key] = ahead.result()
+            ahead = next(waiting, None)
             out.write(content)
-            out.write(bytes(_aligned(array.nbytes) - array.nbytes))
-            if last:  # two arrays at a time are enough, where they are made one by one
-                checksums[last].result()
-            last = key
-    return {key: found.result() for key, found in checksums.items()}
+            out.write(bytes(_aligned(content.nbytes) - content.nbytes))
+    return checksums
 
 
 def _checksum(content: memoryview) -> str:
