@@ -299,14 +299,14 @@ class LeafOp:
     ) -> list[SSAValue]:
         results = []
         arguments = self.body.block.args
+        if acc is None:  # where a constant factor is 0 nothing is added
+            grid = [(point, chunk) for point, chunk in grid if all(scale.at(point, chunk) for scale in self.scales)]
         last: dict[object, int] = {}  # points that are folded into one element: the number of the last of them
         if acc is None and self.reduced:
             last = {self.result.place(point, chunk): number for number, (point, chunk) in enumerate(grid)}
         if self.fetched is not None:
             self.fetched.fetch(b, ivs)
         for number, (point, chunk) in enumerate(grid):
-            if acc is None and any(not scale.at(point, chunk) for scale in self.scales):
-                continue  # nothing is added
             values: dict[SSAValue, SSAValue] = {}
             for operand, arg in zip(self.operands, arguments, strict=True):
                 if not arg.uses.get_length():
