@@ -8,6 +8,7 @@ import platform
 import shutil
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from mlc.backends import backend
 from mlc.cli.command_line import Parser
@@ -206,7 +207,8 @@ def _mpi() -> Finding:
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         return Finding("mpi", False, f"mpi4py {found} without an MPI: {said} ({purpose})", remedy)
-    launcher = shutil.which("mpiexec") or "no mpiexec on the path"
+    beside = Path(sys.executable).parent / "mpiexec"  # where a wheel puts it
+    launcher = beside if beside.exists() else shutil.which("mpiexec") or "no mpiexec on the path"
     return Finding("mpi", True, f"{done.stdout.strip()}, mpi4py {found}, {launcher} ({purpose})")
 
 

@@ -32,23 +32,11 @@ ENVIRONMENT = {
 def launch(ranks: int, scenario: str, folder: Path, plain: bool = False) -> subprocess.CompletedProcess[str]:
     """The ranks of a scenario, ended after two minutes."""
     lead = [] if plain else ["-m", "mpi4py"]
-    return launched([sys.executable, *lead, PROGRAM, scenario, folder], ranks)
-
-
-def launched(program: list[object], ranks: int = 2) -> subprocess.CompletedProcess[str]:
-    command = [LAUNCHER, "-n", ranks, *program]
+    command = [LAUNCHER, "-n", ranks, sys.executable, *lead, PROGRAM, scenario, folder]
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.run(
         list(map(str, command)), env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-
-
-def test_an_example_runs_on_two_ranks() -> None:
-    """One of them speaks."""
-    example = Path(__file__).parent.parent.parent / "examples" / "tiny_transformer.py"
-    done = launched([sys.executable, "-m", "mpi4py", example, "--mpi", "--steps", "2"])
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("nats per character") == 2
 
 
 def found(ranks: int, scenario: str, folder: Path) -> list[Any]:

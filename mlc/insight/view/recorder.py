@@ -257,7 +257,7 @@ def _shares(group: Any, sizes: Mapping[str, int]) -> dict[str, float]:
 
 def _normalised(values: list[float]) -> list[float]:
     total = sum(values)
-    return [round(v / total, 6) for v in values] if total else [1 / len(values)] * len(values)
+    return [round(v / total, 6) for v in values] if total else [1 / max(1, len(values))] * len(values)
 
 
 def _value(extent: Extent | str, sizes: Mapping[str, int]) -> int:
