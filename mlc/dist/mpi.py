@@ -31,7 +31,8 @@ class MpiGroup:
     def __init__(self) -> None:
         self.MPI = MPI = _mpi()
         self._sums, self._talk = MPI.COMM_WORLD.Dup(), MPI.COMM_WORLD.Dup()
-        self.beside = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED).size
+        machine = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED)
+        self.beside, self.first = machine.size, machine.rank == 0
         self._status = np.zeros(MPI._sizeof(MPI.Status), np.uint8)
         wide = MPI._sizeof(MPI.Comm) == 8
         self._code = load([compile_text(mpi_adapters("ptr" if wide else "i32"))])
@@ -56,18 +57,18 @@ class MpiGroup:
         for place, name in ((rank_table.TEST, "test"), (rank_table.WAIT, "wait"), (rank_table.START, "start")):
             words[place] = self._code.address(name)
 
-    def gather(self, said: bytes, what: str) -> list[bytes]:
-        mine = np.frombuffer(said, np.uint8)
+    def gather(self, said: bytes, what: str, patience: float) -> list[bytes]:
+        mine = np.frombuffer(said + b"\0", np.uint8)  # never nothing
         found = np.empty((self._talk.size, len(mine)), np.uint8)
         request, begin = self._talk.Iallgather(mine, found), time.monotonic()
         while not request.Test():
-            if time.monotonic() - begin > table().limit:
+            if time.monotonic() - begin > patience:
                 raise MlcError(
-                    f"rank {self._talk.rank} of {self._talk.size} gave up: after {table().limit:g} s not all ranks had come to this: {what}",
+                    f"rank {self._talk.rank} of {self._talk.size} gave up: after {patience:g} s not all ranks had come to this: {what}",
                     remedy="Another rank ended, or does something else.",
                 )
             time.sleep(0.0002)
-        return [bytes(row) for row in found]
+        return [bytes(row[:-1]) for row in found]
 
     def finish(self) -> None:
         words = table().words

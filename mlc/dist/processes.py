@@ -7,14 +7,15 @@ comparison of programs before the first step, a barrier behind a checkpoint.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol, TypeVar
 
 from mlc.errors import MlcError, TargetUnavailable
 from mlc.frontends.trace.tracing import user_line
 from mlc.ir.processors import available_cpus
 from mlc.runtime.engine_table import TIMEOUT, table
 
+Made = TypeVar("Made")
 Engine = Literal["mpi", "nccl"]
 ENGINES = ("mpi", "nccl")
 _PATIENCE = 300.0
@@ -25,9 +26,10 @@ class EngineGroup(Protocol):
 
     name: str
     beside: int  # ranks on this machine
+    first: bool  # whether this is the first of them
 
-    def gather(self, said: bytes, what: str) -> list[bytes]:
-        """What each rank says, of equal length, in the order of ranks. Raises MlcError where one says nothing for too long."""
+    def gather(self, said: bytes, what: str, patience: float) -> list[bytes]:
+        """What each rank says, of equal length, in the order of ranks. Raises MlcError where one says nothing for so many seconds."""
 
     def finish(self) -> None:
         """Take the engine out of the table."""
@@ -120,6 +122,15 @@ def finish() -> None:
         _group = None
 
 
+def first_of_the_machine_first(make: Callable[[], Made]) -> Made:
+    """make(), by one rank of each machine before the others, which find what it has left in the cache."""
+    if _group is None:
+        return make()
+    made = [make()] if _group.first else []
+    _group.gather(b"", "compiling", float("inf"))  # it takes what it takes, and who dies meanwhile ends all
+    return made[0] if made else make()
+
+
 def agreed(said: Mapping[str, bytes], what: str) -> None:
     """Raises MlcError on every rank where ranks say different things of `what`, naming which and who."""
     if _group is None:
@@ -128,7 +139,7 @@ def agreed(said: Mapping[str, bytes], what: str) -> None:
 
     names: Sequence[str] = list(said)
     digests = [sha256(said[name]).digest() for name in names]
-    found = _group.gather(b"".join(digests), what)
+    found = _group.gather(b"".join(digests), what, table().limit)
     different = []
     for n, name in enumerate(names):
         each = [row[32 * n : 32 * n + 32] for row in found]

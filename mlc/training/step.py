@@ -24,7 +24,7 @@ from mlc import random
 from mlc.compiler import Compilation, Inspection
 from mlc.differentiation import hvp, value_and_grad
 from mlc.dist.parallel import DataParallel, digest
-from mlc.dist.processes import agreed, barrier
+from mlc.dist.processes import agreed, barrier, first_of_the_machine_first
 from mlc.errors import MlcError
 from mlc.frontends.trace.pytree import Tree, difference, flatten, flatten_named
 from mlc.frontends.trace.tensor import Tensor, array_of, wrap
@@ -398,7 +398,9 @@ class TrainStep:
             self._warn_of_wide(rows)
             if self.parallel is not None:
                 self.parallel.require_same(traced.module.text(), shown, self.options, self._state)
-            found = self._compiled[key] = _CompiledStep(traced, self._names, self.options)
+            make = lambda: _CompiledStep(traced, self._names, self.options)
+            in_turn = self.parallel is not None and self.options.cache
+            found = self._compiled[key] = first_of_the_machine_first(make) if in_turn else make()
             if len(self._compiled) > SIGNATURES:
                 del self._compiled[next(iter(self._compiled))]
                 self._seen.clear()
