@@ -25,8 +25,8 @@ from xdsl.ir import Operation
 from xdsl.parser import Parser
 from xdsl.parser.generic_parser import ParserState
 from xdsl.utils.exceptions import ParseError, VerifyException
-from xdsl.utils.lexer import Input
-from xdsl.utils.mlir_lexer import MLIRLexer
+from xdsl.utils.lexer import Input, Token
+from xdsl.utils.mlir_lexer import MLIRLexer, MLIRToken, MLIRTokenKind, StringLiteral
 
 from mlc.errors import InternalError, InvalidText
 from mlc.ir.dims import Dim, Extent
@@ -138,6 +138,17 @@ class Reader:
 class _Lexer(MLIRLexer):
     # One character at a time: xDSL's takes runs of them in a repetition, and tries every way to part a long string that does not end.
     _unescaped_characters_regex = re.compile(r'"(?:[^"\\\n\v\f]|\\(?:["nt\\]|[0-9A-Fa-f]{2}))*"')
+
+    def _lex_string_literal(self, start_pos: int) -> MLIRToken:
+        """Letters outside of ASCII, which are printed as escaped bytes, are text: names of nodes, inputs and files."""
+        token = super()._lex_string_literal(start_pos)
+        if token.kind is MLIRTokenKind.BYTES_LIT:
+            try:
+                StringLiteral.from_span(token.span).bytes_contents.decode()
+            except UnicodeDecodeError:
+                return token
+            return Token(MLIRTokenKind.STRING_LIT, token.span)
+        return token
 
 
 # Sizes of a tensor type that has names among them, as text.py writes them, and the start of one whose sizes do not stand apart.

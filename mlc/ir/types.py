@@ -151,9 +151,7 @@ def print_extent(printer: Printer, text: str) -> None:
     if _PLAIN.fullmatch(text):
         printer.print_string(text)
     else:
-        printer.print_string(
-            '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        )  # escaped bytes were no text to xDSL
+        printer.print_string_literal(text)
 
 
 def parse_extent_text(parser: AttrParser) -> str:

@@ -23,7 +23,7 @@ from mlc.ir.kernel import program
 
 LONGEST = 18  # letters of a node's or weight's name
 _OTHER = re.compile(r"[^\w$.-]", re.ASCII)
-_COUNT = re.compile(r"_(\d+)$")  # read back, a name loses that: it is how xDSL tells values of one name apart
+_COUNT = re.compile(r"(?:_\d+)+$")  # read back, a name loses that: it is how xDSL tells values of one name apart
 
 
 class ValueNames:
@@ -114,5 +114,5 @@ def _short(name: str) -> str:
         if found and len(longer) > LONGEST:
             break
         found = longer
-    found = _COUNT.sub(r"\1", _OTHER.sub("_", found.removeprefix("node_"))[-LONGEST:])
+    found = _COUNT.sub(lambda count: count[0].replace("_", ""), _OTHER.sub("_", found.removeprefix("node_"))[-LONGEST:])
     return f"n{found}" if found[:1].isdigit() else found

@@ -7,6 +7,8 @@ import pytest
 
 import mlc
 from mlc.errors import InvalidModel, InvalidText
+from mlc.ir import builder as g
+from mlc.ir.graph.base import location_name
 from mlc.ir.module import Module
 from mlc.ir.text import TextPrinter
 from mlc.ir.types import tensor
@@ -272,3 +274,14 @@ def test_an_op_of_one_type_says_it_once(body: str, message: str | None) -> None:
     with pytest.raises(InvalidText, match=message) as caught:
         Module.parse(text)
     assert caught.value.line == 2
+
+
+def test_names_in_any_script_are_read_back() -> None:
+    m = g.module_builder("main")
+    with m.function(inputs=[("größe", ("Länge",), "f32")]) as (x,), g.location('узел "1"\n', file="модель.onnx"):
+        m.outputs([("出力", g.exp(x))])
+    made = m.finish()
+    again = Module.parse(made.text(locations=True))
+    assert (again.input_names, again.output_names, again.input_types) == (["größe"], ["出力"], made.input_types)
+    assert again.text(locations=True) == made.text(locations=True)
+    assert location_name(next(iter(again.main.body.block.ops))) == 'узел "1"\n'
