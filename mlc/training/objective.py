@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mlc.nn import Module
 
 Loss = Callable[..., Any]
+LOSSES = "mlc.nn.losses"  # the file of losses that have a name
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,13 @@ def of_layers(module: Module, loss: Loss | None) -> Objective:
 
 
 def valued(loss: Loss | None, prediction: Any, targets: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-    """(the loss, what the loss function gives behind it)"""
+    """(the loss, what the loss function gives behind it). Raises MlcError where a loss of mlc.nn is given more than one prediction."""
+    if not isinstance(prediction, Tensor) and getattr(loss, "__module__", None) == LOSSES:
+        raise MlcError(
+            f"the model gives a {type(prediction).__name__}, and {name_of(loss)} takes one tensor",  # type: ignore[arg-type]
+            file=user_line(),
+            remedy="Give a loss of your own that takes it apart: lambda prediction, target: nn.mse_loss(prediction[0], target).",
+        )
     found = prediction if loss is None else loss(prediction, *targets)
     value, *more = found if isinstance(found, tuple) else (found,)
     return value, tuple(more)

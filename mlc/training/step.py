@@ -382,6 +382,13 @@ class TrainStep:
         return traced
 
     def _compiled_for(self, batch: Sequence[Any], leaves: Sequence[Any], tree: Tree) -> _CompiledStep:
+        for leaf, path in zip(leaves, tree.paths(), strict=True):
+            if isinstance(leaf, str | bytes) or callable(leaf):
+                raise MlcError(
+                    f"a batch consists of tensors and numbers, and batch{path} is {leaf!r}",
+                    file=user_line(),
+                    remedy="What decides how the model computes is a part of the function: functools.partial(model, mode=...).",
+                )
         specs = [spec_of(leaf) for leaf in leaves]
         key = (tree, self.objective.mode(), *specs)
         if (self.shapes or self.objective.rows is not None) and len(batch) == len(self.objective.inputs):
