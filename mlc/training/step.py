@@ -218,10 +218,12 @@ class TrainStep:
     def save(self, path: Any) -> None:
         """Write all of the state: parameters, the optimiser's, buffers, count and key. A step that loads it goes on bit by bit as this one would.
 
-        Of several ranks, which have one state, rank 0 writes it, and all wait for that.
+        Of several ranks, which have one state, rank 0 writes it, and all wait for that. Raises MlcError on all of them where the states differ.
         """
         with self._lock:
             state = dict(self._state)
+        if self.parallel is not None:  # ranks on unequal machines may have drifted apart
+            agreed({"parameters and state": digest(state)}, f"what is saved in {path}")
         if self.parallel is None or self.parallel.rank == 0:
             checkpoint.write(path, state)
         if self.parallel is not None:

@@ -173,6 +173,18 @@ def test_only_numbers_of_one_kind_and_known_shapes_travel():
             AllReduceOp([])
 
 
+def test_no_bucket_has_more_elements_than_engines_count() -> None:
+    half = 1 << 30
+    m = g.module_builder("main")
+    with m.function(inputs=[(name, (half - 5,), "f32") for name in "abcd"] + [("e", (2 * half,), "f32")]) as inputs:
+        m.outputs([(name, g.all_reduce(x)) for name, x in zip("abcd", inputs, strict=False)])
+        with pytest.raises(ShapeError, match="2147483648 elements, and 2147483647 travel"):
+            g.all_reduce(inputs[-1])
+    module = PassManager("bucket-collectives{bytes=1000000000000}").run(m.finish())
+    sums = [op for op in module.main.body.block.ops if isinstance(op, AllReduceOp)]
+    assert [len(op.xs) for op in sums] == [1, 1, 1, 1]  # two of them, on cache lines, are one too many
+
+
 def test_sums_of_different_sizes_are_refused():
     m = g.module_builder("main")
     with m.function(inputs=[("x", ("N",), "f32")]) as (x,):

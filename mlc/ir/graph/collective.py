@@ -42,6 +42,7 @@ from mlc.ir.graph.shape import full_like
 from mlc.ir.types import dtype_of, is_half, is_static, shape_of, shape_text, tensor, tensor_type, type_text
 
 DTYPES = ("f32", "f64", "i32", "i64")  # that are summed up; halves travel as f32
+MOST = (1 << 31) - 1  # elements of a bucket: engines count in 32 bits
 _LINE = 16  # elements: members of a bucket begin on a cache line, as buffers do
 
 _rank: ContextVar[int] = ContextVar("rank", default=0)
@@ -226,7 +227,10 @@ def bucket_of(xs: Sequence[SSAValue]) -> TensorType:
             raise DTypeError(f"all_reduce: {dtype} and {dtype_of(x)} do not travel together")
         if len(xs) > 1 and not is_static(shape_of(x)):
             raise ShapeError(f"all_reduce: {shape_text(shape_of(x))} has no fixed size, and travels alone")
-    return tensor([bucket_places([shape_of(x) for x in xs])[1]], dtype)
+    total = bucket_places([shape_of(x) for x in xs])[1]
+    if isinstance(total, int) and total > MOST:
+        raise ShapeError(f"all_reduce: {total} elements, and {MOST} travel in one piece at most")
+    return tensor([total], dtype)
 
 
 # Builder functions -------------------------------------------------------------------------------------------------------

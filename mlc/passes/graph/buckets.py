@@ -21,14 +21,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import ClassVar
 
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from mlc.errors import MlcError
-from mlc.ir.graph.collective import AllReduceOp, AllReduceStartOp, AllReduceWaitOp
+from mlc.ir.graph.collective import MOST, AllReduceOp, AllReduceStartOp, AllReduceWaitOp, bucket_places
 from mlc.ir.graph.counted import PrefixOp
 from mlc.ir.module import Module
 from mlc.ir.types import dtype_of, is_static, itemsize, shape_of, tensor_type
@@ -99,7 +98,8 @@ class _Buckets:
             if isinstance(op, AllReduceOp) and op in self.gathered:
                 owners = [x.owner for x in op.xs if isinstance(x.owner, Operation)]
                 ready.setdefault(max(owners, key=order.__getitem__, default=None), []).append(op)
-        self.open: dict[str, list[AllReduceOp]] = {}
+        self.open: dict[str, list[AllReduceOp]] = {}  # by dtype
+        self.filled: dict[str, int] = {}  # elements of these
         for each in ready.get(None, ()):
             self._take(each)
         for op in self.ops:
@@ -121,14 +121,18 @@ class _Buckets:
         return found
 
     def _take(self, op: AllReduceOp) -> None:
-        dtype = dtype_of(op.xs[0])
-        members = self.open.setdefault(dtype, [])
-        members.append(op)
-        if sum(map(_bytes, members)) >= self.limit:
+        """Into the open bucket of its dtype, which may be full then, or too full before."""
+        dtype, elements = dtype_of(op.xs[0]), _elements(op)
+        if dtype in self.open and self.filled[dtype] + elements > MOST:
+            self._close(dtype)
+        self.open.setdefault(dtype, []).append(op)
+        self.filled[dtype] = self.filled.get(dtype, 0) + elements
+        if self.filled[dtype] * itemsize(dtype) >= self.limit:
             self._close(dtype)
 
     def _close(self, dtype: str) -> None:
         members = self.open.pop(dtype)
+        self.filled[dtype] = 0
         for op in members:
             self.level[op] = len(self.members)
         self.placed.append(len(self.members))
@@ -157,8 +161,9 @@ class _Buckets:
         return made
 
 
-def _bytes(op: AllReduceOp) -> int:
-    return sum(prod(e for e in shape_of(x) if isinstance(e, int)) * itemsize(dtype_of(x)) for x in op.xs)
+def _elements(op: AllReduceOp) -> int:
+    """What it takes of a bucket, up to where the next member begins."""
+    return bucket_places([*(shape_of(x) for x in op.xs), (0,)])[0][-1]
 
 
 def _overlap(block: Block) -> None:

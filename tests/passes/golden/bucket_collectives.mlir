@@ -1,5 +1,5 @@
-// PASSES: bucket-collectives{bytes=16}
-// Two gradients fill a bucket; updates stand behind all that gradients need. The sum that a gradient waits for travels alone, where it is.
+// PASSES: bucket-collectives{bytes=128}
+// Two gradients, each of a cache line, fill a bucket; updates stand behind all that gradients need. The sum that a gradient waits for travels alone, where it is.
 func.func @main(%x: tensor<2xf32> {graph.name = "x"}, %w: tensor<2xf32> {graph.name = "w"}) -> (tensor<2xf32> {graph.name = "a"}, tensor<2xf32> {graph.name = "b"}, tensor<2xf32> {graph.name = "c"}) {
   %m = graph.all_reduce %x : tensor<2xf32> -> tensor<2xf32>
   %g = graph.mul %x, %m : tensor<2xf32>, tensor<2xf32> -> tensor<2xf32>
