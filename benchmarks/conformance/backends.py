@@ -36,7 +36,7 @@ def mlc_backend(target: str = "cpu") -> Backend:
     import_package("mlc")
 
     def run(model: onnx.ModelProto, inputs: list[Value]) -> list[Value]:
-        executable = mlc.compile(model, target=target, threads=1)
+        executable = mlc.compile(model, target=target, threads=1 if target == "cpu" else None)
         return list(executable.run(None, feeds(model, inputs)))
 
     return Backend(run, lambda error: isinstance(error, UnsupportedOp))
