@@ -2,6 +2,7 @@
 
     python -m benchmarks.cuda_suite                                    the cases that pass on a CPU
     python -m benchmarks.cuda_suite --filter '^test_conv' --jobs 4
+    python -m benchmarks.cuda_suite --start 500 --count 250            a part of them: several such runs make one
 
 A case counts where CUDA C of all its kernels is made and compiled, and no kernel spills registers. Kernels of equal text are compiled once, many
 in a file. Models that are compiled at their first call (ranks or sequences that the call decides) are compiled for the case's own inputs; what they
@@ -100,12 +101,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", type=Path, default=PASSING, help="file of cases, one name per line")
     parser.add_argument("--filter", default="", help="regular expression on the case's name")
+    parser.add_argument("--start", type=int, default=0, help="number of the first case of those")
+    parser.add_argument("--count", type=int, help="how many of them; all behind the first where it is left out")
     parser.add_argument("--arch", default="sm_80")
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     wanted = set(args.list.read_text().split())
-    cases.extend(case for case in load_cases() if case.name in wanted and re.search(args.filter, case.name))
+    chosen = [case for case in load_cases() if case.name in wanted and re.search(args.filter, case.name)]
+    if args.start < 0 or (args.count is not None and args.count < 1):
+        parser.error(f"--start {args.start} --count {args.count}: the cases are numbered from 0 to {len(chosen) - 1}")
+    cases.extend(chosen[args.start :][: args.count])
     import_package("mlc")  # workers share it
     users: dict[str, list[int]] = {}  # text -> the cases that have it
     wrong: dict[int, str] = {}
