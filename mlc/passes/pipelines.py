@@ -147,7 +147,8 @@ def lowering_passes(
     computed again where else more than `memory_budget` bytes of intermediate results were alive. For a GPU long reductions are split. `ranks` is
     of a graph with sums over ranks."""
     split: list[Pass] = [SplitReductions(target)] if target_of(target).lowering.threads > 1 else []
-    grouping: list[Pass] = [*split, Fuse() if fuse else Fuse(max_ops=1)]
+    online = target_of(target).lowering.online
+    grouping: list[Pass] = [*split, Fuse(online=online) if fuse else Fuse(max_ops=1)]
     grouping += [] if memory_budget is None else [Rematerialise(str(memory_budget))]
     grouping += [BucketCollectives(), OverlapCollectives()] if ranks else []
     special = [Specialise(sizes)] if sizes else []

@@ -213,6 +213,56 @@ def test_every_stage_computes_the_same_and_threads_stay_apart() -> None:
         np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=0, atol=3e-3)
 
 
+def chains(read_twice: bool = False) -> mlc.Module:
+    """Attention as exporters write it: products, a scale, masks, a softmax; in some orders of axes. q [2, 37, 48] and so on, heads of 12."""
+    m = g.module_builder("chains")
+    inputs = [
+        ("q", (2, 37, 48), "f32"),
+        ("k", (2, 41, 48), "f32"),
+        ("v", (2, 41, 48), "f32"),
+        ("mask", (2, 1, 1, 41), "f32"),
+    ]
+    with m.function(inputs=inputs) as (q, k, v, mask):
+        heads = lambda x, length: g.transpose(g.reshape(x, (2, length, 4, 12)), [0, 2, 1, 3])
+        scale = g.full((2, 4, 37, 41), 12**-0.5, "f32")
+        of = lambda x: g.mul(g.matmul(heads(x, 37), g.transpose(heads(k, 41), [0, 1, 3, 2])), scale)
+        scores, others = of(q), of(g.neg(q))
+        rows, columns = (g.iota((2, 4, 37, 41), axis, "i64") for axis in (2, 3))
+        seen = g.select(g.ge(rows, columns), others, g.full((2, 4, 37, 41), -1e9, "f32"))
+        merged = lambda weights: g.reshape(g.transpose(g.matmul(weights, heads(v, 41)), [0, 2, 1, 3]), (2, 37, 48))
+        one = g.reshape(g.slice_axis(k, 2, 0, 12), (2, 41, 12))  # keys that all heads share
+        shared = g.mul(g.contract(heads(q, 37), one, "bhsd,btd->bhst"), scale)
+        found = [
+            ("masked", merged(g.softmax(g.add(scores, g.broadcast_to(mask, (2, 4, 37, 41))), 3))),
+            ("causal", merged(g.softmax(seen, 3))),
+            ("shared", g.contract(g.softmax(shared, 3), g.slice_axis(v, 2, 0, 12), "bhst,btd->bshd")),
+        ]
+        m.outputs([*found, ("scores", scores)] if read_twice else found)
+    return m.finish()
+
+
+@needs_compiler
+def test_attention_that_exporters_write_out_is_found() -> None:
+    rng = np.random.default_rng(0)
+    q, k, v, mask = (
+        rng.standard_normal(s).astype(np.float32) for s in ((2, 37, 48), (2, 41, 48), (2, 41, 48), (2, 1, 1, 41))
+    )
+    exe = mlc.compile(chains(), target="cuda-on-cpu")
+    assert sum("Online(" in kernel["schedule"] for kernel in exe.report["kernels"]) == 3, exe.report["kernels"]
+    heads = lambda x: x.reshape(2, -1, 4, 12).transpose(0, 2, 1, 3)
+    merged = lambda x: x.transpose(0, 2, 1, 3).reshape(2, 37, 48)
+    masked, causal, shared = exe(q, k, v, mask)
+    np.testing.assert_allclose(masked, merged(exact([heads(q), heads(k), heads(v), mask])), rtol=0, atol=5e-6)
+    np.testing.assert_allclose(causal, merged(exact([heads(-q), heads(k), heads(v)], causal=True)), rtol=0, atol=5e-6)
+    one = exact([heads(q), k[:, None, :, :12], v[:, None, :, :12]])
+    np.testing.assert_allclose(shared, one.transpose(0, 2, 1, 3), rtol=0, atol=5e-6)
+
+
+def test_scores_that_others_read_are_in_memory() -> None:
+    done = PassManager(pipeline(2, "cuda:sm_80")).run(chains(read_twice=True))
+    assert str(done).count("Online(") == 2  # of those whose scores nobody else reads
+
+
 def schedule(module: mlc.Module, target: str = "cuda:sm_80") -> Schedule:
     done = PassManager([step for step in pipeline(2, target) if step.name not in ("lower", "plan-arena")]).run(module)
     (text,) = [op.attributes["kernel.schedule"].data for op in done.op.ops if "kernel.schedule" in op.attributes]

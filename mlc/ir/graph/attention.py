@@ -13,6 +13,7 @@ from xdsl.traits import Pure
 
 from mlc.errors import ShapeError
 from mlc.ir import dims
+from mlc.ir.dims import Extent
 from mlc.ir.graph import constants, control, linear, parts
 from mlc.ir.graph import shape as shapes
 from mlc.ir.graph.base import emit, require_equal
@@ -90,9 +91,7 @@ class AttentionOp(CompositeOp):
     def fits_a_kernel(self) -> bool:
         """Whether a kernel that keeps scores in registers pays: rows of known size that fit there, and more than a few queries, as far as is known."""
         (_, _, length, size), out = shape_of(self.inputs[0]), shape_of(self.result)[3]
-        sizes = all(isinstance(e, int) and 1 < e <= SIZES for e in (size, out))
-        few = isinstance(length, int) and length < QUERIES
-        return sizes and not few and dtype_of(self.result) != "f64"
+        return pays_online(length, [size, out]) and dtype_of(self.result) != "f64"
 
     @property
     def by_parts(self) -> bool:
@@ -240,6 +239,12 @@ class AttentionOp(CompositeOp):
             return linear.contract(apart, v, "bhst,bhtd->bhsd")
         b, groups, heads, s, _ = shape_of(apart)
         return shapes.reshape(linear.contract(apart, v, "bghst,bgtd->bghsd"), (b, groups * heads, s, shape_of(v)[3]))
+
+
+def pays_online(queries: Extent, sizes: Sequence[Extent]) -> bool:
+    """Of attention with heads of these sizes, as AttentionOp.fits_a_kernel asks."""
+    few = isinstance(queries, int) and queries < QUERIES
+    return not few and all(isinstance(e, int) and 1 < e <= SIZES for e in sizes)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import ClassVar
 from xdsl.ir import Operation, SSAValue
 
 from mlc.ir import builder as g
-from mlc.ir.graph.attention import AttentionOp
+from mlc.ir.graph.attention import AttentionOp, pays_online
 from mlc.ir.graph.constants import ConstantOp, WeightOp
 from mlc.ir.graph.elementwise import OPS, PointwiseOp
 from mlc.ir.graph.linear import ContractOp, labels
@@ -112,6 +112,20 @@ class Attention:
             return None
         found = Attention(*behind, (top, centred, e), (total, inverse), scaled, mixed, keys)
         return found if _multiplies(found, other.results[0] if other is scaled else e.results[0]) else None
+
+    @property
+    def fits_registers(self) -> bool:
+        """Does a kernel pay whose softmax goes along with its keys, as one of graph.attention does?"""
+        if self.arranged:
+            return False
+        mixed, weights = self.mixed, self.scaled.results[0]
+        left, _, out = labels(self.product.spec.data)
+        p, v = labels(mixed.spec.data)[:2]
+        p, v, values = (p, v, mixed.rhs) if mixed.lhs is weights else (v, p, mixed.lhs)
+        extents = dict(zip(left, shape_of(self.product.lhs), strict=True))
+        size = next(extents[c] for c in _long(self.product.lhs, left) if c not in out)
+        width = next(e for c, e in zip(v, shape_of(values), strict=True) if e != 1 and c not in p)
+        return pays_online(shape_of(self.product.result)[self.queries], [size, width])
 
     @property
     def queries(self) -> int:

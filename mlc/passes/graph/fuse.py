@@ -46,18 +46,19 @@ from mlc.passes.graph.attention_blocks import Attention
 
 @dataclass(frozen=True)
 class Fuse(Pass):
-    """Gather ops into groups that become one kernel each, of at most max_ops ops."""
+    """Gather ops into groups that become one kernel each, of at most max_ops ops. `online`: attention is one, with a softmax along with its keys."""
 
     name = "fuse"
     takes = ("graph", "groups")
     gives = "groups"
     max_ops: int = 64
+    online: bool = False
 
     def run(self, module: Module) -> None:
         for op in list(module.op.walk()):
             if isinstance(op, (FuncOp, ControlOp)):
                 for region in op.regions:
-                    fuse_block(region.block, self.max_ops)
+                    fuse_block(region.block, self.max_ops, self.online)
 
 
 @dataclass(eq=False)
@@ -113,10 +114,10 @@ KIND: tuple[tuple[type[Operation], str], ...] = (
 # One block --------------------------------------------------------------------------------------------------------------
 
 
-def fuse_block(block: Block, max_ops: int) -> None:
+def fuse_block(block: Block, max_ops: int, online: bool = False) -> None:
     """Replace the ops of a block by groups. Loops, branches, weights and reshapes that are views stay."""
     fusion = Fusion(block, max_ops)
-    fusion.attentions()
+    fusion.attentions(online)
     fusion.epilogues()
     fusion.rows()
     fusion.chains()
@@ -245,14 +246,18 @@ class Fusion:
         return op in self.order and op not in self.group_of and op is not self.block.last_op and not is_view(op)
 
     # Growing groups -----------------------------------------------------------------------------------------------------
-    def attentions(self) -> None:
-        """Attention whose scores are laid out for it is one kernel."""
+    def attentions(self, online: bool) -> None:
+        """Attention whose scores are laid out for it is one kernel; where softmax goes along with the keys (`online`), also one whose are not."""
         for op in self.ops:
             found = Attention.of(op)
-            if found is None or not found.arranged or len(found.ops) > self.max_ops:
+            if (
+                found is None
+                or len(found.ops) > self.max_ops
+                or not (found.arranged or online and found.fits_registers)
+            ):
                 continue
             if all(self.free(member) for member in found.ops):
-                group = self.new("attention", found.product)
+                group = self.new("attention" if found.arranged else "online_attention", found.product)
                 for member in found.ops[1:]:
                     self.add(group, member)
 
