@@ -139,7 +139,7 @@ def tune_module(
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
         raise MlcError(f"tune: seconds is {seconds!r}, which is no time to measure in", remedy="Give seconds, as 60.")
     start = time.perf_counter()
-    with stage("tune", progress) as step:
+    with stage("tune", progress) as step, watched(None, Part()):  # what compiles variants is not what the stage is at
         model = _Model(Compilation(replace(options, tune_store=None)), module, arrays)
         agree = lambda got, want: all(d.agrees for d in compare_outputs(module.output_names, got, want))
         before = options.tune_store or ScheduleStore()
@@ -147,8 +147,7 @@ def tune_module(
         search.told = lambda text, tried: step.at(
             text, min(int(time.perf_counter() - start), int(seconds)), int(seconds)
         )
-        with watched(None, Part()):  # what compiles variants is not what the stage is at
-            rows = search.run()
+        rows = search.run()
         threads = thread_count(options.threads)
         found = [model.entry(row, threads) for row in rows]
         store = before.merged(ScheduleStore.of(found))
