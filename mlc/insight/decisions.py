@@ -62,11 +62,12 @@ def describe(
     copies = Copies(module)
     for call in (op for op in module.main.walk() if isinstance(op, program.CallOp)):
         function = kernels[call.kernel]
-        entry = found.setdefault(call.kernel, {**_facts(function, target), "calls": []})
+        if call.kernel not in found:
+            found[call.kernel] = {**_facts(function, target), "calls": []}
         known = _known(function, call)
         flops, bytes = _work(function, call, known)
         source = [name.data for name in call.source.data]
-        entry["calls"].append(
+        found[call.kernel]["calls"].append(
             {
                 "source": source,
                 "group": program.group_of(call),
