@@ -37,7 +37,7 @@ def emit_interface(plan: Plan, symbols: Sequence[str], name: str, entry: str, we
             f"@{name}_weights = external hidden constant i8",
             f"@weights = internal constant {constant}",
             "@helpers = internal global i64 0",
-            f"@{SYMBOL} = hidden global [{OWN} x i64] zeroinitializer",  # a library is of one process
+            f"@{SYMBOL} = weak hidden global [{OWN} x i64] zeroinitializer",  # of one process; train and evaluate share it
             f"declare void @{entry}(ptr, ptr, ptr)",
             "declare i64 @mlc_pool_start(i64)",
             "declare i32 @posix_memalign(ptr, i64, i64)",
