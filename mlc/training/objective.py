@@ -140,10 +140,17 @@ def names_apart(names: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]:
 
 
 def positional(function: Callable[..., Any]) -> list[str]:
-    """The names of arguments that have to be given by position."""
+    """The names of arguments that have to be given by position. Raises MlcError for one that has to be given by name, which a step cannot do."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    rows = signature_of(function).parameters.values()
-    return [row.name for row in rows if row.kind in kinds and row.default is inspect.Parameter.empty]
+    rows = [row for row in signature_of(function).parameters.values() if row.default is inspect.Parameter.empty]
+    for row in rows:
+        if row.kind is inspect.Parameter.KEYWORD_ONLY and row.name != "key":
+            raise MlcError(
+                f"{name_of(function)} takes {row.name} by name alone, and a step gives what it is given by position",
+                file=user_line(),
+                remedy=f"Leave the star out of its arguments, or bind it: functools.partial(model, {row.name}=...).",
+            )
+    return [row.name for row in rows if row.kind in kinds]
 
 
 def require_number(value: Any, name: str, line: str) -> None:

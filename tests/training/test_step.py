@@ -182,6 +182,10 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
         mlc.train_step(model, squared, SGD(0.1), {"hidden": []})
     with pytest.raises(MlcError, match=r"a batch consists of tensors and numbers, and batch\[1\] is 'mean'"):
         mlc.train_step(lambda p, x, how: (p["out"] * x).sum(), None, SGD(0.1), params)(x, "mean")
+    with pytest.raises(
+        MlcError, match="<lambda> takes how by name alone, and a step gives what it is given by position"
+    ):
+        mlc.train_step(lambda p, x, *, how: model(p, x), "mse", SGD(0.1), params)
     with pytest.raises(MlcError, match="the model gives a tuple, and mse_loss takes one tensor") as error:
         mlc.train_step(lambda p, x: (model(p, x), x), "mse", SGD(0.1), params)(x, y)
     assert "test_step.py" in str(error.value.file)
