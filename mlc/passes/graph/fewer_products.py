@@ -103,7 +103,8 @@ def is_open(op: ConvolutionOp) -> bool:
 
 
 def sizes_of(module: Module) -> dict[str, int] | None:
-    """What symbols are taken to be: SIDE where they decide a height or width, else 1; None where the module takes no such sizes."""
+    """What symbols are taken to be: SIDE where they decide a height or width, or as much of it as makes the largest one of that size, as where a
+    side is four times a symbol; else 1. None where the module takes no such sizes."""
     sides = [
         e for op in module.main.walk() if isinstance(op, ConvolutionOp) and fits(op) for e in shape_of(op.result)[1:3]
     ]
@@ -112,7 +113,9 @@ def sizes_of(module: Module) -> dict[str, int] | None:
         return None
     others = {symbol: max(1, low) for symbol, (low, _) in module.symbols.items() if symbol not in symbols}
     try:
-        return sample_binding(module, others, SIDE)
+        found = sample_binding(module, others, SIDE)
+        largest = max(dims.evaluate(e, found) for e in sides)
+        return found if largest <= SIDE else sample_binding(module, others, max(1, SIDE**2 // largest))
     except ShapeError:
         return None
 
@@ -145,8 +148,8 @@ class Way:
         images = images_of(batch, ceil(TILES_OF_A_BLOCK / (tall * across))) if rows == tall and not open else 1
         panel = panel_width(o, lanes, (4 if across < 6 else 2) if open else 2)
         tiles, blocks = tall * across, ceil(tall / rows)
-        together = across * panel / lanes / 2 if open else images * rows * across
-        filled = min(1.0, together / 8)  # few tiles leave multiply-adds waiting for windows
+        # few tiles leave multiply-adds waiting for windows
+        filled = min(1.0, across * ceil(panel / lanes) / 12 if open else images * rows * across / 8)
         products = tiles * points * c * ceil(panel / lanes) * (o // panel) / filled
         there, back = (tiles * TRANSFORMS[m] * ceil(channels / lanes) for channels in (c, o))
         tasks = blocks * (batch // images if isinstance(batch, int) else 1)
