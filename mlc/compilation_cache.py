@@ -123,7 +123,7 @@ def keep(asked: Request, record: CompilationRecord) -> str | None:
     if kept > LARGEST:
         return f"its folded weights take {kept} bytes"
     cache = stored()
-    cache.put(asked.key, record.to_bytes())
+    cache.put(asked.key, *record.to_parts())
     cache.trim()
     return None
 

@@ -100,7 +100,8 @@ class CompilationRecord:
 
         return WeightsToMake({row.key: (TABLE[row.dtype].numpy, row.shape) for row in self.rows}, make)
 
-    def to_bytes(self) -> bytes:
+    def to_parts(self) -> list[bytes | memoryview]:
+        """What from_bytes reads, of which the arrays that are kept are most: no copies of them."""
         artifact, target = self.artifact, self.artifact.target
         kept = [np.ascontiguousarray(self.kept[row.key]) for row in self.rows if row.origin is None]
         parts: list[Any] = [*artifact.objects, artifact.module_text.encode()]
@@ -119,11 +120,11 @@ class CompilationRecord:
             "objects": [self.objects, len(artifact.objects)],
             "sizes": [len(part) for part in parts],
         }
-        return b"".join([json.dumps(head, default=str).encode(), b"\n", *parts])
+        return [json.dumps(head, default=str).encode(), b"\n", *parts]
 
     @classmethod
     def from_bytes(cls, content: bytes, threads: int | None = None) -> CompilationRecord:
-        """Raises KeyError, TypeError, ValueError or MlcError for what to_bytes did not write."""
+        """Raises KeyError, TypeError, ValueError or MlcError for what to_parts did not give."""
         start = content.index(b"\n")
         head = json.loads(content[:start])
         if head["format"] != FORMAT:

@@ -68,7 +68,8 @@ class ObjectCache:
             _log.debug("cannot mark %s as used: %s", path, error)
         return content
 
-    def put(self, key: str, content: bytes) -> None:
+    def put(self, key: str, *parts: bytes | memoryview) -> None:
+        """Keep what the parts are together; they are not put together in memory."""
         if not self._writable:
             return
         path = self.path(key)
@@ -77,8 +78,11 @@ class ObjectCache:
             handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
             try:
                 with os.fdopen(handle, "wb") as file:
-                    file.write(hashlib.sha256(content).digest())
-                    file.write(content)
+                    digest = hashlib.sha256()
+                    for part in parts:
+                        digest.update(part)
+                    file.write(digest.digest())
+                    file.writelines(parts)
                 os.replace(name, path)
             except BaseException:
                 os.unlink(name)
