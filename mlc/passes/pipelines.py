@@ -1,6 +1,6 @@
 """The passes by name, and the order they run in: written once, here.
 
-O0   only lowers        O2   everything that keeps the arithmetic as written, but for constant factors at products and convolutions in fewer products (default)
+O0   only lowers        O2   everything that keeps the arithmetic as written, but for constant factors at products, convolutions in fewer products and halves between ops (default)
 O1   also simplifies    O3   also what changes rounding
 """
 
@@ -38,6 +38,7 @@ from mlc.passes.graph.simplify import Simplify
 from mlc.passes.graph.split_reductions import SplitReductions
 from mlc.passes.graph.transposes import MoveTransposes
 from mlc.passes.graph.weights_to_arguments import ArgumentsToWeights, WeightsToArguments
+from mlc.passes.graph.wider_floats import WidenFloats
 from mlc.passes.graph.window_places import ExpandPlaces
 from mlc.passes.kernel.lowering import ChooseSchedules, LowerKernels, MergeLoops, OutlineKernels, PlanArena
 from mlc.passes.kernel.rules.by_target import AT_HAND, target_of
@@ -57,6 +58,7 @@ PASSES: dict[str, type[Pass]] = {
         MergeScales,
         SplitProjections,
         ArrangeAttention,
+        WidenFloats,
         Winograd,
         FoldBatchNorm,
         SelectLayout,
@@ -105,6 +107,7 @@ def graph_passes(
     for name in sorted(left_out - PASSES.keys()):
         raise unknown(name)
     levels: list[tuple[int, Pass]] = [
+        (2, WidenFloats(target)),
         (2, FoldBatchNorm()),
         (0, Decompose(target)),
         (1, Cse()),

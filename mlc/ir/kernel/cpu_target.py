@@ -41,7 +41,7 @@ class CpuTarget:
     arch: str = "x86_64"
     kind: ClassVar[str] = "cpu"
     lowering: ClassVar[Lowering] = Lowering(
-        ("panel",), ("parallel",), False, "peel", 48 << 10, "expand", winograd=True, attention=True
+        ("panel",), ("parallel",), False, "peel", 48 << 10, "expand", winograd=True, attention=True, widens=True
     )
 
     @property

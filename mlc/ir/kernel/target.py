@@ -22,6 +22,7 @@ class Lowering:
     winograd  whether its rules schedule graph.winograd
     online  whether they schedule graph.attention, whose softmax goes along with its keys
     attention  whether they schedule the ops of attention as one kernel that keeps the scores of a block of queries
+    widens  whether f16 and bf16 are computed in f32, from one op to the next
     math     whether functions such as exp are written out; otherwise whoever prints the loops has them
     """
 
@@ -37,6 +38,7 @@ class Lowering:
     winograd: bool = False
     online: bool = False
     attention: bool = False
+    widens: bool = False
 
 
 class Target(Protocol):
