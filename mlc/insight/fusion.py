@@ -72,7 +72,8 @@ def _sentence(group: GroupOp, result: SSAValue, op: Operation, operand: SSAValue
     inside = op.body.block.args[op.operands.index(operand)]
     direct = [use.operation for use in inside.uses]
     if any(isinstance(use, ContractOp | ConvolutionOp | WinogradOp) for use in direct):
-        return f"not into {reader}: a {head} reads each element many times, computed once in memory"
+        article = "an" if head[0] in "aeiou" else "a"
+        return f"not into {reader}: {article} {head} reads each element many times, computed once in memory"
     if any(isinstance(use, ReduceWindowOp) for use in direct):
         return f"not into {reader}: a window needs the neighbourhood, which would be computed again for each"
     if kernels > 1:
