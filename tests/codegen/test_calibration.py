@@ -42,6 +42,14 @@ def test_a_machine_is_measured_once(folder, monkeypatch):
     assert calibration.rates(again=True) == calibration.known() == XEON
 
 
+def test_what_a_busy_machine_says_is_not_kept(folder, monkeypatch):
+    busy = replace(ZEN5, fork=1e5)
+    measured = iter([busy, ZEN5])
+    monkeypatch.setattr(calibration, "measure", lambda: next(measured))
+    assert calibration.rates() == busy and calibration.known() is None
+    assert calibration.rates() == ZEN5 == calibration.known()
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", json.dumps({**ZEN5.facts(), "l2": None}), json.dumps({"l2": 1.0})])
 def test_a_damaged_file_is_measured_anew(folder, monkeypatch, content):
     monkeypatch.setattr(calibration, "measure", lambda: ZEN5)

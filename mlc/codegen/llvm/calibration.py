@@ -28,6 +28,7 @@ FORMAT = 1  # of the file
 GETPPID = {"x86_64": 110, "aarch64": 173}  # a system call that does next to nothing
 SUMS = 24  # vectors that are added to in turn: more than any core has multiply-adds under way
 BLOCK = 2 << 20  # bytes that are read from memory and written there
+BUSY_FORK = 5000.0  # ns: a thread that spins is at work in a tenth of it, if it has a CPU
 
 _LOOP = """
 define void @mlc_measure_{name}(ptr %at, i64 %turns) nounwind {{
@@ -48,12 +49,14 @@ end:
 
 
 def rates(again: bool = False) -> MachineRates:
-    """What is kept of this machine, else measured now and kept; `again` measures in any case."""
+    """What is kept of this machine, else measured now and kept, if the machine was not too busy for two threads at a time; `again` measures in
+    any case."""
     path = _path(cpu_target())
     if not again and (found := _read(path)) is not None:
         return found
     measured = measure()
-    _write(path, measured)
+    if measured.fork is None or measured.fork < BUSY_FORK:
+        _write(path, measured)
     return measured
 
 
