@@ -1,7 +1,5 @@
 """Calls: bodies that stay apart until they are written out, those with `checkpoint` until nothing merges equal values any more."""
 
-import re
-
 import numpy as np
 import pytest
 from xdsl.ir import Block
@@ -109,7 +107,7 @@ def test_a_body_sees_its_arguments_alone() -> None:
 
 def test_text_whose_call_does_not_fit_its_body_is_refused() -> None:
     text = str(built(twice(True), X))
-    wrong = re.sub(r"(}\) : \(tensor<\?x)3(xf32, [^)]*\) -> )", r"\g<1>4\2", text)
+    wrong = text.replace("}) : (tensor<N x 3 x f32>)", "}) : (tensor<N x 4 x f32>)")
     assert wrong != text
     with pytest.raises(InvalidModel):
         Module.parse(wrong)

@@ -101,7 +101,7 @@ def test_a_batch_norm_along_another_axis_than_the_weight_has_stays() -> None:
 @pytest.mark.parametrize("dtype", ["f32", "f16"])
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_batch_norm_behind_a_convolution_goes_into_its_weight(dtype: str, bias: bool) -> None:
-    """By its name, before anything is decomposed. In 16 bits the sum is not rounded between the two, so they stay apart."""
+    """By its name, before anything is decomposed. In 16 bits the sum is rounded between the two, so they stay apart until CPUs compute both in f32."""
 
     def build(x: Any) -> Any:
         y = g.convolution(x, g.constant(some(4, 3, 3, 3, dtype=dtype), "w"))
@@ -113,7 +113,7 @@ def test_a_batch_norm_behind_a_convolution_goes_into_its_weight(dtype: str, bias
     named = names(PassManager("fold-batch-norm", verify_each=True).run(module))
     assert ("batch_norm" in named) == (dtype == "f16")
     after = PassManager(graph_passes(2), verify_each=True).run(module)
-    assert names(after).count("mul") == (1 if dtype == "f16" else 0)
+    assert dtype == "f16" or "mul" not in names(after)
     x = some(2, 3, 6, 6, dtype=dtype)
     np.testing.assert_allclose(
         *(m.run(x)[0].astype(np.float64) for m in (after, module)), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * 4
