@@ -56,9 +56,9 @@ class Tree:
     def __init__(self, path: Path, cache: Path):
         environment = {**os.environ, "PYTHONPATH": str(path), "MLC_CACHE_DIR": str(cache)}
         command = [sys.executable, str(Path(__file__).resolve()), "--serve"]
-        self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        # in its folder: processes that it starts with -m look for modules where they are
+        self.process = subprocess.Popen(command, env=environment, cwd=path, text=True, **pipes)
 
     def ask(self, **request: object) -> dict[str, float]:
         assert self.process.stdin is not None and self.process.stdout is not None
@@ -76,9 +76,9 @@ class Tree:
 def compare(model: Path, feeds: Path, before: Path, threads: int, rounds: int, seconds: float) -> list[str]:
     """A row of the table."""
     with tempfile.TemporaryDirectory() as cache:
-        trees = [Tree(path, Path(cache) / str(number)) for number, path in enumerate((before, HERE))]
+        trees = [Tree(path, Path(cache) / str(number)) for number, path in enumerate((before.resolve(), HERE))]
         try:
-            loads = [tree.ask(model=str(model), feeds=str(feeds), threads=threads) for tree in trees]
+            loads = [tree.ask(model=str(model.resolve()), feeds=str(feeds), threads=threads) for tree in trees]
             turns: list[list[float]] = [[], []]
             for number in range(rounds):
                 for which in (0, 1) if number % 2 == 0 else (1, 0):
