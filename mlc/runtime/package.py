@@ -252,7 +252,7 @@ def read(path: str | os.PathLike[str]) -> Package:
                 weights=_mapped(raw, header, start, size),
                 target=_target(manifest["target"]),
                 entry=str(manifest["entry"]),
-                report=_object(json.loads(members["decisions.json"])),
+                report=_report(json.loads(members["decisions.json"])),
                 module_text=members["module.mlir"].decode(),
                 threads=_threads(manifest["threads"]),
                 path=path,
@@ -287,10 +287,38 @@ _DAMAGE: tuple[type[Exception], ...] = (
 )
 
 
-def _object(value: Any) -> dict[str, Any]:
+_CALL = {"source": [str], "composites": dict, "sizes": dict, "extents": dict, "fusion": [str], "copies": list}
+_COST = {"ops": [list], "touched": [list], "weights": list}
+_KERNEL = {"name": str, "schedule": str, "notes": [str], "ops": [str], "cost": (_COST, None), "calls": [_CALL]}
+# What the parts of a report are that commands read, where it has them
+_REPORT = {
+    "pipeline": [str],
+    "kernels": [_KERNEL],
+    "weight_bytes": int,
+    "buffers": [{"makers": [int], "readers": [int]}],
+    "specialise": [dict],
+    "versions": dict,
+}
+
+
+def _report(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TypeError("its report is no object")
+    for name, form in _REPORT.items():
+        if name in value and not _is(value[name], form):
+            raise TypeError(f"its report has no {name} that can be read")
     return value
+
+
+def _is(value: Any, form: Any) -> bool:
+    """Whether JSON has a form: a type, a list of one form, an object that has some keys, or one of several."""
+    if isinstance(form, tuple):
+        return any(value is each if each is None else _is(value, each) for each in form)
+    if isinstance(form, list):
+        return isinstance(value, list) and all(_is(each, form[0]) for each in value)
+    if isinstance(form, dict):
+        return isinstance(value, dict) and all(key in value and _is(value[key], inner) for key, inner in form.items())
+    return isinstance(value, form)
 
 
 def _threads(value: Any) -> int | None:

@@ -10,6 +10,7 @@ import pytest
 import mlc
 from mlc.cli import main
 from mlc.errors import InvalidModel, MlcError, TargetUnavailable
+from mlc.ir import builder as g
 from mlc.runtime.executable import load_package, loaded
 from mlc.runtime.package import read
 from tests.runtime.packages import rewritten
@@ -203,6 +204,35 @@ def test_flipped_bytes_are_reported_or_lie_in_padding(package, tmp_path):
         passed += 1
         np.testing.assert_array_equal(loaded(found)(x), want)
     assert passed < 75
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("versions", lambda r: r.update(versions=7)),
+        ("pipeline", lambda r: r.update(pipeline=[None])),
+        ("specialise", lambda r: r.update(specialise=["N"])),
+        ("buffers", lambda r: r.update(buffers=[{"makers": [0]}])),
+        ("kernels", lambda r: r["kernels"][0].pop("calls")),
+        ("kernels", lambda r: r["kernels"][0].update(cost={})),
+        ("kernels", lambda r: r["kernels"][0]["calls"][0].update(source="fc")),
+    ],
+)
+def test_a_report_that_no_command_can_read_is_damage(tmp_path, part, change):
+    m = g.module_builder("main")
+    with m.function(inputs=[("x", (3, 8), "f32")]) as (x,):
+        m.outputs([("y", g.softmax(g.exp(x), axis=-1))])
+    whole = tmp_path / "whole.mlc"
+    mlc.compile(m.finish()).save(whole)
+
+    def report(text):
+        content = json.loads(text)
+        change(content)
+        return json.dumps(content)
+
+    load_package(rewritten(whole, tmp_path / "same.mlc", {"decisions": lambda text: text}))
+    with pytest.raises(InvalidModel, match=f"damaged: its report has no {part} that can be read"):
+        load_package(rewritten(whole, tmp_path / "changed.mlc", {"decisions": report}))
 
 
 @pytest.mark.parametrize("member", ["manifest", "module", "code/0", "sources", "decisions"])
