@@ -114,6 +114,8 @@ def test_a_batch_norm_behind_a_convolution_goes_into_its_weight(dtype: str, bias
     assert ("batch_norm" in named) == (dtype == "f16")
     after = PassManager(graph_passes(2), verify_each=True).run(module)
     assert dtype == "f16" or "mul" not in names(after)
+    apart = PassManager([p for p in graph_passes(2) if p.name != "widen-floats"], verify_each=True).run(module)
+    assert names(apart).count("mul") == (1 if dtype == "f16" else 0)
     x = some(2, 3, 6, 6, dtype=dtype)
     np.testing.assert_allclose(
         *(m.run(x)[0].astype(np.float64) for m in (after, module)), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * 4
