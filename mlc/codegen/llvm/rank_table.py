@@ -19,42 +19,30 @@ REQUESTS = 64
 SLOTS = 4096
 WORDS = REQUESTS + SLOTS
 
+
+def _through(name: str, which: int, more: str = "") -> str:
+    """A call of a function of the table, if there is one; `more` are its arguments behind the slot."""
+    return f"""define internal void @collective.{name}(i64 %slot{more}) nounwind {{
+  %function = call ptr @collective.function(i64 {which})
+  %alone = icmp eq ptr %function, null
+  br i1 %alone, label %done, label %several
+several:
+  %code = call i32 %function(ptr @{SYMBOL}, i64 %slot{more})
+  br label %done
+done:
+  ret void
+}}"""
+
+
 COLLECTIVES = f"""@{SYMBOL} = external global i64
 define internal ptr @collective.function(i64 %which) alwaysinline nounwind {{
   %place = getelementptr i64, ptr @{SYMBOL}, i64 %which
   %found = load ptr, ptr %place
   ret ptr %found
 }}
-define internal void @collective.start(i64 %slot, ptr %data, i64 %count, i64 %element) nounwind {{
-  %start = call ptr @collective.function(i64 {START})
-  %alone = icmp eq ptr %start, null
-  br i1 %alone, label %done, label %several
-several:
-  %code = call i32 %start(ptr @{SYMBOL}, i64 %slot, ptr %data, i64 %count, i64 %element)
-  br label %done
-done:
-  ret void
-}}
-define internal void @collective.test(i64 %slot) nounwind {{
-  %test = call ptr @collective.function(i64 {TEST})
-  %alone = icmp eq ptr %test, null
-  br i1 %alone, label %done, label %several
-several:
-  %code = call i32 %test(ptr @{SYMBOL}, i64 %slot)
-  br label %done
-done:
-  ret void
-}}
-define internal void @collective.wait(i64 %slot) nounwind {{
-  %wait = call ptr @collective.function(i64 {WAIT})
-  %alone = icmp eq ptr %wait, null
-  br i1 %alone, label %done, label %several
-several:
-  %code = call i32 %wait(ptr @{SYMBOL}, i64 %slot)
-  br label %done
-done:
-  ret void
-}}
+{_through("start", START, ", ptr %data, i64 %count, i64 %element")}
+{_through("test", TEST)}
+{_through("wait", WAIT)}
 define internal void @collective.rank(ptr %target) nounwind {{
   %place = getelementptr i64, ptr @{SYMBOL}, i64 {RANK}
   %rank = load i64, ptr %place
