@@ -100,6 +100,8 @@ def main() -> None:
     parser.add_argument("--times", action="store_true", help="hold times against limits")
     parser.add_argument("--pictures", type=Path)
     args = parser.parse_args()
+    if args.pictures:
+        args.pictures.mkdir(parents=True, exist_ok=True)
     if found() is None:
         print("there is no browser, so that no page is opened: apt-get install chromium")
         return
